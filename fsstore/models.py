@@ -1,0 +1,288 @@
+"""The words of the store: records, mutations, guarantees, pages, changes, and the typed view of a session. Pure.
+
+A record is a plain `dict` (its stored shape is documented by `Record`). A `Mutation` is one id and one pure function
+from the record that is there to the record that shall be there; saving, patching and deleting are three such functions.
+`successor` applies a mutation, for every backend alike, and keeps the rules:
+
+- `version` counts from 1 and grows by one with every change of that document; the caller's value is ignored;
+- `created_at` survives; `updated_at` is the time of the change, unless the mutation keeps the times it was given;
+- times are UTC, written with microseconds (`2026-01-31T09:15:00.000000+00:00`), so that their order is their text's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict
+
+from pydantic import BaseModel, ConfigDict
+
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
+from fsstore.patch import merge_patch
+
+JsonObject: TypeAlias = dict[str, Any]
+Records: TypeAlias = list[JsonObject]
+Ids: TypeAlias = list[str]
+Filters: TypeAlias = Mapping[str, Any]
+Clock: TypeAlias = Callable[[], datetime]
+
+MAX_ID_CHARACTERS = 1024
+
+
+class Record(TypedDict, total=False):
+    """One stored document. Keys beyond these are kept as they are."""
+
+    id: Required[str]
+    type: Required[str]
+    data: Required[Any]
+    version: Required[int]
+    created_at: Required[str]
+    updated_at: Required[str]
+    session_id: NotRequired[str | None]
+    thread_id: NotRequired[str | None]
+    metadata: NotRequired[Any]
+
+
+class SessionMetadata(BaseModel):
+    """What a session is found by. Unknown keys are allowed and kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    session_id: str | None = None
+    user_id: str | None = None
+    thread_id: str | None = None
+    status: str | None = None
+    tags: list[str] = []
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class SessionData(BaseModel):
+    """A session as stored under the record's `data`. Unknown keys are allowed and kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metadata: SessionMetadata = SessionMetadata()
+    messages: list[dict[str, Any]] = []
+    state: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantees:
+    """What a backend promises, as data: callers and tests read this and never ask for a class."""
+
+    durable: bool
+    """An acknowledged write survives a power cut."""
+    cross_process: bool
+    """Several processes may open the same store at once."""
+    isolated_batches: bool
+    """No reader of the interface sees half of a batch."""
+    external_edits: bool
+    """Documents may be changed by other programs while the store is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a longer list. `cursor` fetches the next one; None on the last."""
+
+    items: list[JsonObject]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one document, as a watcher sees it."""
+
+    kind: Literal["created", "updated", "deleted"]
+    id: str
+    version: int
+    origin: Literal["local", "remote", "external"]
+    metadata: JsonObject = field(default_factory=dict)
+
+
+Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One change of one document: `rule` maps what is there (None: nothing) to what shall be there (None: nothing).
+
+    The rule runs while the store is locked, so it must be quick, pure, and must not change its argument. Returning its
+    argument itself leaves the document as it is. Raising a StorageError refuses the whole commit.
+    `keep_times` stores the rule's own `created_at` and `updated_at` (an import), where it gives them.
+    """
+
+    id: str
+    rule: Rule
+    keep_times: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a commit did to one document: its version before and after; 0 means that there is no document."""
+
+    id: str
+    before: int
+    after: int
+
+
+Outcomes: TypeAlias = list[Outcome]
+
+
+def saving(record: Mapping[str, Any], *, expected_version: int | None = None, keep_times: bool = False) -> Mutation:
+    """Insert or replace a record."""
+    record_id = record["id"]
+
+    def rule(current: JsonObject | None) -> JsonObject:
+        expect_version(record_id, current, expected_version)
+        return dict(record)
+
+    return Mutation(record_id, rule, keep_times=keep_times)
+
+
+def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
+    """Apply an RFC 7396 merge patch to a record that must be there."""
+
+    def rule(current: JsonObject | None) -> JsonObject:
+        expect_version(record_id, current, expected_version)
+        if current is None:
+            raise StorageNotFoundError(record_id)
+        patched: JsonObject = merge_patch(current, updates)
+        return patched
+
+    return Mutation(record_id, rule)
+
+
+def deleting(record_id: str, *, expected_version: int | None = None) -> Mutation:
+    """Remove a record; nothing happens when it is not there and no version is expected."""
+
+    def rule(current: JsonObject | None) -> None:
+        expect_version(record_id, current, expected_version)
+
+    return Mutation(record_id, rule)
+
+
+def unchanged(record_id: str, seen: JsonObject | None) -> Mutation:
+    """Change nothing, and refuse the commit unless the record is still exactly what was seen."""
+
+    def rule(current: JsonObject | None) -> JsonObject | None:
+        expect_seen(record_id, current, seen)
+        return current
+
+    return Mutation(record_id, rule)
+
+
+def expect_version(record_id: str, current: JsonObject | None, expected: int | None) -> None:
+    """Raise StorageConflictError unless the record has that version; 0 means absent, None accepts any."""
+    actual = version_of(current)
+    if expected is not None and actual != expected:
+        raise StorageConflictError(record_id, expected=expected, actual=actual)
+
+
+def expect_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:
+    """Raise StorageConflictError unless the record is, value by value, what the caller has seen.
+
+    A version alone does not tell a document from one that was deleted and made again, or edited by hand.
+    """
+    if current != seen:
+        raise StorageConflictError(
+            record_id,
+            expected=version_of(seen),
+            actual=version_of(current),
+            reason="its content is not what was read",
+        )
+
+
+def version_of(record: Mapping[str, Any] | None) -> int:
+    """Return the version of a record; 0 when there is none."""
+    return 0 if record is None else int(record["version"])
+
+
+def successor(mutation: Mutation, current: JsonObject | None, now: str) -> JsonObject | None:
+    """Apply a mutation and return the record that shall be stored; `current` itself when nothing shall change.
+
+    Raises what the rule raises, and StorageValidationError when the result is not a record.
+    """
+    result = mutation.rule(current)
+    if result is None or result is current:
+        return result
+    record = dict(result)
+    if record.setdefault("id", mutation.id) != mutation.id:
+        raise StorageValidationError("the id of a document can not be changed", path="$.id", record_id=mutation.id)
+    record["version"] = version_of(current) + 1
+    _stamp(record, mutation, current, now)
+    check_envelope(record)
+    return record
+
+
+def _stamp(record: JsonObject, mutation: Mutation, current: JsonObject | None, now: str) -> None:
+    given = record.get("updated_at")
+    record["updated_at"] = canonical_time(given, "$.updated_at", mutation.id) if mutation.keep_times and given else now
+    if current is not None and not mutation.keep_times:
+        record["created_at"] = current["created_at"]
+    elif given := record.get("created_at"):
+        record["created_at"] = canonical_time(given, "$.created_at", mutation.id)
+    else:
+        record["created_at"] = record["updated_at"]
+
+
+def check_envelope(record: Mapping[str, Any]) -> None:
+    """Raise StorageValidationError unless the keys that the store itself reads are well formed; O(1)."""
+    record_id = check_id(record.get("id"))
+    if type(record.get("type")) is not str:
+        raise StorageValidationError("must be a string", path="$.type", record_id=record_id)
+    if "data" not in record:
+        raise StorageValidationError("is missing", path="$.data", record_id=record_id)
+    version = record.get("version")
+    if type(version) is not int or not 1 <= version < 2**63:
+        raise StorageValidationError("must be a positive integer", path="$.version", record_id=record_id)
+    for key in ("session_id", "thread_id"):
+        if not isinstance(record.get(key), str | None):
+            raise StorageValidationError("must be a string or null", path=f"$.{key}", record_id=record_id)
+
+
+def check_id(record_id: Any) -> str:
+    """Return the id; raise StorageValidationError unless it is 1 to 1024 characters of text without controls."""
+    if type(record_id) is not str:
+        raise StorageValidationError(f"an id must be a string, not {type(record_id).__name__}", path="$.id")
+    if not 1 <= len(record_id) <= MAX_ID_CHARACTERS:
+        shown = record_id[:40]
+        raise StorageValidationError(
+            f"an id must have 1 to {MAX_ID_CHARACTERS} characters, this has {len(record_id)}",
+            path="$.id",
+            record_id=shown,
+        )
+    if not (record_id.isascii() and record_id.isprintable()):
+        _check_characters(record_id)
+    return record_id
+
+
+def _check_characters(record_id: str) -> None:
+    for character in record_id:
+        if character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff":
+            raise StorageValidationError(
+                f"an id must not hold the character U+{ord(character):04X}", path="$.id", record_id=record_id
+            )
+
+
+def utc_now() -> datetime:
+    """Return the present time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware time as the store does: UTC, ISO 8601, microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def canonical_time(value: Any, path: str, record_id: str | None) -> str:
+    """Return an ISO 8601 time with an offset in the store's form; raise StorageValidationError for anything else."""
+    try:
+        moment = datetime.fromisoformat(value)
+        text = format_time(moment)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StorageValidationError(f"must be an ISO 8601 time: {error}", path=path, record_id=record_id) from error
+    if moment.tzinfo is None:
+        raise StorageValidationError("must be a time with an offset from UTC", path=path, record_id=record_id)
+    return text

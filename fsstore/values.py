@@ -1,0 +1,91 @@
+"""What a JSON value is: the rule that makes a round trip exact or refused.
+
+A value is allowed when writing it as JSON and reading it back gives an equal value of the same types: `None`, `bool`,
+`int` within 64 bits, finite `float`, `str` without lone surrogates, `list`, and `dict` with `str` keys, nested at most
+`MAX_DEPTH` deep. Subclasses (an enum, a named tuple) do not come back as themselves, so they are refused. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from fsstore.errors import StorageValidationError
+
+MAX_DEPTH = 200
+MIN_INT, MAX_INT = -(2**63), 2**64 - 1
+
+_READABLE_BITS = 128
+_BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def copy_value(value: Any, *, record_id: str | None = None) -> Any:
+    """Return a deep copy of a JSON value; O(size).
+
+    Raises StorageValidationError with the JSON path of the first part that is not one.
+    """
+    return _copy(value, (), record_id)
+
+
+def format_path(steps: tuple[str | int, ...]) -> str:
+    """Write steps as a JSON path (RFC 9535 notation): `("a", 0, "b c")` is `$.a[0]['b c']`."""
+    return "$" + "".join(_format_step(step) for step in steps)
+
+
+def _format_step(step: str | int) -> str:
+    if isinstance(step, int):
+        return f"[{step}]"
+    return f".{step}" if _BARE_KEY.match(step) else f"[{step!r}]"
+
+
+def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> Any:
+    if reason := _refusal(value, len(steps)):
+        raise StorageValidationError(reason, path=format_path(steps), record_id=record_id)
+    if type(value) is dict:
+        return {_key(key, steps, record_id): _copy(item, (*steps, key), record_id) for key, item in value.items()}
+    if type(value) is list:
+        return [_copy(item, (*steps, at), record_id) for at, item in enumerate(value)]
+    return value
+
+
+def _key(key: Any, steps: tuple[str | int, ...], record_id: str | None) -> str:
+    if type(key) is not str:
+        raise StorageValidationError(
+            f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), record_id=record_id
+        )
+    if not is_text(key):
+        raise StorageValidationError(
+            f"the key {key!r} has a lone surrogate", path=format_path(steps), record_id=record_id
+        )
+    return key
+
+
+def is_text(value: str) -> bool:
+    """Whether a string is Unicode text, that is, can be written as UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refusal(value: Any, depth: int) -> str:
+    """Why a value itself (not its parts) can not be stored; empty when it can."""
+    kind = type(value)
+    if kind in (dict, list):
+        return f"nested deeper than {MAX_DEPTH}" if value and depth >= MAX_DEPTH else ""
+    if kind is str:
+        return "" if is_text(value) else "the string has a lone surrogate, which UTF-8 can not hold"
+    if kind is int:
+        return "" if MIN_INT <= value <= MAX_INT else f"the integer {_shortened(value)} exceeds 64 bits"
+    if kind is float:
+        return "" if math.isfinite(value) else f"{value} is not a JSON number"
+    if value is None or kind is bool:
+        return ""
+    return f"{kind.__name__} is not a JSON value"
+
+
+def _shortened(number: int) -> str:
+    # str() of an integer of more than 4300 digits raises, so a huge one is told by its size alone
+    return str(number) if number.bit_length() < _READABLE_BITS else f"of {number.bit_length()} bits"
