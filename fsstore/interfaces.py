@@ -1,0 +1,342 @@
+"""The contracts: what a backend must bring, what every backend then has, and what session callers rely on.
+
+A backend implements five primitives: `load`, `stream_list`, `commit`, `health_check`, `close`. Everything else of
+`IUnifiedStorage` is derived here, once, as the mixins of `collections.abc` are. A backend overrides a derived method
+only for speed, under the same published contract tests (`fsstore.testing`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, closing
+from datetime import timedelta
+from heapq import nsmallest
+from typing import Any, Protocol, Self, runtime_checkable
+
+from fsstore.errors import (
+    StorageConflictError,
+    StorageNotFoundError,
+    StorageTransactionError,
+    StorageValidationError,
+)
+from fsstore.filters import parse_order
+from fsstore.models import (
+    Clock,
+    Filters,
+    Guarantees,
+    Ids,
+    JsonObject,
+    Mutation,
+    Outcomes,
+    Records,
+    check_id,
+    deleting,
+    format_time,
+    patching,
+    saving,
+    utc_now,
+)
+from fsstore.relation import guarded_select, relation_over
+
+
+class IUnifiedStorage(ABC):
+    """An async store of JSON records, found by id or by filter.
+
+    Filter paths start at the record (`data.metadata.status`). All methods raise StorageClosedError after `close`, and
+    StorageUnavailableError when the system refuses.
+    """
+
+    guarantees: Guarantees
+    clock: Clock = staticmethod(utc_now)
+
+    # -- the five primitives ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def load(self, id: str) -> JsonObject | None:
+        """Return the whole record, None when there is none. Raises StorageCorruptedError when it can not be read."""
+
+    @abstractmethod
+    def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
+        """Give the matching records in batches, in the order of their ids; memory is bounded by a batch.
+
+        A record that is there and matches all the while is given exactly once. Unreadable ones are left out and counted
+        by `health_check`.
+        """
+
+    @abstractmethod
+    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+        """Apply mutations, in order, as one: all of them become true together, or none does and the error says why."""
+
+    @abstractmethod
+    async def health_check(self) -> dict[str, Any]:
+        """Return a report: `status` ("ok" or "degraded"), `documents`, `corrupt` (a list), and the backend's own."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what is under way and release everything. Closing twice is allowed."""
+
+    # -- single records -----------------------------------------------------------------------------------------------
+
+    async def save(self, record: Mapping[str, Any]) -> str:
+        """Insert or replace a record and return its id, which is made when missing; a missing type is "document"."""
+        complete = _completed(record)
+        await self.commit([saving(complete)])
+        return str(complete["id"])
+
+    async def update(self, id: str, updates: Mapping[str, Any]) -> bool:
+        """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent."""
+        await self.commit([patching(check_id(id), _object(updates))])
+        return True
+
+    async def delete(self, id: str) -> bool:
+        """Remove a record for good; False when it is absent."""
+        (outcome,) = await self.commit([deleting(check_id(id))])
+        return outcome.before > 0
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is a record with that id."""
+        return await self.load(id) is not None
+
+    # -- many records -------------------------------------------------------------------------------------------------
+
+    async def list(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Return the matching records; by default the most recently updated first, ties by id.
+
+        `order_by` is a path into the record, `-` before it turns the order round.
+        """
+        check_bounds(limit, offset)
+        key = parse_order(order_by).key
+        wanted = None if limit is None else limit + offset
+        kept: Records = []
+        async with aclosing(self.stream_list(filters)) as batches:
+            async for batch in batches:
+                kept += batch
+                if wanted is not None and len(kept) >= 2 * wanted + 1000:
+                    kept = nsmallest(wanted, kept, key=key)
+        return sorted(kept, key=key)[offset:wanted]
+
+    async def list_metadata(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, without the data: the envelope of each record, and its metadata under `metadata`."""
+        records = await self.list(filters, limit, order_by=order_by, offset=offset)
+        return [summary(record) for record in records]
+
+    async def count(self, filters: Filters | None = None) -> int:
+        """Return how many records match."""
+        total = 0
+        async with aclosing(self.stream_list(filters)) as batches:
+            async for batch in batches:
+                total += len(batch)
+        return total
+
+    async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
+        """Run one read-only SELECT over the relation `documents`; anything else raises StorageValidationError.
+
+        Columns: id, type, version, created_at, updated_at, session_id, thread_id, metadata (JSON text).
+        """
+        async with aclosing(self.stream_list()) as batches:
+            rows = [record async for batch in batches for record in batch]
+        with closing(relation_over(rows)) as connection:
+            return guarded_select(connection, query, params)
+
+    async def get_by_session(self, session_id: str) -> Records:
+        """Return the records that carry this session id."""
+        return await self.list({"session_id": session_id})
+
+    async def get_by_thread(self, thread_id: str) -> Records:
+        """Return the records that carry this thread id."""
+        return await self.list({"thread_id": thread_id})
+
+    # -- commits of many ----------------------------------------------------------------------------------------------
+
+    async def transaction(self, operations: Sequence[Mapping[str, Any]]) -> bool:
+        """Apply operations, all or nothing.
+
+        One is `{"type": "save", "data": record}`, `{"type": "update", "id": ..., "data": patch}` or
+        `{"type": "delete", "id": ...}`. Raises StorageTransactionError, with the operation's index, when one of them
+        can not be applied to what is there, and StorageValidationError when one is malformed.
+        """
+        changes = [_mutation(operation, at) for at, operation in enumerate(operations)]
+        try:
+            await self.commit(changes)
+        except (StorageNotFoundError, StorageConflictError) as error:
+            at = next((at for at, change in enumerate(changes) if change.id == error.id), None)
+            raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
+        return True
+
+    async def batch_save(self, records: Iterable[Mapping[str, Any]]) -> Ids:
+        """Insert or replace records in one transaction and return their ids."""
+        complete = [_completed(record) for record in records]
+        await self.commit([saving(record) for record in complete])
+        return [record["id"] for record in complete]
+
+    async def batch_delete(self, ids: Iterable[str]) -> int:
+        """Remove records in one transaction and return how many were there."""
+        outcomes = await self.commit([deleting(check_id(record_id)) for record_id in ids])
+        return sum(outcome.before > 0 for outcome in outcomes)
+
+    async def cleanup_old_data(self, retention_days: float) -> int:
+        """Remove what was last updated more than that many days ago, and return how many; never anything younger.
+
+        One commit a batch. A record that changes in the meantime stays.
+        """
+        if not retention_days >= 0:
+            raise StorageValidationError("retention_days must be zero or more", path="retention_days")
+        limit = format_time(self.clock() - timedelta(days=retention_days))
+        removed = 0
+        async with aclosing(self.stream_list({"updated_at": {"$lt": limit}})) as batches:
+            async for batch in batches:
+                outcomes = await self.commit([_expiring(record["id"], limit) for record in batch])
+                removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
+        return removed
+
+    # -- opened and closed --------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class ISessionStore(ABC):
+    """What the callers of a session store rely on; a session is a `dict` with a `metadata` object."""
+
+    @abstractmethod
+    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
+        """Insert or replace a session."""
+
+    @abstractmethod
+    async def get_session(self, session_id: str) -> JsonObject | None:
+        """Return the session, None when there is none."""
+
+    @abstractmethod
+    async def delete_session(self, session_id: str) -> None:
+        """Remove a session. Raises StorageNotFoundError when it is absent."""
+
+    @abstractmethod
+    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+        """Return the matching sessions, the most recently updated first."""
+
+    @abstractmethod
+    async def session_exists(self, session_id: str) -> bool:
+        """Whether there is a session with that id."""
+
+    @abstractmethod
+    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+        """Apply an RFC 7396 merge patch to a session. Raises StorageNotFoundError when it is absent."""
+
+    @abstractmethod
+    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Insert or replace sessions, all or nothing."""
+
+    @abstractmethod
+    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """Remove sessions, all or nothing; absent ones are passed over."""
+
+
+@runtime_checkable
+class ISessionService(Protocol):
+    """The same as `ISessionStore`, for callers that take anything of that shape."""
+
+    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
+        """See `ISessionStore.save_session`."""
+
+    async def get_session(self, session_id: str) -> JsonObject | None:
+        """See `ISessionStore.get_session`."""
+
+    async def delete_session(self, session_id: str) -> None:
+        """See `ISessionStore.delete_session`."""
+
+    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+        """See `ISessionStore.list_sessions`."""
+
+    async def session_exists(self, session_id: str) -> bool:
+        """See `ISessionStore.session_exists`."""
+
+    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+        """See `ISessionStore.update_session`."""
+
+    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `ISessionStore.batch_save_sessions`."""
+
+    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
+        """See `ISessionStore.batch_delete_sessions`."""
+
+
+def check_bounds(limit: int | None, offset: int) -> None:
+    """Raise StorageValidationError unless limit and offset are counts."""
+    for name, value in (("limit", limit), ("offset", offset)):
+        if value is not None and (type(value) is not int or value < 0):
+            raise StorageValidationError(f"must be a whole number, zero or more, not {value!r}", path=name)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise StorageValidationError unless it is a positive count."""
+    if type(batch_size) is not int or batch_size < 1:
+        raise StorageValidationError(f"must be a positive whole number, not {batch_size!r}", path="batch_size")
+
+
+def summary(record: Mapping[str, Any]) -> JsonObject:
+    """Return a record's envelope, and its metadata: that of its data where there is one, else its own."""
+    envelope = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
+    view: JsonObject = {key: record[key] for key in envelope if key in record}
+    data = record.get("data")
+    inner = data.get("metadata") if isinstance(data, Mapping) else None
+    view["metadata"] = inner if inner is not None else record.get("metadata")
+    return view
+
+
+def _completed(record: Mapping[str, Any]) -> JsonObject:
+    complete = dict(_object(record))
+    complete.setdefault("id", uuid.uuid4().hex)
+    complete.setdefault("type", "document")
+    complete.setdefault("data", {})
+    check_id(complete["id"])
+    return complete
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise StorageValidationError(f"must be an object, not {type(value).__name__}", path="$")
+    return value
+
+
+def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
+    kind = _object(operation).get("type")
+    wanted = {"save": {"type", "data"}, "update": {"type", "id", "data"}, "delete": {"type", "id"}}.get(str(kind))
+    if wanted is None:
+        raise StorageValidationError(
+            f"unknown operation {kind!r}; known are save, update, delete", path=f"$[{at}].type"
+        )
+    if missing := wanted - operation.keys():
+        raise StorageValidationError(f"is missing in a {kind} operation", path=f"$[{at}].{min(missing)}")
+    if kind == "save":
+        return saving(_completed(operation["data"]))
+    if kind == "update":
+        return patching(check_id(operation["id"]), _object(operation["data"]))
+    return deleting(check_id(operation["id"]))
+
+
+def _expiring(record_id: str, limit: str) -> Mutation:
+    """Remove a record if it is still as old as when it was listed."""
+
+    def rule(current: JsonObject | None) -> JsonObject | None:
+        return None if current is None or current["updated_at"] < limit else current
+
+    return Mutation(record_id, rule)

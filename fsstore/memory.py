@@ -1,0 +1,95 @@
+"""The reference backend: records in a dict, each isolated from the caller by a copy. It shows what the contract means.
+
+Nothing awaits inside a commit, so one event loop sees every commit as one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from fsstore.errors import StorageClosedError
+from fsstore.filters import parse
+from fsstore.interfaces import IUnifiedStorage, check_batch_size
+from fsstore.models import (
+    Clock,
+    Filters,
+    Guarantees,
+    JsonObject,
+    Mutation,
+    Outcome,
+    Outcomes,
+    Records,
+    check_id,
+    format_time,
+    successor,
+    utc_now,
+    version_of,
+)
+from fsstore.values import copy_value
+
+
+class MemoryStorage(IUnifiedStorage):
+    """Records that live as long as this object does."""
+
+    guarantees = Guarantees(durable=False, cross_process=False, isolated_batches=True, external_edits=False)
+
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        self.clock = clock
+        self._records: dict[str, JsonObject] = {}
+        self._closed = False
+
+    async def load(self, id: str) -> JsonObject | None:
+        """Return a copy of the record; O(its size)."""
+        self._check_open()
+        record = self._records.get(check_id(id))
+        return None if record is None else copy_value(record)
+
+    async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
+        """Give copies of the matching records in the order of their ids; O(records)."""
+        self._check_open()
+        check_batch_size(batch_size)
+        condition = parse(filters)
+        batch: Records = []
+        for record_id in sorted(self._records):
+            record = self._records.get(record_id)
+            if record is not None and condition.matches(record):
+                batch.append(copy_value(record))
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+        """Apply the mutations to a draft, which then becomes true at once."""
+        self._check_open()
+        now = format_time(self.clock())
+        draft: dict[str, JsonObject | None] = {}
+        outcomes = []
+        for change in changes:
+            current = draft.get(change.id, self._records.get(change.id))
+            result = successor(change, current, now)
+            if result is not current:
+                draft[change.id] = copy_value(result, record_id=change.id)
+            outcomes.append(Outcome(change.id, version_of(current), version_of(result)))
+        for record_id, record in draft.items():
+            if record is None:
+                self._records.pop(record_id, None)
+            else:
+                self._records[record_id] = record
+        return outcomes
+
+    async def health_check(self) -> dict[str, Any]:
+        """Return the report every backend gives."""
+        self._check_open()
+        return {"status": "ok", "backend": "memory", "documents": len(self._records), "corrupt": []}
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._closed = True
+        self._records.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageClosedError("memory:")
