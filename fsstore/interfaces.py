@@ -11,6 +11,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from datetime import timedelta
 from heapq import nsmallest
 from typing import Any, Protocol, Self, runtime_checkable
@@ -171,12 +172,7 @@ class IUnifiedStorage(ABC):
         `{"type": "delete", "id": ...}`. Raises StorageTransactionError, with the operation's index, when one of them
         can not be applied to what is there, and StorageValidationError when one is malformed.
         """
-        changes = [_mutation(operation, at) for at, operation in enumerate(operations)]
-        try:
-            await self.commit(changes)
-        except (StorageNotFoundError, StorageConflictError) as error:
-            at = next((at for at, change in enumerate(changes) if change.id == error.id), None)
-            raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
+        await self.commit([_numbered(_mutation(operation, at), at) for at, operation in enumerate(operations)])
         return True
 
     async def batch_save(self, records: Iterable[Mapping[str, Any]]) -> Ids:
@@ -197,7 +193,11 @@ class IUnifiedStorage(ABC):
         """
         if not retention_days >= 0:
             raise StorageValidationError("retention_days must be zero or more", path="retention_days")
-        limit = format_time(self.clock() - timedelta(days=retention_days))
+        try:
+            limit = format_time(self.clock() - timedelta(days=retention_days))
+        except OverflowError:
+            # longer ago than the calendar reaches
+            return 0
         removed = 0
         async with aclosing(self.stream_list({"updated_at": {"$lt": limit}})) as batches:
             async for batch in batches:
@@ -281,8 +281,8 @@ class ISessionService(Protocol):
 
 def check_bounds(limit: int | None, offset: int) -> None:
     """Raise StorageValidationError unless limit and offset are counts."""
-    for name, value in (("limit", limit), ("offset", offset)):
-        if value is not None and (type(value) is not int or value < 0):
+    for name, value in (("limit", 0 if limit is None else limit), ("offset", offset)):
+        if type(value) is not int or value < 0:
             raise StorageValidationError(f"must be a whole number, zero or more, not {value!r}", path=name)
 
 
@@ -331,6 +331,18 @@ def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
     if kind == "update":
         return patching(check_id(operation["id"]), _object(operation["data"]))
     return deleting(check_id(operation["id"]))
+
+
+def _numbered(mutation: Mutation, at: int) -> Mutation:
+    """Let a mutation that can not be applied say which operation of a transaction it is."""
+
+    def rule(current: JsonObject | None) -> JsonObject | None:
+        try:
+            return mutation.rule(current)
+        except (StorageNotFoundError, StorageConflictError) as error:
+            raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
+
+    return replace(mutation, rule=rule)
 
 
 def _expiring(record_id: str, limit: str) -> Mutation:

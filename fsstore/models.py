@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
+from fsstore.values import copy_value, snapshot
 
 JsonObject: TypeAlias = dict[str, Any]
 Records: TypeAlias = list[JsonObject]
@@ -131,24 +132,27 @@ Outcomes: TypeAlias = list[Outcome]
 
 
 def saving(record: Mapping[str, Any], *, expected_version: int | None = None, keep_times: bool = False) -> Mutation:
-    """Insert or replace a record."""
+    """Insert or replace a record, as it is now: what the caller does to it later changes nothing."""
     record_id = record["id"]
+    saved: JsonObject = snapshot(dict(record), record_id=record_id)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
-        return dict(record)
+        return saved
 
     return Mutation(record_id, rule, keep_times=keep_times)
 
 
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
-    """Apply an RFC 7396 merge patch to a record that must be there."""
+    """Apply an RFC 7396 merge patch, as it is now, to a record that must be there."""
+    # checked, not only copied: a patch is followed down before what it makes is encoded
+    patch: JsonObject = copy_value(dict(updates), record_id=record_id)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
         if current is None:
             raise StorageNotFoundError(record_id)
-        patched: JsonObject = merge_patch(current, updates)
+        patched: JsonObject = merge_patch(current, patch)
         return patched
 
     return Mutation(record_id, rule)

@@ -7,6 +7,7 @@ A value is allowed when writing it as JSON and reading it back gives an equal va
 
 from __future__ import annotations
 
+import marshal
 import math
 import re
 from typing import Any
@@ -26,6 +27,18 @@ def copy_value(value: Any, *, record_id: str | None = None) -> Any:
     Raises StorageValidationError with the JSON path of the first part that is not one.
     """
     return _copy(value, (), record_id)
+
+
+def snapshot(value: Any, *, record_id: str | None = None) -> Any:
+    """Return a deep copy that later changes by the caller do not reach; several times faster than `copy_value`.
+
+    It lets pass what `copy_value` would refuse, if only the interpreter can copy it.
+    """
+    try:
+        # marshal knows the interpreter's own types alone, which are those of JSON and few more
+        return marshal.loads(marshal.dumps(value))  # noqa: S302 - these bytes are our own
+    except ValueError:
+        return copy_value(value, record_id=record_id)
 
 
 def format_path(steps: tuple[str | int, ...]) -> str:
