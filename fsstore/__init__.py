@@ -8,35 +8,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsstore.errors import (
-        StorageClosedError,
-        StorageConflictError,
-        StorageCorruptedError,
-        StorageError,
-        StorageNotFoundError,
-        StorageTimeoutError,
-        StorageTransactionError,
-        StorageUnavailableError,
-        StorageValidationError,
-    )
-    from fsstore.filesystem.storage import FileStorage
-    from fsstore.filters import matches
-    from fsstore.interfaces import ISessionService, ISessionStore, IUnifiedStorage
-    from fsstore.legacy import LegacySessionStoreAdapter
-    from fsstore.memory import MemoryStorage
-    from fsstore.models import (
-        Change,
-        Guarantees,
-        Mutation,
-        Outcome,
-        Page,
-        Record,
-        SessionData,
-        SessionMetadata,
-    )
-    from fsstore.opening import open_sessions, open_storage
-    from fsstore.patch import merge_patch
-    from fsstore.service import SessionService, SessionStorageAdapter, SessionTransaction
+    from fsstore.errors import StorageClosedError as StorageClosedError
+    from fsstore.errors import StorageConflictError as StorageConflictError
+    from fsstore.errors import StorageCorruptedError as StorageCorruptedError
+    from fsstore.errors import StorageError as StorageError
+    from fsstore.errors import StorageNotFoundError as StorageNotFoundError
+    from fsstore.errors import StorageTimeoutError as StorageTimeoutError
+    from fsstore.errors import StorageTransactionError as StorageTransactionError
+    from fsstore.errors import StorageUnavailableError as StorageUnavailableError
+    from fsstore.errors import StorageValidationError as StorageValidationError
+    from fsstore.filesystem.storage import FileStorage as FileStorage
+    from fsstore.filters import matches as matches
+    from fsstore.interfaces import ISessionService as ISessionService
+    from fsstore.interfaces import ISessionStore as ISessionStore
+    from fsstore.interfaces import IUnifiedStorage as IUnifiedStorage
+    from fsstore.legacy import LegacySessionStoreAdapter as LegacySessionStoreAdapter
+    from fsstore.memory import MemoryStorage as MemoryStorage
+    from fsstore.models import Change as Change
+    from fsstore.models import Guarantees as Guarantees
+    from fsstore.models import Mutation as Mutation
+    from fsstore.models import Outcome as Outcome
+    from fsstore.models import Page as Page
+    from fsstore.models import Record as Record
+    from fsstore.models import SessionData as SessionData
+    from fsstore.models import SessionMetadata as SessionMetadata
+    from fsstore.opening import open_sessions as open_sessions
+    from fsstore.opening import open_storage as open_storage
+    from fsstore.patch import merge_patch as merge_patch
+    from fsstore.service import SessionService as SessionService
+    from fsstore.service import SessionStorageAdapter as SessionStorageAdapter
+    from fsstore.service import SessionTransaction as SessionTransaction
 
 __version__ = "0.1.0"
 

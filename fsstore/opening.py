@@ -108,6 +108,12 @@ def _file_path(url: str, rest: str) -> str:
             path="url",
             advice="give a path on this machine, as in file:///srv/store",
         )
+    if parts.query or parts.fragment:
+        raise StorageValidationError(
+            f"{url!r} has a query or a fragment",
+            path="url",
+            advice="give options as keywords, and write ? and # in a path as %3F and %23, or give a plain path",
+        )
     return unquote(parts.path if rest.startswith("//") else rest)
 
 

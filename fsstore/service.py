@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.filters import session_filter, session_path
@@ -37,7 +39,7 @@ from fsstore.models import (
     unchanged,
 )
 from fsstore.patch import merge_patch
-from fsstore.values import copy_value
+from fsstore.values import copy_value, format_path, snapshot
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
 Edit: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject | None] | JsonObject | None]
@@ -87,11 +89,10 @@ class SessionService(ISessionStore):
             return model.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-            raise StorageValidationError(first["msg"], path=path, record_id=session_id) from error
+            raise StorageValidationError(first["msg"], path=format_path(first["loc"]), record_id=session_id) from error
 
     async def session_exists(self, session_id: str) -> bool:
-        """Whether there is a document with that id; O(1), it is not read."""
+        """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""
         return await self.storage.exists(session_id)
 
     async def update_session(
@@ -255,7 +256,9 @@ class SessionService(ISessionStore):
     def _updating(
         self, session_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None
     ) -> Mutation:
-        patch, now = _session_object(check_id(session_id), updates), self._now()
+        # checked, not only copied: a patch is followed down before what it makes is encoded
+        given = {"data": _session_object(check_id(session_id), updates)}
+        patch, now = copy_value(given, record_id=session_id)["data"], self._now()
 
         def rule(current: JsonObject | None) -> JsonObject:
             _expect_session(session_id, current, expected_version)
@@ -331,14 +334,46 @@ SessionStorageAdapter = SessionService
 
 
 def _session_object(session_id: str, value: SessionInput) -> JsonObject:
-    """Return the session as a dict of its own; raise StorageValidationError unless it is an object."""
+    """Return the session, as it is now, as a dict of its own; raise StorageValidationError unless it is an object."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_unset=True)
+        return _dump(session_id, value)
     if not isinstance(value, Mapping):
         raise StorageValidationError(
             f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
         )
-    return dict(value)
+    # as the data of a record, so that a path in an error starts where all others do
+    record: JsonObject = snapshot({"data": dict(value)}, record_id=session_id)
+    data: JsonObject = record["data"]
+    return data
+
+
+def _dump(session_id: str, model: BaseModel) -> JsonObject:
+    """Return what was set in a model, and what is no longer as its default: a list that was appended to, say."""
+    try:
+        changed = model.model_dump(mode="json", exclude_defaults=True)
+        given = model.model_dump(mode="json", exclude_unset=True)
+        # pydantic would write it as null
+        _refuse_non_finite(model.model_dump(), ("data",), session_id)
+    except StorageValidationError:
+        raise
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise StorageValidationError(str(error), path="$", record_id=session_id) from error
+    merged: JsonObject = _merged(changed, given)
+    return merged
+
+
+def _refuse_non_finite(value: Any, steps: tuple[str | int, ...], session_id: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise StorageValidationError(f"{value} is not a JSON number", path=format_path(steps), record_id=session_id)
+    if isinstance(value, dict | list | tuple):
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _refuse_non_finite(item, (*steps, step), session_id)
+
+
+def _merged(first: Any, second: Any) -> Any:
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return second
+    return first | {key: _merged(first[key], value) if key in first else value for key, value in second.items()}
 
 
 def _expect_session(session_id: str, current: JsonObject | None, expected_version: int | None) -> None:
