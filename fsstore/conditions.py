@@ -10,14 +10,13 @@ and must agree with `matches` here on every record.
 
 from __future__ import annotations
 
+import math
 import operator
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
 
 Path: TypeAlias = tuple[str, ...]
 Comparison: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
@@ -195,9 +194,9 @@ def _same(left: Any, right: Any) -> bool:
 class Order:
     """A total order of records by one path; ties go by id, ascending in either direction.
 
-    Missing and null come first, then numbers, strings, objects and arrays (all equal), false, true;
-    `descending` turns that round. The path steps through objects only: where it meets an array, the value
-    counts as missing. Integers above 2**63 - 1 count as their nearest float.
+    Missing and null come first, then numbers, strings, objects and arrays (all equal), false, true; `descending` turns
+    that round. The path steps through objects only: where it meets an array, the value counts as missing. Integers
+    beyond 64 bits, signed, count as their nearest float.
     """
 
     path: Path
@@ -215,10 +214,17 @@ class Order:
             if not isinstance(value, dict):
                 return _RANKS["null"], None
             value = value.get(step)
-        if type(value) is int and value >= 2**63:
-            value = float(value)
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            value = _nearest_float(value)
         rank = _RANKS.get(kind_of(value), _CONTAINERS)
         return rank, None if rank == _CONTAINERS else value
+
+
+def _nearest_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 class _Reversed:

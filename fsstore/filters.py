@@ -21,7 +21,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from fsstore.conditions import (
     COMPARISONS,
@@ -39,10 +39,8 @@ from fsstore.conditions import (
     kind_of,
 )
 from fsstore.errors import StorageValidationError
+from fsstore.models import Filters, JsonObject
 from fsstore.values import copy_value, format_path, is_text
-
-if TYPE_CHECKING:
-    from fsstore.models import Filters, JsonObject
 
 Steps: TypeAlias = tuple[str | int, ...]
 

@@ -11,14 +11,12 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from fsstore.errors import StorageTimeoutError, StorageValidationError
-
-if TYPE_CHECKING:
-    from fsstore.models import JsonObject
+from fsstore.models import JsonObject
 
 RELATION = "documents"
 ENVELOPE = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
