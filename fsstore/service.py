@@ -17,7 +17,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -76,7 +76,13 @@ class SessionService(ISessionStore):
         record = await self.storage.load(session_id)
         return record if record is not None and record["type"] == "session" else None
 
-    async def get_model(self, session_id: str, model: type[M] = SessionData) -> M | None:  # type: ignore[assignment]  # mypy has no default for a bound type variable
+    @overload
+    async def get_model(self, session_id: str) -> SessionData | None: ...
+
+    @overload
+    async def get_model(self, session_id: str, model: type[M]) -> M | None: ...
+
+    async def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
         Raises StorageValidationError, with the JSON path, when the session does not fit the model. A model may be saved

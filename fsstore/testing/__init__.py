@@ -1,0 +1,71 @@
+"""The published contract tests: a backend that passes them is a backend.
+
+A test module of a new backend is one class:
+
+    from fsstore.testing import SessionContract, StorageContract
+
+    class TestMine(StorageContract, SessionContract):
+        async def open_store(self, path):
+            return await MyStorage.open(path)
+
+and, for the comparison with a plain dict under random commands, one line more:
+
+    from fsstore.testing.machine import storage_machine
+
+    TestMineAtRandom = storage_machine(MyStorage.open)
+
+The tests read `storage.guarantees` where backends promise different things; none is skipped, and none asks for a class.
+They need pytest and pytest-asyncio, the machine hypothesis too; the rest of fsstore imports none of these.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# before the modules are imported, so that a failing assert in them tells its values as one in a test file does
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in (
+            *("cleanup", "exactness", "finding", "lists", "machine", "records", "tasks", "transactions"),
+            *("session_changes", "session_lists", "session_models", "sessions"),
+        )
+    )
+)
+
+from fsstore.testing.backend import HandClock  # noqa: E402
+from fsstore.testing.cleanup import CleanupContract  # noqa: E402
+from fsstore.testing.exactness import ExactnessContract  # noqa: E402
+from fsstore.testing.finding import FindingContract  # noqa: E402
+from fsstore.testing.lists import ListContract  # noqa: E402
+from fsstore.testing.records import RecordContract  # noqa: E402
+from fsstore.testing.session_changes import SessionEditContract, SessionTransactionContract  # noqa: E402
+from fsstore.testing.session_lists import SessionListContract  # noqa: E402
+from fsstore.testing.session_models import SessionModelContract  # noqa: E402
+from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
+from fsstore.testing.tasks import TaskContract  # noqa: E402
+from fsstore.testing.transactions import TransactionContract  # noqa: E402
+
+__all__ = ["HandClock", "SessionContract", "StorageContract"]
+
+
+class StorageContract(
+    RecordContract,
+    ExactnessContract,
+    FindingContract,
+    ListContract,
+    TransactionContract,
+    TaskContract,
+    CleanupContract,
+):
+    """Everything that `IUnifiedStorage` promises."""
+
+
+class SessionContract(
+    SessionRecordContract,
+    SessionModelContract,
+    SessionListContract,
+    SessionEditContract,
+    SessionTransactionContract,
+):
+    """Everything that `SessionService` promises on top of a storage."""

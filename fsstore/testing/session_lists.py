@@ -1,0 +1,169 @@
+"""The contract of many sessions: batches, filters and orders, pages."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import aclosing
+
+import pytest
+
+from fsstore.errors import StorageValidationError
+from fsstore.interfaces import IUnifiedStorage
+from fsstore.models import JsonObject
+from fsstore.service import SessionService
+from fsstore.testing.backend import HandClock, refusal
+from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
+
+FILTERS: dict[str, tuple[JsonObject, str]] = {
+    "a bare key": ({"status": "open"}, "ac"),
+    "two bare keys": ({"status": "open", "user_id": "zoe"}, "a"),
+    "a tag": ({"tags": "blue"}, "ab"),
+    "the session's id": ({"session_id": "b"}, "b"),
+    "a dotted key": ({"state.step": 2}, "b"),
+    "metadata by its whole path": ({"metadata.status": "closed"}, "b"),
+    "into the messages": ({"messages.role": "user"}, "c"),
+    "an operator": ({"rank": {"$gt": 4}}, "c"),
+    "logic over both": ({"$or": [{"status": "closed"}, {"messages.content": "hi"}]}, "bc"),
+    "nothing that is there": ({"step": 1}, ""),
+    "no condition": ({}, "abc"),
+}
+"""Filters in the words of sessions, and the sessions that match."""
+
+
+class SessionListContract(SessionFixtures):
+    """Many sessions."""
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    async def test_a_batch_of_sessions_is_saved_and_deleted_as_one(
+        self, sessions: SessionService, clock: HandClock
+    ) -> None:
+        await sessions.batch_save_sessions(SESSIONS)
+
+        assert names(await sessions.list_sessions()) == ["a", "b", "c"]
+        assert {session["metadata"]["created_at"] for session in await sessions.list_sessions()} == {clock.text}
+        await sessions.batch_delete_sessions(["a", "nobody", "c"])
+        assert names(await sessions.list_sessions()) == ["b"]
+
+    async def test_a_batch_with_one_bad_session_is_refused_as_a_whole(self, sessions: SessionService) -> None:
+        with pytest.raises(StorageValidationError):
+            await sessions.batch_save_sessions({**SESSIONS, "d": {"metadata": "none"}})
+
+        assert await sessions.count_sessions() == 0
+
+    async def test_an_import_keeps_the_times_in_the_metadata(self, sessions: SessionService, clock: HandClock) -> None:
+        times = {"created_at": "2020-01-01T00:00:00+00:00", "updated_at": "2021-01-01T01:00:00+01:00"}
+        imported: dict[str, JsonObject] = {"old": {"metadata": times}, "bare": {}}
+
+        await sessions.batch_save_sessions(imported, keep_times=True)
+        await sessions.batch_save_sessions(imported, keep_times=True)
+
+        record, bare = await sessions.get_record("old"), await sessions.get_record("bare")
+        assert record is not None
+        assert bare is not None
+        assert record["data"]["metadata"] == {"session_id": "old", **times}
+        assert record["created_at"] == "2020-01-01T00:00:00.000000+00:00"
+        assert record["updated_at"] == "2021-01-01T00:00:00.000000+00:00"
+        assert bare["data"]["metadata"]["created_at"] == bare["updated_at"] == clock.text
+        assert names(await sessions.list_sessions()) == ["bare", "old"]
+
+    # -- filters and orders -------------------------------------------------------------------------------------------
+
+    async def test_a_bare_key_means_metadata_and_a_dotted_one_the_session(
+        self, sessions: SessionService, storage: IUnifiedStorage
+    ) -> None:
+        await sessions.batch_save_sessions(SESSIONS)
+        await storage.save({"id": "z", "type": "note", "data": copy.deepcopy(SESSIONS["a"])})
+
+        for name, (filters, ids) in FILTERS.items():
+            expected = list(ids)
+            assert (name, names(await sessions.list_sessions(filters))) == (name, expected)
+            assert await sessions.count_sessions(filters) == len(expected)
+            assert [metadata["session_id"] for metadata in await sessions.list_metadata(filters)] == expected
+            async with aclosing(sessions.stream_sessions(filters, 2)) as batches:
+                assert names([session async for batch in batches for session in batch]) == expected
+
+    async def test_sessions_are_ordered_limited_and_skipped(self, sessions: SessionService, clock: HandClock) -> None:
+        for number, name in enumerate("abcd"):
+            await sessions.save_session(name, {"metadata": {"rank": number % 2}, "state": {"step": -number}})
+            clock.turn()
+
+        assert names(await sessions.list_sessions()) == ["d", "c", "b", "a"]
+        assert names(await sessions.list_sessions(limit=2, offset=1)) == ["c", "b"]
+        assert names(await sessions.list_sessions(order_by="rank")) == ["a", "c", "b", "d"]
+        assert names(await sessions.list_sessions(order_by="-rank")) == ["b", "d", "a", "c"]
+        assert names(await sessions.list_sessions(order_by="state.step")) == ["d", "c", "b", "a"]
+        assert names(await sessions.list_sessions({"rank": 1}, 1, order_by="-updated_at")) == ["d"]
+
+    async def test_list_metadata_gives_the_metadata_alone(self, sessions: SessionService, clock: HandClock) -> None:
+        await sessions.save_session("a", SESSIONS["a"])
+
+        assert await sessions.list_metadata() == [
+            {
+                **SESSIONS["a"]["metadata"],
+                "session_id": "a",
+                "created_at": clock.text,
+                "updated_at": clock.text,
+            }
+        ]
+
+    # -- pages --------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("limit", [1, 3, 10, 11, 99])
+    async def test_pages_give_every_session_exactly_once(
+        self, sessions: SessionService, clock: HandClock, limit: int
+    ) -> None:
+        for number, name in enumerate(["b", "a", " ", "é", "\U0001f600", "x y z", "c", "d", "e/f", "UPPER"]):
+            await sessions.save_session(name, {"metadata": {"even": number % 2 == 0}})
+            if number % 3 == 0:
+                clock.turn()
+        await sessions.save_session("old", {}, expected_version=0)
+        expected = await sessions.list_sessions({"even": {"$exists": True}})
+
+        found: list[JsonObject] = []
+        sizes: list[int] = []
+        cursor: str | None = None
+        while not sizes or (cursor is not None and len(sizes) < 20):
+            page = await sessions.list_page({"even": {"$exists": True}}, limit, cursor)
+            found += page.items
+            sizes.append(len(page.items))
+            cursor = page.cursor
+
+        assert found == expected
+        assert len(found) == 10
+        assert sizes == [limit] * (10 // limit) + [10 % limit] * (10 % limit > 0)
+
+    async def test_a_session_that_does_not_change_is_paged_once_while_others_do(
+        self, sessions: SessionService, clock: HandClock
+    ) -> None:
+        for number in range(12):
+            await sessions.save_session(f"{number:02}", {})
+            clock.turn()
+
+        first = await sessions.list_page(limit=4)
+        await sessions.update_session("03", {"n": 1})
+        await sessions.save_session("new", {})
+        await sessions.delete_session("11")
+        second = await sessions.list_page(limit=4, cursor=first.cursor)
+        third = await sessions.list_page(limit=4, cursor=second.cursor)
+
+        assert names(first.items) == ["11", "10", "09", "08"]
+        assert names(second.items) == ["07", "06", "05", "04"]
+        assert names(third.items) == ["02", "01", "00"]
+        assert third.cursor is None
+
+    async def test_a_page_of_an_empty_store_is_empty(self, sessions: SessionService) -> None:
+        page = await sessions.list_page()
+
+        assert (page.items, page.cursor) == ([], None)
+
+    async def test_a_cursor_that_is_none_is_refused(self, sessions: SessionService) -> None:
+        await sessions.save_session("a", {})
+
+        for cursor in ("", "x", "!!!!", "é", "AAAA", "bm90IGEgdGltZSBh", "\ud800"):
+            error = await refusal(sessions.list_page(cursor=cursor), StorageValidationError)
+            assert (cursor, error and error.path) == (cursor, "cursor")
+
+    async def test_a_page_without_room_is_refused(self, sessions: SessionService) -> None:
+        for limit in (0, -1):
+            assert await refusal(sessions.list_page(limit=limit), StorageValidationError)
