@@ -1,0 +1,85 @@
+"""The command line: `fsstore init | put | get | ls | count | update | rm | import | export | stats | health`.
+
+This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
+error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `listing`, `moving` and
+`report` are the commands, `options` is what they share, `where` reads their expressions, `output` prints.
+
+Importing this module is cheap; what a command needs is loaded when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+_DEBUG = "--debug"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` are those of the process unless given."""
+    from fsstore.cli.output import prepare_streams  # noqa: PLC0415 - see the module's docstring
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = _takes_debug(given)
+    prepare_streams()
+    try:
+        code = _run(given)
+        # here, since an error while the interpreter shuts down could not be told any more
+        _flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: every error becomes an exit code
+        return _fail(error, debug=debug)
+    return code
+
+
+def _takes_debug(arguments: list[str]) -> bool:
+    """Whether `--debug` is among the options, before or after the command; it is taken out of them."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    found = _DEBUG in arguments[:end]
+    arguments[:end] = [argument for argument in arguments[:end] if argument != _DEBUG]
+    return found
+
+
+def _run(arguments: list[str]) -> int:
+    from typer.main import get_command  # noqa: PLC0415 - see the module's docstring
+
+    from fsstore.cli.app import build  # noqa: PLC0415 - the same
+
+    result = get_command(build())(args=arguments, prog_name="fsstore", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: BaseException, *, debug: bool) -> int:
+    """Tell the user what went wrong, and return the exit code for it."""
+    import typer  # noqa: PLC0415 - see the module's docstring
+
+    from fsstore.cli.failures import INTERRUPTED, PIPE_CLOSED, PipeClosedError, explain  # noqa: PLC0415 - the same
+    from fsstore.cli.output import say  # noqa: PLC0415 - the same
+
+    _discard_unwritten()
+    if isinstance(error, PipeClosedError | BrokenPipeError):
+        return PIPE_CLOSED
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        say("stopped")
+        return INTERRUPTED
+    if debug:
+        traceback.print_exception(error)
+    code, text = explain(error)
+    say(f"error: {text}")
+    return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _discard_unwritten() -> None:
+    """Write what is still buffered, or give it up: the interpreter would fail over it once more at its end."""
+    try:
+        _flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,61 @@
+"""From an error to an exit code and one line that says what happened and what to do next.
+
+0 done, 1 not found, 2 wrong usage or input, 3 conflict, 4 corrupt, 5 unavailable, timed out or closed, 70 an error in
+fsstore itself, 130 stopped by the user, 141 the reader of the output went away.
+"""
+
+from fsstore.errors import (
+    StorageConflictError,
+    StorageCorruptedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageTransactionError,
+    StorageValidationError,
+)
+
+NOT_FOUND, USAGE, CONFLICT, CORRUPT, UNAVAILABLE = 1, 2, 3, 4, 5
+# as sysexits.h has it, and as a shell reports a process that SIGINT or SIGPIPE ended
+INTERNAL, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+
+_CODES: tuple[tuple[type[StorageError], int], ...] = (
+    (StorageNotFoundError, NOT_FOUND),
+    (StorageValidationError, USAGE),
+    (StorageConflictError, CONFLICT),
+    (StorageTransactionError, CONFLICT),
+    (StorageCorruptedError, CORRUPT),
+    # what is left is unavailable, timed out or closed
+    (StorageError, UNAVAILABLE),
+)
+
+
+class PipeClosedError(Exception):
+    """Nobody reads the output any more. Not an OSError, which typer would take for its own business."""
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code for an error, and its text."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code, str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return UNAVAILABLE, f"{where}{error.strerror or error}; free what is missing and try again"
+    if is_usage_error(error):
+        return USAGE, _usage(error)
+    return (
+        INTERNAL,
+        f"internal error: {type(error).__name__}: {error}; run it again with --debug and report what it shows",
+    )
+
+
+def is_usage_error(error: BaseException) -> bool:
+    """Whether typer raised it about the command line. Its base class has no public name that all its versions share."""
+    return hasattr(error, "format_message")
+
+
+def _usage(error: BaseException) -> str:
+    message = " ".join(str(error.format_message()).split()).rstrip(".")  # type: ignore[attr-defined]
+    # how pydantic, which typer asks, begins what a converter says
+    message = message.replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see '{context.command_path if context is not None else 'fsstore'} --help'"

@@ -1,0 +1,152 @@
+"""The commands that find sessions: ls and count."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsstore.cli.options import FilterText, Store, Where, with_store
+from fsstore.cli.output import Column, cell, list_items, show_json_text, show_lines, show_table
+from fsstore.cli.where import parse_filter
+
+if TYPE_CHECKING:
+    from fsstore.models import Filters, JsonObject
+    from fsstore.service import SessionService
+
+_PAGE_SESSIONS = 100
+_DEFAULT_ORDERS = (None, "-updated_at", "-metadata.updated_at")
+_COLUMNS = (
+    Column("id", keep=True),
+    Column("status", style="cyan", keep=True, widest=16),
+    Column("user"),
+    Column("tags", style="dim"),
+    Column("updated", keep=True),
+)
+
+
+class Form(StrEnum):
+    """How a list is printed. The first two are answered by the index alone."""
+
+    table = "table"
+    ids = "ids"
+    json = "json"
+    jsonl = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sessions, in which order, and how many of them."""
+
+    filters: "Filters | None"
+    order_by: str | None
+    limit: int | None
+    offset: int
+
+
+def ls(
+    *,
+    where: Where = None,
+    filter_text: FilterText = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(metavar="[-]KEY", help="Order by a key, - for descending. Default: -updated_at."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many.")] = None,
+    offset: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first so many.")] = 0,
+    form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
+    store: Store = None,
+) -> None:
+    """List sessions, the most recently updated first.
+
+    A table for people (times in UTC), the ids alone, or whole sessions as JSON.
+    """
+    order_by = None if sort in _DEFAULT_ORDERS else sort
+    wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset)
+    with_store(store, lambda sessions: _PRINTERS[form](sessions, wanted))
+
+
+def count(where: Where = None, filter_text: FilterText = None, store: Store = None) -> None:
+    """Print how many sessions there are, or match."""
+    filters = parse_filter(where or (), filter_text)
+    show_lines(str(with_store(store, lambda sessions: sessions.count_sessions(filters))))
+
+
+async def _print_table(sessions: "SessionService", wanted: Wanted) -> None:
+    now = sessions.storage.clock()
+    rows = [_row(metadata, now) for metadata in await _metadata(sessions, wanted)]
+    # a column in which nothing stands would only take the width from the others
+    kept = [at for at, column in enumerate(_COLUMNS) if not rows or any(row[at] for row in rows)]
+    show_table([_COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in rows])
+
+
+async def _print_ids(sessions: "SessionService", wanted: Wanted) -> None:
+    show_lines(*(metadata["session_id"] for metadata in await _metadata(sessions, wanted)))
+
+
+async def _print_json(sessions: "SessionService", wanted: Wanted) -> None:
+    before = b"[\n"
+    async with aclosing(_pages(sessions, wanted)) as pages:
+        async for page in pages:
+            if page:
+                show_json_text(before + list_items(page))
+                before = b",\n"
+    show_json_text(b"\n]\n" if before == b",\n" else b"[]\n")
+
+
+async def _print_json_lines(sessions: "SessionService", wanted: Wanted) -> None:
+    from fsstore.transfer import session_line  # noqa: PLC0415 - only this form needs it
+
+    async with aclosing(_pages(sessions, wanted)) as pages:
+        async for page in pages:
+            show_json_text(b"".join(map(session_line, page)))
+
+
+_PRINTERS = {
+    Form.table: _print_table,
+    Form.ids: _print_ids,
+    Form.json: _print_json,
+    Form.jsonl: _print_json_lines,
+}
+
+
+async def _metadata(sessions: "SessionService", wanted: Wanted) -> "list[JsonObject]":
+    return await sessions.list_metadata(wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset)
+
+
+async def _pages(sessions: "SessionService", wanted: Wanted) -> "AsyncGenerator[list[JsonObject]]":
+    """Give the sessions page by page where the order permits, so that memory does not grow with the store."""
+    if wanted.order_by is not None or wanted.offset:
+        yield await sessions.list_sessions(wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset)
+        return
+    cursor, left = None, wanted.limit
+    while left is None or left > 0:
+        size = _PAGE_SESSIONS if left is None else min(left, _PAGE_SESSIONS)
+        page = await sessions.list_page(wanted.filters, size, cursor)
+        yield page.items
+        cursor, left = page.cursor, None if left is None else left - len(page.items)
+        if cursor is None:
+            return
+
+
+def _row(metadata: "JsonObject", now: datetime) -> Sequence[str]:
+    tags = metadata.get("tags")
+    return (
+        metadata["session_id"],
+        cell(metadata.get("status")),
+        cell(metadata.get("user_id")),
+        ", ".join(map(cell, tags)) if isinstance(tags, list) else cell(tags),
+        _short_time(metadata.get("updated_at"), now),
+    )
+
+
+def _short_time(value: Any, now: datetime) -> str:
+    """Return the time of day for this year, and the year for others, as `ls -l` does: the width is for the ids."""
+    try:
+        moment = datetime.fromisoformat(value).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return cell(value)
+    return moment.strftime("%m-%d %H:%M" if moment.year == now.year else "%Y-%m-%d")

@@ -1,0 +1,116 @@
+"""The commands that move sessions in and out: import and export."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
+from fsstore.cli.output import console_on, counted, format_bytes, printable, say
+from fsstore.cli.where import parse_filter
+
+if TYPE_CHECKING:
+    from fsstore.service import SessionService
+    from fsstore.transfer import Progress, TransferReport
+
+STANDARD_STREAM = "-"
+
+
+def import_(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="JSON lines, - for input, or a folder of <id>.json files.")
+    ],
+    *,
+    store: Store = None,
+    fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut takes nothing back.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Save sessions from JSON lines, or from a folder of JSON files.
+
+    A session of the same id is replaced. Times in the metadata are kept. If something stops it, import again.
+    """
+
+    async def work(sessions: "SessionService") -> "list[TransferReport]":
+        from fsstore.transfer import import_sessions  # noqa: PLC0415 - loaded when there is something to move
+
+        reports = []
+        for source in sources:
+            with _bar(source, _size(source), counts_bytes=True, quiet=quiet) as progress:
+                reports.append(await import_sessions(sessions, source, progress=progress))
+        return reports
+
+    started = time.perf_counter()
+    reports = with_store(store, work, create=True, fsync=fsync)
+    if not quiet:
+        _summarize("imported", reports, time.perf_counter() - started)
+
+
+def export(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The file to write; - for output.")] = STANDARD_STREAM,
+    *,
+    where: Where = None,
+    filter_text: FilterText = None,
+    store: Store = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write sessions as JSON lines, in the order of their ids.
+
+    A file is replaced as a whole or not at all.
+    """
+    filters = parse_filter(where or (), filter_text)
+
+    async def work(sessions: "SessionService") -> "TransferReport":
+        from fsstore.transfer import export_sessions  # noqa: PLC0415 - loaded when there is something to move
+
+        total = await sessions.count_sessions(filters) if _is_shown(quiet=quiet) else None
+        with _bar(target, total, counts_bytes=False, quiet=quiet) as progress:
+            return await export_sessions(sessions, target, filters, progress=progress)
+
+    started = time.perf_counter()
+    report = with_store(store, work)
+    if not quiet:
+        _summarize("exported", [report], time.perf_counter() - started)
+
+
+def _summarize(what: str, reports: "list[TransferReport]", seconds: float) -> None:
+    sessions, size = sum(report.sessions for report in reports), sum(report.bytes for report in reports)
+    say(f"{what} {counted(sessions, 'session')} ({format_bytes(size)}) in {seconds:.1f} s")
+
+
+def _is_shown(*, quiet: bool) -> bool:
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
+
+
+def _size(source: str) -> int | None:
+    """Return how many bytes an import will read; None when that is not known, or is the import's to complain about."""
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.glob("*.json"))
+        return path.stat().st_size or None
+    except OSError:
+        return None
+
+
+@contextmanager
+def _bar(name: str, total: int | None, *, counts_bytes: bool, quiet: bool) -> Iterator["Progress | None"]:
+    """Show a progress bar while the block runs, and give what moves it; None where there is no terminal to see it."""
+    if not _is_shown(quiet=quiet):
+        yield None
+        return
+    from rich import progress as rich  # noqa: PLC0415 - for a terminal only
+
+    stream = "standard input" if counts_bytes else "standard output"
+    columns = (
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(),
+        rich.DownloadColumn() if counts_bytes else rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=console_on(sys.stderr), transient=True) as bar:
+        task = bar.add_task(stream if name == STANDARD_STREAM else printable(Path(name).name), total=total)
+        yield lambda size, sessions: bar.update(task, completed=size if counts_bytes else sessions)

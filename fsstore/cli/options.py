@@ -1,0 +1,81 @@
+"""Options that several commands share, and the one way in which a command opens a store."""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from fsstore.errors import StorageError, StorageValidationError
+
+if TYPE_CHECKING:
+    from fsstore.models import Filters
+    from fsstore.service import SessionService
+
+T = TypeVar("T")
+
+_COMPLETED_IDS = 50
+
+Store = Annotated[
+    str | None,
+    typer.Option("--store", envvar="FSSTORE_STORE", metavar="PATH_OR_URL", help="The store: a directory, or a URL."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only sessions with key=value; also != >= <= > < and ~ for a regular expression, key and !key for what "
+        "is there or not. A bare key means metadata. May be repeated: all must hold.",
+    ),
+]
+FilterText = Annotated[
+    str | None,
+    typer.Option("--filter", metavar="JSON", help="Only sessions that match, as in '{\"$or\": [...]}'."),
+]
+ExpectedVersion = Annotated[
+    int | None,
+    typer.Option("--expected-version", metavar="N", min=0, help="Only if it has this version; 0: only if it is new."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+
+
+def complete_id(context: typer.Context, incomplete: str) -> list[str]:
+    """Return ids that begin so, for the shell; none when the store can not be asked."""
+    beginning: Filters = {"session_id": {"$regex": f"^{re.escape(incomplete)}"}}
+    store = context.params.get("store") or os.environ.get("FSSTORE_STORE")
+    try:
+        found = with_store(store, lambda sessions: sessions.list_metadata(beginning, _COMPLETED_IDS))
+    except StorageError:
+        return []
+    return [metadata["session_id"] for metadata in found]
+
+
+def with_store(
+    store: str | None,
+    work: Callable[["SessionService"], Awaitable[T]],
+    *,
+    create: bool = False,
+    **options: Any,
+) -> T:
+    """Open the store, do the work, close the store. `create` makes a store where there is none.
+
+    Raises StorageValidationError when no store is named, and what opening and the work raise.
+    """
+    if not store:
+        raise StorageValidationError("no store is named", advice="give --store PATH, or set FSSTORE_STORE")
+    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
+    # it must be there already: only the commands that fill a store may make one
+    options = options if create else {"create": False, **options}
+    return asyncio.run(_work(store, work, options))
+
+
+async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], options: dict[str, Any]) -> T:
+    # imported here, so that --help and a wrong option answer without loading a store
+    from fsstore.opening import open_sessions  # noqa: PLC0415
+
+    async with open_sessions(store, **options) as sessions:
+        return await work(sessions)

@@ -1,0 +1,91 @@
+"""The commands that look at a store as a whole: stats and health."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsstore.cli.failures import CORRUPT
+from fsstore.cli.options import Store, with_store
+from fsstore.cli.output import Column, cell, format_bytes, show_json, show_lines, show_table
+
+if TYPE_CHECKING:
+    from fsstore.models import JsonObject
+    from fsstore.service import SessionService
+
+_TOP_USERS = 10
+_WORDS = {True: "yes", False: "no", None: "none"}
+_GROUPED = """
+    SELECT json_extract(metadata, '$.{key}') AS {key}, count(*) AS sessions FROM documents WHERE type = 'session'
+    GROUP BY 1 ORDER BY sessions DESC, 1 LIMIT {limit}
+"""
+
+
+class Form(StrEnum):
+    """How a report is printed."""
+
+    table = "table"
+    json = "json"
+
+
+ReportForm = Annotated[Form, typer.Option("--format", help="For people, or for programs.")]
+
+
+def stats(store: Store = None, form: ReportForm = Form.table) -> None:
+    """Count sessions by status and by user."""
+    report = with_store(store, _gather)
+    if form is Form.json:
+        show_json(report)
+        return
+    _show_pairs(report["store"])
+    for key, title in (("status", "status"), ("user_id", "user")):
+        show_lines("")
+        rows = [(cell(row[key]) or "-", str(row["sessions"])) for row in report[key]]
+        show_table((Column(title), Column("sessions", right=True)), rows)
+
+
+def health(store: Store = None, form: ReportForm = Form.table) -> int:
+    """Check the store and list what can not be read.
+
+    The exit code is 4 when there are such documents.
+    """
+    report = with_store(store, lambda sessions: sessions.health_check())
+    if form is Form.json:
+        show_json(report)
+    else:
+        _show_pairs(report)
+    return CORRUPT if report["corrupt"] else 0
+
+
+async def _gather(sessions: "SessionService") -> "JsonObject":
+    report = await sessions.health_check()
+    by_status = await sessions.storage.query(_GROUPED.format(key="status", limit=-1))
+    by_user = await sessions.storage.query(_GROUPED.format(key="user_id", limit=_TOP_USERS))
+    return {
+        "store": {**report, "sessions": await sessions.count_sessions(), "corrupt": len(report["corrupt"])},
+        "status": by_status,
+        "user_id": by_user,
+    }
+
+
+def _show_pairs(report: "JsonObject") -> None:
+    show_table((Column("", style="dim"), Column("", keep=True)), _lines(report), heading=False)
+
+
+def _lines(report: "JsonObject") -> list[tuple[str, str]]:
+    """Return a report as rows of name and value; a list takes a row an item."""
+    lines = []
+    for key, value in report.items():
+        name = key.replace("_", " ")
+        if isinstance(value, list):
+            lines.append((name, str(len(value))))
+            lines += [("", _item(item)) for item in value]
+        elif key.endswith("_bytes"):
+            lines.append((name, format_bytes(value)))
+        else:
+            lines.append((name, _WORDS.get(value, cell(value)) if isinstance(value, bool | None) else cell(value)))
+    return lines
+
+
+def _item(item: Any) -> str:
+    return ": ".join(map(cell, item.values())) if isinstance(item, dict) else cell(item)

@@ -1,0 +1,214 @@
+"""The commands about single sessions: init, put, get, update, rm."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsstore.cli.options import ExpectedVersion, FilterText, Store, Where, complete_id, with_store
+from fsstore.cli.output import counted, say, show_json, show_lines
+from fsstore.cli.where import parse_filter, parse_object, parse_settings
+from fsstore.errors import StorageNotFoundError, StorageUnavailableError, StorageValidationError
+
+if TYPE_CHECKING:
+    from fsstore.conditions import Condition
+    from fsstore.models import Filters, JsonObject, Mutation
+    from fsstore.service import SessionService
+
+STANDARD_INPUT = "-"
+_MAX_INPUT_BYTES = 64 * 1024 * 1024
+_REMOVED_AT_ONCE = 1000
+
+SessionId = Annotated[str, typer.Argument(metavar="ID", help="The id of the session.", autocompletion=complete_id)]
+
+
+class Shape(StrEnum):
+    """How one session is printed."""
+
+    json = "json"
+    compact = "compact"
+
+
+def init(
+    location: Annotated[str | None, typer.Argument(metavar="STORE", help="Where the store shall be.")] = None,
+    store: Store = None,
+    shard_depth: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Directory levels: 1, or 2 for millions of sessions.")
+    ] = None,
+) -> None:
+    """Make a store; one that is there already stays as it is."""
+    options = {} if shard_depth is None else {"shard_depth": shard_depth}
+    with_store(location or store, lambda sessions: _check_depth(sessions, shard_depth), create=True, **options)
+    say(f"the store {location or store} is ready")
+
+
+async def _check_depth(sessions: "SessionService", wanted: int | None) -> None:
+    # only if it was asked for: the report looks at every document
+    found = wanted if wanted is None else (await sessions.health_check()).get("shard_depth")
+    if found != wanted:
+        raise StorageValidationError(
+            f"the store has the shard depth {found}, which can not be changed", advice="make a new store and import"
+        )
+
+
+def put(
+    session_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="The id; - or nothing: metadata.session_id.")
+    ] = None,
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Where the session is read; - for input.")] = "-",
+    store: Store = None,
+    expected_version: ExpectedVersion = None,
+) -> None:
+    """Save a session, given as JSON, and print its id."""
+    session = parse_object(_read(source), "standard input" if source == STANDARD_INPUT else source)
+    target = _named(session) if session_id in (None, STANDARD_INPUT) else session_id
+    with_store(
+        store,
+        lambda sessions: sessions.save_session(target, session, expected_version=expected_version),
+        create=True,
+    )
+    show_lines(target)
+
+
+def get(
+    session_id: SessionId,
+    *,
+    store: Store = None,
+    record: Annotated[bool, typer.Option("--record", help="The whole record: version and times too.")] = False,
+    shape: Annotated[Shape, typer.Option("--format", help="Indented, or on one line.")] = Shape.json,
+) -> None:
+    """Print a session as JSON."""
+    found = with_store(store, lambda sessions: sessions.get_record(session_id))
+    if found is None:
+        raise StorageNotFoundError(session_id)
+    show_json(found if record else found["data"], compact=shape is Shape.compact)
+
+
+def update(
+    session_id: SessionId,
+    patch: Annotated[str | None, typer.Argument(metavar="PATCH", help="A JSON merge patch; - for input.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one value, as in metadata.status=done. null removes it."),
+    ] = None,
+    store: Store = None,
+    expected_version: ExpectedVersion = None,
+) -> None:
+    """Change parts of a session by a JSON merge patch (RFC 7396).
+
+    Prints the id. Both PATCH and --set may be given; --set wins.
+    """
+    if patch is None and not settings:
+        raise StorageValidationError("there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")
+    text = _read(STANDARD_INPUT) if patch == STANDARD_INPUT else patch
+    changes = parse_settings(settings or (), None if text is None else parse_object(text, "PATCH"))
+    with_store(
+        store,
+        lambda sessions: sessions.update_session(session_id, changes, expected_version=expected_version),
+    )
+    show_lines(session_id)
+
+
+def rm(
+    session_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Their ids.", autocompletion=complete_id)
+    ] = None,
+    *,
+    where: Where = None,
+    filter_text: FilterText = None,
+    store: Store = None,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ids that are not there are no error.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what matches without asking.")] = False,
+) -> None:
+    """Remove sessions for good, by their ids or by a filter.
+
+    Of the ids named, all are removed or none. What matches a filter is removed if it still matches at that moment.
+    """
+    filters = parse_filter(where or (), filter_text)
+    if bool(session_ids) == (filters is not None):
+        raise StorageValidationError("it is not clear what to remove", advice="give either ids or --where")
+    if filters is None:
+        ids = session_ids or []
+        with_store(store, lambda sessions: _remove(sessions, ids, missing_ok=missing_ok))
+        return
+    # the store is closed while the question waits for its answer
+    found = with_store(store, lambda sessions: sessions.list_metadata(filters))
+    if found and not yes:
+        _confirm(len(found))
+    ids = [metadata["session_id"] for metadata in found]
+    removed = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else 0
+    say(f"{counted(removed, 'session')} removed")
+
+
+async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: bool) -> None:
+    if missing_ok:
+        await sessions.batch_delete_sessions(ids)
+        return
+    async with sessions.transaction() as transaction:
+        for session_id in dict.fromkeys(ids):
+            await transaction.delete_session(session_id)
+
+
+async def _remove_matching(sessions: "SessionService", ids: list[str], filters: "Filters") -> int:
+    from fsstore.filters import parse, session_filter  # noqa: PLC0415 - only this command needs it
+
+    wanted, removed = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0
+    for at in range(0, len(ids), _REMOVED_AT_ONCE):
+        batch = [_removing(session_id, wanted) for session_id in ids[at : at + _REMOVED_AT_ONCE]]
+        outcomes = await sessions.storage.commit(batch)
+        removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
+    return removed
+
+
+def _removing(session_id: str, wanted: "Condition") -> "Mutation":
+    """Remove a session if it still matches at that moment: it may have changed since it was listed."""
+    from fsstore.models import Mutation  # noqa: PLC0415 - only this command needs it
+
+    def rule(current: "JsonObject | None") -> "JsonObject | None":
+        return None if current is not None and wanted.matches(current) else current
+
+    return Mutation(session_id, rule)
+
+
+def _confirm(count: int) -> None:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise StorageValidationError(
+            f"{counted(count, 'session')} would be removed", advice="add --yes if that is what you want"
+        )
+    sys.stderr.write(f"Remove {counted(count, 'session')} for good? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
+
+
+def _named(session: "JsonObject") -> str:
+    metadata = session.get("metadata")
+    session_id: Any = metadata.get("session_id") if isinstance(metadata, dict) else None
+    if type(session_id) is not str or not session_id:
+        raise StorageValidationError("the session has no id", advice="give the ID, or put it into metadata.session_id")
+    return session_id
+
+
+def _read(source: str) -> bytes:
+    """Return what a file, or standard input, holds. Raises StorageValidationError, StorageUnavailableError."""
+    if source == STANDARD_INPUT:
+        data = _read_standard_input()
+    else:
+        try:
+            with Path(source).open("rb") as file:
+                data = file.read(_MAX_INPUT_BYTES + 1)
+        except FileNotFoundError as error:
+            raise StorageValidationError(f"there is no file {source}", advice="check the path") from error
+    if len(data) > _MAX_INPUT_BYTES:
+        raise StorageValidationError(f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:
+        raise StorageUnavailableError("it is closed", path="standard input", advice="name a file, or pipe one in")
+    if sys.stdin.isatty():
+        say("reading a session as JSON from the terminal; end it with Ctrl-D")
+    return sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)

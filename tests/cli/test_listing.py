@@ -1,0 +1,182 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsstore.cli import listing
+from tests.cli.conftest import Run, lines
+
+Save = Callable[..., None]
+STATUSES = ("active", "failed", "done")
+
+
+@pytest.fixture
+def imported(fsstore: Run, tmp_path: Path) -> list[dict[str, Any]]:
+    """Import 250 sessions, and return them in the default order: the most recently updated first, ties by id."""
+    sessions: list[dict[str, Any]] = [
+        {
+            "metadata": {
+                "session_id": f"s{number:03}",
+                "status": STATUSES[number % 3],
+                "tags": ["even"] if number % 2 == 0 else [],
+                "score": number,
+                "created_at": "2026-01-01T00:00:00.000000+00:00",
+                "updated_at": f"2026-02-{1 + number % 28:02}T00:00:00.000000+00:00",
+            },
+            "messages": [{"role": "user", "text": f"é😀\u2028 {number}"}],
+            "state": {"step": number % 5},
+        }
+        for number in range(250)
+    ]
+    (tmp_path / "sessions.jsonl").write_text(lines(sessions))
+    assert fsstore("import", tmp_path / "sessions.jsonl", "--quiet").code == 0
+    sessions.sort(key=lambda session: session["metadata"]["session_id"])
+    return sorted(sessions, key=lambda session: session["metadata"]["updated_at"], reverse=True)
+
+
+def test_json_lines_are_what_a_script_finds_in_the_imported_file(
+    fsstore: Run, imported: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert imported
+    found = []
+    with (tmp_path / "sessions.jsonl").open() as file:
+        for line in file:
+            session = json.loads(line)
+            if session["metadata"]["status"] == "failed":
+                found.append(session)
+    found.sort(key=lambda session: session["metadata"]["session_id"])
+    found.sort(key=lambda session: session["metadata"]["updated_at"], reverse=True)
+    expected = [json.dumps(session, sort_keys=True, ensure_ascii=False, separators=(",", ":")) for session in found]
+    assert fsstore("ls", "--format", "jsonl", "--where", "status=failed").out.split("\n") == [*expected, ""]
+
+
+def test_json_lines_come_page_by_page_in_order(fsstore: Run, imported: list[dict[str, Any]]) -> None:
+    assert fsstore("ls", "--format", "jsonl").out == lines(imported)
+    assert fsstore("ls", "--format", "jsonl", "--limit", "150").out == lines(imported[:150])
+    assert fsstore("ls", "--format", "jsonl", "--limit", "0").out == ""
+    assert fsstore("ls", "--format", "jsonl", "--offset", "240").out == lines(imported[240:])
+
+
+def test_json_is_one_list(fsstore: Run, imported: list[dict[str, Any]]) -> None:
+    result = fsstore("ls", "--format", "json")
+    assert result.json() == imported
+    assert result.out == json.dumps(imported, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    assert fsstore("ls", "--format", "json", "--where", "status=absent").out == "[]\n"
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_the_default_order_is_streamed_in_pages(
+    fsstore: Run, imported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    assert imported
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("the whole list was asked for")
+
+    monkeypatch.setattr(listing, "_PAGE_SESSIONS", 7)
+    monkeypatch.setattr("fsstore.service.SessionService.list_sessions", refuse)
+    for order in ([], ["--sort", "-updated_at"], ["--limit", "20"]):
+        assert fsstore("ls", "--format", form, *order).code == 0
+
+
+def test_ids_are_one_a_line(fsstore: Run, imported: list[dict[str, Any]]) -> None:
+    expected = [session["metadata"]["session_id"] for session in imported]
+    assert fsstore("ls", "--format", "ids").out.split() == expected
+    assert fsstore("ls", "--format", "ids", "--limit", "3", "--offset", "2").out.split() == expected[2:5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--where", "score<2"], ["s001", "s000"]),
+        (["--where", "score<2", "--sort", "score"], ["s000", "s001"]),
+        (["--where", "score>=248", "--sort", "-score"], ["s249", "s248"]),
+        (["--where", "tags=even", "--where", "score<=4", "--sort", "session_id"], ["s000", "s002", "s004"]),
+        (["--where", "session_id~^s00[12]$", "--sort", "session_id"], ["s001", "s002"]),
+        (["--where", "state.step=4", "--where", "score<10", "--sort", "score"], ["s004", "s009"]),
+        (["--where", "updated_at>=2026-02-28", "--where", "score<60", "--sort", "score"], ["s027", "s055"]),
+        (["--where", "updated_at>=2027"], []),
+        (["--where", "score!=1", "--where", "score<3", "--sort", "score"], ["s000", "s002"]),
+        (["--where", "user_id"], []),
+        (["--where", "!user_id", "--limit", "1", "--sort", "score"], ["s000"]),
+        (["--filter", '{"$or": [{"score": 3}, {"score": {"$gt": 248}}]}', "--sort", "score"], ["s003", "s249"]),
+        (
+            ["--where", "score<9", "--filter", '{"status": {"$in": ["done"]}}', "--sort", "score"],
+            ["s002", "s005", "s008"],
+        ),
+    ],
+)
+def test_conditions_and_orders_choose_the_sessions(
+    fsstore: Run, imported: list[dict[str, Any]], arguments: list[str], expected: list[str]
+) -> None:
+    assert imported
+    assert fsstore("ls", "--format", "ids", *arguments).out.split() == expected
+    texts = fsstore("ls", "--format", "jsonl", *arguments).out.split("\n")[:-1]
+    assert [json.loads(text)["metadata"]["session_id"] for text in texts] == expected
+
+
+def test_count_counts_what_matches(fsstore: Run, imported: list[dict[str, Any]]) -> None:
+    assert fsstore("count").out == f"{len(imported)}\n"
+    assert fsstore("count", "--where", "status=failed").out == "83\n"
+    assert fsstore("count", "--filter", '{"$nor": [{"status": "failed"}]}').out == "167\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--where", "a==1"],
+        ["--where", ""],
+        ["--where", "name~("],
+        ["--filter", "{"],
+        ["--filter", "[]"],
+        ["--filter", '{"a": {"$gte": null}}'],
+        ["--filter", '{"$ro": [{}]}'],
+        ["--filter", "[" * 100_000],
+        ["--where", "a~" + "(" * 5000],
+    ],
+)
+@pytest.mark.parametrize("command", ["ls", "count", "export", "rm"])
+def test_a_filter_that_can_not_be_understood_is_refused(fsstore: Run, command: str, arguments: list[str]) -> None:
+    fsstore("init")
+    result = fsstore(command, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("fsstore: error: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "-1"], ["--offset", "x"], ["--format", "xml"], ["--sort", "$a"], ["--sort", ""]]
+)
+def test_options_of_ls_out_of_range_are_refused(fsstore: Run, arguments: list[str]) -> None:
+    fsstore("init")
+    assert fsstore("ls", *arguments).code == 2
+
+
+def test_a_table_is_separated_by_tabs_where_it_is_piped(fsstore: Run, save: Save) -> None:
+    save("a", status="new", user_id="ann", tags=["x", "y"])
+    header, row = fsstore("ls").out.splitlines()
+    assert header.split("\t") == ["id", "status", "user", "tags", "updated"]
+    assert row.split("\t")[:4] == ["a", "new", "ann", "x, y"]
+
+
+def test_a_table_leaves_out_columns_in_which_nothing_stands(fsstore: Run, save: Save) -> None:
+    fsstore("init")
+    assert fsstore("ls").out == "id\tstatus\tuser\ttags\tupdated\n"
+    save("a")
+    assert fsstore("ls").out.splitlines()[0] == "id\tupdated"
+
+
+def test_a_table_shows_times_short(fsstore: Run, tmp_path: Path) -> None:
+    session = {
+        "metadata": {"session_id": "a", "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-02-03T04:05:06Z"}
+    }
+    (tmp_path / "old.jsonl").write_text(json.dumps(session))
+    fsstore("import", tmp_path / "old.jsonl")
+    assert fsstore("ls").out.splitlines()[1] == "a\t2020-02-03"
+
+
+def test_hostile_metadata_can_not_break_the_table(fsstore: Run, save: Save) -> None:
+    save("a", status="x\ny\tz", user_id={"no": "string"}, tags=[1, None, "\x1b[31mred\u202e\x9b"])
+    row = fsstore("ls").out.splitlines()[1].split("\t")
+    assert row[:4] == ["a", "x\\ny\\tz", '{"no":"string"}', "1, , \\x1b[31mred\\u202e\\x9b"]

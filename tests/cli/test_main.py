@@ -1,0 +1,287 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fsstore as package
+from fsstore.cli import failures, main
+from fsstore.errors import (
+    StorageClosedError,
+    StorageConflictError,
+    StorageCorruptedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageTimeoutError,
+    StorageTransactionError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
+from tests.cli.conftest import Run, Terminal, command, run_in_shell
+
+Save = Callable[..., None]
+OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StorageNotFoundError("a"), 1),
+        (StorageValidationError("bad"), 2),
+        (StorageConflictError("a", expected=1, actual=2), 3),
+        (StorageTransactionError("no"), 3),
+        (StorageCorruptedError("a", path="a.json", reason="torn"), 4),
+        (StorageUnavailableError("full", path="/store"), 5),
+        (StorageTimeoutError("the lock", path="/store", timeout_seconds=1), 5),
+        (StorageClosedError("/store"), 5),
+        (StorageError("other"), 5),
+        (PermissionError(13, "Permission denied", "/store"), 5),
+        (MemoryError(), 70),
+        (ValueError("a\nb"), 70),
+    ],
+)
+def test_each_error_has_its_exit_code_and_is_told_in_one_line(
+    fsstore: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fsstore.cli.listing.with_store", fail)
+    result = fsstore("count")
+    assert (result.code, result.out) == (code, "")
+    assert result.err.startswith("fsstore: error: ")
+    assert failures.explain(error)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["bogus"], "No such command 'bogus'; see 'fsstore --help'"),
+        (["--bogus"], "No such option"),
+        (["get"], "Missing argument 'ID'; see 'fsstore get --help'"),
+        (["get", "a", "b"], "unexpected extra argument"),
+        (["get", "a", "--format", "yaml"], "'yaml' is not one of 'json', 'compact'"),
+        (["count", "--where"], "requires an argument"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(fsstore: Run, arguments: list[str], reason: str) -> None:
+    result = fsstore(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert reason in result.err
+
+
+def test_a_store_must_be_named(fsstore: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FSSTORE_STORE")
+    for arguments in (["ls"], ["init"], ["put", "a", os.devnull]):
+        result = fsstore(*arguments)
+        assert result.code == 2
+    assert fsstore("ls").err == "fsstore: error: no store is named; give --store PATH, or set FSSTORE_STORE\n"
+
+
+def test_a_store_of_an_unknown_scheme_is_wrong_usage(fsstore: Run) -> None:
+    result = fsstore("ls", "--store", "postgres://host/db")
+    assert result.code == 2
+    assert "unknown store 'postgres://host/db'" in result.err
+
+
+def test_an_option_wins_over_the_environment(fsstore: Run, save: Save, tmp_path: Path) -> None:
+    save("a")
+    assert fsstore("init", tmp_path / "other").code == 0
+    assert fsstore("count", "--store", tmp_path / "other").out == "0\n"
+    assert fsstore("count", "--store", f"file:{tmp_path}/store").out == "1\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--debug", "get", "absent"], ["get", "absent", "--debug"], ["get", "--debug", "absent"]]
+)
+def test_debug_shows_the_traceback_wherever_it_stands(
+    store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(["init", str(store)]) == 0
+    assert main(arguments) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in shown
+    assert shown.splitlines()[-1].startswith("fsstore: error: there is no document 'absent'")
+
+
+def test_debug_after_two_dashes_is_an_id(fsstore: Run) -> None:
+    fsstore("init")
+    assert "there is no document '--debug'" in fsstore("get", "--", "--debug").err
+
+
+def test_help_and_version_are_plain_text(fsstore: Run) -> None:
+    assert fsstore("--version").out == f"fsstore {package.__version__}\n"
+    assert fsstore() == fsstore("--help")
+    for name in ("init", "put", "get", "ls", "count", "update", "rm", "import", "export", "stats", "health"):
+        assert f"\n  {name} " in fsstore().out
+        result = fsstore(name, "-h")
+        assert (result.code, result.err) == (0, "")
+        assert "--store PATH_OR_URL" in result.out
+        assert "FSSTORE_STORE" in result.out
+
+
+def test_help_fits_a_terminal_without_cutting_what_a_command_does(fsstore: Run) -> None:
+    commands = fsstore("--help").out.partition("Commands:")[2]
+    assert "..." not in commands
+
+
+@pytest.mark.usefixtures("store")
+def test_the_shell_can_be_taught_to_complete() -> None:
+    shown = run_in_shell("--show-completion", "bash").out
+    assert shown == "" or "_FSSTORE_COMPLETE" in shown  # an old typer takes the shell's name, a new one finds it
+    completed = run_in_shell(env={"_FSSTORE_COMPLETE": "complete_bash", "COMP_WORDS": "fsstore he", "COMP_CWORD": "1"})
+    assert completed.out.split() == ["health"]
+
+
+def test_the_shell_completes_ids(save: Save, store: Path) -> None:
+    for session_id in ("abc", "abd", "b.c"):
+        save(session_id)
+
+    def completed(words: str) -> list[str]:
+        env = {"_FSSTORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        return sorted(run_in_shell(env=env).out.split())
+
+    assert completed("fsstore get ab") == ["abc", "abd"]
+    assert completed("fsstore rm abc b.") == ["b.c"]
+    assert completed(f"fsstore get --store {store}/absent a") == []
+
+
+def test_a_command_loads_rich_for_a_terminal_only(save: Save) -> None:
+    save("a")
+    script = "import sys; from fsstore.cli import main; main(sys.argv[1:]); sys.exit('rich' in sys.modules)"
+    for arguments in (["get", "a"], ["ls"], ["stats"], ["export"], ["get", "absent"], ["ls", "--help"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+        assert done.returncode == 0, arguments
+
+
+def test_loading_the_package_of_the_command_loads_little() -> None:
+    heavy = "{'typer', 'rich', 'asyncio', 'pydantic', 'sqlite3'}"
+    script = f"import sys, fsstore.cli; sys.exit(not {heavy}.isdisjoint(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# -- processes of their own -------------------------------------------------------------------------------------------
+
+
+def test_a_process_reports_its_exit_code(save: Save) -> None:
+    save("a")
+    assert run_in_shell("get", "a").json()["metadata"]["session_id"] == "a"
+    assert run_in_shell("get", "absent") == (
+        1,
+        "",
+        "fsstore: error: there is no document 'absent'; check the id, or save the document first\n",
+    )
+    assert run_in_shell("put", stdin=b'{"metadata": {"session_id": "piped"}}').out == "piped\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["ls", "--format", "jsonl"], ["get", "a"], ["export", "-q"]])
+def test_a_closed_pipe_ends_a_command_quietly(save: Save, arguments: list[str], unbuffered: str) -> None:
+    save("a", text="x" * 500_000)
+    process = subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1) == b"{"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_a_full_disk_behind_the_output_is_told(save: Save) -> None:
+    save("a")
+    for arguments in (["get", "a"], ["ls"], ["count"], ["export", "-q"], ["--help"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(command(*arguments), stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 5, arguments
+        assert done.stderr.startswith(b"fsstore: error: ")
+        assert b"No space left on device" in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_closed_output_harms_nobody(save: Save) -> None:
+    save("a")
+    line = f"{sys.executable} -m fsstore get a >&-; echo $?; {sys.executable} -m fsstore get absent 2>&-; echo $?"
+    assert subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=False).stdout == b"0\n1\n"
+
+
+def test_piped_output_is_utf8_whatever_the_locale(save: Save) -> None:
+    save("é😀", status="é😀")
+    for env in (OLD_LOCALE, {"PYTHONIOENCODING": "latin-1"}):
+        assert run_in_shell("ls", "--format", "ids", env=env).out == "é😀\n"
+        assert '"status": "é😀"' in run_in_shell("ls", "--format", "json", env=env).out
+        assert "é😀\té😀" in run_in_shell("ls", env=env).out
+
+
+def test_a_terminal_without_utf8_gets_escapes(save: Save) -> None:
+    save("a", status="é😀")
+    for arguments in (["ls"], ["get", "a"], ["ls", "--format", "ids", "--where", "status~😀"]):
+        code, shown = Terminal(*arguments, env=OLD_LOCALE).finish()
+        assert code in (0, 2)  # what was typed in another encoding may not be text at all
+        assert "Traceback" not in shown
+    assert "\\xe9\\U0001f600" in Terminal("ls", env=OLD_LOCALE).finish()[1]
+
+
+def test_bytes_that_are_no_text_are_refused_as_an_id(save: Save) -> None:
+    save("a")
+    done = subprocess.run([*command("get"), b"\xff\xfe"], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"must not hold the character U+DCFF" in done.stderr
+
+
+def test_a_terminal_gets_a_table_in_which_ids_stay_whole(save: Save) -> None:
+    uuid = "0b2311ef-8bcd-3c5e-2cf3-f01827b62461"
+    save(uuid, status="active", user_id="somebody.with.a.long.name@example.org", tags=["production", "billing"])
+    code, shown = Terminal("ls").finish()
+    assert code == 0
+    header, row = shown.splitlines()
+    assert header.startswith("\x1b[1mid")
+    assert row.startswith(f"{uuid}  \x1b[36mactive")
+    assert "…" in row
+
+
+def test_a_terminal_gets_colours_unless_it_wants_none(save: Save) -> None:
+    save("a", count=5)
+    plain = run_in_shell("get", "a").out.replace("\n", "\r\n")
+    assert '\x1b[1;34m"count"\x1b[0m: \x1b[1;36m5\x1b[0m' in Terminal("get", "a").finish()[1]
+    assert Terminal("get", "a", env={"NO_COLOR": "1"}).finish() == (0, plain)
+    assert Terminal("get", "a", env={"TERM": "dumb"}).finish() == (0, plain)
+
+
+def test_a_terminal_is_not_steered_by_what_a_store_holds(save: Save) -> None:
+    save("x\x9b31m", status="\x1b[31m\x07", tags=["\u202e"])
+    for arguments in (["ls"], ["ls", "--format", "ids"], ["ls", "--format", "jsonl"], ["get", "absent\x9b31m"]):
+        shown = Terminal(*arguments, env={"NO_COLOR": "1"}).finish()[1]
+        assert not set(shown) & set("\x9b\x07\u202e")
+        assert "\x1b[31m" not in shown
+
+
+def test_a_terminal_is_asked_before_sessions_are_removed_by_a_filter(save: Save) -> None:
+    save("a", status="old")
+    for answer, code in ((b"n\n", 130), (b"\x04", 130), (b"y\n", 0)):
+        terminal = Terminal("rm", "--where", "status=old", stdout=subprocess.DEVNULL)
+        assert b"Remove 1 session for good? [y/N] " in terminal.read_until(b"[y/N] ")
+        terminal.type(answer)
+        assert terminal.finish()[0] == code
+    assert run_in_shell("count").out == "0\n"
+
+
+def test_ctrl_c_ends_an_import_that_waits_for_more(store: Path) -> None:
+    process = Terminal("import", "-", stdin=subprocess.PIPE)
+    # the bar appears just before the first read
+    process.read_until(b"standard input")
+    process.process.send_signal(signal.SIGINT)
+    code, shown = process.finish()
+    assert process.process.stdin is not None
+    process.process.stdin.close()
+    assert code == 130
+    assert "Traceback" not in shown
+    assert run_in_shell("count", "--store", str(store)).out == "0\n"

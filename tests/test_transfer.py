@@ -1,0 +1,409 @@
+import asyncio
+import io
+import json
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsstore import transfer
+from fsstore.errors import StorageConflictError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.storage import FileStorage
+from fsstore.interfaces import IUnifiedStorage
+from fsstore.memory import MemoryStorage
+from fsstore.models import Outcomes
+from fsstore.service import SessionService
+from fsstore.transfer import TransferReport, export_sessions, import_sessions, session_line
+
+EARLY, LATE = "2026-01-02T03:04:05.000000+00:00", "2026-02-03T04:05:06.000000+00:00"
+
+
+class CountingStorage(MemoryStorage):
+    """Remembers how large each commit was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[int] = []
+
+    async def commit(self, changes: Any) -> Outcomes:
+        self.commits.append(len(changes))
+        return await super().commit(changes)
+
+
+@pytest.fixture(params=["memory", "directory"])
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[IUnifiedStorage]:
+    async with MemoryStorage() if request.param == "memory" else await FileStorage.open(tmp_path / "store") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sessions(storage: IUnifiedStorage) -> SessionService:
+    return SessionService(storage)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a JSON lines file; text is encoded, anything else is dumped first."""
+
+    def write(*lines: Any, end: str = "\n") -> Path:
+        source = tmp_path / "sessions.jsonl"
+        texts = [line if isinstance(line, bytes | str) else json.dumps(line) for line in lines]
+        source.write_bytes(
+            b"".join(text if isinstance(text, bytes) else text.encode() + end.encode() for text in texts)
+        )
+        return source
+
+    return write
+
+
+def session(session_id: str, **metadata: Any) -> dict[str, Any]:
+    times = {"created_at": EARLY, "updated_at": LATE}
+    return {"metadata": {"session_id": session_id, **times, **metadata}, "messages": [{"role": "user", "text": "hi"}]}
+
+
+async def ids(sessions: SessionService) -> list[str]:
+    return sorted(found["session_id"] for found in await sessions.list_metadata())
+
+
+# -- there and back ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_exported_is_one_sorted_compact_line_a_session(sessions: SessionService, tmp_path: Path) -> None:
+    await sessions.batch_save_sessions({"b": session("b", mood="😀é"), "a": session("a")}, keep_times=True)
+    report = await export_sessions(sessions, tmp_path / "out.jsonl")
+    text = (tmp_path / "out.jsonl").read_bytes()
+    assert (
+        text
+        == "".join(
+            json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n"
+            for found in (session("a"), session("b", mood="😀é"))
+        ).encode()
+    )
+    assert report == TransferReport(sessions=2, bytes=len(text))
+
+
+async def test_an_import_of_an_export_gives_the_same_sessions(sessions: SessionService, tmp_path: Path) -> None:
+    kept = session("odd/id ☃", numbers=[2**64 - 1, -(2**63), 0.1, 1e-300, -0.0], nothing=None, text='\u2028\x7f\\"')
+    await sessions.batch_save_sessions({"odd/id ☃": kept, "b": session("b")}, keep_times=True)
+    await export_sessions(sessions, tmp_path / "out.jsonl")
+    copy = SessionService(MemoryStorage())
+    assert (await import_sessions(copy, tmp_path / "out.jsonl")).sessions == 2
+    assert await copy.list_sessions() == await sessions.list_sessions()
+    assert session_line(await copy.get_session("odd/id ☃") or {}) == session_line(kept)
+
+
+async def test_an_export_holds_only_what_the_filter_wants(sessions: SessionService, tmp_path: Path) -> None:
+    await sessions.batch_save_sessions({"a": session("a", status="failed"), "b": session("b", status="done")})
+    report = await export_sessions(sessions, tmp_path / "out.jsonl", {"status": "failed"})
+    assert report.sessions == 1
+    assert json.loads((tmp_path / "out.jsonl").read_text())["metadata"]["session_id"] == "a"
+
+
+async def test_progress_tells_the_bytes_and_sessions_done_so_far(
+    sessions: SessionService, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = write(*[session(f"s{number:03}") for number in range(250)])
+    seen: list[tuple[int, int]] = []
+    report = await import_sessions(sessions, source, progress=lambda size, count: seen.append((size, count)))
+    assert [count for _, count in seen] == [100, 200, 250]
+    assert seen[-1] == (source.stat().st_size, 250) == (report.bytes, report.sessions)
+    seen.clear()
+    await export_sessions(sessions, tmp_path / "out.jsonl", progress=lambda size, count: seen.append((size, count)))
+    assert seen[-1] == ((tmp_path / "out.jsonl").stat().st_size, 250)
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_import_keeps_the_times_it_is_given(sessions: SessionService, write: Callable[..., Path]) -> None:
+    await import_sessions(sessions, write(session("a")))
+    record = await sessions.get_record("a")
+    assert record is not None
+    assert (record["created_at"], record["updated_at"]) == (EARLY, LATE)
+    assert record["data"] == session("a")
+
+
+async def test_each_batch_is_one_commit(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = CountingStorage()
+    source = write(*[session(f"s{number}") for number in range(250)])
+    await import_sessions(SessionService(storage), source)
+    assert storage.commits == [100, 100, 50]
+    monkeypatch.setattr(transfer, "_BATCH_BYTES", source.stat().st_size // 5)
+    storage.commits.clear()
+    await import_sessions(SessionService(storage), source)
+    assert len(storage.commits) == 5
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
+async def test_line_ends_blank_lines_and_a_byte_order_mark_make_no_difference(
+    sessions: SessionService, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(transfer, "_CHUNK_BYTES", chunk_bytes)
+    lines = (
+        b"\xef\xbb\xbf",
+        b"\r\n",
+        b"  \n",
+        session_line(session("a")),
+        b"\n",
+        b'{"metadata":{"session_id":"b"}}\r\n\r\n',
+    )
+    report = await import_sessions(sessions, write(*lines, b'  {"metadata":{"session_id":"c"}} '))
+    assert report.sessions == 3
+    assert await ids(sessions) == ["a", "b", "c"]
+
+
+async def test_an_empty_file_is_an_import_of_nothing(sessions: SessionService, write: Callable[..., Path]) -> None:
+    assert await import_sessions(sessions, write()) == TransferReport()
+
+
+async def test_of_lines_with_the_same_id_the_last_one_counts(
+    sessions: SessionService, write: Callable[..., Path]
+) -> None:
+    filler = [session(f"s{number}") for number in range(150)]
+    source = write(session("a", status="1"), session("a", status="2"), *filler, session("a", status="3"))
+    assert (await import_sessions(sessions, source)).sessions == 153
+    found = await sessions.get_session("a")
+    assert found is not None
+    assert found["metadata"]["status"] == "3"
+
+
+async def test_an_import_can_be_repeated(sessions: SessionService, write: Callable[..., Path]) -> None:
+    source = write(*[session(f"s{number}") for number in range(5)])
+    await import_sessions(sessions, source)
+    first = await sessions.list_sessions()
+    await import_sessions(sessions, source)
+    assert await sessions.list_sessions() == first
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"not json", "it is not JSON: expected"),
+        (b'{"metadata": {"session_id": "x"}', "it is not JSON: EOF while parsing an object at column 32"),
+        (b'{"metadata": {"session_id": "x"}} {}', "it is not JSON: trailing characters"),
+        (b'{"metadata": {"session_id": "\xff"}}', "it is not JSON: invalid unicode"),
+        (b'{"metadata": {"session_id": "\\ud800"}}', "it is not JSON"),
+        (b'{"metadata": {"session_id": "x"}, "n": NaN}', "it is not JSON"),
+        (b'{"metadata": {"session_id": "x"}, "n": Infinity}', "it is not JSON"),
+        (b'{"metadata": {"session_id": "x"}, "n": ' + b"9" * 5000 + b"}", "it is not JSON: number out of range"),
+        (b"[" * 100_000, "it is not JSON: recursion limit"),
+        ('{"metadata": {"session_id": "x"}}'.encode("utf-16"), "it is not JSON"),
+        (b"\x00\x00\x00", "it is not JSON"),
+        (b"[1, 2]", "it is a JSON list, a session is an object"),
+        (b"null", "it is a JSON NoneType"),
+        (b"{}", "it has no id"),
+        (b'{"metadata": []}', "it has no id"),
+        (b'{"metadata": {"session_id": 7}}', "it has no id"),
+        (b'{"metadata": {"session_id": ""}}', "it has no id"),
+        (b'{"metadata": {"session_id": "x"}, "n": 1e400}', "$.data.n: inf"),
+        (b'{"metadata": {"session_id": "x"}, "n": 123456789012345678901234567890}', "64 bits"),
+        (b'{"metadata": {"session_id": "a\\nb"}}', "must not hold the character U+000A"),
+        (b'{"metadata": {"session_id": "x", "updated_at": "yesterday"}}', "must be an ISO 8601 time"),
+        (b'{"metadata": {"session_id": "x", "updated_at": 5}}', "must be an ISO 8601 time"),
+        (
+            b'{"metadata": {"session_id": "x"}, "deep": ' + b"[" * 199 + b"1" + b"]" * 199 + b"}",
+            "nested deeper than 200",
+        ),
+    ],
+)
+async def test_a_bad_line_stops_the_import_and_is_named(
+    sessions: SessionService, write: Callable[..., Path], line: bytes, reason: str
+) -> None:
+    good = [session(f"s{number:03}") for number in range(150)]
+    source = write(*good, line + b"\n", session("after"))
+    with pytest.raises(StorageValidationError) as caught:
+        await import_sessions(sessions, source)
+    text = str(caught.value)
+    assert f"{source}, line 151: " in text
+    assert reason in text
+    assert "100 sessions were imported before that and stay" in text
+    assert await ids(sessions) == [f"s{number:03}" for number in range(100)]
+
+
+async def test_a_line_longer_than_the_cap_is_refused_before_it_is_held(
+    sessions: SessionService, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(transfer, "_CHUNK_BYTES", 100)
+    source = write(session("a"), b'{"metadata": {"session_id": "b"}, "x": "' + b"y" * 2000)
+    with pytest.raises(StorageValidationError, match=r"line 2: it is longer than 1000 bytes"):
+        await import_sessions(sessions, source)
+
+
+async def test_an_error_of_the_store_tells_how_much_was_imported(write: Callable[..., Path]) -> None:
+    storage = MemoryStorage()
+    await storage.save({"id": "s120", "type": "document", "data": {}})
+    with pytest.raises(StorageConflictError, match="100 sessions were imported before that and stay"):
+        await import_sessions(SessionService(storage), write(*[session(f"s{number}") for number in range(150)]))
+
+
+async def test_a_source_that_is_not_there_is_named(sessions: SessionService, tmp_path: Path) -> None:
+    with pytest.raises(StorageValidationError, match=r"absent\.jsonl: there is no such file"):
+        await import_sessions(sessions, tmp_path / "absent.jsonl")
+
+
+async def test_importing_from_standard_input_reads_until_its_end(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb") as out:
+        monkeypatch.setattr("sys.stdin", stdin)
+        task = asyncio.create_task(import_sessions(sessions, "-"))
+        for number in range(3):
+            out.write(session_line(session(f"s{number}")))
+            out.flush()
+            await asyncio.sleep(0)
+        out.close()
+        assert (await task).sessions == 3
+
+
+async def test_waiting_for_standard_input_can_be_cancelled(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb"):
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(import_sessions(sessions, "-"), timeout=0.01)
+
+
+async def test_a_file_may_stand_for_standard_input(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]
+) -> None:
+    with write(session("a")).open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert (await import_sessions(sessions, "-")).sessions == 1
+    with Path(os.devnull).open() as stdin:  # noqa: ASYNC230 - nothing else runs
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert (await import_sessions(sessions, "-")).sessions == 0
+
+
+async def test_closed_standard_input_is_told(sessions: SessionService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(StorageUnavailableError, match="standard input: it is closed"):
+        await import_sessions(sessions, "-")
+
+
+# -- the old flat layout ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    folder = tmp_path / "flat"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "one.json").write_text(json.dumps(session("one"), indent=4))
+    (folder / "two.json").write_text(json.dumps({"metadata": {"status": "old"}, "messages": []}))
+    (folder / "file-name.json").write_text(json.dumps(session("inner name")))
+    (folder / "notes.txt").write_text("not a session")
+    (folder / "sub" / "three.json").write_text("{}")
+    (folder / "four.json").mkdir()
+    return folder
+
+
+async def test_a_flat_folder_is_imported_and_left_as_it_is(sessions: SessionService, flat: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in flat.rglob("*")}
+    report = await import_sessions(sessions, flat)
+    assert report.sessions == 3
+    assert await ids(sessions) == ["inner name", "one", "two"]
+    assert {path: path.stat().st_mtime_ns for path in flat.rglob("*")} == before
+
+
+@pytest.mark.parametrize("text", ["", "   ", "{", "[]", '"x"'])
+async def test_a_damaged_file_in_a_flat_folder_is_named(sessions: SessionService, flat: Path, text: str) -> None:
+    (flat / "torn.json").write_text(text)
+    with pytest.raises(StorageValidationError, match=r"torn\.json: it is") as caught:
+        await import_sessions(sessions, flat)
+    assert "0 sessions were imported" in str(caught.value)
+
+
+async def test_a_file_in_a_flat_folder_has_the_same_cap_as_a_line(
+    sessions: SessionService, flat: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "MAX_LINE_BYTES", 50)
+    with pytest.raises(StorageValidationError, match=r"file-name\.json: it is longer than 50 bytes"):
+        await import_sessions(sessions, flat)
+
+
+async def test_a_store_is_not_taken_for_a_flat_folder(sessions: SessionService, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "fsstore.json").write_text('{"format": 1, "shard_depth": 1}')
+    with pytest.raises(StorageValidationError, match="is a store"):
+        await import_sessions(sessions, tmp_path / "other")
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+async def failing_export(sessions: SessionService, target: Path) -> None:
+    def stop(_size: int, _sessions: int) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await export_sessions(sessions, target, progress=stop)
+
+
+async def test_an_export_that_fails_leaves_the_old_file_and_nothing_else(
+    sessions: SessionService, tmp_path: Path
+) -> None:
+    await sessions.save_session("a", session("a"))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    await failing_export(sessions, folder / "sessions.jsonl")
+    assert list(folder.iterdir()) == []
+    (folder / "sessions.jsonl").write_text("old")
+    await failing_export(sessions, folder / "sessions.jsonl")
+    assert [path.read_text() for path in folder.iterdir()] == ["old"]
+
+
+async def test_an_export_is_readable_by_its_owner_only_and_keeps_the_rights_of_a_file_that_is_there(
+    sessions: SessionService, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.jsonl"
+    await export_sessions(sessions, target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    target.chmod(0o644)
+    await export_sessions(sessions, target)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+async def test_an_export_through_a_link_replaces_the_file_behind_it(sessions: SessionService, tmp_path: Path) -> None:
+    await sessions.save_session("a", session("a"))
+    (tmp_path / "link").symlink_to(tmp_path / "behind")
+    await export_sessions(sessions, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert b'"session_id":"a"' in (tmp_path / "behind").read_bytes()
+
+
+async def test_an_export_into_a_pipe_does_not_replace_it(sessions: SessionService, tmp_path: Path) -> None:
+    await sessions.save_session("a", session("a"))
+    os.mkfifo(tmp_path / "pipe")
+    reading = asyncio.create_task(asyncio.to_thread((tmp_path / "pipe").read_bytes))
+    await export_sessions(sessions, tmp_path / "pipe")
+    assert b'"session_id":"a"' in await reading
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+async def test_a_target_that_can_not_be_written_is_named(sessions: SessionService, tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailableError, match=f"{tmp_path}: Is a directory"):
+        await export_sessions(sessions, tmp_path)
+    with pytest.raises(StorageValidationError, match="there is no such file or folder"):
+        await export_sessions(sessions, tmp_path / "absent" / "out.jsonl")
+
+
+async def test_a_full_disk_is_told_as_such(sessions: SessionService) -> None:
+    await sessions.save_session("a", {"text": "x" * 100_000})
+    with pytest.raises(StorageUnavailableError, match="No space left on device"):
+        await export_sessions(sessions, "/dev/full")
+
+
+async def test_an_export_to_standard_output_writes_bytes_whatever_the_locale(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sessions.save_session("a", session("a", mood="😀"))
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    await export_sessions(sessions, "-")
+    assert "😀".encode() in written.getvalue()
