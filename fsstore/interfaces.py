@@ -235,7 +235,7 @@ class ISessionStore(ABC):
 
     @abstractmethod
     async def session_exists(self, session_id: str) -> bool:
-        """Whether there is a session with that id."""
+        """Whether there is a document with that id, of whatever type."""
 
     @abstractmethod
     async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:

@@ -189,7 +189,8 @@ def expect_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
 
     A version alone does not tell a document from one that was deleted and made again, or edited by hand.
     """
-    if current != seen:
+    # repr, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
+    if current != seen or repr(current) != repr(seen):
         raise StorageConflictError(
             record_id,
             expected=version_of(seen),

@@ -57,7 +57,9 @@ def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifie
         if scheme == "memory":
             from fsstore.memory import MemoryStorage  # noqa: PLC0415
 
-            memory: IUnifiedStorage = _with_options(MemoryStorage, options)
+            # it is always there, and always new
+            fitting = {name: value for name, value in options.items() if name != "create"}
+            memory: IUnifiedStorage = _with_options(MemoryStorage, fitting)
             return memory
         from fsstore.filesystem.storage import FileStorage  # noqa: PLC0415
 
@@ -94,13 +96,13 @@ def _split(url: str) -> tuple[str, str]:
     if scheme == "memory" and not rest.strip("/"):
         return scheme, ""
     if scheme == "file":
-        return scheme, _non_empty(_file_path(url, rest))
+        return scheme, _non_empty(_file_path(url))
     raise StorageValidationError(
         f"unknown store {url!r}", path="url", advice=f"give a path, or a URL with one of {', '.join(SCHEMES)}"
     )
 
 
-def _file_path(url: str, rest: str) -> str:
+def _file_path(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise StorageValidationError(
@@ -114,7 +116,7 @@ def _file_path(url: str, rest: str) -> str:
             path="url",
             advice="give options as keywords, and write ? and # in a path as %3F and %23, or give a plain path",
         )
-    return unquote(parts.path if rest.startswith("//") else rest)
+    return unquote(parts.path)
 
 
 def _non_empty(path: str) -> str:

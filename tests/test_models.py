@@ -258,3 +258,12 @@ def test_words_are_values_that_can_not_be_changed() -> None:
     assert (change.metadata, change) == ({}, Change("created", "a", 1, "local"))
     with pytest.raises(AttributeError):
         promise.durable = False  # type: ignore[misc]  # that it can not be is the point
+
+
+@pytest.mark.parametrize("edited", [True, 1.0, "1"])
+def test_what_was_seen_is_compared_with_its_types(edited: Any) -> None:
+    seen = {"id": "a", "version": 3, "data": {"n": 1}}
+    expect_seen("a", {**seen, "data": {"n": 1}}, seen)
+
+    with pytest.raises(StorageConflictError):
+        expect_seen("a", {**seen, "data": {"n": edited}}, seen)

@@ -99,7 +99,8 @@ async def test_a_scheme_may_stand_before_a_plain_path(tmp_path: Path, monkeypatc
     async with open_storage("file:my store", fsync=False) as storage:
         await storage.save({"id": "a"})
 
-    for url in (f"file:{tmp_path}/my store", f"file://{tmp_path}/my store", "file:./my store"):
+    absolute = [f"file:{tmp_path}/my%20store", f"file:{tmp_path}/my store", f"file://{tmp_path}/my store"]
+    for url in (*absolute, "file:./my store"):
         async with open_storage(url, create=False) as storage:
             assert await storage.exists("a")
 

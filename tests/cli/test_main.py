@@ -152,7 +152,7 @@ def test_the_shell_completes_ids(save: Save, store: Path) -> None:
 def test_a_command_loads_rich_for_a_terminal_only(save: Save) -> None:
     save("a")
     script = "import sys; from fsstore.cli import main; main(sys.argv[1:]); sys.exit('rich' in sys.modules)"
-    for arguments in (["get", "a"], ["ls"], ["stats"], ["export"], ["get", "absent"], ["ls", "--help"]):
+    for arguments in (["get", "a"], ["ls"], ["stats"], ["export"], ["get", "absent"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
         assert done.returncode == 0, arguments
 
