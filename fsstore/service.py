@@ -53,7 +53,7 @@ class SessionService(ISessionStore):
 
     def __init__(self, storage: IUnifiedStorage) -> None:
         self.storage = storage
-        self._edits: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._edits: dict[tuple[int, str], tuple[asyncio.Lock, int]] = {}
 
     # -- one session --------------------------------------------------------------------------------------------------
 
@@ -117,16 +117,17 @@ class SessionService(ISessionStore):
         `fn` gets the session's data and changes it in place or returns new data; it may be async and runs once a try.
         Returns the data as saved. Raises StorageNotFoundError, and StorageConflictError when no try won in time.
         """
-        lock, waiting = self._edits.get(session_id) or (asyncio.Lock(), 0)
-        self._edits[session_id] = (lock, waiting + 1)
+        key = (id(asyncio.get_running_loop()), session_id)
+        lock, waiting = self._edits.get(key) or (asyncio.Lock(), 0)
+        self._edits[key] = (lock, waiting + 1)
         try:
-            # one task of this process at a time tries: tries of one process would only defeat each other
+            # one task of this loop at a time tries: they would only defeat each other
             async with lock:
                 return await self._edit(session_id, fn, timeout_seconds)
         finally:
-            lock, waiting = self._edits.pop(session_id)
+            lock, waiting = self._edits.pop(key)
             if waiting > 1:
-                self._edits[session_id] = (lock, waiting - 1)
+                self._edits[key] = (lock, waiting - 1)
 
     async def _edit(self, session_id: str, fn: Edit, timeout_seconds: float) -> JsonObject:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
