@@ -1,0 +1,121 @@
+"""Bytes and records: the only module that knows the JSON of a document.
+
+Invariants:
+- Equal records give equal bytes: keys sorted, indent 2, UTF-8 unescaped, LF, a newline at the end.
+- A round trip is exact or refused. `encode` reads back what it wrote and compares; `fsstore.values` is the rule, and
+  names the path of what it refuses.
+- `decode` gives a record or says why the bytes are none; it never guesses. Integers beyond 64 bits, which orjson would
+  read as floats, are read exactly by the slower reader, up to the size of the largest float.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import re
+from typing import Any
+
+import orjson
+from pydantic_core import from_json
+
+from fsstore.errors import StorageValidationError
+from fsstore.models import JsonObject, canonical_time, check_envelope
+from fsstore.values import MAX_DEPTH, copy_value
+
+_FORM = (
+    orjson.OPT_INDENT_2
+    | orjson.OPT_SORT_KEYS
+    | orjson.OPT_APPEND_NEWLINE
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+# text is indented by two a level and strings hold no raw newline, so only a value too deep is indented this far
+_TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
+_DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
+_LONG_NUMBER = b"0" * 19
+# the store's form of a time, which needs no parsing; the last days of the months are left to who knows them
+_TIME = re.compile(
+    r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}\+00:00"
+)
+
+
+class NotARecordError(Exception):
+    """The bytes are not a document of this store; the text says why."""
+
+
+def encode(record: JsonObject, *, max_bytes: int) -> bytes:
+    """Return a record's bytes. Raises StorageValidationError with the JSON path of what can not be kept exactly."""
+    try:
+        data = orjson.dumps(record, option=_FORM)
+        exact = _TOO_DEEP not in data and orjson.loads(data) == record
+        # orjson writes a member of an enum as its value, which equals it; marshal refuses all but the types themselves
+        marshal.dumps(record)
+    except (TypeError, ValueError, RecursionError):
+        exact = False
+    if not exact:
+        # the rule names the value at fault; what it accepts but orjson does not is refused all the same
+        copy_value(record, record_id=record["id"])
+        raise StorageValidationError("it does not survive being written and read", path="$", record_id=record["id"])
+    if len(data) > max_bytes:
+        raise StorageValidationError(
+            f"{len(data)} bytes are more than the {max_bytes} allowed",
+            path="$",
+            record_id=record["id"],
+            advice="split the document, or raise max_bytes",
+        )
+    return data
+
+
+def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
+    """Return the record that the bytes are, with times in the store's form; raise NotARecordError when they are none.
+
+    With `record_id` the document must be the one of that id.
+    """
+    try:
+        record = _read(data)
+        if type(record) is not dict:
+            raise NotARecordError(f"it holds a JSON {type(record).__name__}, not an object")
+        check_envelope(record)
+        for key in ("created_at", "updated_at"):
+            record[key] = _time(record.get(key), key)
+    except ValueError as error:
+        raise NotARecordError(str(error)) from error
+    if record_id is not None and record["id"] != record_id:
+        raise NotARecordError(f"it is the document {record['id']!r}")
+    return record
+
+
+def encode_marker(marker: JsonObject) -> bytes:
+    """Return the bytes of a store's marker."""
+    return orjson.dumps(marker, option=_FORM)
+
+
+def decode_marker(data: bytes) -> JsonObject:
+    """Return the marker of a store; raise NotARecordError when the bytes are none."""
+    try:
+        marker = orjson.loads(data)
+    except ValueError as error:
+        raise NotARecordError(str(error)) from error
+    if type(marker) is not dict:
+        raise NotARecordError(f"it holds a JSON {type(marker).__name__}, not an object")
+    return marker
+
+
+def digest(data: bytes | bytearray) -> bytes:
+    """Return a 128-bit hash (BLAKE2b, RFC 7693) by which two contents are held equal."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _read(data: bytes | bytearray) -> Any:
+    # always asked, since the exact reader takes a float beyond the largest one for infinity
+    value = orjson.loads(data)
+    if _LONG_NUMBER in data.translate(_DIGITS_ONLY):
+        return from_json(bytes(data), allow_inf_nan=False)
+    return value
+
+
+def _time(value: Any, key: str) -> str:
+    if type(value) is str and _TIME.fullmatch(value):
+        return value
+    return canonical_time(value, f"$.{key}", None)

@@ -1,0 +1,436 @@
+"""The only module that calls the operating system about files: names below one root, bytes, signatures, syncing.
+
+Owns: how a file is opened, written whole, replaced, removed and synced. Knows nothing of documents, JSON or the log.
+
+Invariants:
+- A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link. Where the
+  system can (`os.open in os.supports_dir_fd`) the parent is pinned by a descriptor, elsewhere it is looked at first.
+  Names in the store's own control directory are trusted: that it is a directory was seen when the store was opened.
+- Only regular files are read. A FIFO, a device, a directory or a link gives NotAFileError and never blocks.
+- A new file is made with O_EXCL and written by a loop over short writes; nothing is ever written over in place.
+- Features are detected, never platforms.
+
+Errors are the system's own OSError; `unavailable` turns one into the public StorageUnavailableError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fsstore.errors import Outcome, StorageUnavailableError
+
+
+def _flag(name: str) -> int:
+    return int(getattr(os, name, 0))
+
+
+_COMMON = _flag("O_CLOEXEC") | _flag("O_NOFOLLOW") | _flag("O_BINARY") | _flag("O_NOCTTY")
+READ = os.O_RDONLY | _flag("O_NONBLOCK") | _COMMON
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
+APPEND = os.O_RDWR | os.O_APPEND | _COMMON
+CREATE_APPEND = APPEND | os.O_CREAT | os.O_EXCL
+WRITE = os.O_RDWR | _COMMON
+KEEP = WRITE | os.O_CREAT
+"""Flags for a file that is made once and then kept: the lock."""
+
+_PINS_PARENTS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+_PARENT = os.O_RDONLY | _flag("O_DIRECTORY") | _flag("O_PATH") | _COMMON
+_REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
+_SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
+_NOWAIT = _flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
+
+NO_BOOT_ID = "none"
+
+_WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+_SHARING_VIOLATIONS = {5, 32}
+_SHARING_RETRIES = 200
+# proc(5): how the table of mounts writes a space and the like
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class Signature(NamedTuple):
+    """What a stat tells of a file's content without reading it: size in bytes, times in nanoseconds."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class NotAFileError(OSError):
+    """The name is there and is not a regular file."""
+
+
+class TooLargeError(OSError):
+    """The file has more bytes than may be read."""
+
+
+class Tree:
+    """The directory of a store. Methods take names relative to its root."""
+
+    def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "") -> None:
+        """Names that begin with `trusted` lie in directories that were looked at before, and only once."""
+        self.root = root
+        self.trusted = trusted
+        self.file_mode = file_mode
+        # a directory may be entered by whoever may read its files
+        self.directory_mode = file_mode | (file_mode & 0o444) >> 2
+        self._prefix = f"{root}{os.sep}"
+
+    def path(self, name: str) -> str:
+        """Return the full path, for messages and for libraries that want one."""
+        return self._prefix + name
+
+    def _parent(self, name: str) -> _Parent:
+        return _Parent(self._prefix, name, self.trusted)
+
+    def open(self, name: str, flags: int) -> int:
+        """Open a file and return its descriptor, which the caller closes."""
+        with self._parent(name) as (base, parent):
+            if not (_REFUSES_LINKS or flags & os.O_EXCL) and Path(base).is_symlink():
+                raise NotAFileError(errno.ELOOP, "not a regular file", self.path(name))
+            try:
+                return os.open(base, flags, self.file_mode, dir_fd=parent)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+                    raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
+                raise
+
+    def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
+        """Return a file's bytes and the signature that belongs to them."""
+        descriptor = self.open(name, READ)
+        try:
+            while True:
+                before = _regular(descriptor, self.path(name), max_bytes)
+                data = _read_all(descriptor, before.size)
+                # somebody may write the file in place while we read: only bytes framed by one signature are its own
+                if len(data) == before.size and _signature(os.fstat(descriptor)) == before:
+                    return data, before
+        finally:
+            os.close(descriptor)
+
+    def read_cached(self, name: str, *, max_bytes: int) -> bytearray | None:
+        """Return a file's bytes without waiting for the disk, or None where that can not be had.
+
+        RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not.
+        """
+        if not _NOWAIT:
+            return None
+        descriptor = self.open(name, READ)
+        try:
+            size = _regular(descriptor, self.path(name), max_bytes).size
+            # one byte more than the size, so that a file that has just grown shows as such
+            buffer = bytearray(size + 1)
+            if os.preadv(descriptor, [buffer], 0, _NOWAIT) != size:
+                return None
+            del buffer[size:]
+            return buffer
+        except OSError as error:
+            if error.errno in _WOULD_BLOCK and not isinstance(error, NotAFileError | TooLargeError):
+                return None
+            raise
+        finally:
+            os.close(descriptor)
+
+    def write_new(self, name: str, data: bytes) -> Signature:
+        """Make a file with these bytes, not synced. On failure nothing of it is left."""
+        descriptor = self.open(name, CREATE)
+        try:
+            write_all(descriptor, data)
+            return _signature(os.fstat(descriptor))
+        except BaseException:
+            with suppress(OSError):
+                self.unlink(name)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def replace(self, source: str, target: str) -> None:
+        """Give the file `source` the name `target`, in place of what was there; atomic."""
+        for attempt in range(_SHARING_RETRIES):
+            try:
+                with self._parent(source) as (old, old_parent), self._parent(target) as (new, new_parent):
+                    os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+                return
+            except PermissionError as error:
+                # where an open file can not be replaced, a reader has it: it will be done in a moment
+                violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
+                if not violation or attempt == _SHARING_RETRIES - 1:
+                    raise
+                time.sleep(0.005)
+
+    def unlink(self, name: str) -> bool:
+        """Remove a file; False when it was not there."""
+        try:
+            with self._parent(name) as (base, parent):
+                os.unlink(base, dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def signature(self, name: str) -> Signature | None:
+        """Return the signature of a regular file, None when there is nothing of that name."""
+        try:
+            with self._parent(name) as (base, parent):
+                found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise NotAFileError(errno.EINVAL, "not a regular file", self.path(name))
+        return _signature(found)
+
+    def name_once(self, source: str, target: str) -> None:
+        """Give a file a second name, unless that name is taken; where there are no links, rename it."""
+        try:
+            os.link(self.path(source), self.path(target))
+        except FileExistsError:
+            return
+        except OSError:
+            if self.signature(target) is None:
+                self.replace(source, target)
+
+    def is_writable(self, name: str) -> bool:
+        """Whether files can be made in a directory, as far as the system tells beforehand."""
+        return os.access(self.path(name), os.W_OK)
+
+    def make_root(self) -> None:
+        """Make the root itself, and what is missing above it, durably."""
+        missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
+        self.root.mkdir(self.directory_mode, parents=True, exist_ok=True)
+        for path in missing:
+            _sync_directory(str(path.parent), 0)
+
+    def make_directory(self, name: str) -> bool:
+        """Make a directory; False when it was there already."""
+        try:
+            with self._parent(name) as (base, parent):
+                os.mkdir(base, self.directory_mode, dir_fd=parent)
+        except FileExistsError:
+            if self.is_directory(name):
+                return False
+            raise
+        return True
+
+    def remove_directory(self, name: str) -> None:
+        """Remove an empty directory."""
+        with self._parent(name) as (base, parent):
+            os.rmdir(base, dir_fd=parent)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether the name is a directory itself, not a link to one."""
+        try:
+            with self._parent(name) as (base, parent):
+                return stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def entries(self, name: str = "") -> list[str]:
+        """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
+        try:
+            with self._opened_directory(name) as where:
+                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path can not do
+        except FileNotFoundError:
+            return []
+
+    def signatures(self, name: str) -> Iterator[tuple[str, Signature | None]]:
+        """Give each name in a directory with its signature; None for what is not a regular file."""
+        try:
+            with self._opened_directory(name) as where, os.scandir(where) as listing:
+                for entry in listing:
+                    with suppress(FileNotFoundError):
+                        found = entry.stat(follow_symlinks=False)
+                        yield entry.name, _signature(found) if stat.S_ISREG(found.st_mode) else None
+        except FileNotFoundError:
+            return
+
+    @contextmanager
+    def _opened_directory(self, name: str) -> Iterator[Any]:
+        if not name:
+            yield self.root
+        elif _PINS_PARENTS and os.scandir in os.supports_fd:
+            with self._parent(name) as (base, parent):
+                descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=parent)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        else:
+            _refuse_links(self._prefix, name)
+            yield self.path(name)
+
+    def sync(self, name: str) -> None:
+        """Bring a file's bytes to the disk."""
+        try:
+            # a descriptor that may write: some systems refuse to flush one that may only read
+            descriptor = self.open(name, WRITE)
+        except PermissionError:
+            descriptor = self.open(name, READ)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync_directory(self, name: str = "") -> None:
+        """Bring the names in a directory to the disk, where the system can do that."""
+        if name:
+            with self._parent(name) as (base, parent):
+                _sync_directory(base, _COMMON, parent)
+        else:
+            # the root may be a link: where a store lies is its user's business
+            _sync_directory(str(self.root), 0)
+
+
+class _Parent:
+    """Gives what an `*at` call needs: the last component of a name, and a descriptor of its directory while in use."""
+
+    __slots__ = ("_descriptor", "_name", "_prefix", "_trusted")
+
+    def __init__(self, prefix: str, name: str, trusted: str) -> None:
+        self._prefix = prefix
+        self._name = name
+        self._trusted = bool(trusted) and name.startswith(trusted)
+        self._descriptor = -1
+
+    def __enter__(self) -> tuple[str, int | None]:
+        directory, _, base = self._name.rpartition("/")
+        if not directory or self._trusted:
+            return self._prefix + self._name, None
+        if not _PINS_PARENTS:
+            _refuse_links(self._prefix, directory)
+            return self._prefix + self._name, None
+        self._descriptor = _open_parent(self._prefix, directory)
+        return base, self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _open_parent(prefix: str, directory: str) -> int:
+    first, _, rest = directory.partition("/")
+    descriptor = _open_directory(prefix + first, None)
+    while rest:
+        first, _, rest = rest.partition("/")
+        try:
+            inner = _open_directory(first, descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def _refuse_links(prefix: str, directory: str) -> None:
+    path = prefix
+    for part in directory.split("/"):
+        path = os.path.join(path, part)  # noqa: PTH118 - strings are what the system takes, and this is a hot path
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise NotAFileError(errno.ENOTDIR, "not a directory", path)
+
+
+def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
+    if not _SYNCS_DIRECTORIES:
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=parent)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_directory(path: str, parent: int | None) -> int:
+    try:
+        return os.open(path, _PARENT, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+            raise NotAFileError(errno.ENOTDIR, "not a directory, or a link to one", path) from error
+        raise
+
+
+def _signature(found: os.stat_result) -> Signature:
+    return Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _regular(descriptor: int, path: str, max_bytes: int) -> Signature:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise NotAFileError(errno.EINVAL, "not a regular file", path)
+    if found.st_size > max_bytes:
+        raise TooLargeError(errno.EFBIG, f"{found.st_size} bytes, more than {max_bytes}", path)
+    return _signature(found)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = []
+    wanted = size + 1
+    while wanted > 0 and (part := os.read(descriptor, wanted)):
+        parts.append(part)
+        wanted -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the bytes, however many calls that takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_data(descriptor: int) -> None:
+    """Bring a file's bytes to the disk, and of its metadata only what reading them needs."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def refuses_writing(error: OSError) -> bool:
+    """Whether an error means that this medium can not be written at all."""
+    return isinstance(error, PermissionError) or error.errno == errno.EROFS
+
+
+def filesystem_type(path: Path) -> str:
+    """Return the type of the file system that holds a path, as proc(5) lists it; empty where that is not told."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+        resolved = path.resolve()
+    except OSError:
+        return ""
+    kind, longest = "", -1
+    for line in mounts:
+        _, point, found, *_ = line.split(" ")
+        # the last of several mounts on one point is the one that is seen
+        if len(point) >= longest and resolved.is_relative_to(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), point)):
+            kind, longest = found, len(point)
+    return kind
+
+
+def boot_id() -> str:
+    """Return what names this run of the system; "none" where it gives no such thing.
+
+    Linux documents it in random(4). "none" never vouches for a log: see `same_boot`.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return NO_BOOT_ID
+
+
+def same_boot(boot: str) -> bool:
+    """Whether that was written since the system was started, as far as it can tell."""
+    return boot != NO_BOOT_ID and boot == boot_id()
+
+
+def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) -> StorageUnavailableError:
+    """Say an error of the system in the words of the store."""
+    return StorageUnavailableError(
+        error.strerror or str(error) or type(error).__name__,
+        path=str(error.filename or path),
+        errno=error.errno,
+        outcome=outcome,
+    )
