@@ -1,0 +1,265 @@
+"""The redo log: what is committed and not yet synced in place.
+
+Owns the form of segments and records. Knows nothing of JSON or of where documents lie.
+
+A segment is `header, record, record, …`. A record is one group of commits, which one `fdatasync` made true together, so
+a torn group is one torn record:
+
+    header   magic, the size of the segment before it when this one began, the boot id of the system, CRC-32 of these
+    record   magic, flags, length of the body, CRC-32 of both
+    body     changes: kind, id, hash of the document before (zeros: none), the new bytes
+
+Invariants:
+- Only the holder of the store lock appends. A record is synced (`durable`) before anything of it is put in place.
+- After a failed append nothing is ever written to that segment again; if it can not be cut back to its last whole
+  record, what became of the commit is unknown, and recovery decides. Should a power cut undo the cutting back, the size
+  that the next segment's header tells still voids the record.
+- Segments are deleted in the order of their numbers, each deletion synced before the next: a segment alone must never
+  bring back what a later one has undone.
+
+A crash in an append leaves a damaged record at the very end: a commit that never happened. Damage with whole records
+behind it is not the work of a crash, and is reported as such.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, boot_id, sync_data, write_all
+from fsstore.filesystem.layout import LOG, segment_name, segment_number
+from fsstore.filesystem.sequence import Sequence, State
+
+NO_DOCUMENT = bytes(16)
+_HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"
+_HEADER = struct.Struct("<14sQH")
+_RECORD = struct.Struct("<4sIQI")
+_CHECKSUM = struct.Struct("<I")
+_CHANGE = struct.Struct("<BH16sQ")
+_SAVED, _DELETED = 1, 2
+_DURABLE = 1
+_NO_LIMIT = 1 << 62
+
+
+class LoggedChange(NamedTuple):
+    """One document's change: `data` is what it holds afterwards, None when it is gone."""
+
+    id: str
+    before: bytes
+    data: bytes | None
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What a segment holds, in the order of its writing. `damage` tells of damage that no crash explains."""
+
+    number: int
+    boot: str
+    previous_size: int
+    changes: list[LoggedChange]
+    damage: str = ""
+
+
+class NotSyncedError(OSError):
+    """A record could not be synced and was cut off again; until the next commit a power cut may bring it back."""
+
+
+class UnknownOutcomeError(OSError):
+    """An append failed, and so did taking it back: recovery will find out what became of it."""
+
+
+class Log:
+    """The log of one open store; used by the holder of the store lock, except for reading and deleting."""
+
+    def __init__(self, tree: Tree, sequence: Sequence) -> None:
+        self._tree = tree
+        self._sequence = sequence
+        self._descriptor = -1
+        self._number = -1
+        self._named = False
+
+    def append(self, changes: list[LoggedChange], state: State, *, durable: bool) -> int:
+        """Append one record, synced when `durable`, and return the size of its segment in bytes: the commit point.
+
+        Raises OSError when nothing was appended, UnknownOutcomeError when that is not known.
+        """
+        self._use(state, durable=durable)
+        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        record = pack(changes, durable=durable)
+        try:
+            write_all(self._descriptor, record)
+            if durable:
+                self._sync()
+        except OSError as error:
+            self._take_back(start, error)
+            raise
+        return start + len(record)
+
+    def _sync(self) -> None:
+        try:
+            sync_data(self._descriptor)
+        except OSError as error:
+            raise NotSyncedError(error.errno, error.strerror, self._tree.path(LOG)) from error
+
+    def _use(self, state: State, *, durable: bool) -> None:
+        """Have the segment open that takes records now."""
+        if state.newest <= state.sealed:
+            self._begin(state.newest + 1)
+        elif state.newest != self._number:
+            self.close()
+            self._descriptor = self._tree.open(segment_name(state.newest), APPEND)
+            self._number = state.newest
+        if durable and not self._named:
+            try:
+                self._tree.sync_directory(LOG)
+            except OSError:
+                # a second sync would prove nothing about this name: the next segment has one of its own
+                self._sequence.write(sealed=self._number)
+                self.close()
+                raise
+            self._named = True
+
+    def _begin(self, number: int) -> None:
+        self.close()
+        name, previous = segment_name(number), self._tree.signature(segment_name(number - 1))
+        self._descriptor = self._tree.open(name, CREATE_APPEND)
+        self._number = number
+        try:
+            write_all(self._descriptor, _pack_header(_NO_LIMIT if previous is None else previous.size))
+            self._sequence.write(newest=number)
+        except OSError:
+            self.close()
+            self._tree.unlink(name)
+            raise
+
+    def _take_back(self, start: int, error: OSError) -> None:
+        """Cut a failed record off, and never write to this segment again: a failed fsync is not repeated."""
+        try:
+            os.ftruncate(self._descriptor, start)
+            self._sequence.write(sealed=self._number)
+        except OSError as second:
+            raise UnknownOutcomeError(error.errno, error.strerror, self._tree.path(LOG)) from second
+        finally:
+            self.close()
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the segments that are there, the oldest first."""
+        found = (segment_number(base) for base in self._tree.entries(LOG))
+        return sorted(number for number in found if number is not None)
+
+    def boot_of(self, number: int) -> str:
+        """Return the boot id in a segment's header; empty when it has none. One small read."""
+        descriptor = self._tree.open(segment_name(number), READ)
+        try:
+            return _boot(os.read(descriptor, 256))
+        finally:
+            os.close(descriptor)
+
+    def read(self, numbers: list[int]) -> list[Segment]:
+        """Return what segments hold, in the order of their numbers; O(their size). Deleted ones are passed over."""
+        segments: list[Segment] = []
+        for number in sorted(numbers, reverse=True):
+            try:
+                data, _ = self._tree.read(segment_name(number), max_bytes=_NO_LIMIT)
+            except FileNotFoundError:
+                continue
+            is_followed = bool(segments) and segments[-1].number == number + 1
+            segments.append(unpack(number, data[: segments[-1].previous_size] if is_followed else data))
+        return segments[::-1]
+
+    def delete(self, number: int) -> None:
+        """Delete a segment for good. The caller deletes older ones first."""
+        self._tree.unlink(segment_name(number))
+        self._tree.sync_directory(LOG)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        self._number, self._named = -1, False
+
+
+def pack(changes: list[LoggedChange], *, durable: bool) -> bytes:
+    """Return the record of a group of changes."""
+    parts: list[bytes] = []
+    for change in changes:
+        key = change.id.encode()
+        kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
+        parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
+    body = b"".join(parts)
+    flags = _DURABLE if durable else 0
+    return _RECORD.pack(_RECORD_MAGIC, flags, len(body), zlib.crc32(body, flags)) + body
+
+
+def unpack(number: int, data: bytes) -> Segment:
+    """Return what the bytes of a segment hold."""
+    boot = _boot(data)
+    position = _HEADER.size + len(boot) + _CHECKSUM.size if boot else 0
+    previous_size = _HEADER.unpack_from(data)[1] if boot else _NO_LIMIT
+    changes: list[LoggedChange] = []
+    damage = "" if boot or not data else "the header is damaged"
+    while position < len(data):
+        end = _record_end(data, position)
+        if end is None:
+            following = _next_record(data, position + 1)
+            if following is None:
+                break
+            damage = f"the record at byte {position} is damaged and has whole ones behind it"
+            position = following
+            continue
+        flags = _RECORD.unpack_from(data, position)[1]
+        changes += _changes(data[position + _RECORD.size : end], durable=bool(flags & _DURABLE))
+        position = end
+    return Segment(number, boot, previous_size, changes, damage if changes else "")
+
+
+def _pack_header(previous_size: int) -> bytes:
+    boot = boot_id().encode()
+    header = _HEADER.pack(_HEADER_MAGIC, previous_size, len(boot)) + boot
+    return header + _CHECKSUM.pack(zlib.crc32(header))
+
+
+def _boot(data: bytes) -> str:
+    if len(data) < _HEADER.size:
+        return ""
+    magic, _, size = _HEADER.unpack_from(data)
+    end = _HEADER.size + size
+    is_whole = magic == _HEADER_MAGIC and data[end : end + _CHECKSUM.size] == _CHECKSUM.pack(zlib.crc32(data[:end]))
+    return data[_HEADER.size : end].decode("ascii", "replace") if is_whole else ""
+
+
+def _record_end(data: bytes, position: int) -> int | None:
+    """Return where a whole record ends that begins here; None when there is none."""
+    if position + _RECORD.size > len(data):
+        return None
+    magic, flags, size, checksum = _RECORD.unpack_from(data, position)
+    end = position + _RECORD.size + size
+    if magic != _RECORD_MAGIC or end > len(data):
+        return None
+    return end if zlib.crc32(memoryview(data)[position + _RECORD.size : end], flags) == checksum else None
+
+
+def _next_record(data: bytes, position: int) -> int | None:
+    while (position := data.find(_RECORD_MAGIC, position)) >= 0:
+        if _record_end(data, position) is not None:
+            return position
+        position += 1
+    return None
+
+
+def _changes(body: bytes, *, durable: bool) -> Iterator[LoggedChange]:
+    position = 0
+    while position < len(body):
+        kind, key_size, before, size = _CHANGE.unpack_from(body, position)
+        position += _CHANGE.size
+        record_id = body[position : position + key_size].decode()
+        position += key_size
+        data = body[position : position + size] if kind == _SAVED else None
+        position += size
+        yield LoggedChange(record_id, before, data, durable)
