@@ -1,0 +1,352 @@
+"""The sidecar index: one SQLite file that answers filters, orders and counts without opening documents.
+
+Owns the rows; `schema` says what they hold, `sql` what is asked of them. Invariants:
+- The index decides nothing. A row is a hint at what its document holds, and the file may be thrown away at any time.
+- What changed together is applied in one transaction. A crash leaves the state before or after it; a power cut may take
+  the last ones back (write-ahead log, `synchronous=NORMAL`), which reconciling makes up for.
+- An `Index` is one connection and serves one thread at a time. Threads and processes with one each read while another
+  writes.
+- A file that is damaged, or of another schema, is never repaired here: IndexDamagedError asks for a new one.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fsstore.conditions import Condition, Order
+from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, file_values, signature_of
+from fsstore.filesystem.schema import (
+    BEHIND_RELATION,
+    CHANGE,
+    CREATE,
+    FILE_COLUMNS,
+    INSERT,
+    SCHEMA_NUMBER,
+    SIGNATURE_COLUMNS,
+    SUMMARY_COLUMNS,
+    UPSERT,
+    RecordRow,
+    TooDeepError,
+    record_row,
+    summary,
+)
+from fsstore.filesystem.sql import Plan, Start, Statement, counting, following, plan, probing, selecting
+from fsstore.filesystem.terms import functions
+from fsstore.filters import RECENT_FIRST
+from fsstore.models import JsonObject
+from fsstore.relation import guarded_select
+
+__all__ = [
+    "Entry",
+    "Index",
+    "IndexDamagedError",
+    "IndexUnavailableError",
+    "Known",
+    "Problem",
+    "Row",
+    "Selection",
+]
+
+_BUSY_TIMEOUT_SECONDS = 10.0
+_CACHE_KIB = 16 * 1024
+# as long as the redo log: folding the log into the file costs two syncs, which shorter logs pay more often
+_LOG_PAGES = 4 * 1024
+_FEW = 1_000
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_SCHEMA_COMPLAINTS = ("no such table", "no such column", "no such index", "malformed JSON")
+_LAST_CHARACTER = "\U0010ffff"
+
+_ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
+_FILE = ", ".join(FILE_COLUMNS)
+_KNOWN = " UNION ALL ".join(
+    f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
+    for table in ("entry", "problem")
+)
+_PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
+_REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
+
+
+class IndexDamagedError(Exception):
+    """The file is damaged, or no index of this schema; it must be replaced. `generation` is for whoever does that."""
+
+    generation: int = 0
+
+
+class IndexUnavailableError(Exception):
+    """The index can not be used now: disk full, no permission, locked. It is not damaged."""
+
+
+class Index:
+    """One connection to the index."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
+        for name, (arguments, function) in functions(self._asked).items():
+            connection.create_function(name, arguments, function, deterministic=True)
+
+    @classmethod
+    def open(cls, path: str | None, *, read_only: bool = False) -> Index:
+        """Open the index in a file, made when it is not there; None is a new one in memory. The caller closes it.
+
+        `read_only` neither makes nor changes it. Raises IndexDamagedError, IndexUnavailableError.
+        """
+        with _translated():
+            connection = _connect(path, read_only=read_only)
+            try:
+                _prepare(connection, read_only=read_only)
+                return cls(connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the last one to a file also folds its write-ahead log into it."""
+        self._connection.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def apply(self, entries: Iterable[Entry], removed: Iterable[str] = (), problems: Iterable[Problem] = ()) -> None:
+        """Bring rows up to date in one transaction; `removed` are names.
+
+        An entry replaces the problem of its name, a problem the entry. What is nested too deep to be indexed becomes a
+        problem.
+        """
+        rows: list[tuple[Entry, RecordRow]] = []
+        problems = list(problems)
+        for entry in entries:
+            try:
+                rows.append((entry, record_row(entry.record)))
+            except TooDeepError as error:
+                problems.append(Problem(entry.name, str(error), entry.signature, entry.digest, entry.recorded_ns))
+        gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
+        with _translated(), self._transaction() as cursor:
+            if gone:
+                cursor.executemany("DELETE FROM entry WHERE name = ?", gone)
+                cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
+            for entry, row in rows:
+                _put(cursor, entry, row)
+            for problem in problems:
+                cursor.execute(_REPLACE_PROBLEM, (problem.name, problem.reason, *file_values(problem)))
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Note something about the index itself."""
+        with _translated():
+            self._connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        cursor = self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            # SQLite ends a transaction by itself when the disk is full
+            if self._connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            raise
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def select(self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0) -> Selection:
+        """Find the rows that match. Limit and offset are the caller's where there is a residue, or no order."""
+        known = plan(condition)
+        if known.residue is not None:
+            limit, offset = None, 0
+        with _translated():
+            start = self._start(known, order)
+        statement, ordered = selecting(_ROW_COLUMNS, known, start, order, limit=limit, offset=offset)
+        return Selection(self._rows(statement), known.residue, ordered)
+
+    def following(self, condition: Condition, after: str, size: int) -> list[Row]:
+        """Return at most `size` rows that match, residue aside, in the order of their ids, after that id.
+
+        Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
+        """
+        known = plan(condition)
+        with _translated():
+            start = next((start for start in known.starts if self._is_few(start)), None)
+        return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
+
+    def summaries(
+        self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> list[JsonObject] | None:
+        """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
+        known = plan(condition)
+        if known.residue is not None:
+            return None
+        with _translated():
+            start = self._start(known, order)
+            statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
+            # the last value is the place in the order
+            return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
+
+    def count(self, condition: Condition) -> int | None:
+        """Return how many rows match; None when only the documents can tell."""
+        known = plan(condition)
+        if known.residue is not None:
+            return None
+        with _translated():
+            return self._number(counting(known))
+
+    def _start(self, known: Plan, order: Order) -> Start | None:
+        """Choose what a list starts from; None is to walk through all rows in order.
+
+        In the default order a walk ends as soon as the caller has enough; any other order must be sorted anyway.
+        """
+        if order != RECENT_FIRST:
+            return next(iter(known.starts), None)
+        return next((start for start in known.starts if start.is_selective or self._is_few(start)), None)
+
+    def _is_few(self, start: Start) -> bool:
+        """Whether so few rows fulfil a start that sorting them costs less than a walk is likely to."""
+        rows = self._connection.execute("SELECT max(entry) FROM entry").fetchone()[0] or 0
+        most = max(_FEW, math.isqrt(10 * rows))
+        return self._number(probing(start, most + 1)) <= most
+
+    def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> list[JsonObject]:
+        """Run one SELECT over the relation `documents`, as `relation.guarded_select` does."""
+        with _translated():
+            return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
+
+    def _rows(self, statement: Statement) -> Iterator[Row]:
+        with _translated():
+            for row in self._execute(statement):
+                yield Row(row[0], row[1], signature_of(*row[2:6]), row[6])
+
+    def _number(self, statement: Statement) -> int:
+        return int(next(self._execute(statement))[0])
+
+    def _execute(self, statement: Statement) -> Iterator[tuple[Any, ...]]:
+        # a generator, which keeps the statement, and so the conditions it asks about, for as long as it runs
+        for condition in statement.asked:
+            self._asked[id(condition)] = condition
+        yield from self._connection.execute(statement.text, statement.values)
+
+    # -- what the index knows of the files ----------------------------------------------------------------------------
+
+    def shards(self) -> list[str]:
+        """Return the directories that rows and problems lie in; O(directories)."""
+        with _translated():
+            found = {shard for table in ("entry", "problem") for shard in self._shards(table)}
+        return sorted(found)
+
+    def _shards(self, table: str) -> Iterator[str]:
+        first = f"SELECT min(name) FROM {table} WHERE name >= ?"  # noqa: S608 - a constant
+        bound = ""
+        while (name := self._connection.execute(first, (bound,)).fetchone()[0]) is not None:
+            shard = name.rpartition("/")[0]
+            yield shard
+            # "0" comes right after "/", so this is before every name that lies elsewhere
+            bound = f"{shard}0"
+
+    def signatures(self, prefix: str = "") -> dict[str, Known]:
+        """Return what is known of the files whose names begin so, problems included."""
+        with _translated():
+            found = self._connection.execute(_KNOWN, {"low": prefix, "high": prefix + _LAST_CHARACTER})
+            return {row[0]: Known(signature_of(*row[1:5]), row[5], row[6]) for row in found}
+
+    def problems(self) -> list[Problem]:
+        """Return the files that can not be read as documents, by name."""
+        with _translated():
+            found = self._connection.execute(_PROBLEMS)
+            return [Problem(row[0], row[1], signature_of(*row[2:6]), row[6], row[7]) for row in found]
+
+    def total_bytes(self) -> int:
+        """Return how many bytes all documents have together; O(documents)."""
+        with _translated():
+            return int(self._connection.execute("SELECT total(size) FROM entry").fetchone()[0])
+
+    def get_meta(self, key: str) -> str | None:
+        """Return what was noted about the index itself."""
+        with _translated():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def _put(cursor: sqlite3.Cursor, entry: Entry, row: RecordRow) -> None:
+    key = (entry.name, entry.record["id"])
+    values = (*row.settled, *row.envelope, *file_values(entry), *row.documents)
+    with suppress(sqlite3.IntegrityError):
+        if cursor.execute(UPSERT, (*key, *values)).rowcount or cursor.execute(CHANGE, (*values, *key)).rowcount:
+            return
+    # the id is there under another name, or the name with another id: the rows in the way must go first
+    cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)
+    cursor.execute(INSERT, (*key, *values))
+
+
+# -- opening ----------------------------------------------------------------------------------------------------------
+
+
+def _connect(path: str | None, *, read_only: bool) -> sqlite3.Connection:
+    where = ":memory:" if path is None else f"{Path(path).absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
+    return sqlite3.connect(
+        where,
+        uri=path is not None,
+        timeout=_BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        _begin_log(connection)
+        if _version(connection) == 0:
+            _create(connection)
+    if (version := _version(connection)) != SCHEMA_NUMBER:
+        raise IndexDamagedError(f"it has schema {version}, not {SCHEMA_NUMBER}")
+
+
+def _begin_log(connection: sqlite3.Connection) -> None:
+    try:
+        # a system without shared memory keeps the journal it has, which is slower and as safe
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        # another connection is doing just that
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {CREATE} PRAGMA user_version = {SCHEMA_NUMBER}; COMMIT")
+    except sqlite3.OperationalError as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        # if another connection was faster, all is well; if not, the tables in the way are somebody else's
+        if _version(connection) == 0:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
+                raise IndexDamagedError(f"it holds something else: {error}") from error
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell damage from unavailability. A closed connection stays a ProgrammingError."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _DAMAGE or str(error).startswith(_SCHEMA_COMPLAINTS):
+            raise IndexDamagedError(str(error)) from error
+        raise IndexUnavailableError(str(error)) from error

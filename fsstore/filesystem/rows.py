@@ -1,0 +1,72 @@
+"""The words between the index and its callers: what is put into it, and what it tells. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from fsstore.conditions import Condition
+from fsstore.filesystem.files import Signature
+from fsstore.models import JsonObject
+
+
+class Entry(NamedTuple):
+    """A document as it shall be indexed. Its record is one that `codec` gave; `recorded_ns` counts from 1970."""
+
+    name: str
+    record: JsonObject
+    signature: Signature
+    digest: bytes
+    recorded_ns: int
+
+
+class Problem(NamedTuple):
+    """A file that can not be read as a document, and why."""
+
+    name: str
+    reason: str
+    signature: Signature
+    digest: bytes = b""
+    recorded_ns: int = 0
+
+
+class Known(NamedTuple):
+    """What the index knows of a file, document or problem."""
+
+    signature: Signature
+    digest: bytes
+    recorded_ns: int
+
+
+class Row(NamedTuple):
+    """A document that the index found."""
+
+    name: str
+    id: str
+    signature: Signature
+    digest: bytes
+
+
+class Selection(NamedTuple):
+    """What the index found: rows, given lazily from one state of the index, in order if `ordered`.
+
+    Where there is a residue, a row is wanted only if it holds for the row's document.
+    """
+
+    rows: Iterator[Row]
+    residue: Condition | None
+    ordered: bool
+
+
+def file_values(described: Entry | Problem) -> tuple[Any, ...]:
+    """Return the values of FILE_COLUMNS."""
+    signature: Iterable[Any] = described.signature
+    if max(signature) >= 2**63:
+        # inode numbers of some systems, and times after the year 2262, exceed what SQLite holds as integers
+        signature = map(str, signature)
+    return (*signature, described.digest, described.recorded_ns)
+
+
+def signature_of(*values: Any) -> Signature:
+    """Return the signature that the values of SIGNATURE_COLUMNS are."""
+    return Signature._make(values if type(values[0]) is int else map(int, values))

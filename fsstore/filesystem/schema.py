@@ -1,0 +1,220 @@
+"""The tables of the index, and how a record becomes a row of them. Pure.
+
+Invariants:
+- A row holds what `ENVELOPE` names, the metadata of the record and of its data as JSON, `user_id` and `status` as
+  columns when they are strings or numbers, and the file's signature.
+- `flags` tells what these do not: NESTED, that an array of the metadata holds more than strings, booleans, null and
+  64-bit integers; NULL_SESSION and NULL_THREAD, that the key is there and is null.
+- `odd` is NULL in an ordinary row. Otherwise SQLite would see something else than Python does (text with NUL,
+  numbers beyond 64 bits, data that is an array, ...), and `odd` is the JSON of all that the index knows of the record.
+- Triggers keep `tag` in step with `entry`: each string that `data.metadata.tags` of an ordinary row is or holds.
+- Nothing is kept here that the documents do not tell.
+
+Every index that a save touches costs it a page or two. So only `entry_recent` is in the default order; it holds what
+most lists ask, so that rows which are not wanted are passed over without being read. The other indexes hold what seldom
+changes, and UPSERT leaves them alone. They name `odd`, always NULL there, so that a count need not read the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import Any, NamedTuple
+
+import orjson
+from pydantic_core import from_json
+
+from fsstore.conditions import ABSENT
+from fsstore.relation import ENVELOPE, RELATION, metadata_of
+from fsstore.values import MAX_DEPTH
+
+SCHEMA_NUMBER = 1
+NESTED, NULL_SESSION, NULL_THREAD = 1, 2, 4
+
+SIGNATURE_COLUMNS = ("inode", "size", "mtime_ns", "ctime_ns")
+FILE_COLUMNS = (*SIGNATURE_COLUMNS, "digest", "recorded_ns")
+SETTLED_COLUMNS = ("type", "session_id", "thread_id", "user_id", "status", "tags", "odd")
+"""What seldom changes."""
+MOVING_COLUMNS = ("version", "created_at", "updated_at", "flags", *FILE_COLUMNS, "metadata", "top_metadata")
+"""What every save changes; the long ones come last, so that the others are found on a row's first page."""
+
+SUMMARY_COLUMNS = (*ENVELOPE, "flags", "metadata", "top_metadata", "odd")
+
+_PLAIN, _NESTED, _ODD = range(3)
+_COLUMN_TYPES = frozenset({str, int, float, NoneType})
+_ELEMENT_TYPES = frozenset({str, bool, int, NoneType})
+
+BEHIND_RELATION = frozenset({*ENVELOPE, "metadata", "top_metadata"})
+
+CREATE = f"""
+CREATE TABLE entry (
+    entry INTEGER PRIMARY KEY, name NOT NULL, id NOT NULL, {", ".join((*SETTLED_COLUMNS, *MOVING_COLUMNS))}
+);
+CREATE UNIQUE INDEX entry_name ON entry (name);
+CREATE UNIQUE INDEX entry_id ON entry (id);
+CREATE INDEX entry_recent ON entry (updated_at DESC, id, type, status, user_id, odd) WHERE odd IS NULL;
+CREATE INDEX entry_session_id ON entry (session_id, odd) WHERE session_id IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_thread_id ON entry (thread_id, odd) WHERE thread_id IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_user_id ON entry (user_id, type, odd) WHERE user_id IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_status ON entry (status, type, odd) WHERE status IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_type ON entry (type, odd) WHERE odd IS NULL;
+CREATE INDEX entry_odd ON entry (updated_at DESC, id) WHERE odd IS NOT NULL;
+CREATE INDEX entry_odd_id ON entry (id) WHERE odd IS NOT NULL;
+
+CREATE TABLE tag (tag, entry INTEGER, PRIMARY KEY (tag, entry)) WITHOUT ROWID;
+CREATE TRIGGER entry_solves_problem AFTER INSERT ON entry BEGIN
+    DELETE FROM problem WHERE name = new.name;
+END;
+CREATE TRIGGER tags_of_new AFTER INSERT ON entry WHEN new.tags IS NOT NULL BEGIN
+    INSERT INTO tag SELECT DISTINCT value, new.entry FROM json_each(new.tags);
+END;
+CREATE TRIGGER tags_of_old AFTER DELETE ON entry WHEN old.tags IS NOT NULL BEGIN
+    DELETE FROM tag WHERE entry = old.entry AND tag IN (SELECT value FROM json_each(old.tags));
+END;
+CREATE TRIGGER tags_of_changed AFTER UPDATE OF tags ON entry WHEN old.tags IS NOT new.tags BEGIN
+    DELETE FROM tag WHERE entry = old.entry AND tag IN (SELECT value FROM json_each(old.tags));
+    INSERT INTO tag SELECT DISTINCT value, new.entry FROM json_each(new.tags);
+END;
+
+CREATE TABLE problem (name PRIMARY KEY, reason, {", ".join(FILE_COLUMNS)}) WITHOUT ROWID;
+CREATE TABLE meta (key PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE VIEW {RELATION} AS SELECT {", ".join(ENVELOPE)},
+    nullif(coalesce(nullif(metadata, 'null'), top_metadata), 'null') AS metadata FROM entry;
+"""  # noqa: S608 - constants
+
+_ENTRY_COLUMNS = ("name", "id", *SETTLED_COLUMNS, *MOVING_COLUMNS)
+_MOVED = ", ".join(f"{name} = excluded.{name}" for name in MOVING_COLUMNS)
+_SETTLED = ", ".join(SETTLED_COLUMNS)
+_AS_SETTLED = ", ".join(f"excluded.{name}" for name in SETTLED_COLUMNS)
+
+_PLACES = ", ".join("?" * len(_ENTRY_COLUMNS))
+_CHANGED = ", ".join(f"{name} = ?" for name in _ENTRY_COLUMNS[2:])
+
+INSERT = f"INSERT INTO entry ({', '.join(_ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
+UPSERT = (
+    f"{INSERT} ON CONFLICT (name) DO UPDATE SET {_MOVED}"
+    f" WHERE entry.id = excluded.id AND ({_SETTLED}) IS ({_AS_SETTLED})"
+)
+"""Makes a row, or changes what moves; leaves a row alone of which more is different."""
+CHANGE = f"UPDATE entry SET {_CHANGED} WHERE name = ? AND id = ?"  # noqa: S608 - constants
+"""Changes such a row, unless its id is another."""
+
+
+class TooDeepError(ValueError):
+    """The metadata is nested deeper than a document of this store can be."""
+
+
+class RecordRow(NamedTuple):
+    """A record as the values of SETTLED_COLUMNS, and of MOVING_COLUMNS before and after those of the file."""
+
+    settled: tuple[Any, ...]
+    envelope: tuple[Any, ...]
+    documents: tuple[str | None, str | None]
+
+
+def record_row(record: Mapping[str, Any]) -> RecordRow:
+    """Return a record, whose envelope has been checked, as a row; O(its metadata). Raises TooDeepError."""
+    data, own = record["data"], record.get("metadata", ABSENT)
+    metadata = data.get("metadata", ABSENT) if type(data) is dict else ABSENT
+    shape = _shape(data, 1) if type(data) is list else _shape(metadata, 2)
+    if own is not ABSENT:
+        shape = max(shape, _shape(own, 1))
+    user_id = status = tags = odd = None
+    if type(metadata) is dict:
+        user_id, status, tags = metadata.get("user_id"), metadata.get("status"), _tags(metadata.get("tags"))
+    if (
+        shape == _ODD
+        or type(user_id) not in _COLUMN_TYPES
+        or type(status) not in _COLUMN_TYPES
+        or list in (type(data), type(metadata), type(own))
+    ):
+        user_id = status = tags = None
+        odd = _json(_known_part(record))
+    session_id, thread_id = record.get("session_id", ABSENT), record.get("thread_id", ABSENT)
+    flags = NESTED if shape == _NESTED else 0
+    if session_id is None:
+        flags |= NULL_SESSION
+    if thread_id is None:
+        flags |= NULL_THREAD
+    return RecordRow(
+        (record["type"], _present(session_id), _present(thread_id), user_id, status, tags, odd),
+        (record["version"], record["created_at"], record["updated_at"], flags),
+        (_json(metadata), _json(own)),
+    )
+
+
+def _present(value: Any) -> Any:
+    return None if value is ABSENT else value
+
+
+def summary(values: Sequence[Any]) -> dict[str, Any]:
+    """Return what `interfaces.summary` gives of the record, from the values of SUMMARY_COLUMNS."""
+    *envelope, flags, metadata, own, odd = values
+    if odd is not None:
+        record = from_json(odd)
+        return {key: record[key] for key in ENVELOPE if key in record} | {"metadata": metadata_of(record)}
+    view: dict[str, Any] = dict(zip(ENVELOPE, envelope, strict=True))
+    for key, flag in (("session_id", NULL_SESSION), ("thread_id", NULL_THREAD)):
+        if view[key] is None and not flags & flag:
+            del view[key]
+    inner = None if metadata is None else orjson.loads(metadata)
+    view["metadata"] = orjson.loads(own) if inner is None and own is not None else inner
+    return view
+
+
+def _shape(value: Any, depth: int) -> int:
+    """How much of a JSON value, at that depth of its record, SQLite sees as Python does; goes down level by level."""
+    shape, level = _PLAIN, [value]
+    while level:
+        if depth > MAX_DEPTH:
+            raise TooDeepError(f"its metadata is nested deeper than {MAX_DEPTH}")
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str:
+                if "\0" in item:
+                    shape = _ODD
+            elif kind is list:
+                below += item
+                if not _ELEMENT_TYPES.issuperset(map(type, item)):
+                    shape = max(shape, _NESTED)
+            elif kind is dict:
+                below += item.values()
+            elif (kind is int or kind is float) and not -(2**63) <= item < 2**63:
+                shape = _ODD
+        level, depth = below, depth + 1
+    return shape
+
+
+def _tags(value: Any) -> str | None:
+    """Return the strings that equality finds in a value, as a JSON array; None when there are none."""
+    found = [item for item in (value if type(value) is list else (value,)) if type(item) is str]
+    return _json(found) if found else None
+
+
+def _known_part(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the index knows of a record, in the record's own shape."""
+    part = {key: record[key] for key in (*ENVELOPE, "metadata") if key in record}
+    data = record["data"]
+    if type(data) is list:
+        # a path goes on into the objects of an array, and into nothing else of it
+        part["data"] = [_metadata_alone(item) for item in data if type(item) is dict]
+    elif type(data) is dict:
+        part["data"] = _metadata_alone(data)
+    return part
+
+
+def _metadata_alone(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metadata": data["metadata"]} if "metadata" in data else {}
+
+
+def _json(value: Any) -> str | None:
+    if value is ABSENT:
+        return None
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # a document from elsewhere may hold integers beyond 64 bits, which orjson does not write
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
