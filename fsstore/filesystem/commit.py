@@ -1,0 +1,256 @@
+"""One group of commits, from what the callers want to what lies on disk: draft, stage, log, place, index.
+
+Runs in the writer thread, under the store lock. Owns the order of the steps:
+
+1. draft   read what is there, apply the rules, encode. A commit that is refused here leaves no trace.
+2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
+3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
+4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
+5. index   one SQLite transaction; `applying` and `indexing` become even.
+
+A crash before 3 leaves temp files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A
+store that is not durable needs no record for single documents, since one rename is atomic against a dying process:
+then 4 is the commit point. But while the log holds records, every commit is logged, or a replay would undo it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fsstore.errors import Outcome as Fate
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.codec import digest
+from fsstore.filesystem.documents import Documents
+from fsstore.filesystem.files import NotAFileError, Signature, unavailable
+from fsstore.filesystem.index import Entry
+from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.sequence import Sequence as SequenceFile
+from fsstore.filesystem.sequence import State, even, odd
+from fsstore.filesystem.sidecar import Sidecar
+from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
+
+
+class UnfinishedError(Exception):
+    """The commit point is passed, or may be, and a later step failed: recovery must finish the commits.
+
+    `results` is what to tell the callers once it has; None when it is not known whether the commits happened.
+    """
+
+    def __init__(self, cause: OSError, results: list[Outcomes | BaseException] | None = None) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.results = results
+
+
+def refusal(error: OSError, path: str) -> StorageUnavailableError:
+    """Return what to tell the caller of a commit that the system has refused."""
+    outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
+    return unavailable(error, path, outcome=outcome)
+
+
+class PlacingError(OSError):
+    """A step behind the commit point failed."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What shall become of one document; `data` None means that it goes."""
+
+    id: str
+    name: str
+    before: bytes
+    record: JsonObject | None
+    data: bytes | None = None
+    staged: str = ""
+    signature: Signature | None = None
+    error: OSError | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anything is to be done on disk."""
+        return self.data is not None or self.before != NO_DOCUMENT
+
+
+@dataclass(slots=True)
+class Group:
+    """The drafts of a group of commits, by id, and what each commit is to be told."""
+
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    results: list[Outcomes | BaseException] = field(default_factory=list)
+    has_batch: bool = False
+
+
+class Committer:
+    """Carries groups of commits out; used by the writer thread alone, under the lock."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        log: Log,
+        sequence: SequenceFile,
+        sidecar: Sidecar,
+        *,
+        durable: bool,
+        clock: Clock,
+    ) -> None:
+        self._documents = documents
+        self._log = log
+        self._sequence = sequence
+        self._sidecar = sidecar
+        self._durable = durable
+        self._clock = clock
+        self.segment_bytes = 0
+
+    def run(self, commits: Sequence[Sequence[Mutation]], state: State) -> list[Outcomes | BaseException]:
+        """Carry out commits, each all or nothing, and return what became of each.
+
+        Raises UnfinishedError when recovery has to finish them, OSError when the system refused: see `refusal`.
+        """
+        group = self._draft(commits)
+        changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
+        if not changes:
+            return group.results
+        try:
+            self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
+        except PlacingError as error:
+            raise UnfinishedError(error, group.results) from error
+        except OSError:
+            self._sequence.write(indexing=even(odd(state.indexing)))
+            raise
+        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+
+    # -- draft --------------------------------------------------------------------------------------------------------
+
+    def _draft(self, commits: Sequence[Sequence[Mutation]]) -> Group:
+        group, now = Group(), format_time(self._clock())
+        for commit in commits:
+            drafts: dict[str, Draft] = {}
+            try:
+                outcomes = [self._apply(change, drafts, group.drafts, now) for change in commit]
+            except StopIteration as error:
+                # a future takes none; the interpreter itself treats one that leaves a coroutine so (PEP 479)
+                group.results.append(RuntimeError(f"a rule raised {error!r}"))
+                continue
+            except BaseException as error:  # noqa: BLE001 - a rule is the caller's code, and any error of it their answer
+                group.results.append(error)
+                continue
+            group.drafts |= drafts
+            group.results.append(outcomes)
+            group.has_batch |= len(drafts) > 1
+        return group
+
+    def _apply(self, change: Mutation, own: dict[str, Draft], earlier: dict[str, Draft], now: str) -> Outcome:
+        draft = own.get(change.id) or earlier.get(change.id) or self._found(change.id)
+        result = successor(change, draft.record, now)
+        if result is not draft.record:
+            data = None if result is None else self._documents.encode(result)
+            own[change.id] = Draft(change.id, draft.name, draft.before, result, data)
+        return Outcome(change.id, version_of(draft.record), version_of(result))
+
+    def _found(self, record_id: str) -> Draft:
+        document = self._documents.read(record_id)
+        name = self._documents.name(record_id)
+        if document is None:
+            return Draft(record_id, name, NO_DOCUMENT, None)
+        return Draft(record_id, name, document.digest, document.record)
+
+    # -- on disk ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
+        self._sequence.write(indexing=odd(state.indexing))
+        directory = ""
+        try:
+            directory = self._stage(drafts, has_batch=has_batch)
+            logged = self._durable or has_batch or not state.log_is_empty
+            if logged:
+                self._append(drafts, state)
+        except OSError:
+            self._unstage(drafts, directory)
+            raise
+        try:
+            if has_batch:
+                self._sequence.write(applying=odd(state.applying))
+            self._place(drafts, logged=logged)
+            self._unstage((), directory)
+            self._index(drafts)
+            if has_batch:
+                # not before the index has it: a list would give the new contents of old rows, and no new rows
+                self._sequence.write(applying=even(odd(state.applying)))
+            self._sequence.write(indexing=even(odd(state.indexing)))
+        except OSError as error:
+            raise PlacingError(error.errno, error.strerror, error.filename) from error
+
+    def _stage(self, drafts: list[Draft], *, has_batch: bool) -> str:
+        directory = self._documents.stage_directory() if has_batch else ""
+        try:
+            for at, draft in enumerate(drafts):
+                if draft.data is not None:
+                    name = f"{directory}/{at}" if directory else self._documents.stage_name()
+                    draft.signature = self._documents.tree.write_new(name, draft.data)
+                    draft.staged = name
+        except OSError:
+            self._unstage(drafts, directory)
+            raise
+        return directory
+
+    def _unstage(self, drafts: Iterable[Draft], directory: str) -> None:
+        """Take the temp files of a commit that did not happen away; what will not go, recovery takes."""
+        try:
+            for draft in drafts:
+                if draft.staged:
+                    self._documents.remove(draft.staged)
+                    draft.staged = ""
+            if directory and self._documents.tree.is_directory(directory):
+                self._documents.tree.remove_directory(directory)
+        except OSError:
+            return
+
+    def _append(self, drafts: list[Draft], state: State) -> None:
+        changes = [LoggedChange(draft.id, draft.before, draft.data, self._durable) for draft in drafts]
+        try:
+            self.segment_bytes = self._log.append(changes, state, durable=self._durable)
+        except UnknownOutcomeError as error:
+            raise UnfinishedError(error) from error
+
+    def _place(self, drafts: list[Draft], *, logged: bool) -> None:
+        for draft in drafts:
+            try:
+                if draft.staged:
+                    self._documents.place(draft.staged, draft.name)
+                else:
+                    self._documents.remove(draft.name)
+            except OSError as error:
+                if logged:
+                    raise
+                draft.error = error
+                self._unstage([draft], "")
+
+    def _index(self, drafts: list[Draft]) -> None:
+        placed = [draft for draft in drafts if draft.error is None]
+        self._sidecar.record(
+            [self._entry(draft, draft.record, draft.data) for draft in placed if draft.record and draft.data],
+            [draft.name for draft in placed if draft.data is None],
+        )
+
+    def _entry(self, draft: Draft, record: JsonObject, data: bytes) -> Entry:
+        signature, recorded_ns = draft.signature, time.time_ns()
+        try:
+            # after the rename, since renaming changes ctime, and the index must know what a later stat will see
+            found = self._documents.tree.signature(draft.name)
+        except (NotAFileError, OSError):
+            found = None
+        if found is None or signature is None or found[:3] != signature[:3]:
+            # somebody was faster: a row recorded at the beginning of time is compared by content next time
+            recorded_ns = 0
+        return Entry(draft.name, record, found or signature or Signature(0, 0, 0, 0), digest(data), recorded_ns)
+
+    def _told(
+        self, result: Outcomes | BaseException, commit: Sequence[Mutation], changes: dict[str, Draft]
+    ) -> Outcomes | BaseException:
+        for change in commit:
+            draft = changes.get(change.id)
+            if draft is not None and draft.error is not None and not isinstance(result, BaseException):
+                return unavailable(draft.error, self._documents.tree.path(draft.name), outcome="not applied")
+        return result

@@ -1,0 +1,139 @@
+"""The skeleton of a store: its marker and its control directory. Makes a store, recognises one, refuses what is none.
+
+Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
+same: each part is made with O_EXCL or mkdir, and the marker, which makes a directory a store, comes last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.codec import NotARecordError, decode_marker, encode_marker
+from fsstore.filesystem.files import Tree, filesystem_type, refuses_writing
+from fsstore.filesystem.layout import (
+    CONTROL,
+    FORMAT,
+    IGNORE,
+    LOG,
+    MARKER,
+    SHARD_DEPTHS,
+    STAGING,
+    Layout,
+    is_shard,
+)
+
+_MARKER_MAX_BYTES = 4096
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "fuse.glusterfs", "gpfs", "lustre",
+    "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs",
+}  # fmt: skip
+
+
+def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
+    """Return the layout of the store in a directory, made if need be, and whether it can be written; O(1).
+
+    Raises StorageUnavailableError when there is no store, it is of a newer format, or the system refuses.
+    """
+    if shard_depth not in SHARD_DEPTHS:
+        raise StorageValidationError(f"must be 1 or 2, not {shard_depth!r}", path="shard_depth")
+    if create:
+        tree.make_root()
+    _refuse_network(tree.root, allow_network=allow_network)
+    depth = _read_marker(tree)
+    if depth is None:
+        if not create:
+            raise _no_store(tree.root, "there is no store here")
+        _refuse_orphans(tree)
+        depth = _make_marker(tree, shard_depth)
+    return Layout(depth), prepare_control(tree)
+
+
+def prepare_control(tree: Tree) -> bool:
+    """Make what is missing of the control directory; False when the medium can not be written."""
+    try:
+        fresh = tree.make_directory(CONTROL)
+        # any of them: a log whose own directory is not on disk would be lost with everything in it
+        made = [tree.make_directory(directory) for directory in (LOG, STAGING)]
+        fresh |= any(made)
+        if fresh or tree.signature(IGNORE) is None:
+            with suppress(FileExistsError):
+                tree.write_new(IGNORE, b"*\n")
+        if fresh:
+            tree.sync_directory(CONTROL)
+            tree.sync_directory()
+        return tree.is_writable(CONTROL)
+    except OSError as error:
+        if refuses_writing(error):
+            return False
+        raise
+
+
+def _no_store(root: Path, reason: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        reason,
+        path=str(root),
+        advice="check the path, or make one with open_sessions(path) or `fsstore init`",
+    )
+
+
+def _read_marker(tree: Tree) -> int | None:
+    """Return the shard depth that the marker tells; None when there is none."""
+    try:
+        data, _ = tree.read(MARKER, max_bytes=_MARKER_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        marker = decode_marker(data)
+    except NotARecordError as error:
+        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=str(error)) from error
+    number, depth = marker.get("format"), marker.get("shard_depth")
+    if type(number) is not int or number < 1:
+        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=f"it tells the format {number!r}")
+    if number > FORMAT:
+        raise StorageUnavailableError(
+            f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
+            path=str(tree.root),
+            advice="use a newer fsstore",
+        )
+    if type(depth) is not int or depth not in SHARD_DEPTHS:
+        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=f"it tells the shard depth {depth!r}")
+    return depth
+
+
+def _make_marker(tree: Tree, shard_depth: int) -> int:
+    draft = f".{MARKER}.{secrets.token_hex(8)}"
+    tree.write_new(draft, encode_marker({"format": FORMAT, "shard_depth": shard_depth}))
+    try:
+        tree.sync(draft)
+        # a link, unlike a rename, fails if somebody else was faster: their marker then counts
+        tree.name_once(draft, MARKER)
+    finally:
+        tree.unlink(draft)
+    tree.sync_directory()
+    made = _read_marker(tree)
+    return shard_depth if made is None else made
+
+
+def _refuse_orphans(tree: Tree) -> None:
+    """Refuse a directory that holds documents and no marker: with the wrong depth they would not be found."""
+    for shard in filter(is_shard, tree.entries()):
+        if tree.is_directory(shard) and tree.entries(shard):
+            raise StorageUnavailableError(
+                f"there are documents, as in {shard}{os.sep}, but no {MARKER}",
+                path=str(tree.root),
+                advice=f'restore {MARKER}, or write {{"format": 1, "shard_depth": 1}} into it',
+            )
+
+
+def _refuse_network(root: Path, *, allow_network: bool) -> None:
+    kind = "" if allow_network else filesystem_type(root)
+    if kind in _NETWORK:
+        raise StorageUnavailableError(
+            f"it lies on a network file system ({kind}), where locks and renames keep no promise",
+            path=str(root),
+            advice="use a local directory, or allow_network=True if a single process uses the store",
+        )

@@ -1,0 +1,169 @@
+"""Documents on disk: read one, stage one, put it in place, take it away.
+
+Joins layout (names), codec (bytes) and files (the system); knows nothing of the lock, the log or the index.
+
+Invariants: a document's file is only ever made elsewhere, whole, and then renamed into place. A file that is there and
+can not be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
+
+A crash between staging and placing leaves a file in the staging directory, which recovery empties.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.codec import NotARecordError, decode, digest, encode
+from fsstore.filesystem.files import NotAFileError, Signature, TooLargeError, Tree, unavailable
+from fsstore.filesystem.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.models import JsonObject
+
+_UNDER_HANDS_NS = range(200_000_000)
+_UNDER_HANDS_PAUSE_SECONDS = 0.02
+
+
+class Document(NamedTuple):
+    """A document as read: its record, its bytes, and the signature that belongs to them."""
+
+    record: JsonObject
+    data: bytes
+    signature: Signature
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of its bytes."""
+        return digest(self.data)
+
+
+class Documents:
+    """The documents of one store."""
+
+    def __init__(self, tree: Tree, layout: Layout, *, max_bytes: int) -> None:
+        self.tree = tree
+        self.layout = layout
+        self.max_bytes = max_bytes
+
+    def name(self, record_id: str) -> str:
+        """Return the name of a document's file."""
+        return self.layout.name(record_id)
+
+    def encode(self, record: JsonObject) -> bytes:
+        """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
+        return encode(record, max_bytes=self.max_bytes)
+
+    def read(self, record_id: str) -> Document | None:
+        """Return a document, None when there is none; the disk is waited for."""
+        return self._read(self.name(record_id), record_id)
+
+    def read_named(self, name: str) -> Document | None:
+        """Return the document in a file, whose id must lead back to that name."""
+        document = self._read(name, None)
+        if document is not None and self.name(document.record["id"]) != name:
+            raise self.corrupted(
+                document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
+            )
+        return document
+
+    def read_cached(self, record_id: str) -> JsonObject | None:
+        """Return a record without waiting for the disk. Raises BlockingIOError where that can not be had at once.
+
+        What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
+        """
+        try:
+            data = self.tree.read_cached(self.name(record_id), max_bytes=self.max_bytes)
+            if data is not None:
+                return decode(data, record_id)
+        except FileNotFoundError:
+            return None
+        except (OSError, NotARecordError):
+            pass
+        raise BlockingIOError
+
+    def _read(self, name: str, record_id: str | None) -> Document | None:
+        while True:
+            try:
+                data, signature = self.tree.read(name, max_bytes=self.max_bytes)
+                return Document(decode(data, record_id), data, signature)
+            except FileNotFoundError:
+                return None
+            except (NotAFileError, TooLargeError) as error:
+                raise self.corrupted(record_id, name, str(error.strerror)) from error
+            except NotARecordError as error:
+                if time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
+                    # an editor or git may be writing it in place at this moment
+                    time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
+                    continue
+                raise self.corrupted(record_id, name, str(error)) from error
+            except OSError as error:
+                raise unavailable(error, self.tree.path(name)) from error
+
+    def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
+        """Return the error that says what is wrong with a document's file."""
+        return StorageCorruptedError(record_id, path=self.tree.path(name), reason=reason)
+
+    def stage_directory(self) -> str:
+        """Make a temp directory for one batch and return its name."""
+        name = f"{STAGING}/{secrets.token_hex(8)}"
+        self.tree.make_directory(name)
+        return name
+
+    def stage_name(self) -> str:
+        """Return the name of a temp file for a document on its own."""
+        return f"{STAGING}/{secrets.token_hex(8)}"
+
+    def place(self, staged: str, name: str) -> None:
+        """Put a staged file in place; atomic. Makes the shard when it is missing."""
+        try:
+            self.tree.replace(staged, name)
+        except FileNotFoundError:
+            # git removes directories it has emptied, at any moment
+            for directory in directories_of(name):
+                self.tree.make_directory(directory)
+            self.tree.replace(staged, name)
+
+    def remove(self, name: str) -> bool:
+        """Take a document's file away; False when it was not there."""
+        return self.tree.unlink(name)
+
+    def clear_staging(self) -> None:
+        """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
+        for base in self.tree.entries(STAGING):
+            name = f"{STAGING}/{base}"
+            if not self.tree.is_directory(name):
+                self.tree.unlink(name)
+                continue
+            for inner in self.tree.entries(name):
+                self.tree.unlink(f"{name}/{inner}")
+            self.tree.remove_directory(name)
+
+    def shards(self) -> Iterator[str]:
+        """Give the names of the shard directories that are there, in order; foreign names are passed over."""
+        yield from self._shards("", self.layout.shard_depth)
+
+    def _shards(self, above: str, depth: int) -> Iterator[str]:
+        for base in sorted(filter(is_shard, self.tree.entries(above))):
+            name = f"{above}/{base}" if above else base
+            if not self.tree.is_directory(name):
+                continue
+            if depth == 1:
+                yield name
+            else:
+                yield from self._shards(name, depth - 1)
+
+    def signatures(self, shard: str) -> dict[str, Signature | None]:
+        """Return the documents' files of one shard; None as signature for what is not a regular file."""
+        try:
+            return {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
+        except (NotAFileError, NotADirectoryError):
+            # a link or a file stands where the index knows a shard: the documents in it can not be read
+            return {}
+
+
+def directories_of(name: str) -> list[str]:
+    """Return the directories between the root and a file, the outermost first."""
+    inner = shard_of(name)
+    parts = inner.split("/")
+    return ["/".join(parts[: at + 1]) for at in range(len(parts))] if inner else []

@@ -1,0 +1,106 @@
+"""After external edits: compare every document with the index, and read again what differs.
+
+Scanning needs no lock and reads no document: it compares signatures. What differs is absorbed under the store lock, so
+that no older state of a document ever replaces a newer one in the index. Invariants:
+- A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
+  than two seconds before it was recorded: an edit within the clock's tick leaves the same signature. It is read once
+  more.
+- A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.documents import Documents
+from fsstore.filesystem.files import NotAFileError, Signature
+from fsstore.filesystem.index import Entry, Index, Known, Problem
+from fsstore.filesystem.sidecar import Sidecar
+
+_logger = logging.getLogger("fsstore")
+_RACY_NS = 2_000_000_000
+_UNKNOWN = Signature(0, 0, 0, 0)
+
+Progress = Callable[[int, int], None]
+"""Called with the number of shards looked at and the number there are."""
+
+
+@dataclass(slots=True)
+class Absorbed:
+    """What reconciling found: ids of documents that were read again, and names of files that are gone or damaged."""
+
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
+
+    def add(self, other: Absorbed) -> None:
+        """Take another part of the same reconciliation in."""
+        self.changed += other.changed
+        self.removed += other.removed
+        self.corrupt += other.corrupt
+
+
+class Reconciler:
+    """Brings the index of one store in agreement with its documents."""
+
+    def __init__(self, documents: Documents, sidecar: Sidecar) -> None:
+        self._documents = documents
+        self._sidecar = sidecar
+
+    def differing(self, index: Index, progress: Progress | None = None) -> Iterator[str]:
+        """Give the names whose row is missing, outdated, racy or left over; one stat a document."""
+        shards = sorted({*self._documents.shards(), *index.shards()})
+        for done, shard in enumerate(shards, 1):
+            there = self._documents.signatures(shard)
+            known = index.signatures(f"{shard}/")
+            yield from (name for name, signature in there.items() if _differs(signature, known.get(name)))
+            yield from known.keys() - there.keys()
+            if progress is not None:
+                progress(done, len(shards))
+
+    def absorb(self, names: Iterable[str]) -> Absorbed:
+        """Read documents and bring their rows up to date, as the holder of the store lock."""
+        absorbed = Absorbed()
+        entries: list[Entry] = []
+        problems: list[Problem] = []
+        for name in names:
+            try:
+                entry = self._entry(name)
+            except StorageCorruptedError as error:
+                problems.append(self._problem(name, error))
+                absorbed.corrupt.append(name)
+                continue
+            if entry is None:
+                absorbed.removed.append(name)
+            else:
+                entries.append(entry)
+                absorbed.changed.append(entry.record["id"])
+        self._sidecar.record(entries, absorbed.removed, problems)
+        return absorbed
+
+    def _entry(self, name: str) -> Entry | None:
+        document = self._documents.read_named(name)
+        if document is None:
+            return None
+        return Entry(name, document.record, document.signature, document.digest, time.time_ns())
+
+    def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
+        _logger.warning("%s is left out of lists: %s", name, error.reason)
+        try:
+            signature = self._documents.tree.signature(name)
+        except (NotAFileError, OSError):
+            signature = None
+        return Problem(name, error.reason, signature or _UNKNOWN)
+
+
+def _differs(signature: Signature | None, known: Known | None) -> bool:
+    if known is None:
+        return True
+    if (signature or _UNKNOWN) != known.signature:
+        return True
+    # whichever is later: an old mtime may have been put back on a file that was changed a moment ago
+    return signature is not None and known.recorded_ns - max(signature.mtime_ns, signature.ctime_ns) < _RACY_NS
