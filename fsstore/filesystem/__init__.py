@@ -1,0 +1,71 @@
+"""The file-system engine: format 1, and the protocols that keep its promises.
+
+The format
+----------
+::
+
+    STORE/
+      fsstore.json            marker: {"format": 1, "shard_depth": 1}
+      3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
+      .fsstore/               what belongs to this machine; disposable while no process has the store open (removing it
+                              during a commit can lose that commit)
+        .gitignore            `*`
+        lock                  the writer lock (`lock`); empty, never deleted
+        seq                   eight counters (`sequence`); never deleted
+        log/000000000001.log  the redo log (`log`); empty when the store is idle
+        txn/                  files on their way to their places: one file, or a directory a batch
+        index.sqlite3         the metadata index (`index`), a cache of what the documents say
+        quarantine/           what recovery set aside; never deleted by us
+
+A document is a JSON object with sorted keys, two spaces of indent, unescaped UTF-8 and a newline at its end: equal
+records give equal bytes. An id of `[a-z0-9._-]`, at most 100 characters and reserved on no system, is its own file
+name; any other becomes `<slug>~<hash>.json`. The id inside is checked on every read. With shard depth 2 there is a
+second level of directories, named by the second byte of the hash. Foreign files in the root are never touched.
+
+What we rely on
+---------------
+A rename within a file system is atomic for other processes. After fsync returns, bytes are on the medium; after fsync
+of a directory, its names are. A lock ends with its process. Unsynced data may be lost, torn or written out of order by
+a power cut, and unsynced renames and unlinks may be lost or undone, each on its own.
+
+A save, step by step
+--------------------
+The caller's commit is queued; the writer thread takes what is queued as one group, takes the store lock, and:
+
+1. draft: reads what is there, applies each mutation, encodes. A refused commit ends here. (nothing on disk)
+2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
+3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
+   the end of the log is a commit that never happened; a whole one is replayed)
+4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked. (recovery
+   finishes what is missing)
+5. the index gets its rows in one transaction; `applying` and `indexing` become even; the lock is released; the callers
+   are answered. (a row that is missing or old is found by its signature)
+
+With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
+unsynced, which makes it whole after a SIGKILL. While the log holds any record, everything is logged, so that a replay
+never undoes a later write.
+
+One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
+the very end of the log, and is never confused with damage in its middle.
+
+The checkpoint
+--------------
+After 16 MB of log, after a second without writes, and on close: under the lock the newest segment is sealed; outside of
+it the documents and directories it names are synced; then sealed segments are deleted, the oldest first, each deletion
+synced before the next. A document that can not be synced is written anew from the log: a second fsync that succeeds
+proves nothing about bytes that a first one has lost.
+
+Recovery
+--------
+Needs no operator. An odd counter under a free lock means that a writer died; a boot id in the log that is not the
+system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
+document decides, unless the document was edited by hand. See `recovery` for the cases. Then the log and `txn/` are
+emptied, and the index is marked stale.
+
+Reading
+-------
+A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore. A
+list takes rows from the index and contents from the files, and is made again if a batch came in between. The index
+never decides what exists: no returned record contradicts its document, and `refresh` finds what other programs have
+changed.
+"""

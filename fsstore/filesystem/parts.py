@@ -1,0 +1,139 @@
+"""The parts of one store, as one process has them open: put together, started, and shut.
+
+Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
+writer thread is started. Everything here blocks, so it runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.checkpoint import Checkpoint
+from fsstore.filesystem.commit import Committer
+from fsstore.filesystem.control import open_skeleton, prepare_control
+from fsstore.filesystem.documents import Documents
+from fsstore.filesystem.files import NotAFileError, Tree, same_boot, unavailable
+from fsstore.filesystem.lock import StoreLock
+from fsstore.filesystem.log import Log
+from fsstore.filesystem.reconcile import Reconciler
+from fsstore.filesystem.recovery import Recovery
+from fsstore.filesystem.sequence import Sequence as SequenceFile
+from fsstore.filesystem.sidecar import Sidecar
+from fsstore.filesystem.writer import Writer
+from fsstore.models import Clock
+
+_READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a store is opened; `FileStorage.open` documents each."""
+
+    create: bool
+    fsync: bool
+    max_bytes: int
+    lock_timeout_seconds: float
+    reconcile: Literal["first-use", "off"]
+    shard_depth: int
+    allow_network: bool
+
+
+class Parts:
+    """An open store; `writer` is None where the medium can not be written."""
+
+    def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
+        """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""
+        self.tree = tree
+        self.options = options
+        self.process = os.getpid()
+        try:
+            layout, self.writable = open_skeleton(
+                tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
+            )
+            self.sequence = SequenceFile(tree, read_only=not self.writable)
+            self.sequence.open()
+        except NotAFileError as error:
+            raise StorageUnavailableError(
+                "something that is no regular file or directory stands in the way",
+                path=str(error.filename or tree.root),
+                errno=error.errno,
+                advice="move it away",
+            ) from error
+        except OSError as error:
+            raise unavailable(error, str(tree.root)) from error
+        self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+        self.sidecar = Sidecar(tree, self.sequence, in_memory=not self.writable)
+        self.reconciler = Reconciler(self.documents, self.sidecar)
+        self.log = Log(tree, self.sequence)
+        self.recovery = Recovery(self.documents, self.log, self.sequence)
+        # an index in memory belongs to one thread
+        self.readers = ThreadPoolExecutor(_READERS if self.writable else 1, thread_name_prefix="fsstore-reader")
+        self.writer = self._start_writer(clock) if self.writable else None
+
+    def _start_writer(self, clock: Clock) -> Writer:
+        committer = Committer(
+            self.documents, self.log, self.sequence, self.sidecar, durable=self.options.fsync, clock=clock
+        )
+        writer = Writer(
+            committer,
+            self.recovery,
+            # a log of its own, since it reads and deletes in another thread than the one that appends
+            Checkpoint(self.documents, Log(self.tree, self.sequence), self.sequence),
+            StoreLock(self.tree),
+            self.sequence,
+            root=str(self.tree.root),
+            prepare=lambda: prepare_control(self.tree),
+            lock_timeout_seconds=self.options.lock_timeout_seconds,
+        )
+        writer.start()
+        return writer
+
+    def went_down(self) -> bool:
+        """Whether the system was restarted since the log was written, or the counters do not know of the log.
+
+        Two small reads; without a log, one.
+
+        Raises StorageUnavailableError.
+        """
+        try:
+            numbers = self.log.numbers()
+            if not numbers:
+                return False
+            # counters made anew would let the next segment come before those that are there
+            return numbers[-1] > self.sequence.read().newest or not same_boot(self.log.boot_of(numbers[0]))
+        except FileNotFoundError:
+            # somebody's checkpoint has just deleted it
+            return False
+        except OSError as error:
+            raise unavailable(error, str(self.tree.root)) from error
+
+    def recover_after_power_cut(self) -> None:
+        """Recover, as the holder of the store lock, unless another process was faster."""
+        if self.went_down():
+            self.recovery.run()
+
+    def adopt_log(self) -> None:
+        """See to it that a log somebody has left is emptied, when the store is idle or closed."""
+        if self.writer is not None and not self.sequence.read().log_is_empty:
+            # any job makes the writer look after the log
+            self.writer.call(lambda: None)
+
+    def reread(self, names: Sequence[str]) -> None:
+        """Have documents that are not what the index says read again, soon."""
+        if self.writer is not None:
+            self.writer.call(partial(self.reconciler.absorb, names))
+
+    def close(self) -> None:
+        """Finish what is queued, checkpoint, and release everything."""
+        self.readers.shutdown(wait=True)
+        if self.writer is not None:
+            self.writer.stop()
+        self.log.close()
+        self.sidecar.close()
+        self.sequence.close()

@@ -1,0 +1,300 @@
+"""`FileStorage`: the contract on top of the engine; one hop per call.
+
+A save goes to the writer thread and comes back when it is committed. A get reads the file in the event loop when its
+pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the disk in
+the event loop, and the loop's default executor is never used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from fsstore.conditions import Condition
+from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.files import NotAFileError, Tree, unavailable
+from fsstore.filesystem.index import Index, Row
+from fsstore.filesystem.layout import CONTROL, QUARANTINE
+from fsstore.filesystem.listing import Listing
+from fsstore.filesystem.parts import Options, Parts
+from fsstore.filesystem.reading import Reading
+from fsstore.filesystem.reconcile import Absorbed, Progress
+from fsstore.filters import parse, parse_order
+from fsstore.interfaces import IUnifiedStorage, check_batch_size, check_bounds
+from fsstore.models import (
+    Clock,
+    Filters,
+    Guarantees,
+    JsonObject,
+    Mutation,
+    Outcomes,
+    Records,
+    check_id,
+    utc_now,
+)
+
+T = TypeVar("T")
+
+MAX_BYTES = 16 << 20
+
+
+class FileStorage(IUnifiedStorage):
+    """A directory of JSON documents. Open it with `FileStorage.open` or `fsstore.open_storage`."""
+
+    def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
+        """Use `FileStorage.open`; this does no I/O."""
+        self._tree = tree
+        self._options = options
+        self.clock = clock
+        self.guarantees = Guarantees(
+            durable=options.fsync, cross_process=True, isolated_batches=True, external_edits=True
+        )
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        fsync: bool = True,
+        file_mode: int = 0o600,
+        max_bytes: int = MAX_BYTES,
+        lock_timeout_seconds: float = 10.0,
+        reconcile: Literal["first-use", "off"] = "first-use",
+        shard_depth: int = 1,
+        allow_network: bool = False,
+        clock: Clock = utc_now,
+    ) -> FileStorage:
+        """Open the store in a directory; O(1), however many documents it has.
+
+        `create` makes it when there is none, with `shard_depth` (2 for millions of documents). `fsync=False`
+        acknowledges writes that survive the process but not a power cut. `file_mode` is for new files; directories
+        follow from it. `max_bytes` bounds a document. `lock_timeout_seconds` bounds the wait for another process's
+        commit. `reconcile="off"` trusts the index as it is found. `allow_network` opens a store on a network file
+        system all the same. `clock` gives the present, aware.
+
+        Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
+        marker is damaged, StorageValidationError for an option out of range.
+        """
+        if reconcile not in ("first-use", "off"):
+            raise StorageValidationError(f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
+        options = Options(
+            create=create,
+            fsync=fsync,
+            max_bytes=max_bytes,
+            lock_timeout_seconds=lock_timeout_seconds,
+            reconcile=reconcile,
+            shard_depth=shard_depth,
+            allow_network=allow_network,
+        )
+        root = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - this joins strings and asks no disk
+        storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
+        opening = asyncio.ensure_future(_in_own_thread(storage._assemble))
+        try:
+            await asyncio.shield(opening)
+            await storage._recover_if_needed()
+        except BaseException:
+            # also when cancelled: what was opened meanwhile must be closed again
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                await storage.close()
+            raise
+        return storage
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        # the clock is looked up at each call, since it may be turned while the store is open
+        self._parts = Parts(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
+        self._documents = self._parts.documents
+        self._sequence = self._parts.sequence
+        self._reading = Reading(self._parts)
+        self._listing = Listing(self._documents, self._parts.reread)
+
+    async def _recover_if_needed(self) -> None:
+        """Recover if the last writer died or the system went down. Two small reads when neither is so."""
+        if self._parts.writer is None:
+            return
+        if await self._reading.in_thread(self._parts.went_down):
+            await self._reading.under_lock(self._parts.recover_after_power_cut)
+        else:
+            await self._reading.await_finished()
+            self._parts.adopt_log()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageClosedError(str(self._tree.root))
+        if self._parts.process != os.getpid():
+            # threads and connections do not come along in a fork: the child opens its own, and must not even close its
+            # parent's, so they are kept
+            self._inherited = self._parts
+            self._assemble()
+
+    async def close(self) -> None:
+        """Finish what is queued, sync it and empty the log; O(documents written since the last checkpoint)."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._parts.process == os.getpid():
+            await _in_own_thread(self._parts.close)
+
+    # -- the primitives -----------------------------------------------------------------------------------------------
+
+    async def load(self, id: str) -> JsonObject | None:
+        """Return the whole record, None when there is none; O(its size), one open and one read."""
+        self._check_open()
+        check_id(id)
+        if self._sequence.applying() & 1:
+            await self._reading.await_applied()
+        try:
+            return self._documents.read_cached(id)
+        except BlockingIOError:
+            document = await self._reading.in_thread(partial(self._documents.read, id))
+            return None if document is None else document.record
+
+    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+        """Apply mutations as one; O(bytes). Commits of many tasks share one lock, one sync and one index update.
+
+        Cancelling the caller does not cancel the commit.
+        """
+        self._check_open()
+        if self._parts.writer is None:
+            raise StorageUnavailableError(
+                "the store can not be written",
+                path=str(self._tree.root),
+                advice="open it where its directory and medium allow writing",
+            )
+        for change in changes:
+            check_id(change.id)
+        if not changes:
+            return []
+        outcomes: Outcomes = await self._parts.writer.commit(changes)
+        return outcomes
+
+    async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
+        """Give the matching records in batches, in the order of their ids; O(documents), memory bounded by a batch."""
+        self._check_open()
+        check_batch_size(batch_size)
+        condition = parse(filters)
+        after = ""
+        while True:
+            rows, records = await self._reading.consistently(partial(self._batch, condition, after, batch_size))
+            if records:
+                yield records
+            if len(rows) < batch_size:
+                return
+            after = rows[-1].id
+            self._check_open()
+
+    def _batch(self, condition: Condition, after: str, size: int, index: Index) -> tuple[list[Row], Records]:
+        rows = index.following(condition, after, size)
+        return rows, self._listing.batch(rows, condition)
+
+    async def health_check(self) -> dict[str, Any]:
+        """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
+        self._check_open()
+        await self._reading.refresh()
+        return await self._reading.with_index(self._report)
+
+    def _report(self, index: Index) -> dict[str, Any]:
+        problems = [{"file": problem.name, "reason": problem.reason} for problem in index.problems()]
+        writer = self._parts.writer
+        trouble = writer.checkpoint_error if writer is not None else ""
+        return {
+            "status": "degraded" if problems or trouble else "ok",
+            "backend": "filesystem",
+            "path": str(self._tree.root),
+            "documents": index.count(parse(None)),
+            "document_bytes": index.total_bytes(),
+            "corrupt": problems,
+            "writable": writer is not None,
+            "durable": self.guarantees.durable,
+            "shard_depth": self._documents.layout.shard_depth,
+            "log_segments": len(self._parts.log.numbers()),
+            "quarantined": len(self._tree.entries(QUARANTINE)),
+            "checkpoint_error": trouble or None,
+            "index": "memory" if self._parts.sidecar.in_memory else "file",
+        }
+
+    # -- derived methods, faster --------------------------------------------------------------------------------------
+
+    async def exists(self, id: str) -> bool:
+        """Whether there is a document with that id; one stat, it is not read."""
+        self._check_open()
+        name = self._documents.name(check_id(id))
+        if self._sequence.applying() & 1:
+            await self._reading.await_applied()
+        try:
+            return self._tree.signature(name) is not None
+        except NotAFileError as error:
+            raise self._documents.corrupted(id, name, str(error.strerror)) from error
+        except OSError as error:
+            raise unavailable(error, self._tree.path(name)) from error
+
+    async def list(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Return the matching records; flat in the number of documents where filter and order are indexed."""
+        self._check_open()
+        check_bounds(limit, offset)
+        condition, order = parse(filters), parse_order(order_by)
+        return await self._reading.consistently(
+            lambda index: self._listing.records(index, condition, order, limit=limit, offset=offset)
+        )
+
+    async def list_metadata(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, without the data, and answered by the index alone where it can judge the filter."""
+        self._check_open()
+        check_bounds(limit, offset)
+        condition, order = parse(filters), parse_order(order_by)
+        found = await self._reading.with_index(
+            lambda index: index.summaries(condition, order, limit=limit, offset=offset)
+        )
+        if found is None:
+            return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
+        return found
+
+    async def count(self, filters: Filters | None = None) -> int:
+        """Return how many records match; answered by the index alone where it can judge the filter."""
+        self._check_open()
+        condition = parse(filters)
+        counted = await self._reading.with_index(lambda index: index.count(condition))
+        return await super().count(filters) if counted is None else counted
+
+    async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
+        """Run one read-only SELECT over the index."""
+        self._check_open()
+        rows: Records = await self._reading.with_index(lambda index: index.query(query, params))
+        return rows
+
+    async def refresh(self, progress: Progress | None = None) -> Absorbed:
+        """Find external edits: compare every document with the index and read again what differs; one stat a document.
+
+        Returns what was found. `progress` is called, in a reader thread, with shards done and shards in all.
+        """
+        self._check_open()
+        return await self._reading.refresh(progress)
+
+
+async def _in_own_thread(run: Callable[[], T]) -> T:
+    """Run a function in a thread made for it, off the event loop and its executor."""
+    with ThreadPoolExecutor(1, thread_name_prefix="fsstore") as executor:
+        return await asyncio.wrap_future(executor.submit(run))

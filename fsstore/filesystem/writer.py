@@ -1,0 +1,357 @@
+"""The writer: one thread per open store, its queue, and the store lock around each group of commits.
+
+Owns when things are written. A commit is a message to this thread: cancelling whoever waits for it neither stops it nor
+releases the lock early. Invariants:
+- Everything under the lock happens in one call of one plain function, `_locked`, in this thread.
+- Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
+  lock, its sync and its index transaction.
+- Whoever gets the lock and finds that the one before it died in mid-commit recovers first.
+- After its release the thread pauses for a moment if another process wished for the lock meanwhile.
+
+A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
+from fsstore.filesystem.commit import Committer, UnfinishedError, refusal
+from fsstore.filesystem.files import unavailable
+from fsstore.filesystem.lock import StoreLock
+from fsstore.filesystem.recovery import Recovery
+from fsstore.filesystem.sequence import Sequence as SequenceFile
+from fsstore.filesystem.sequence import State
+from fsstore.models import Mutation
+
+_logger = logging.getLogger("fsstore")
+T = TypeVar("T")
+
+_GROUP_CHANGES = 512
+_IDLE_SECONDS = 1.0
+_COURTESY_SECONDS = 0.001
+_SEGMENT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    changes: Sequence[Mutation]
+    resolve: Callable[[Any], None]
+    """Called in the writer thread with the outcomes or the exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    run: Callable[[], Any]
+    future: Future[Any]
+
+
+class _Stop:
+    pass
+
+
+class Answers:
+    """Carries results from the writer thread to the event loops that wait, waking each loop once a group."""
+
+    def __init__(self) -> None:
+        self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+
+    def add(self, future: asyncio.Future[Any], result: Any) -> None:
+        """Keep an answer until the group is done."""
+        self._pending.setdefault(future.get_loop(), []).append((future, result))
+
+    def send(self) -> None:
+        """Wake the loops."""
+        pending, self._pending = self._pending, {}
+        for loop, answers in pending.items():
+            try:
+                loop.call_soon_threadsafe(_answer, answers)
+            except RuntimeError:
+                # the loop was closed while its commit was under way: nobody is left to be told
+                _logger.debug("an event loop was closed before %d commits were answered", len(answers))
+
+
+def _answer(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in answers:
+        if future.done():
+            continue
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+class Writer:
+    """The writer thread of one open store."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        recovery: Recovery,
+        checkpoint: Checkpoint,
+        lock: StoreLock,
+        sequence: SequenceFile,
+        *,
+        root: str,
+        prepare: Callable[[], object],
+        lock_timeout_seconds: float,
+    ) -> None:
+        self._committer = committer
+        self._recovery = recovery
+        self._checkpoint = checkpoint
+        self._lock = lock
+        self._sequence = sequence
+        self._root = root
+        self._prepare = prepare
+        self._timeout_seconds = lock_timeout_seconds
+        self._queue: SimpleQueue[_Commit | _Call | _Stop] = SimpleQueue()
+        self._stopped = False
+        self._stopping = threading.Lock()
+        self._answers = Answers()
+        self._dirty = False
+        self._syncing: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
+        self.checkpoint_error = ""
+        # threads do not come along in a fork: whoever uses the writer asks which process it lives in
+        self.process = os.getpid()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def commit(self, changes: Sequence[Mutation]) -> asyncio.Future[Any]:
+        """Queue a commit; the future, of the running loop, gets its outcomes."""
+        future = asyncio.get_running_loop().create_future()
+        self._put(_Commit(changes, partial(self._answers.add, future)))
+        return future
+
+    def call(self, run: Callable[[], T]) -> Future[T]:
+        """Queue a function that runs under the store lock, between commits."""
+        future: Future[T] = Future()
+        self._put(_Call(run, future))
+        return future
+
+    def stop(self) -> None:
+        """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
+        with self._stopping:
+            self._stopped = True
+            self._queue.put(_Stop())
+        self._thread.join()
+
+    def _put(self, job: _Commit | _Call) -> None:
+        # behind the last job nobody would answer
+        with self._stopping:
+            if self._stopped:
+                raise StorageClosedError(self._root)
+            self._queue.put(job)
+
+    def lock_is_held(self) -> bool:
+        """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer."""
+        return self._lock.is_held_by_somebody()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        carried: _Commit | _Call | _Stop | None = None
+        while True:
+            job = carried or self._next()
+            carried = None
+            self._dirty |= job is not None
+            if isinstance(job, _Stop):
+                break
+            if isinstance(job, _Call):
+                self._do_call(job)
+            elif job is not None:
+                group, carried = self._group(job)
+                self._do_group(group)
+            self._consider_checkpoint(idle=job is None)
+        self._finish()
+
+    def _next(self) -> _Commit | _Call | _Stop | None:
+        try:
+            return self._queue.get(timeout=_IDLE_SECONDS if self._dirty else None)
+        except Empty:
+            return None
+
+    def _group(self, first: _Commit) -> tuple[list[_Commit], _Commit | _Call | _Stop | None]:
+        """Return the commits that are waiting, and the first job that is none of them."""
+        group, changes = [first], len(first.changes)
+        while changes < _GROUP_CHANGES:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if not isinstance(job, _Commit):
+                return group, job
+            group.append(job)
+            changes += len(job.changes)
+        return group, None
+
+    def _do_group(self, group: list[_Commit]) -> None:
+        try:
+            results: Sequence[Any] = self._locked(partial(self._commit, [commit.changes for commit in group]))
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            results = [error] * len(group)
+        for commit, result in zip(group, results, strict=True):
+            commit.resolve(result)
+        self._answers.send()
+
+    def _do_call(self, job: _Call) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            # whoever asked has gone, and a cancelled future takes no answer
+            return
+        try:
+            job.future.set_result(self._locked(lambda state: job.run()))  # noqa: ARG005 - a call needs no counters
+        except Exception as error:  # noqa: BLE001 - the same
+            job.future.set_exception(error)
+
+    def _locked(self, work: Callable[[State], T]) -> T:
+        """Do one thing under the store lock: the critical section, whole."""
+        self._acquire()
+        wishes = -1
+        try:
+            renewed = self._sequence.open()
+            wishes = self._sequence.read().wishes
+            return work(self._settled(renewed=renewed))
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+        finally:
+            self._lock.release()
+            if self._sequence.read().wishes != wishes:
+                time.sleep(_COURTESY_SECONDS)
+
+    def _acquire(self) -> None:
+        try:
+            try:
+                self._lock.acquire(self._timeout_seconds, waiting=self._wish)
+            except FileNotFoundError:
+                # the control directory was deleted while the store was open
+                self._prepare()
+                self._lock.acquire(self._timeout_seconds, waiting=self._wish)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def _wish(self) -> None:
+        self._sequence.increase("wishes")
+
+    def _settled(self, *, renewed: bool = False) -> State:
+        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+        state = self._sequence.read()
+        if renewed:
+            self._prepare()
+        if renewed or state.unfinished:
+            self._recovery.run()
+            state = self._sequence.read()
+        return state
+
+    def _commit(self, commits: list[Sequence[Mutation]], state: State) -> Sequence[Any]:
+        try:
+            return self._committer.run(commits, state)
+        except UnfinishedError as error:
+            return self._recover_from(error, len(commits))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                # somebody removes directories that are empty most of the time
+                self._prepare()
+            elif len(commits) == 1:
+                return [refusal(error, self._root)]
+            # one document too many for the disk must not refuse the others
+            return [result for commit in commits for result in self._alone(commit)]
+
+    def _alone(self, commit: Sequence[Mutation]) -> Sequence[Any]:
+        try:
+            return self._committer.run([commit], self._settled())
+        except UnfinishedError as error:
+            return self._recover_from(error, 1)
+        except OSError as error:
+            return [refusal(error, self._root)]
+
+    def _recover_from(self, error: UnfinishedError, commits: int) -> Sequence[Any]:
+        """Finish a group whose commit point is passed, or may be."""
+        try:
+            self._recovery.run()
+        except OSError:
+            _logger.exception("recovery failed in %s; the next access will try again", self._root)
+        else:
+            if error.results is not None:
+                return error.results
+        failure = StorageUnavailableError(
+            f"a commit could not be finished: {error.cause.strerror or error.cause}",
+            path=str(error.cause.filename or self._root),
+            errno=error.cause.errno,
+            advice="it is in the log, and the next access finishes it; free the resource, then read the document",
+            outcome="unknown",
+        )
+        return [failure] * commits
+
+    # -- the checkpoint -----------------------------------------------------------------------------------------------
+
+    def _consider_checkpoint(self, *, idle: bool) -> None:
+        if self._syncing is not None and self._syncing.is_alive():
+            return
+        if idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
+            self._dirty = not idle
+            self._committer.segment_bytes = 0
+            if self._seal():
+                self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        syncing = threading.Thread(target=self._sync, name="fsstore-checkpoint", daemon=True)
+        try:
+            syncing.start()
+        except RuntimeError as error:
+            # no more threads: the log stays until the next checkpoint
+            self.checkpoint_error, self._dirty = str(error), True
+        else:
+            self._syncing = syncing
+
+    def _seal(self) -> bool:
+        try:
+            sealed = self._locked(lambda state: self._checkpoint.seal())  # noqa: ARG005 - it reads what it needs
+        except StorageError as error:
+            self.checkpoint_error = str(error)
+            return False
+        if not sealed:
+            # the log is empty: whatever stood in the way is gone
+            self.checkpoint_error = ""
+        return sealed
+
+    def _sync(self) -> None:
+        try:
+            self._checkpoint.run()
+            self.checkpoint_error = ""
+        except OSError as error:
+            self.checkpoint_error = str(error)
+            self._dirty = True
+            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
+            if isinstance(error, NotSyncedError):
+                self._recovery.suspects |= error.ids
+                # put there also when the writer is about to stop: it does what is queued before it ends
+                self._queue.put(_Call(self._recovery.run, Future()))
+
+    def _finish(self) -> None:
+        if self._syncing is not None:
+            self._syncing.join()
+        if self._dirty and self._seal():
+            self._sync()
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if isinstance(job, _Call):
+                self._do_call(job)
+        self._lock.close()

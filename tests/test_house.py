@@ -1,0 +1,303 @@
+"""The rules of the house, read off the source: who may import whom, and who may talk to the system."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import fsstore
+from fsstore.testing import SessionContract, StorageContract
+
+HOME = Path(fsstore.__file__).parent
+
+FLOORS = {
+    "errors": 0,
+    "values": 0,
+    "models": 0,
+    "conditions": 0,
+    "filters": 0,
+    "patch": 0,
+    "relation": 1,
+    "interfaces": 1,
+    "memory": 2,
+    "filesystem": 2,
+    "service": 3,
+    "legacy": 3,
+    "opening": 3,
+    "transfer": 3,
+    "testing": 3,
+    "cli": 4,
+    "__main__": 4,
+    "pytest_plugin": 4,
+    "web": 4,
+    "integrations": 4,
+}
+"""The floor of each module or package; imports go down, or stay on their floor."""
+
+BACKENDS = {"memory", "filesystem"}
+
+SYSTEM_USERS = {
+    "filesystem.files": "it is the one who calls the system",
+    "cli": "an edge",
+    "testing.machine": "each run gets a directory of its own",
+    "transfer": "it reads and writes files outside the store",
+}
+"""Who may name files to the system, and why; a name stands for a package's modules too."""
+
+DESCRIPTOR_USERS = {
+    "filesystem.lock": "the lock is a descriptor",
+    "filesystem.log": "the log is appended to, and read, through a kept descriptor",
+    "filesystem.sequence": "a reader looks at the sequence before each read, in a microsecond",
+    "filesystem.sidecar": "SQLite opens the file that was made for it",
+}
+"""Who may use descriptors that `files` has opened, and why."""
+
+ONLY_IMPORTERS = {
+    "watchfiles": {"filesystem.watch"},
+    "filelock": {"filesystem.lock"},
+    "sqlite3": {"relation", "filesystem.index"},
+    "hypothesis": {"testing.draws", "testing.machine"},
+    "pytest": {"testing", "pytest_plugin"},
+    "pytest_asyncio": {"testing"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "anyio": {"legacy", "cli"},
+    "aiofiles": {"transfer"},
+}
+"""Libraries that only these import; a name stands for a package's modules too."""
+
+JSON_LIBRARIES = {"orjson", "json", "pydantic_core"}
+JSON_IN_FILESYSTEM = {
+    "filesystem.codec": "it is the one who knows JSON",
+    "filesystem.index": "metadata lies in the index as JSON text",
+    "filesystem.schema": "the same",
+    "filesystem.terms": "the same",
+}
+
+PURE_OF_OS = {"PathLike", "fspath", "getpid", "register_at_fork", "environ", "sep", "devnull", "path.abspath"}
+"""Names of `os` that ask no file system."""
+
+ON_DESCRIPTORS = {"close", "fstat", "ftruncate", "lseek", "pread", "pwrite", "read", "write"}
+"""Names of `os` that take an open descriptor and no path."""
+
+SYSTEM_MODULES = {"aiofiles", "fcntl", "io", "mmap", "msvcrt", "shutil", "tempfile"}
+TOUCHING = {
+    *("exists", "is_file", "is_dir", "is_symlink", "stat", "lstat", "iterdir", "glob", "rglob", "walk", "resolve"),
+    *("read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "rmdir", "touch", "unlink", "rename", "chmod"),
+    *("symlink_to", "hardlink_to", "samefile", "readlink", "owner", "expanduser"),
+}
+"""Methods of a `pathlib.Path` that touch the disk."""
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of fsstore by its name below the package; "" is the package itself."""
+    found = {}
+    for path in sorted(HOME.rglob("*.py")):
+        parts = path.relative_to(HOME).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+each_module = pytest.mark.parametrize("name", [name for name in MODULES if name])
+
+
+def top_of(name: str) -> str:
+    """Return the first part of a dotted name."""
+    return name.partition(".")[0]
+
+
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imported(name: str) -> Iterator[str]:
+    """Give the full name of everything a module imports, wherever in it the import stands."""
+    package = ["fsstore", *name.split(".")]
+    if MODULES[name].name != "__init__.py":
+        package.pop()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            home = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{home}.{alias.name}" for alias in node.names)
+
+
+def imported_from_house(name: str) -> set[str]:
+    """Return the modules of fsstore that a module imports, by their names below the package."""
+    found = set()
+    for target in imported(name):
+        below = target.removeprefix("fsstore").removeprefix(".")
+        if top_of(target) == "fsstore":
+            # what is imported is a module, or a name in the module before it
+            found.add(below if below in MODULES else below.rpartition(".")[0])
+    return found
+
+
+def is_one_of(name: str, names: set[str] | dict[str, str]) -> bool:
+    """Whether a module is one of those, or within a package that is."""
+    return any(name == other or name.startswith(f"{other}.") for other in names)
+
+
+def floor_of(name: str) -> int:
+    return FLOORS[top_of(name)]
+
+
+# -- who imports whom -----------------------------------------------------------------------------------------------
+
+
+@each_module
+def test_every_module_has_a_floor_and_a_docstring(name: str) -> None:
+    assert top_of(name) in FLOORS
+    assert (ast.get_docstring(tree_of(name)) or "").strip()
+
+
+@each_module
+def test_imports_go_down_only(name: str) -> None:
+    up = {other for other in imported_from_house(name) if other and floor_of(other) > floor_of(name)}
+
+    assert up == set()
+
+
+@each_module
+def test_backends_never_import_each_other(name: str) -> None:
+    backend = top_of(name)
+    others = {top_of(other) for other in imported_from_house(name)} & BACKENDS - {backend}
+
+    assert others == set() or backend not in BACKENDS
+
+
+def test_only_the_opening_and_the_edges_know_which_backends_there_are() -> None:
+    knowing = {
+        name
+        for name in MODULES
+        if name and top_of(name) not in BACKENDS and imported_from_house(name) & {"memory", "filesystem.storage"}
+    }
+
+    assert {name for name in knowing if floor_of(name) < 4} == {"opening"}
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    above = {name: {other for other in imported_from_house(name) if other} - {name} for name in MODULES if name}
+    while leaves := {name for name, others in above.items() if not others & above.keys()}:
+        above = {name: others for name, others in above.items() if name not in leaves}
+
+    assert above == {}
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTERS)
+def test_a_library_has_its_few_importers(library: str) -> None:
+    importers = {name for name in MODULES if any(top_of(target) == library for target in imported(name))}
+
+    assert {name for name in importers if not is_one_of(name, ONLY_IMPORTERS[library])} == set()
+
+
+def test_one_module_of_the_file_system_engine_knows_json() -> None:
+    importers = {
+        name
+        for name in MODULES
+        if name.startswith("filesystem") and {top_of(target) for target in imported(name)} & JSON_LIBRARIES
+    }
+
+    assert {name for name in importers if name not in JSON_IN_FILESYSTEM} == set()
+
+
+def test_no_contract_hides_a_test_of_another() -> None:
+    contracts = {kind for kind in (*StorageContract.__mro__, *SessionContract.__mro__) if "Contract" in kind.__name__}
+
+    tests = Counter(test for kind in contracts for test in vars(kind) if test.startswith("test_"))
+
+    assert [test for test, times in tests.items() if times > 1] == []
+    assert len(tests) > 100
+
+
+# -- who talks to the system ----------------------------------------------------------------------------------------
+
+
+def names_of_os(name: str) -> Iterator[str]:
+    """Give every name of `os` that a module uses, but the constants: `fstat`, `path.abspath`."""
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Attribute) and (dotted := re.fullmatch(r"os\.([\w.]+)", ast.unparse(node))):
+            if dotted[1] != "path" and not dotted[1].isupper():
+                yield dotted[1]
+        elif isinstance(node, ast.ImportFrom) and node.module in ("os", "os.path"):
+            yield from (alias.name for alias in node.names)
+
+
+def touched_paths(name: str) -> Iterator[str]:
+    """Give every other way in which a module touches files, as it is written there."""
+    yield from (target for target in imported(name) if top_of(target) in SYSTEM_MODULES)
+    knows_paths = any(top_of(target) == "pathlib" for target in imported(name))
+    for node in ast.walk(tree_of(name)):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        owner, _, method = called.rpartition(".")
+        # a `Tree` of `files` has methods of the same names
+        if called == "open" or (knows_paths and method in TOUCHING and not owner.endswith("tree")):
+            yield called
+
+
+@each_module
+def test_few_modules_call_the_system(name: str) -> None:
+    names = set(names_of_os(name)) - PURE_OF_OS
+    if name in DESCRIPTOR_USERS:
+        names -= ON_DESCRIPTORS
+
+    assert (names | set(touched_paths(name))) == set() or is_one_of(name, SYSTEM_USERS)
+
+
+# -- the public face ------------------------------------------------------------------------------------------------
+
+
+def names_for_the_type_checker() -> dict[str, str]:
+    """Return the names that `fsstore/__init__.py` imports for type checkers, with their modules."""
+    (block,) = (node for node in tree_of("").body if isinstance(node, ast.If))
+    return {
+        alias.name: str(node.module).removeprefix("fsstore.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_the_lazy_names_are_those_the_type_checker_sees() -> None:
+    assert names_for_the_type_checker() == fsstore._HOMES
+    assert sorted(fsstore._HOMES) == fsstore.__all__
+
+
+@pytest.mark.parametrize("name", fsstore.__all__)
+def test_every_public_name_resolves_and_is_documented(name: str) -> None:
+    value = getattr(fsstore, name)
+
+    assert name in dir(fsstore)
+    assert isinstance(value, str) or value.__doc__ or name == "Outcome"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = fsstore.no_such_name
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import fsstore", {"asyncio", "pydantic", "orjson", "sqlite3", "typer", "pytest"}),
+        ("import fsstore.service, fsstore.legacy", {"pytest", "hypothesis", "typer", "rich", "watchfiles"}),
+        ("from fsstore import open_sessions", {"pytest", "hypothesis", "typer", "rich", "fsstore.filesystem"}),
+        ("import fsstore.testing", {"hypothesis", "typer", "rich"}),
+    ],
+)
+def test_an_import_costs_only_what_it_needs(statement: str, forbidden: set[str]) -> None:
+    script = f"{statement}\nimport sys\nprint(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert set(loaded.split()) & forbidden == set()
