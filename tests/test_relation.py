@@ -135,8 +135,9 @@ def test_anything_else_is_refused_and_the_allowed_is_told(connection: sqlite3.Co
 
 @pytest.mark.parametrize("params", [["a", "b"], [object()], [2**64], ["\ud800"], {"other": 1}, 5])
 def test_parameters_that_do_not_fit_are_refused(connection: sqlite3.Connection, params: Any) -> None:
+    by_place, by_name = "SELECT * FROM documents WHERE id = ?", "SELECT * FROM documents WHERE id = :id"
     with pytest.raises(StorageValidationError, match="refused"):
-        ask(connection, "SELECT * FROM documents WHERE id = :id", params)
+        ask(connection, by_place if isinstance(params, list) else by_name, params)
 
 
 def test_sqlite_says_what_is_wrong(connection: sqlite3.Connection) -> None:
