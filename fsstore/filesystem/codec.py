@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-import re
 from typing import Any
 
 import orjson
@@ -34,10 +33,6 @@ _FORM = (
 _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _LONG_NUMBER = b"0" * 19
-# the store's form of a time, which needs no parsing; the last days of the months are left to who knows them
-_TIME = re.compile(
-    r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}\+00:00"
-)
 
 
 class NotARecordError(Exception):
@@ -78,7 +73,7 @@ def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
             raise NotARecordError(f"it holds a JSON {type(record).__name__}, not an object")
         check_envelope(record)
         for key in ("created_at", "updated_at"):
-            record[key] = _time(record.get(key), key)
+            record[key] = canonical_time(record.get(key), f"$.{key}", None)
     except ValueError as error:
         raise NotARecordError(str(error)) from error
     if record_id is not None and record["id"] != record_id:
@@ -113,9 +108,3 @@ def _read(data: bytes | bytearray) -> Any:
     if _LONG_NUMBER in data.translate(_DIGITS_ONLY):
         return from_json(bytes(data), allow_inf_nan=False)
     return value
-
-
-def _time(value: Any, key: str) -> str:
-    if type(value) is str and _TIME.fullmatch(value):
-        return value
-    return canonical_time(value, f"$.{key}", None)
