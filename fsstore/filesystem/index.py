@@ -202,7 +202,7 @@ class Index:
         """
         if order != RECENT_FIRST:
             return next(iter(known.starts), None)
-        return next((start for start in known.starts if start.is_selective or self._is_few(start)), None)
+        return next((start for start in known.starts if start.is_sure or self._is_few(start)), None)
 
     def _is_few(self, start: Start) -> bool:
         """Whether so few rows fulfil a start that sorting them costs less than a walk is likely to."""

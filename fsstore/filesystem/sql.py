@@ -20,8 +20,8 @@ from fsstore.filesystem.terms import Terms, locate, tags_asked
 
 _STARTS = ("id", "session_id", "thread_id", "user_id", "tag", "status", "type", "updated_at")
 """What a list may start from, the most selective first."""
-_SELECTIVE = frozenset({"id", "session_id", "thread_id"})
-"""Of these a value leaves few rows, whatever the store holds."""
+_SURE = frozenset({"id", "session_id", "thread_id", "updated_at"})
+"""Starting from these costs little whatever the store holds: they leave few rows, or are the default order itself."""
 
 # SQLite's parser and its expressions have bounds of their own; these keep well below them
 _MAX_NESTING = 8
@@ -43,7 +43,11 @@ class Start(NamedTuple):
 
     name: str
     part: Condition
-    is_selective: bool
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is a good start of a list in the default order, whatever the store holds."""
+        return self.name in _SURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,13 @@ def plan(condition: Condition) -> Plan:
     parts = values = 0
     for part in _conjuncts(condition):
         nodes = list(_nodes(part, 0))
-        parts += len(nodes)
-        values += sum(_values(node) for node, _ in nodes)
-        fits = parts <= _MAX_PARTS and values <= _MAX_VALUES
-        (known if fits and all(_is_known(node, depth) for node, depth in nodes) else residue).append(part)
+        more, more_values = len(nodes), sum(_values(node) for node, _ in nodes)
+        fits = parts + more <= _MAX_PARTS and values + more_values <= _MAX_VALUES
+        if fits and all(_is_known(node, depth) for node, depth in nodes):
+            known.append(part)
+            parts, values = parts + more, values + more_values
+        else:
+            residue.append(part)
     starts = sorted((start for part in known if (start := _start(part))), key=lambda start: _STARTS.index(start.name))
     left = None if not residue else residue[0] if len(residue) == 1 else All(tuple(residue))
     return Plan(tuple(known), left, tuple(starts))
@@ -183,7 +190,7 @@ def _start(part: Condition) -> Start | None:
     if not isinstance(part, Field):
         return None
     if isinstance(part.test, Compares) and part.path == ("updated_at",):
-        return Start("updated_at", part, is_selective=False)
+        return Start("updated_at", part)
     if not isinstance(part.test, OneOf) or part.test.containers:
         return None
     kinds, several = {kind for kind, _ in part.test.scalars}, len(part.test.scalars) > 1
@@ -193,4 +200,4 @@ def _start(part: Condition) -> Start | None:
     name = "tag" if tags_asked(part) else location.column if location else None
     if name not in _STARTS or (several and name == "tag"):
         return None
-    return Start(name, part, is_selective=name in _SELECTIVE)
+    return Start(name, part)

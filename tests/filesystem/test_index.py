@@ -328,6 +328,16 @@ def test_a_filter_of_any_size_is_answered(index: Index, filters: JsonObject) -> 
     assert matching(index, parse(filters)) == ["2", "1"]
 
 
+def test_a_part_too_large_for_a_statement_leaves_the_others_to_it(index: Index) -> None:
+    index.apply([entry(record(f"{at}", metadata={"n": at}, at=at, type=f"{at}")) for at in range(3)])
+    large = {"$or": [{"data.metadata.n": at} for at in range(3_000)]}
+
+    selection = index.select(parse({"$and": [large, {"type": "1"}]}), RECENT)
+
+    assert [row.id for row in selection.rows] == ["1"]
+    assert selection.residue == parse(large)
+
+
 def test_a_filter_of_any_depth_is_answered(index: Index) -> None:
     index.apply([entry(record(f"{at}", metadata={"n": at}, at=at)) for at in range(3)])
     nested: JsonObject = {"data.metadata.n.a.b": {"$ne": [1]}, "data.metadata.n": {"$gt": 0, "$ne": [7]}}
