@@ -108,11 +108,15 @@ class StorageTransactionError(StorageError):
 class StorageTimeoutError(StorageError, TimeoutError):
     """The lock of the store, or the end of somebody else's batch, did not come within the time allowed."""
 
-    def __init__(self, what: str, *, path: str, timeout_seconds: float) -> None:
-        super().__init__(
-            f"{what} at {path} did not come within {timeout_seconds:g} s",
-            advice="try again, raise lock_timeout_seconds, or see which process holds the store",
-        )
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: str,
+        timeout_seconds: float,
+        advice: str = "try again, raise lock_timeout_seconds, or see which process holds the store",
+    ) -> None:
+        super().__init__(f"{what} at {path} did not come within {timeout_seconds:g} s", advice=advice)
         self.path = path
         self.timeout_seconds = timeout_seconds
 

@@ -110,7 +110,9 @@ def guarded_select(
         if code in _SYSTEM_ERRORS:
             raise
         if code == sqlite3.SQLITE_INTERRUPT:
-            raise StorageTimeoutError("the end of the query", path=RELATION, timeout_seconds=timeout_seconds) from error
+            raise StorageTimeoutError(
+                "the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
+            ) from error
         raise StorageValidationError(f"the query is refused: {error}", path="query", advice=_ADVICE) from error
     finally:
         connection.set_progress_handler(None, 0)

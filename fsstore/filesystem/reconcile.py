@@ -94,7 +94,7 @@ class Reconciler:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, OSError):
             signature = None
-        return Problem(name, error.reason, signature or _UNKNOWN)
+        return Problem(name, error.reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
 
 
 def _differs(signature: Signature | None, known: Known | None) -> bool:
