@@ -15,7 +15,8 @@ from anyio.from_thread import start_blocking_portal
 from fsstore.errors import StorageClosedError, StorageNotFoundError
 from fsstore.models import Filters, JsonObject
 from fsstore.opening import open_sessions
-from fsstore.service import SessionInput, SessionService
+from fsstore.service import SessionService
+from fsstore.sessions import SessionInput
 
 T = TypeVar("T")
 

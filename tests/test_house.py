@@ -28,6 +28,7 @@ FLOORS = {
     "memory": 2,
     "filesystem": 2,
     "service": 3,
+    "sessions": 3,
     "legacy": 3,
     "opening": 3,
     "transfer": 3,
