@@ -22,7 +22,7 @@ from fsstore.filesystem.layout import STAGING, Layout, is_document, is_shard, sh
 from fsstore.models import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
-_UNDER_HANDS_PAUSE_SECONDS = 0.02
+_UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
 
 
 class Document(NamedTuple):
@@ -83,6 +83,7 @@ class Documents:
         raise BlockingIOError
 
     def _read(self, name: str, record_id: str | None) -> Document | None:
+        pauses = 0
         while True:
             try:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
@@ -92,8 +93,10 @@ class Documents:
             except (NotAFileError, TooLargeError) as error:
                 raise self.corrupted(record_id, name, str(error.strerror)) from error
             except NotARecordError as error:
-                if time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
-                    # an editor or git may be writing it in place at this moment
+                if pauses < _UNDER_HANDS_PAUSES and time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
+                    # an editor or git may be writing it in place at this moment; one that never stops is not waited
+                    # for, since whoever reads may hold the lock
+                    pauses += 1
                     time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
                     continue
                 raise self.corrupted(record_id, name, str(error)) from error

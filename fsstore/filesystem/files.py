@@ -51,7 +51,8 @@ NO_BOOT_ID = "none"
 
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
-_SHARING_RETRIES = 200
+_READ_TRIES = 100
+_SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 # proc(5): how the table of mounts writes a space and the like
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -105,15 +106,16 @@ class Tree:
                 raise
 
     def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
-        """Return a file's bytes and the signature that belongs to them."""
+        """Return a file's bytes and the signature that belongs to them; OSError for one that never keeps still."""
         descriptor = self.open(name, READ)
         try:
-            while True:
+            for _ in range(_READ_TRIES):
                 before = _regular(descriptor, self.path(name), max_bytes)
                 data = _read_all(descriptor, before.size)
                 # somebody may write the file in place while we read: only bytes framed by one signature are its own
                 if len(data) == before.size and _signature(os.fstat(descriptor)) == before:
                     return data, before
+            raise OSError(errno.EBUSY, "it is being written all the time", self.path(name))
         finally:
             os.close(descriptor)
 
@@ -165,7 +167,7 @@ class Tree:
                 violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
                 if not violation or attempt == _SHARING_RETRIES - 1:
                     raise
-                time.sleep(0.005)
+                time.sleep(_SHARING_PAUSE_SECONDS)
 
     def unlink(self, name: str) -> bool:
         """Remove a file; False when it was not there."""
