@@ -12,7 +12,7 @@ Invariants: only the holder of the store lock writes `applying`, `indexing`, `ne
 grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
-never synced: after a power cut the boot id in the log decides instead. A short file reads as zeros.
+never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
 """
 
 from __future__ import annotations
