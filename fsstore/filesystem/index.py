@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -39,6 +40,7 @@ from fsstore.filesystem.schema import (
 from fsstore.filesystem.sql import Plan, Start, Statement, counting, following, plan, probing, selecting
 from fsstore.filesystem.terms import functions
 from fsstore.filters import RECENT_FIRST
+from fsstore.interfaces import summary as summary_of
 from fsstore.models import JsonObject
 from fsstore.relation import guarded_select
 
@@ -53,13 +55,22 @@ __all__ = [
     "Selection",
 ]
 
-_BUSY_TIMEOUT_SECONDS = 10.0
+# only programs of somebody else's keep it locked, and whoever waits for them may hold the store lock
+_BUSY_TIMEOUT_SECONDS = 2.0
 _CACHE_KIB = 16 * 1024
 # as long as the redo log: folding the log into the file costs two syncs, which shorter logs pay more often
 _LOG_PAGES = 4 * 1024
 _FEW = 1_000
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-_SCHEMA_COMPLAINTS = ("no such table", "no such column", "no such index", "malformed JSON")
+_COMPLAINTS = (
+    "no such table",
+    "no such column",
+    "no such index",
+    "malformed JSON",
+    "Could not decode to UTF-8",
+    # `judge` and the others meet JSON that is none
+    "user-defined function raised exception",
+)
 _LAST_CHARACTER = "\U0010ffff"
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
@@ -68,6 +79,7 @@ _KNOWN = " UNION ALL ".join(
     f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
     for table in ("entry", "problem")
 )
+_SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
 _PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
 _REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
 
@@ -181,7 +193,7 @@ class Index:
         known = plan(condition)
         if known.residue is not None:
             return None
-        with _translated():
+        with _translated(), _understood():
             start = self._start(known, order)
             statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
@@ -216,8 +228,10 @@ class Index:
             return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
 
     def _rows(self, statement: Statement) -> Iterator[Row]:
-        with _translated():
+        with _translated(), _understood():
             for row in self._execute(statement):
+                if type(row[0]) is not str or type(row[1]) is not str:
+                    raise TypeError(f"{row[:2]!r} is no name and no id")
                 yield Row(row[0], row[1], signature_of(*row[2:6]), row[6])
 
     def _number(self, statement: Statement) -> int:
@@ -227,13 +241,20 @@ class Index:
         # a generator, which keeps the statement, and so the conditions it asks about, for as long as it runs
         for condition in statement.asked:
             self._asked[id(condition)] = condition
-        yield from self._connection.execute(statement.text, statement.values)
+        # no `yield from`, which closes the cursor when the generator is dropped, maybe after the connection
+        for values in self._connection.execute(statement.text, statement.values):  # noqa: UP028
+            yield values
+
+    def verify(self) -> None:
+        """Raise IndexDamagedError if somebody has altered the tables; O(1)."""
+        with _translated():
+            _verify(self._connection)
 
     # -- what the index knows of the files ----------------------------------------------------------------------------
 
     def shards(self) -> list[str]:
         """Return the directories that rows and problems lie in; O(directories)."""
-        with _translated():
+        with _translated(), _understood():
             found = {shard for table in ("entry", "problem") for shard in self._shards(table)}
         return sorted(found)
 
@@ -248,15 +269,35 @@ class Index:
 
     def signatures(self, prefix: str = "") -> dict[str, Known]:
         """Return what is known of the files whose names begin so, problems included."""
-        with _translated():
+        with _translated(), _understood():
             found = self._connection.execute(_KNOWN, {"low": prefix, "high": prefix + _LAST_CHARACTER})
-            return {row[0]: Known(signature_of(*row[1:5]), row[5], row[6]) for row in found}
+            return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
 
     def problems(self) -> list[Problem]:
         """Return the files that can not be read as documents, by name."""
-        with _translated():
+        with _translated(), _understood():
             found = self._connection.execute(_PROBLEMS)
             return [Problem(row[0], row[1], signature_of(*row[2:6]), row[6], row[7]) for row in found]
+
+    def agrees(self, name: str, record: JsonObject) -> bool:
+        """Whether the row of a file says what its record says; of one that is nested too deep there is no row."""
+        with _translated():
+            found = self._connection.execute(_SAYS, (name,)).fetchone()
+        try:
+            settled = record_row(record).settled
+        except TooDeepError:
+            return found is None
+        return found is not None and found[:3] == settled[3:6] and summary(found[3:]) == summary_of(record)
+
+    def check(self, *, thorough: bool) -> str:
+        """Return what SQLite finds wrong with the file, nothing for a whole one; O(its size).
+
+        `thorough` also holds the indexes of its tables against their rows.
+        """
+        pragma = "integrity_check" if thorough else "quick_check"
+        with _translated():
+            found = [str(row[0]) for row in self._connection.execute(f"PRAGMA {pragma}(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
 
     def total_bytes(self) -> int:
         """Return how many bytes all documents have together; O(documents)."""
@@ -305,8 +346,7 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
         _begin_log(connection)
         if _version(connection) == 0:
             _create(connection)
-    if (version := _version(connection)) != SCHEMA_NUMBER:
-        raise IndexDamagedError(f"it has schema {version}, not {SCHEMA_NUMBER}")
+    _verify(connection)
 
 
 def _begin_log(connection: sqlite3.Connection) -> None:
@@ -323,6 +363,25 @@ def _begin_log(connection: sqlite3.Connection) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _verify(connection: sqlite3.Connection) -> None:
+    if (version := _version(connection)) != SCHEMA_NUMBER:
+        raise IndexDamagedError(f"it has schema {version}, not {SCHEMA_NUMBER}")
+    # a trigger or a column of somebody else's would have a part in every save, and an index gone would in every list
+    if _tables(connection) != _own_tables():
+        raise IndexDamagedError("its tables are not those that were made")
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+
+
+@cache
+def _own_tables() -> frozenset[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(CREATE)
+        return _tables(connection)
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -347,6 +406,15 @@ def _translated() -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _DAMAGE or str(error).startswith(_SCHEMA_COMPLAINTS):
+        if code in _DAMAGE or str(error).startswith(_COMPLAINTS):
             raise IndexDamagedError(str(error)) from error
         raise IndexUnavailableError(str(error)) from error
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Tell damage that SQLite does not see: a value of another type, JSON that is none."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise IndexDamagedError(f"a row can not be read: {error}") from error

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fsstore.conditions import Condition, Order
 from fsstore.errors import StorageCorruptedError
-from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.index import Index, Row
+from fsstore.filesystem.documents import Document, Documents
+from fsstore.filesystem.index import Index, IndexDamagedError, Row
 from fsstore.models import JsonObject, Records
 
 _logger = logging.getLogger("fsstore")
@@ -31,7 +31,7 @@ class Listing:
     def records(self, index: Index, condition: Condition, order: Order, *, limit: int | None, offset: int) -> Records:
         """Return the matching records in order; O(rows looked at), and one read for each document returned."""
         selection = index.select(condition, order)
-        matching = self._matching(selection.rows, condition)
+        matching = self._matching(selection.rows, condition, is_judged=selection.residue is None)
         if not selection.ordered:
             matching = iter(sorted(matching, key=order.key))
         for _ in range(offset):
@@ -44,23 +44,26 @@ class Listing:
         """Return the records of rows, in their order, that match."""
         return list(self._matching(rows, condition))
 
-    def _matching(self, rows: Iterable[Row], condition: Condition) -> Iterator[JsonObject]:
+    def _matching(self, rows: Iterable[Row], condition: Condition, *, is_judged: bool = False) -> Iterator[JsonObject]:
+        """Give the records of rows that match; of rows that the index has judged, the others are outdated."""
         outdated: list[str] = []
         try:
             for row in rows:
-                record = self._read(row, outdated)
-                if record is not None and condition.matches(record):
-                    yield record
+                document = self._read(row)
+                matches = document is not None and condition.matches(document.record)
+                if document is None or document.signature != row.signature or (is_judged and not matches):
+                    outdated.append(row.name)
+                if document is not None and matches:
+                    yield document.record
         finally:
             if outdated:
                 self._outdated(outdated)
 
-    def _read(self, row: Row, outdated: list[str]) -> JsonObject | None:
+    def _read(self, row: Row) -> Document | None:
+        if self._documents.name(row.id) != row.name:
+            raise IndexDamagedError(f"{row.name} is not the file of {row.id!r}")
         try:
-            document = self._documents.read(row.id)
+            return self._documents.read(row.id)
         except StorageCorruptedError as error:
             _logger.warning("%s is left out of a list: %s", row.name, error.reason)
-            document = None
-        if document is None or document.signature != row.signature:
-            outdated.append(row.name)
-        return None if document is None else document.record
+            return None

@@ -1,7 +1,9 @@
 """Reads that wait for something: for another thread, for the end of a batch, for an index that agrees with the files.
 
 Joins the event loop and the reader threads. Invariants:
-- The index is reconciled before its first use, and again whenever it has become stale or is another file.
+- The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
+  counts only if the index is still the same afterwards.
+- While the index file can not be used, one in memory answers, which is reconciled again after every commit.
 - A read of many documents never mixes the two sides of a batch; the sequence file tells whether one was put in place
   meanwhile.
 - Whoever finds a batch half done, and nobody holding the lock, recovers.
@@ -10,9 +12,10 @@ Joins the event loop and the reader threads. Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.index import Index, IndexDamagedError, IndexUnavailableError
@@ -33,8 +36,8 @@ class Reading:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._root = str(parts.tree.root)
-        # counter and file for which the index is known to agree with the documents
-        self._reconciled: tuple[int, int] | None = None
+        # for which the index is known to agree with the documents
+        self._reconciled: _IndexState | None = None
         self._reconciling: asyncio.Task[None] | None = None
 
     # -- other threads ------------------------------------------------------------------------------------------------
@@ -87,13 +90,21 @@ class Reading:
 
     async def with_index(self, work: Callable[[Index], T]) -> T:
         """Let a reader thread ask the reconciled index; a damaged one is made anew and reconciled first."""
+        await self.await_applied()
         for _ in range(_TRIES):
             await self._indexed()
+            agreed = self._reconciled
             try:
-                return await self._ask(work)
+                answer = await self._ask(work)
             except IndexDamagedError as error:
                 await self._renew(error)
-        raise StorageUnavailableError("the index is damaged again and again", path=self._root)
+            except IndexUnavailableError as error:
+                self._parts.sidecar.fall_back(error)
+            else:
+                # it may have been replaced just before it was asked
+                if self._index_state() == agreed:
+                    return answer
+        return await self._at_once(work)
 
     async def consistently(self, work: Callable[[Index], T]) -> T:
         """Do a read of many documents so that no batch is put in place meanwhile."""
@@ -103,72 +114,115 @@ class Reading:
             result = await self.with_index(work)
             if self._parts.sequence.applying() == before and not before & 1:
                 return result
-        # one batch chases the other: hold them up for the time of one read
+        return await self._at_once(work)
+
+    async def _at_once(self, work: Callable[[Index], T]) -> T:
+        """Reconcile and ask while nobody can commit, since one commit chases the other, or one trouble."""
+
+        def under_lock() -> T:
+            if self._reconciled != self._index_state():
+                self._catch_up()
+            return self._parts.sidecar.use(work)
+
+        with self._telling():
+            return await self.under_lock(under_lock)
+
+    async def _ask(self, work: Callable[[Index], T]) -> T:
+        return await self.in_thread(lambda: self._parts.sidecar.use(work))
+
+    async def _renew(self, error: IndexDamagedError) -> None:
         try:
-            return await self.under_lock(lambda: work(self._parts.sidecar.index(writing=True)))
+            await self.under_lock(partial(self._parts.sidecar.renew, error))
+        except IndexUnavailableError as unavailable:
+            self._parts.sidecar.fall_back(unavailable)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
         except (IndexDamagedError, IndexUnavailableError) as error:
             raise StorageUnavailableError(f"the index can not be used: {error}", path=self._root) from error
 
-    async def _ask(self, work: Callable[[Index], T]) -> T:
-        try:
-            return await self.in_thread(lambda: self._parts.sidecar.use(work))
-        except IndexUnavailableError as error:
-            raise StorageUnavailableError(f"the index can not be used: {error}", path=self._root) from error
-
-    async def _renew(self, error: IndexDamagedError) -> None:
-        await self.under_lock(partial(self._parts.sidecar.renew, error))
+    # -- reconciling --------------------------------------------------------------------------------------------------
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
+        self._parts.sidecar.try_file()
+        return await self._refresh(progress)
+
+    async def _refresh(self, progress: Progress | None = None) -> Absorbed:
         for _ in range(_TRIES):
             before = self._index_state()
             try:
-                absorbed = await self._refresh(progress)
+                absorbed = await self._compared(progress)
             except IndexDamagedError as error:
                 await self._renew(error)
-                continue
-            if self._index_state() == before:
-                self._reconciled = before
-                return absorbed
-        raise StorageUnavailableError("the index can not be brought up to date", path=self._root)
+            except IndexUnavailableError as error:
+                self._parts.sidecar.fall_back(error)
+            else:
+                if self._index_state() == before and not before.commits & 1:
+                    self._reconciled = before
+                    return absorbed
+        with self._telling():
+            return await self.under_lock(self._catch_up)
 
-    async def _refresh(self, progress: Progress | None) -> Absorbed:
-        absorbed, reconciler = Absorbed(), self._parts.reconciler
+    async def _compared(self, progress: Progress | None) -> Absorbed:
+        absorbed, sidecar, reconciler = Absorbed(), self._parts.sidecar, self._parts.reconciler
         differing = await self._ask(lambda index: list(reconciler.differing(index, progress)))
         for at in range(0, len(differing), _ABSORBED_AT_ONCE):
-            absorbed.add(await self._absorb(differing[at : at + _ABSORBED_AT_ONCE]))
+            absorbed.add(await self.under_lock(partial(reconciler.absorb, differing[at : at + _ABSORBED_AT_ONCE])))
         if not await self._ask(lambda index: index.get_meta("complete")):
-            await self.under_lock(self._parts.sidecar.mark_complete)
+            await self.under_lock(sidecar.mark_complete)
+        if sidecar.has_idle_memory:
+            await self.in_thread(sidecar.forget_memory)
         return absorbed
 
-    async def _absorb(self, names: Sequence[str]) -> Absorbed:
-        return await self.under_lock(partial(self._parts.reconciler.absorb, names))
+    def _catch_up(self) -> Absorbed:
+        """Reconcile in one go, as the holder of the store lock."""
+        sidecar, reconciler = self._parts.sidecar, self._parts.reconciler
+        state = self._index_state()
+        absorbed = reconciler.absorb(sidecar.use(lambda index: list(reconciler.differing(index))))
+        self._reconciled = state
+        return absorbed
 
     async def _indexed(self) -> None:
         """Have the index reconciled; callers that come together share one reconciliation."""
-        while self._reconciled != self._index_state():
-            task = self._reconciling
-            if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-                task = self._reconciling = asyncio.create_task(self._reconcile())
-                # heard here, since all who wait may have been cancelled
-                task.add_done_callback(_hear)
-            # shielded: one caller's cancellation must not end what others wait for
-            await asyncio.shield(task)
-
-    def _index_state(self) -> tuple[int, int]:
-        # the file too, since the counters may have been removed together with the index, and begin anew
-        return self._parts.sequence.read().stale, self._parts.sidecar.generation()
+        if self._reconciled == self._index_state():
+            return
+        task = self._reconciling
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            task = self._reconciling = asyncio.create_task(self._reconcile())
+            # heard here, since all who wait may have been cancelled
+            task.add_done_callback(_hear)
+        # shielded: one caller's cancellation must not end what others wait for
+        await asyncio.shield(task)
 
     async def _reconcile(self) -> None:
         if self._reconciled is None and self._parts.options.reconcile == "off":
             before = self._index_state()
-            try:
+            with suppress(IndexDamagedError, IndexUnavailableError):
                 if await self._ask(lambda index: index.get_meta("complete")):
                     self._reconciled = before
                     return
-            except IndexDamagedError as error:
-                await self._renew(error)
-        await self.refresh()
+        if self._reconciled is not None and self._reconciled.generation < 0:
+            self._parts.sidecar.try_file()
+        await self._refresh()
+
+    def _index_state(self) -> _IndexState:
+        # the file too, since the counters may have been removed together with the index, and begin anew
+        counters, sidecar = self._parts.sequence.read(), self._parts.sidecar
+        return _IndexState(counters.stale, sidecar.generation(), counters.indexing if sidecar.in_memory else 0)
+
+
+class _IndexState(NamedTuple):
+    """What changes when the index may no longer agree with the documents.
+
+    Other processes write no index in memory, so there it is every commit that does it.
+    """
+
+    stale: int
+    generation: int
+    commits: int
 
 
 def _hear(task: asyncio.Task[Any]) -> None:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import NotAFileError, Signature
-from fsstore.filesystem.index import Entry, Index, Known, Problem
+from fsstore.filesystem.index import Entry, Index, IndexDamagedError, Known, Problem
+from fsstore.filesystem.layout import is_shard
 from fsstore.filesystem.sidecar import Sidecar
 
 _logger = logging.getLogger("fsstore")
@@ -53,17 +54,21 @@ class Reconciler:
 
     def differing(self, index: Index, progress: Progress | None = None) -> Iterator[str]:
         """Give the names whose row is missing, outdated, racy or left over; one stat a document."""
-        shards = sorted({*self._documents.shards(), *index.shards()})
+        index.verify()
+        shards = sorted({*self._documents.shards(), *_checked(index.shards())})
         for done, shard in enumerate(shards, 1):
             there = self._documents.signatures(shard)
             known = index.signatures(f"{shard}/")
-            yield from (name for name, signature in there.items() if _differs(signature, known.get(name)))
+            yield from (name for name, signature in there.items() if differs(signature, known.get(name)))
             yield from known.keys() - there.keys()
             if progress is not None:
                 progress(done, len(shards))
 
     def absorb(self, names: Iterable[str]) -> Absorbed:
-        """Read documents and bring their rows up to date, as the holder of the store lock."""
+        """Read documents and bring their rows up to date, as the holder of the store lock.
+
+        Raises IndexDamagedError, IndexUnavailableError.
+        """
         absorbed = Absorbed()
         entries: list[Entry] = []
         problems: list[Problem] = []
@@ -79,7 +84,7 @@ class Reconciler:
             else:
                 entries.append(entry)
                 absorbed.changed.append(entry.record["id"])
-        self._sidecar.record(entries, absorbed.removed, problems)
+        self._sidecar.apply(entries, absorbed.removed, problems)
         return absorbed
 
     def _entry(self, name: str) -> Entry | None:
@@ -97,7 +102,14 @@ class Reconciler:
         return Problem(name, error.reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
 
 
-def _differs(signature: Signature | None, known: Known | None) -> bool:
+def _checked(shards: list[str]) -> list[str]:
+    # nothing outside of the store is read, whatever a row says
+    if not all(is_shard(part) for shard in shards for part in shard.split("/")):
+        raise IndexDamagedError("a row names a file that is none of a document")
+    return shards
+
+
+def differs(signature: Signature | None, known: Known | None) -> bool:
     if known is None:
         return True
     if (signature or _UNKNOWN) != known.signature:

@@ -4,7 +4,11 @@ Owns the life of `index.sqlite3`; what is in it belongs to `index`. Invariants:
 - The index never decides what exists, so nothing here fails a committed write: trouble makes the index `stale`, and
   whoever uses it next reconciles it with the documents.
 - A damaged index is replaced by a new file, under the store lock; processes that still have the old one open notice by
-  its inode. On a medium that can not be written the index lives in memory.
+  its inode. So is one whose write-ahead log or shared memory has become another file: connections that do not share
+  these do not see each other's rows.
+- While the file can not be used (disk full, no permission), and for good on a medium that can not be written, the index
+  of this process lives in memory: O(documents) memory, and since no other process writes it, one stat for each document
+  in the first list after any commit. The file is tried again by the next reconciliation.
 - A child of fork begins a new generation: SQLite takes its parent's locks on an open file for its own.
 """
 
@@ -14,9 +18,9 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple, TypeVar
 
 from fsstore.filesystem.files import CREATE, NotAFileError, Tree
 from fsstore.filesystem.index import Entry, Index, IndexDamagedError, IndexUnavailableError, Problem
@@ -25,6 +29,15 @@ from fsstore.filesystem.sequence import Sequence
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
+_LOG, _SHARED_MEMORY, *_ = INDEX_FILES
+
+
+class _Held(NamedTuple):
+    """A thread's connection, and the files it was opened to."""
+
+    inode: int
+    company: tuple[int, int]
+    connection: Index
 
 
 class Sidecar:
@@ -33,128 +46,203 @@ class Sidecar:
     def __init__(self, tree: Tree, sequence: Sequence, *, in_memory: bool) -> None:
         self._tree = tree
         self._sequence = sequence
-        self.in_memory = in_memory
         self._own = threading.local()
         self._opened: list[Index] = []
         self._guard = threading.Lock()
         self.generations: set[int] = set()
+        self.in_memory = False
+        self._has_no_file = in_memory
+        self._memory: Index | None = None
+        self._memories = 0
+        # one connection, whose threads take turns
+        self._turn = threading.RLock()
+        if in_memory:
+            self.fall_back()
         _SIDECARS.add(self)
 
-    def record(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> bool:
-        """Bring the index up to date, as the holder of the store lock; False when it is now stale instead."""
-        try:
-            return self._apply(entries, removed, problems)
-        except (IndexDamagedError, IndexUnavailableError, OSError) as error:
-            _logger.warning("the index could not be written and will be reconciled: %s", error)
+    # -- the writer's side --------------------------------------------------------------------------------------------
+
+    def record(self, entries: Iterable[Entry], removed: Iterable[str]) -> None:
+        """Bring the index up to date with a commit, as the holder of the store lock, or let it be stale."""
+        if not self.in_memory:
+            try:
+                self.apply(entries, removed)
+                return
+            except IndexDamagedError as error:
+                with suppress(IndexDamagedError, IndexUnavailableError):
+                    self.renew(error)
+            except IndexUnavailableError as error:
+                self.fall_back(error)
         self._sequence.increase("stale")
-        return False
 
-    def _apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem]) -> bool:
-        try:
-            self.index(writing=True).apply(entries, removed, problems)
-        except IndexDamagedError as error:
-            self.renew(error)
-            return False
-        return True
+    def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
+        """Change rows, as the holder of the store lock. Raises IndexDamagedError, IndexUnavailableError."""
+        self.use(lambda index: index.apply(entries, removed, problems), writing=True)
 
-    def index(self, *, writing: bool = False) -> Index:
-        """Return this thread's index, opened anew when the file is not the one it was.
+    def mark_complete(self) -> None:
+        """Note in the index that it has seen every document, as the holder of the store lock."""
+        self.use(lambda index: index.set_meta("complete", "1"), writing=True)
 
-        Only the holder of the store lock may make the file (`writing`). Raises IndexUnavailableError,
-        IndexDamagedError.
+    def renew(self, error: IndexDamagedError) -> None:
+        """Begin a new generation, as the holder of the store lock, unless somebody has already done so.
+
+        Raises IndexUnavailableError.
         """
-        inode = self._inode(make=writing)
-        held: tuple[int, Index] | None = getattr(self._own, "held", None)
-        if held is not None and held[0] == inode:
-            return held[1]
+        held = self._held()
+        generation = error.generation or (held.inode if held is not None else 0)
         if held is not None:
-            self._forget(held[1])
+            self._forget(held)
+        if not self.in_memory and self._is_current(generation):
+            # that there is none yet is nothing to warn of
+            _logger.log(logging.WARNING if generation else logging.INFO, "the index is made anew: %s", error)
+            # the file itself first: without its write-ahead log it would be a whole index of an earlier time
+            for name in reversed(INDEX_FILES):
+                with _unavailable():
+                    self._tree.unlink(name)
+        self.use(lambda index: None, writing=True)  # noqa: ARG005 - that it can be used is all
+
+    # -- everybody's side ---------------------------------------------------------------------------------------------
+
+    def use(self, work: Callable[[Index], T], *, writing: bool = False) -> T:
+        """Let the index be asked; only the holder of the store lock may change it or make the file (`writing`).
+
+        Raises IndexUnavailableError, and IndexDamagedError, which tells as `generation` which file was at fault.
+        """
+        if self.in_memory:
+            with self._turn:
+                if self._memory is not None:
+                    return work(self._memory)
         try:
-            opened = Index.open(None if self.in_memory else self._tree.path(INDEX))
+            return work(self._index(writing=writing))
+        except IndexDamagedError as error:
+            held = self._held()
+            error.generation = held.inode if held is not None else error.generation
+            raise
+
+    def fall_back(self, error: IndexUnavailableError | None = None) -> None:
+        """Keep the index in memory until `try_file`."""
+        with self._guard:
+            if self._memory is None:
+                if error is not None:
+                    # once, and not again after each attempt
+                    _logger.warning("the index of %s can not be used, one in memory is: %s", self._tree.root, error)
+                self._memory = Index.open(None)
+                self._memories += 1
+            self.in_memory = True
+
+    def try_file(self) -> None:
+        """Let the file be used again; whoever finds that it still can not be falls back."""
+        self.in_memory = self._has_no_file
+
+    @property
+    def has_idle_memory(self) -> bool:
+        """Whether an index is kept in memory while the file is in use."""
+        return self._memory is not None and not self.in_memory
+
+    def forget_memory(self) -> None:
+        """Give up what is kept in memory; waits for whoever is asking it."""
+        with self._turn, self._guard:
+            if self._memory is not None and not self.in_memory:
+                self._memory.close()
+                self._memory = None
+
+    def generation(self) -> int:
+        """Return what tells one index from the next: negative for one in memory, 0 when there is no file."""
+        if self.in_memory:
+            return -self._memories
+        try:
+            return self._inode(make=False)
+        except (IndexDamagedError, IndexUnavailableError):
+            return 0
+
+    # -- the file -----------------------------------------------------------------------------------------------------
+
+    def _index(self, *, writing: bool) -> Index:
+        """Return this thread's connection, opened anew when the file is not the one it was."""
+        inode = self._inode(make=writing)
+        held = self._held()
+        if held is not None and held.inode == inode:
+            if held.company != self._company():
+                raise IndexDamagedError("its write-ahead log has been replaced")
+            return held.connection
+        if held is not None:
+            self._forget(held)
+        try:
+            # looked at first, since SQLite is not to meet a link or a pipe
+            self._company()
+            opened = Index.open(self._tree.path(INDEX))
         except IndexDamagedError as error:
             error.generation = inode
             raise
         with self._guard:
             self._opened.append(opened)
             self.generations.add(inode)
-        self._own.held = (inode, opened)
+        self._own.held = _Held(inode, self._company(), opened)
         return opened
 
+    def _held(self) -> _Held | None:
+        held: _Held | None = getattr(self._own, "held", None)
+        return held
+
     def _inode(self, *, make: bool) -> int:
-        if self.in_memory:
-            return 0
-        try:
-            signature = self._tree.signature(INDEX)
-            if signature is None and make:
-                # made here, so that it gets the mode of the store's files and never follows a link
+        inode = self._inode_of(INDEX)
+        if not inode and make:
+            # made here, so that it gets the mode of the store's files and never follows a link
+            with _unavailable():
                 os.close(self._tree.open(INDEX, CREATE))
                 self._sequence.increase("stale")
-                signature = self._tree.signature(INDEX)
+            inode = self._inode_of(INDEX)
+        if not inode:
+            raise IndexDamagedError("there is no index file")
+        if inode in _INHERITED:
+            inherited = IndexDamagedError("the process that this one was forked from has it open")
+            inherited.generation = inode
+            raise inherited
+        return inode
+
+    def _company(self) -> tuple[int, int]:
+        return self._inode_of(_LOG), self._inode_of(_SHARED_MEMORY)
+
+    def _inode_of(self, name: str) -> int:
+        try:
+            with _unavailable():
+                signature = self._tree.signature(name)
         except NotAFileError as error:
             raise IndexDamagedError(str(error)) from error
-        if signature is None:
-            raise IndexDamagedError("there is no index file")
-        if signature.inode in _INHERITED:
-            inherited = IndexDamagedError("the process that this one was forked from has it open")
-            inherited.generation = signature.inode
-            raise inherited
-        return signature.inode
-
-    def generation(self) -> int:
-        """Return what tells one index file from the next; 0 when there is none."""
-        try:
-            return self._inode(make=False)
-        except (IndexDamagedError, OSError):
-            return 0
-
-    def use(self, work: Callable[[Index], T]) -> T:
-        """Let this thread's index be asked. IndexDamagedError tells, as `generation`, which file was at fault."""
-        try:
-            return work(self.index())
-        except IndexDamagedError as error:
-            held: tuple[int, Index] | None = getattr(self._own, "held", None)
-            error.generation = held[0] if held is not None else error.generation
-            raise
-
-    def renew(self, error: IndexDamagedError) -> None:
-        """Begin a new generation, as the holder of the store lock, unless somebody has already done so."""
-        held: tuple[int, Index] | None = getattr(self._own, "held", None)
-        generation = error.generation or (held[0] if held is not None else 0)
-        if held is not None:
-            self._forget(held[1])
-        if not self.in_memory and self._is_current(generation):
-            _logger.warning("the index is made anew: %s", error)
-            for name in INDEX_FILES:
-                with suppress(FileNotFoundError):
-                    self._tree.unlink(name)
-        self.index(writing=True)
+        return 0 if signature is None else signature.inode
 
     def _is_current(self, generation: int) -> bool:
         try:
-            signature = self._tree.signature(INDEX)
-        except NotAFileError:
+            inode = self._inode_of(INDEX)
+        except IndexDamagedError:
             return True
-        return signature is not None and generation in (0, signature.inode)
+        return not inode or generation in (0, inode)
 
-    def mark_complete(self) -> None:
-        """Note in the index that it has seen every document, as the holder of the store lock."""
-        try:
-            self.index(writing=True).set_meta("complete", "1")
-        except (IndexDamagedError, IndexUnavailableError) as error:
-            _logger.warning("the index could not be marked complete: %s", error)
-
-    def _forget(self, index: Index) -> None:
+    def _forget(self, held: _Held) -> None:
         self._own.held = None
         with self._guard, suppress(ValueError):
-            self._opened.remove(index)
-        index.close()
+            self._opened.remove(held.connection)
+        held.connection.close()
 
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._guard:
             opened, self._opened = self._opened, []
+        if self._memory is not None:
+            opened.append(self._memory)
         for index in opened:
             index.close()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say an error of the system in the words of the index."""
+    try:
+        yield
+    except NotAFileError:
+        raise
+    except OSError as error:
+        raise IndexUnavailableError(str(error)) from error
 
 
 _SIDECARS: weakref.WeakSet[Sidecar] = weakref.WeakSet()
