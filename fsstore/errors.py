@@ -87,7 +87,7 @@ class StorageCorruptedError(StorageError):
         name = f"document {record_id!r}" if record_id is not None else "the file"
         super().__init__(
             f"{name} at {path} can not be read: {reason}",
-            advice="repair the file by hand, restore it from git or a backup, or move it out of the store",
+            advice="repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside",
         )
         self.id = record_id
         self.path = path

@@ -79,6 +79,7 @@ JSON_IN_FILESYSTEM = {
     "filesystem.index": "metadata lies in the index as JSON text",
     "filesystem.schema": "the same",
     "filesystem.terms": "the same",
+    "filesystem.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }
 
 PURE_OF_OS = {"PathLike", "fspath", "getpid", "register_at_fork", "environ", "sep", "devnull", "path.abspath"}

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 import fsstore
-from fsstore.cli import listing, moving, report, sessions
+from fsstore.cli import checking, listing, moving, report, sessions
 from fsstore.cli.failures import PipeClosedError
 
 
@@ -43,6 +43,8 @@ def build() -> typer.Typer:
     app.command("export")(moving.export)
     app.command("stats")(report.stats)
     app.command("health")(report.health)
+    app.command("verify")(checking.verify)
+    app.command("repair")(checking.repair)
     return app
 
 

@@ -1,6 +1,5 @@
 """The commands that move sessions in and out: import and export."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
-from fsstore.cli.output import console_on, counted, format_bytes, printable, say
+from fsstore.cli.output import counted, format_bytes, say
+from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def export(
     async def work(sessions: "SessionService") -> "TransferReport":
         from fsstore.transfer import export_sessions  # noqa: PLC0415 - loaded when there is something to move
 
-        total = await sessions.count_sessions(filters) if _is_shown(quiet=quiet) else None
+        total = await sessions.count_sessions(filters) if is_shown(quiet=quiet) else None
         with _bar(target, total, counts_bytes=False, quiet=quiet) as progress:
             return await export_sessions(sessions, target, filters, progress=progress)
 
@@ -79,10 +79,6 @@ def export(
 def _summarize(what: str, reports: "list[TransferReport]", seconds: float) -> None:
     sessions, size = sum(report.sessions for report in reports), sum(report.bytes for report in reports)
     say(f"{what} {counted(sessions, 'session')} ({format_bytes(size)}) in {seconds:.1f} s")
-
-
-def _is_shown(*, quiet: bool) -> bool:
-    return not quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
 def _size(source: str) -> int | None:
@@ -98,19 +94,7 @@ def _size(source: str) -> int | None:
 
 @contextmanager
 def _bar(name: str, total: int | None, *, counts_bytes: bool, quiet: bool) -> Iterator["Progress | None"]:
-    """Show a progress bar while the block runs, and give what moves it; None where there is no terminal to see it."""
-    if not _is_shown(quiet=quiet):
-        yield None
-        return
-    from rich import progress as rich  # noqa: PLC0415 - for a terminal only
-
     stream = "standard input" if counts_bytes else "standard output"
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(),
-        rich.DownloadColumn() if counts_bytes else rich.MofNCompleteColumn(),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=console_on(sys.stderr), transient=True) as bar:
-        task = bar.add_task(stream if name == STANDARD_STREAM else printable(Path(name).name), total=total)
-        yield lambda size, sessions: bar.update(task, completed=size if counts_bytes else sessions)
+    label = stream if name == STANDARD_STREAM else Path(name).name
+    with bar(label, total, counts_bytes=counts_bytes, quiet=quiet) as move:
+        yield None if move is None else lambda size, sessions: move(size if counts_bytes else sessions, total)

@@ -37,7 +37,7 @@ def stats(store: Store = None, form: ReportForm = Form.table) -> None:
     if form is Form.json:
         show_json(report)
         return
-    _show_pairs(report["store"])
+    show_pairs(report["store"])
     for key, title in (("status", "status"), ("user_id", "user")):
         show_lines("")
         rows = [(cell(row[key]) or "-", str(row["sessions"])) for row in report[key]]
@@ -53,7 +53,7 @@ def health(store: Store = None, form: ReportForm = Form.table) -> int:
     if form is Form.json:
         show_json(report)
     else:
-        _show_pairs(report)
+        show_pairs(report)
     return CORRUPT if report["corrupt"] else 0
 
 
@@ -68,7 +68,8 @@ async def _gather(sessions: "SessionService") -> "JsonObject":
     }
 
 
-def _show_pairs(report: "JsonObject") -> None:
+def show_pairs(report: "JsonObject") -> None:
+    """Print a report as rows of name and value."""
     show_table((Column("", style="dim"), Column("", keep=True)), _lines(report), heading=False)
 
 

@@ -15,7 +15,7 @@ The format
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
-        quarantine/           what recovery set aside; never deleted by us
+        quarantine/           what recovery and repair set aside; never deleted by us
 
 A document is a JSON object with sorted keys, two spaces of indent, unescaped UTF-8 and a newline at its end: equal
 records give equal bytes. An id of `[a-z0-9._-]`, at most 100 characters and reserved on no system, is its own file
@@ -61,6 +61,13 @@ Needs no operator. An odd counter under a free lock means that a writer died; a 
 system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
 document decides, unless the document was edited by hand. See `recovery` for the cases. Then the log and `txn/` are
 emptied, and the index is marked stale.
+
+Verifying and repairing
+-----------------------
+`verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is told.
+`repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what can not
+be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
+free, where a copy of a document that was deleted since comes back. Then the index begins anew. See `verify`, `repair`.
 
 Reading
 -------

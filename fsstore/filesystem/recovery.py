@@ -14,17 +14,16 @@ The order: documents are written, synced and named; then segments go, the oldest
 from __future__ import annotations
 
 import logging
-import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from fsstore.filesystem.checkpoint import sync_documents
 from fsstore.filesystem.codec import NotARecordError, decode, digest
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import NotAFileError, TooLargeError
-from fsstore.filesystem.layout import QUARANTINE, segment_name
+from fsstore.filesystem.layout import segment_name
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, Segment
-from fsstore.filesystem.sequence import Sequence, even
+from fsstore.filesystem.quarantine import Quarantine
+from fsstore.filesystem.sequence import Sequence, even, odd
 
 _logger = logging.getLogger("fsstore")
 _NO_LIMIT = 1 << 62
@@ -47,11 +46,17 @@ class Recovery:
         self._documents = documents
         self._log = log
         self._sequence = sequence
+        self._quarantine = Quarantine(documents.tree)
         # documents whose sync has failed: the system may think them clean while the disk never got them
         self.suspects: set[str] = set()
 
     def run(self) -> int:
         """Recover, and return how many documents were written again. Raises OSError when the disk refuses."""
+        # odd until it is done: if it fails, whoever next takes the lock must do it again, before a checkpoint forgets
+        # which documents could not be synced
+        state = self._sequence.read()
+        if not state.unfinished:
+            self._sequence.write(indexing=odd(state.indexing))
         self._log.close()
         numbers = self._log.numbers()
         segments = self._log.read(numbers)
@@ -106,7 +111,7 @@ class Recovery:
             return None
         except (NotAFileError, TooLargeError):
             # a directory, a link, or what no memory holds is in its place: not ours to remove, so it moves aside
-            self._documents.tree.replace(name, self._aside(name))
+            self._quarantine.move(name)
             return None
 
     def _write(self, name: str, data: bytes | None) -> None:
@@ -121,16 +126,7 @@ class Recovery:
     def _set_aside(self, name: str, data: bytes | None, what: str) -> None:
         if not data:
             return
-        aside = self._aside(name)
-        self._documents.tree.write_new(aside, data)
-        self._documents.tree.sync(aside)
-        self._documents.tree.sync_directory(QUARANTINE)
-        _logger.warning("%s %s is in %s", name, what, aside)
-
-    def _aside(self, name: str) -> str:
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        self._documents.tree.make_directory(QUARANTINE)
-        return f"{QUARANTINE}/{moment}-{secrets.token_hex(3)}-{name.rpartition('/')[2]}"[:240]
+        _logger.warning("%s %s is in %s", name, what, self._quarantine.keep(name, data))
 
     def _set_segment_aside(self, segment: Segment) -> None:
         name = segment_name(segment.number)

@@ -18,12 +18,16 @@ from typing import Any, Literal, TypeVar
 from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.files import NotAFileError, Tree, unavailable
+from fsstore.filesystem.findings import RepairReport, VerifyReport
 from fsstore.filesystem.index import Index, Row
 from fsstore.filesystem.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.listing import Listing
 from fsstore.filesystem.parts import Options, Parts
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.reconcile import Absorbed, Progress
+from fsstore.filesystem.repair import repair
+from fsstore.filesystem.verify import verify
+from fsstore.filesystem.writer import Writer
 from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage, check_batch_size, check_bounds
 from fsstore.models import (
@@ -164,18 +168,22 @@ class FileStorage(IUnifiedStorage):
         Cancelling the caller does not cancel the commit.
         """
         self._check_open()
+        writer = self._writer()
+        for change in changes:
+            check_id(change.id)
+        if not changes:
+            return []
+        outcomes: Outcomes = await writer.commit(changes)
+        return outcomes
+
+    def _writer(self) -> Writer:
         if self._parts.writer is None:
             raise StorageUnavailableError(
                 "the store can not be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )
-        for change in changes:
-            check_id(change.id)
-        if not changes:
-            return []
-        outcomes: Outcomes = await self._parts.writer.commit(changes)
-        return outcomes
+        return self._parts.writer
 
     async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
         """Give the matching records in batches, in the order of their ids; O(documents), memory bounded by a batch."""
@@ -293,8 +301,34 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         return await self._reading.refresh(progress)
 
+    async def verify(self, *, hash: bool = False, progress: Progress | None = None) -> VerifyReport:
+        """Hold everything on disk against what should be there, and change nothing; reads every document once.
+
+        The index is looked at as it is: `refresh` is not called first. `hash` also compares each document's bytes and
+        metadata with what was indexed, which finds bit rot that size and times do not show. Commits go on meanwhile.
+        `progress` is called with directories done and directories in all. Memory is bounded by the largest directory,
+        a segment of the log, and what is found. Raises StorageUnavailableError, StorageTimeoutError.
+        """
+        self._check_open()
+        return await verify(self._parts, self._reading, hashed=hash, progress=progress)
+
+    async def repair(self, *, progress: Progress | None = None) -> RepairReport:
+        """Move what can not be read as the document of its name out of the way, and make the index anew.
+
+        Nothing is deleted: such files go to `.fsstore/quarantine/`, and a whole document in the wrong place to its
+        right one where that is free. Reads every document twice, and calls `progress` over again for the second time;
+        waits a second for files that were changed a moment ago. To do it again does no harm. Raises
+        StorageUnavailableError when the store can not be written, StorageTimeoutError.
+        """
+        self._check_open()
+        self._writer()
+        return await repair(self._parts, self._reading, progress=progress)
+
 
 async def _in_own_thread(run: Callable[[], T]) -> T:
-    """Run a function in a thread made for it, off the event loop and its executor."""
-    with ThreadPoolExecutor(1, thread_name_prefix="fsstore") as executor:
-        return await asyncio.wrap_future(executor.submit(run))
+    """Run a function in a thread made for it, off the event loop and its executor, also if the caller is cancelled."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
+    future = executor.submit(run)
+    executor.shutdown(wait=False)
+    # shielded, since a cancelled future that has not begun never does
+    return await asyncio.shield(asyncio.wrap_future(future))

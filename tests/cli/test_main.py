@@ -115,7 +115,8 @@ def test_debug_after_two_dashes_is_an_id(fsstore: Run) -> None:
 def test_help_and_version_are_plain_text(fsstore: Run) -> None:
     assert fsstore("--version").out == f"fsstore {package.__version__}\n"
     assert fsstore() == fsstore("--help")
-    for name in ("init", "put", "get", "ls", "count", "update", "rm", "import", "export", "stats", "health"):
+    commands = "init put get ls count update rm import export stats health verify repair"
+    for name in commands.split():
         assert f"\n  {name} " in fsstore().out
         result = fsstore(name, "-h")
         assert (result.code, result.err) == (0, "")
