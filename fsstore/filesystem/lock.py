@@ -1,9 +1,10 @@
-"""The store's writer lock: one kept descriptor, locked through filelock.
+"""The store's writer lock: kept descriptors, locked through filelock.
 
 Owns: who may write. Invariants:
 - A holder is never robbed: the lock ends with its release or with its process, by the system's hand.
 - Whoever acquires checks that the file locked is still the one the path names; the file itself is never deleted by us.
-- A child of fork opens its own descriptor: a shared one would share the lock, and outlive its owner.
+- If somebody else deletes it, its holder still excludes whoever makes it anew: the counters are locked with it.
+- A child of fork opens its own descriptors: shared ones would share the lock, and outlive its owner.
 
 A crash leaves nothing behind: the system lets go of the lock of a dead process.
 """
@@ -14,16 +15,22 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 
 from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.files import KEEP, Tree
-from fsstore.filesystem.layout import LOCK
+from fsstore.filesystem.files import KEEP, WRITE, Tree
+from fsstore.filesystem.layout import LOCK, SEQUENCE
 
+_LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0002, 0.002
+# shorter than the pause that a holder makes for others, so that whoever has waited long does not miss it
+_PATIENT_SECONDS, _IMPATIENT_POLL_SECONDS = 0.03, 0.0005
+# shorter than a long hold: a holder pauses only for what was wished for in its time
+_WISH_SECONDS = 0.005
 
 
 class StoreLock:
@@ -31,54 +38,71 @@ class StoreLock:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._descriptor = -1
+        self._descriptors: tuple[int, ...] = ()
         _LOCKS.add(self)
 
     def acquire(self, timeout_seconds: float, *, waiting: Callable[[], None] = lambda: None) -> bool:
         """Take the lock, polling from 0.2 ms on; True when it could not be had at once.
 
-        Calls `waiting` once when somebody else has it. Raises StorageTimeoutError, and OSError when the file can not be
-        opened.
+        Calls `waiting` when somebody else has it, and every 5 ms while that is so. Raises StorageTimeoutError, and
+        OSError when the file can not be opened.
         """
         if self._take():
             return False
         waiting()
-        deadline = time.monotonic() + timeout_seconds
+        start = wished = time.monotonic()
         pause = _FIRST_POLL_SECONDS
         while True:
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - keeps pollers from marching in step
             if self._take():
                 return True
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now - start >= timeout_seconds:
                 raise StorageTimeoutError(
                     "the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
                 )
-            pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+            if now - wished >= _WISH_SECONDS:
+                waiting()
+                wished = now
+            is_patient = now - start < _PATIENT_SECONDS
+            pause = min(pause * 1.2, _LONGEST_POLL_SECONDS) if is_patient else _IMPATIENT_POLL_SECONDS
 
     def release(self) -> None:
         """Let the next one write."""
-        unlock_descriptor(self._descriptor)
+        _unlock_all(self._descriptors)
 
     def is_held_by_somebody(self) -> bool:
         """Whether a process, this one included, holds the lock now."""
-        descriptor = self._tree.open(LOCK, KEEP)
+        descriptors = self._open()
         try:
-            # closing the descriptor lets go of what was taken
-            return not lock_descriptor(descriptor, blocking=False)
+            taken = _lock_all(descriptors)
+            if taken:
+                # closing them lets go too, but not of what a child has inherited that was forked right now
+                _unlock_all(descriptors)
+            return not taken
         finally:
-            os.close(descriptor)
+            _close_all(descriptors)
 
     def close(self) -> None:
-        """Close the descriptor, and with it let go of the lock."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            with suppress(OSError):
-                os.close(descriptor)
+        """Close the descriptors, and with them let go of the lock."""
+        descriptors, self._descriptors = self._descriptors, ()
+        _close_all(descriptors)
+
+    def _open(self) -> tuple[int, ...]:
+        descriptor = self._tree.open(LOCK, KEEP)
+        if not _LOCKS_ARE_ADVISORY:
+            # there an open file can not be removed, and a locked one not be read
+            return (descriptor,)
+        try:
+            return descriptor, self._tree.open(SEQUENCE, WRITE)
+        except OSError:
+            # that it is missing, or something else, is for `sequence` to judge
+            return (descriptor,)
 
     def _take(self) -> bool:
-        if self._descriptor < 0:
-            self._descriptor = self._tree.open(LOCK, KEEP)
-        if not lock_descriptor(self._descriptor, blocking=False):
+        if not self._descriptors:
+            self._descriptors = self._open()
+        if not _lock_all(self._descriptors):
             return False
         # somebody may have removed the file, or the whole control directory: then this lock guards nothing
         try:
@@ -87,10 +111,30 @@ class StoreLock:
             # whoever asked was told that the lock is not theirs
             self.close()
             raise
-        if named is not None and named.inode == os.fstat(self._descriptor).st_ino:
+        if named is not None and named.inode == os.fstat(self._descriptors[0]).st_ino:
             return True
         self.close()
         return False
+
+
+def _lock_all(descriptors: Sequence[int]) -> bool:
+    """Lock all or none."""
+    for at, descriptor in enumerate(descriptors):
+        if not lock_descriptor(descriptor, blocking=False):
+            _unlock_all(descriptors[:at])
+            return False
+    return True
+
+
+def _unlock_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        unlock_descriptor(descriptor)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 _LOCKS: weakref.WeakSet[StoreLock] = weakref.WeakSet()

@@ -322,7 +322,8 @@ class Writer:
         try:
             sealed = self._locked(lambda state: self._checkpoint.seal())  # noqa: ARG005 - it reads what it needs
         except StorageError as error:
-            self.checkpoint_error = str(error)
+            # the log stays: tried again after the next second, and on close
+            self.checkpoint_error, self._dirty = str(error), True
             return False
         if not sealed:
             # the log is empty: whatever stood in the way is gone

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem import lock as lock_module
 from fsstore.filesystem.files import NotAFileError, Tree
-from fsstore.filesystem.layout import CONTROL, LOCK
+from fsstore.filesystem.layout import CONTROL, LOCK, SEQUENCE
 from fsstore.filesystem.lock import StoreLock
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +157,21 @@ def test_a_timeout_is_waited_out_in_small_steps(
     assert min(pauses) > 0
 
 
+def test_whoever_waits_on_says_so_again(lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    asked: list[float] = []
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: 1000 + sum(pauses))
+    monkeypatch.setattr(lock_module, "time", clock)
+    lock.acquire(0)
+
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(1, waiting=lambda: asked.append(sum(pauses)))
+
+    # a holder pauses for what was wished for during its own 20 ms, and its pause is 1 ms long
+    assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 0.01
+    assert max(pauses[-100:]) < 0.001
+
+
 def test_a_closed_lock_is_free_and_can_be_taken_again(lock: StoreLock, other: StoreLock) -> None:
     lock.acquire(0)
     lock.close()
@@ -213,6 +229,23 @@ def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
     with pytest.raises(StorageTimeoutError):
         third.acquire(0)
     third.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there an open file can not be removed")
+def test_whoever_holds_a_removed_file_still_excludes_others(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
+    tree.write_new(SEQUENCE, b"")
+    lock.acquire(0)
+    tree.unlink(LOCK)
+
+    assert other.is_held_by_somebody()
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0.01)
+    lock.release()
+
+    assert not other.is_held_by_somebody()
+    assert other.acquire(0) is False
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0.01)
 
 
 def test_a_lock_on_a_removed_file_guards_nothing(tree: Tree, lock: StoreLock, other: StoreLock) -> None:

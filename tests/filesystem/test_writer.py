@@ -310,6 +310,18 @@ async def test_an_idle_store_has_an_empty_log(tmp_path: Path) -> None:
         assert (await storage.health_check())["status"] == "ok"
 
 
+async def test_a_checkpoint_that_did_not_get_the_lock_is_made_up_for(tmp_path: Path, elsewhere: StoreLock) -> None:
+    async with await FileStorage.open(tmp_path / "store", lock_timeout_seconds=0.05) as storage:
+        writer = storage._parts.writer
+        assert writer is not None
+        await storage.save({"id": "a"})
+        elsewhere.acquire(1)
+        await until(lambda: writer.checkpoint_error)
+        elsewhere.close()
+        await until(lambda: not list((tmp_path / "store/.fsstore/log").iterdir()))
+        await until(lambda: not writer.checkpoint_error)
+
+
 async def test_a_checkpoint_that_failed_is_told_until_one_has_succeeded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,196 @@
+"""What the processes of the campaign do: `python -m tests.campaign.worker WORK STORE MODE LOCK_TIMEOUT ARGUMENT`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple
+from typing import Any
+
+from fsstore import FileStorage, StorageConflictError
+from fsstore.models import JsonObject, Mutation, deleting, saving
+from tests.campaign.batches import Watcher, batch
+from tests.campaign.linearizability import Answer, Operation
+from tests.campaign.streams import TASKS, document, turn_of
+
+KEYS = ("a", "b", "c")
+HISTORY_TASKS, HISTORY_TURNS = 2, 400
+STALL_SECONDS = 0.005
+
+
+def say(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+# -- histories --------------------------------------------------------------------------------------------------------
+
+
+async def history(storage: FileStorage, seed: str) -> None:
+    """Load, save, delete and compare-and-swap a few documents from two tasks, and tell what was answered when."""
+
+    async def task(number: int) -> list[Operation]:
+        chance = random.Random(f"{seed}-{number}")
+        seen = dict.fromkeys(KEYS, 0)
+        return [await operate(storage, chance, seen, f"{seed}-{number}-{turn}") for turn in range(HISTORY_TURNS)]
+
+    for operations in await asyncio.gather(*(task(number) for number in range(HISTORY_TASKS))):
+        for operation in operations:
+            say(astuple(operation))
+
+
+async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, int], value: str) -> Operation:
+    """Do one operation; `seen` are the versions this task has seen last."""
+    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 1))[0]
+    expected = seen[key] if kind != "load" and chance.random() < 0.5 else None
+    called = time.monotonic_ns()
+    if kind == "load":
+        record = await storage.load(key)
+        answer = Answer() if record is None else Answer(None, record["version"], record["data"])
+    else:
+        answer = await write(storage, kind, key, value, expected)
+    returned = time.monotonic_ns()
+    seen[key] = (answer.before if answer.refused else answer.after) or 0
+    return Operation(
+        key,
+        "load" if kind == "load" else "save" if kind == "save" else "delete",
+        called,
+        returned,
+        answer,
+        value if kind == "save" else None,
+        expected,
+    )
+
+
+async def write(storage: FileStorage, kind: str, key: str, value: str, expected: int | None) -> Answer:
+    record = {"id": key, "type": "note", "data": value}
+    change = saving(record, expected_version=expected) if kind == "save" else deleting(key, expected_version=expected)
+    try:
+        (outcome,) = await storage.commit([change])
+    except StorageConflictError as error:
+        return Answer(before=error.actual, refused=True)
+    return Answer(outcome.before, outcome.after)
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+async def count_up(storage: FileStorage, turns: str) -> None:
+    """Commit batches, each of which sets all documents to the next number."""
+    for _ in range(int(turns)):
+        await storage.commit(batch())
+
+
+async def watch(storage: FileStorage, argument: str) -> None:
+    """Read in all ways until the batches have come to a number; tell how often, and what was wrong."""
+    seed, last = argument.split()
+    watcher = Watcher(storage, random.Random(seed))
+    while watcher.newest < int(last):
+        await watcher.look()
+    say([watcher.looks, watcher.violations])
+
+
+# -- storms -----------------------------------------------------------------------------------------------------------
+
+
+async def hurry(storage: FileStorage, argument: str) -> None:
+    """Save from some tasks for some time; tell begin and end of each wait."""
+    tasks, seconds = argument.split()
+    end = time.monotonic() + float(seconds)
+    waits: list[tuple[float, float]] = []
+
+    async def task(number: int) -> None:
+        while (start := time.monotonic()) < end:
+            await storage.save({"id": f"{os.getpid()}-{number}-{len(waits) % 20}"})
+            waits.append((start, time.monotonic()))
+
+    await asyncio.gather(*(task(number) for number in range(int(tasks))))
+    say(waits)
+
+
+async def stall(storage: FileStorage, seconds: str) -> None:
+    """Do what a save asks of the machine, without the store: tell begin and end of each pause that took too long."""
+    end = time.monotonic() + float(seconds)
+    stalls: list[tuple[float, float]] = []
+    descriptor = os.open(f"{storage._tree.root}.stalls", os.O_WRONLY | os.O_CREAT)
+    while (start := time.monotonic()) < end:
+        # this process has nothing else to do
+        time.sleep(0.001)  # noqa: ASYNC251
+        os.write(descriptor, b"x")
+        if storage.guarantees.durable:
+            os.fdatasync(descriptor)
+        if (now := time.monotonic()) - start > STALL_SECONDS:
+            stalls.append((start, now))
+    os.close(descriptor)
+    say(stalls)
+
+
+async def acknowledge(storage: FileStorage, life: str) -> None:
+    """Save, delete and save batches from some tasks until killed, and tell each turn when it is done."""
+
+    async def task(number: int) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            await storage.commit(
+                [
+                    deleting(name) if value is None else saving(document(name, value))
+                    for name, value in turn_of(life, number, turn).items()
+                ]
+            )
+            say([number, turn])
+
+    await asyncio.gather(*(task(number) for number in range(TASKS)))
+
+
+async def stop_in_batch(storage: FileStorage, argument: str) -> None:
+    """Get SIGSTOP in the middle of a batch: after so many of its files are in place."""
+    after = int(argument)
+    replace, placed = os.replace, 0
+
+    def stopping(*arguments: Any, **options: Any) -> None:
+        nonlocal placed
+        if placed == after:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        placed += 1
+        replace(*arguments, **options)
+
+    os.replace = stopping
+    await storage.commit(batch())
+    say("done")
+
+
+async def hold(storage: FileStorage, key: str) -> None:
+    """Count a document up, and wait for a word between looking at it and writing."""
+
+    def rule(current: JsonObject | None) -> JsonObject:
+        say("looked")
+        sys.stdin.readline()
+        return {"id": key, "type": "note", "data": 1 if current is None else current["data"] + 1}
+
+    await storage.commit([Mutation(key, rule)])
+    say("done")
+
+
+WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
+    work.__name__: work for work in (history, count_up, watch, hurry, stall, acknowledge, stop_in_batch, hold)
+}
+
+
+async def main(work: str, store: str, mode: str, lock_timeout_seconds: str, argument: str) -> None:
+    timeout = float(lock_timeout_seconds)
+    async with await FileStorage.open(store, fsync=mode == "durable", lock_timeout_seconds=timeout) as storage:
+        say("open")
+        # all begin together
+        sys.stdin.readline()
+        await WORKS[work](storage, argument)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
