@@ -1,49 +1,105 @@
-"""Runs the workloads: `python -m tests.benchmarks [--rounds 5] [--documents 500] [--directory DIR]`."""
+"""The command: `python -m tests.benchmarks --help`; what it does is told in the package."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from tests.benchmarks.workloads import Figures, measure
+from tests.benchmarks.peers import STORES
+from tests.benchmarks.picture import draw
+from tests.benchmarks.report import print_tables, write_json
+from tests.benchmarks.rounds import Plan, Results, Run
+from tests.benchmarks.trial import Amounts
+from tests.benchmarks.workloads import GROUPS, WORKLOADS
 
-
-def main() -> None:
-    """Run the rounds and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--documents", type=int, default=500, help="documents a workload")
-    parser.add_argument("--directory", type=Path, help="where to work; a fresh temp directory by default")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        rounds = [
-            asyncio.run(measure(Path(directory) / str(number), documents=arguments.documents))
-            for number in range(arguments.rounds)
-        ]
-    _print(rounds)
+_QUICK = {"rounds": 3, "documents": 300, "sizes": (8,), "scale": (1000,)}
+_FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64), "scale": (1000, 10_000, 100_000)}
 
 
-def _print(rounds: list[Figures]) -> None:
-    table = Table(title="operations a second, median of the rounds; 8 KB documents")
-    for column in ("workload", "fsstore", "raw", "ratio", "spread"):
-        table.add_column(column, justify="left" if column == "workload" else "right")
-    for workload in rounds[0]:
-        ours, raw = zip(*(figures[workload] for figures in rounds), strict=True)
-        ratios = sorted(mine / theirs for mine, theirs in zip(ours, raw, strict=True))
-        table.add_row(
-            workload,
-            f"{statistics.median(ours):,.0f}",
-            f"{statistics.median(raw):,.0f}",
-            f"{statistics.median(ratios):.2f}",
-            f"{ratios[0]:.2f} - {ratios[-1]:.2f}",
-        )
-    Console().print(table)
+def main(arguments: list[str] | None = None) -> None:
+    """Run the rounds, print the tables, and write what was asked for."""
+    options = _options(arguments)
+    plan = _plan(options)
+    progress = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="fsstore-bench-", dir=options.directory) as directory:
+        results = asyncio.run(_run(plan, Path(directory), options, progress))
+    console = Console(width=max(Console().width, 130))
+    print_tables(results, console)
+    if options.json is not None:
+        told = {name: value for name, value in vars(options).items() if name not in ("directory", "json", "plot")}
+        write_json(options.json, results, told)
+    if options.plot is not None:
+        draw(results, options.plot)
+
+
+async def _run(plan: Plan, directory: Path, options: argparse.Namespace, progress: Console) -> Results:
+    async with Run(plan, directory, lambda text: progress.print(text, style="dim", highlight=False)) as run:
+        if options.seconds is not None:
+            await run.for_seconds(options.seconds)
+        else:
+            for number in range(options.rounds):
+                await run.round(number)
+        return run.results
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    stores = [store for store in STORES if store.name == "fsstore" or store.name in options.peers]
+    if options.only:
+        stores = [store for store in STORES if store.name == options.only]
+    return Plan(
+        stores=stores,
+        workloads=[one for one in WORKLOADS if {one.name, one.group} & set(options.workloads)],
+        sizes_kb=options.sizes,
+        scales=options.scale,
+        amounts=Amounts(documents=options.documents, drop_caches=options.drop_caches),
+    )
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    names = [store.name for store in STORES]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="fsstore next to its peers.")
+    parser.add_argument("--full", action="store_true", help=f"the long run: {_told(_FULL)}; else {_told(_QUICK)}")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--documents", type=int, help="documents a workload")
+    parser.add_argument("--sizes", type=_numbers, help="sizes of documents in KB: 1,8,64")
+    parser.add_argument("--scale", type=_numbers, help="documents in the stores that are listed: 1000,10000,100000")
+    parser.add_argument("--workloads", type=_some_of([*GROUPS, *(one.name for one in WORKLOADS)]), default=list(GROUPS))
+    parser.add_argument("--peers", type=_some_of(names), default=names, help=f"of {', '.join(names[1:])}")
+    parser.add_argument("--only", choices=names, help="run one store alone")
+    parser.add_argument("--seconds", type=float, help="repeat until so many seconds are over, instead of rounds")
+    parser.add_argument("--directory", type=Path, help="where to work; it decides which disk is measured")
+    parser.add_argument("--drop-caches", action=argparse.BooleanOptionalAction, default=True, help="needs root")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
+    options = parser.parse_args(arguments)
+    for name, value in (_FULL if options.full else _QUICK).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+def _told(amounts: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in amounts.items())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def _some_of(known: list[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        chosen = [name.strip() for name in text.split(",")]
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return chosen
+
+    return names
 
 
 if __name__ == "__main__":
