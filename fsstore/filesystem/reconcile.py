@@ -110,6 +110,7 @@ def _checked(shards: list[str]) -> list[str]:
 
 
 def differs(signature: Signature | None, known: Known | None) -> bool:
+    """Whether a file is not, or may not be, what the index knows of it."""
     if known is None:
         return True
     if (signature or _UNKNOWN) != known.signature:
