@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fsstore.errors import Outcome as Fate
@@ -115,11 +116,8 @@ class Committer:
         try:
             self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
         except PlacingError as error:
-            raise UnfinishedError(error, group.results) from error
-        except OSError:
-            self._sequence.write(indexing=even(odd(state.indexing)))
-            raise
-        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+            raise UnfinishedError(error, self._all_told(group, commits, changes)) from error
+        return self._all_told(group, commits, changes)
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -162,41 +160,39 @@ class Committer:
         self._sequence.write(indexing=odd(state.indexing))
         directory = ""
         try:
-            directory = self._stage(drafts, has_batch=has_batch)
+            directory = self._documents.stage_directory() if has_batch else ""
+            self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
                 self._append(drafts, state)
         except OSError:
-            self._unstage(drafts, directory)
+            # when either fails, the counter stays odd: recovery is due
+            with suppress(OSError):
+                if self._unstage(drafts, directory):
+                    self._sequence.write(indexing=even(odd(state.indexing)))
             raise
         try:
             if has_batch:
                 self._sequence.write(applying=odd(state.applying))
-            self._place(drafts, logged=logged)
-            self._unstage((), directory)
+            is_clean = self._place(drafts, logged=logged)
+            is_clean &= self._unstage((), directory)
             self._index(drafts)
             if has_batch:
                 # not before the index has it: a list would give the new contents of old rows, and no new rows
                 self._sequence.write(applying=even(odd(state.applying)))
-            self._sequence.write(indexing=even(odd(state.indexing)))
+            if is_clean:
+                self._sequence.write(indexing=even(odd(state.indexing)))
         except OSError as error:
             raise PlacingError(error.errno, error.strerror, error.filename) from error
 
-    def _stage(self, drafts: list[Draft], *, has_batch: bool) -> str:
-        directory = self._documents.stage_directory() if has_batch else ""
-        try:
-            for at, draft in enumerate(drafts):
-                if draft.data is not None:
-                    name = f"{directory}/{at}" if directory else self._documents.stage_name()
-                    draft.signature = self._documents.tree.write_new(name, draft.data)
-                    draft.staged = name
-        except OSError:
-            self._unstage(drafts, directory)
-            raise
-        return directory
+    def _stage(self, drafts: list[Draft], directory: str) -> None:
+        for at, draft in enumerate(drafts):
+            if draft.data is not None:
+                draft.staged = f"{directory}/{at}" if directory else self._documents.stage_name()
+                draft.signature = self._documents.tree.write_new(draft.staged, draft.data)
 
-    def _unstage(self, drafts: Iterable[Draft], directory: str) -> None:
-        """Take the temp files of a commit that did not happen away; what will not go, recovery takes."""
+    def _unstage(self, drafts: Iterable[Draft], directory: str) -> bool:
+        """Take temp files away; False when some will not go, and are left to recovery."""
         try:
             for draft in drafts:
                 if draft.staged:
@@ -205,7 +201,8 @@ class Committer:
             if directory and self._documents.tree.is_directory(directory):
                 self._documents.tree.remove_directory(directory)
         except OSError:
-            return
+            return False
+        return True
 
     def _append(self, drafts: list[Draft], state: State) -> None:
         changes = [LoggedChange(draft.id, draft.before, draft.data, self._durable) for draft in drafts]
@@ -214,7 +211,9 @@ class Committer:
         except UnknownOutcomeError as error:
             raise UnfinishedError(error) from error
 
-    def _place(self, drafts: list[Draft], *, logged: bool) -> None:
+    def _place(self, drafts: list[Draft], *, logged: bool) -> bool:
+        """Put the documents in place; False when a temp file is left to recovery."""
+        is_clean = True
         for draft in drafts:
             try:
                 if draft.staged:
@@ -225,7 +224,8 @@ class Committer:
                 if logged:
                     raise
                 draft.error = error
-                self._unstage([draft], "")
+                is_clean &= self._unstage([draft], "")
+        return is_clean
 
     def _index(self, drafts: list[Draft]) -> None:
         placed = [draft for draft in drafts if draft.error is None]
@@ -245,6 +245,11 @@ class Committer:
             # somebody was faster: a row recorded at the beginning of time is compared by content next time
             recorded_ns = 0
         return Entry(draft.name, record, found or signature or Signature(0, 0, 0, 0), digest(data), recorded_ns)
+
+    def _all_told(
+        self, group: Group, commits: Sequence[Sequence[Mutation]], changes: dict[str, Draft]
+    ) -> list[Outcomes | BaseException]:
+        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
 
     def _told(
         self, result: Outcomes | BaseException, commit: Sequence[Mutation], changes: dict[str, Draft]

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -117,30 +117,43 @@ class Log:
         if durable and not self._named:
             try:
                 self._tree.sync_directory(LOG)
-            except OSError:
+            except OSError as error:
                 # a second sync would prove nothing about this name: the next segment has one of its own
-                self._sequence.write(sealed=self._number)
-                self.close()
+                self._seal(error)
                 raise
             self._named = True
 
     def _begin(self, number: int) -> None:
         self.close()
         name, previous = segment_name(number), self._tree.signature(segment_name(number - 1))
-        self._descriptor = self._tree.open(name, CREATE_APPEND)
+        try:
+            self._descriptor = self._tree.open(name, CREATE_APPEND)
+        except FileExistsError:
+            # left by a beginning that failed and could not be taken back; the counters never told of it
+            self._tree.unlink(name)
+            self._descriptor = self._tree.open(name, CREATE_APPEND)
         self._number = number
         try:
             write_all(self._descriptor, _pack_header(_NO_LIMIT if previous is None else previous.size))
             self._sequence.write(newest=number)
         except OSError:
             self.close()
-            self._tree.unlink(name)
+            with suppress(OSError):
+                self._tree.unlink(name)
             raise
 
     def _take_back(self, start: int, error: OSError) -> None:
         """Cut a failed record off, and never write to this segment again: a failed fsync is not repeated."""
         try:
             os.ftruncate(self._descriptor, start)
+        except OSError as second:
+            self.close()
+            raise UnknownOutcomeError(error.errno, error.strerror, self._tree.path(LOG)) from second
+        self._seal(error)
+
+    def _seal(self, error: OSError) -> None:
+        """Let the next record begin a new segment; if that can not be said, only recovery can see to it."""
+        try:
             self._sequence.write(sealed=self._number)
         except OSError as second:
             raise UnknownOutcomeError(error.errno, error.strerror, self._tree.path(LOG)) from second
@@ -203,7 +216,7 @@ def unpack(number: int, data: bytes) -> Segment:
     position = _HEADER.size + len(boot) + _CHECKSUM.size if boot else 0
     previous_size = _HEADER.unpack_from(data)[1] if boot else _NO_LIMIT
     changes: list[LoggedChange] = []
-    damage = "" if boot or not data else "the header is damaged"
+    damage, malformed = "" if boot or not data else "the header is damaged", ""
     while position < len(data):
         end = _record_end(data, position)
         if end is None:
@@ -214,9 +227,13 @@ def unpack(number: int, data: bytes) -> Segment:
             position = following
             continue
         flags = _RECORD.unpack_from(data, position)[1]
-        changes += _changes(data[position + _RECORD.size : end], durable=bool(flags & _DURABLE))
+        try:
+            changes += _changes(data[position + _RECORD.size : end], durable=bool(flags & _DURABLE))
+        except (ValueError, struct.error) as error:
+            # its checksum is right, so no crash has done this
+            malformed = f"the record at byte {position} holds what no commit is: {error}"
         position = end
-    return Segment(number, boot, previous_size, changes, damage if changes else "")
+    return Segment(number, boot, previous_size, changes, malformed or (damage if changes else ""))
 
 
 def _pack_header(previous_size: int) -> bytes:
@@ -253,13 +270,18 @@ def _next_record(data: bytes, position: int) -> int | None:
     return None
 
 
-def _changes(body: bytes, *, durable: bool) -> Iterator[LoggedChange]:
+def _changes(body: bytes, *, durable: bool) -> list[LoggedChange]:
+    """Return the changes of a record, all or none: raises ValueError or struct.error where it is malformed."""
+    changes: list[LoggedChange] = []
     position = 0
     while position < len(body):
         kind, key_size, before, size = _CHANGE.unpack_from(body, position)
-        position += _CHANGE.size
-        record_id = body[position : position + key_size].decode()
-        position += key_size
-        data = body[position : position + size] if kind == _SAVED else None
-        position += size
-        yield LoggedChange(record_id, before, data, durable)
+        key_at = position + _CHANGE.size
+        data_at = key_at + key_size
+        position = data_at + size
+        # what is not understood must never be taken for a deletion
+        if kind not in (_SAVED, _DELETED) or position > len(body):
+            raise ValueError(f"a change of kind {kind} and {size} bytes")
+        record_id = body[key_at:data_at].decode()
+        changes.append(LoggedChange(record_id, before, body[data_at:position] if kind == _SAVED else None, durable))
+    return changes

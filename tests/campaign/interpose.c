@@ -27,7 +27,9 @@ static volatile int active;
 static char below[PATH_MAX];
 static size_t below_size;
 static int counts_reads;
-static long calls, at, action, error_number, is_sticky, fired;
+static char chosen[256];
+static long calls, at, action, error_number, times, fired;
+static const char *called[1 << 16];
 static int trace = -1;
 
 /* -- for ctypes ---------------------------------------------------------------------------------------------------- */
@@ -39,22 +41,41 @@ void interpose_watch(const char *directory, int reads)
     below_size = strlen(below);
     counts_reads = reads;
     calls = fired = at = 0;
+    chosen[0] = 0;
     active = 1;
 }
 
-/* Do something at the call of that number, counted from 1; when sticky, at each one from there on. */
-void interpose_at(long number, int what, int error, int sticky)
+/* Do something at the call of that number, counted from 1, and at the next ones, as many times as that in all. */
+void interpose_at(long number, int what, int error, long how_often)
 {
     at = number;
     action = what;
     error_number = error;
-    is_sticky = sticky;
+    times = how_often;
 }
+
+/* Count, and act at, only calls of these functions: their names, each with a space before and behind it; "" is all. */
+void interpose_only(const char *names) { snprintf(chosen, sizeof chosen, "%s", names); }
 
 /* Record what happens in an open file of the caller's. */
 void interpose_record(int descriptor) { trace = descriptor; }
 
-void interpose_stop(void) { active = 0; }
+/* Let calls pass; returns whether they were counted until now. */
+int interpose_stop(void)
+{
+    int was_active = active;
+    active = 0;
+    return was_active;
+}
+
+/* Go on as it was before a stop; the count goes on too. */
+void interpose_resume(int was_active) { active = was_active; }
+
+/* Return the function of a call by its number; "" when there was none. */
+const char *interpose_called(long number)
+{
+    return number < 1 || number > calls || number >= 1 << 16 ? "" : called[number];
+}
 
 long interpose_calls(void) { return calls; }
 
@@ -141,11 +162,25 @@ static uint64_t inode_of(int descriptor)
 
 /* -- the turn of a call -------------------------------------------------------------------------------------------- */
 
+/* The C library's name of a function. */
+static const char *public(const char *name) { return strncmp(name, "watched_", 8) == 0 ? name + 8 : name; }
+
+static int is_chosen(const char *name)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, " %s ", name);
+    return !chosen[0] || strstr(chosen, wanted);
+}
+
 /* Count a call, and do what is due before it. Returns -1 when it must fail, 1 when it must be short. */
 static int turn(const char *name, const char *path)
 {
+    if (!is_chosen(name))
+        return 0;
     calls++;
-    if (action == NOTHING || at == 0 || (is_sticky ? calls < at : calls != at))
+    if (calls < 1 << 16)
+        called[calls] = name;
+    if (action == NOTHING || at == 0 || calls < at || calls >= at + times)
         return 0;
     fired++;
     if (action == KILL_BEFORE) {
@@ -159,7 +194,7 @@ static int turn(const char *name, const char *path)
 
 static void after(const char *name, const char *path)
 {
-    if (action == KILL_AFTER && calls == at) {
+    if (action == KILL_AFTER && calls == at && is_chosen(name)) {
         note("killed", path, name, 0, 0, "", 0);
         syscall(SYS_kill, getpid(), SIGKILL);
     }
@@ -170,18 +205,20 @@ static void after(const char *name, const char *path)
     if (!real) \
         real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
-/* Take the turn around one call. `done` is evaluated after it, with its result in `result` and its errno kept. */
+/* Take the turn around one call, which is told by `turned` when it must be short. `done` is evaluated after it, with its
+ * result in `result` and its errno kept. */
 #define IN_TURN(type, call, done) \
     do { \
         type result = -1; \
         int kept = (int)error_number; \
-        if (turn(__func__, path) >= 0) { \
+        int turned = turn(public(__func__), path); \
+        if (turned >= 0) { \
             result = (call); \
             kept = errno; \
             if (result >= 0) { \
                 done; \
             } \
-            after(__func__, path); \
+            after(public(__func__), path); \
         } \
         pthread_mutex_unlock(&one_at_a_time); \
         errno = kept; \
@@ -309,8 +346,7 @@ ssize_t write(int descriptor, const void *data, size_t size)
     REAL(write);
     WATCHED_DESCRIPTOR(descriptor, real(descriptor, data, size));
     int64_t offset = position(descriptor);
-    int short_one = at == calls + 1 && action == SHORT && size > 1;
-    IN_TURN(ssize_t, real(descriptor, data, short_one ? size / 2 : size),
+    IN_TURN(ssize_t, real(descriptor, data, turned == 1 && size > 1 ? size / 2 : size),
             note("write", path, "", inode_of(descriptor), offset, data, (size_t)result));
 }
 
@@ -318,8 +354,7 @@ static ssize_t watched_pwrite(int descriptor, const void *data, size_t size, off
 {
     REAL(pwrite64);
     WATCHED_DESCRIPTOR(descriptor, real(descriptor, data, size, offset));
-    int short_one = at == calls + 1 && action == SHORT && size > 1;
-    IN_TURN(ssize_t, real(descriptor, data, short_one ? size / 2 : size, offset),
+    IN_TURN(ssize_t, real(descriptor, data, turned == 1 && size > 1 ? size / 2 : size, offset),
             note("write", path, "", inode_of(descriptor), offset, data, (size_t)result));
 }
 

@@ -13,7 +13,8 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,15 +79,24 @@ class Interposer:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
+        self._library.interpose_called.restype = ctypes.c_char_p
+        self._library.interpose_calls.restype = self._library.interpose_fired.restype = ctypes.c_long
         self._trace = -1
 
     def watch(self, directory: Path, *, reads: bool = False) -> None:
         """Count the calls that change something below a directory, from now on; `reads` counts all opening too."""
         self._library.interpose_watch(os.fsencode(directory), int(reads))
 
-    def at(self, number: int, action: Action, *, error: int = 0, sticky: bool = False) -> None:
-        """Act at the call of that number, counted from 1; when sticky, at each one from there on."""
-        self._library.interpose_at(ctypes.c_long(number), int(action), error, int(sticky))
+    def at(self, number: int, action: Action, *, error: int = 0, times: int = 1) -> None:
+        """Act at the call of that number, counted from 1, and at the next ones, as many times as that in all."""
+        self._library.interpose_at(ctypes.c_long(number), int(action), error, ctypes.c_long(times))
+
+    def only(self, functions: Iterable[str]) -> None:
+        """Count, and act at, calls of these functions alone, by the names that `called` gives; to be set after `watch`.
+
+        A call that is not counted is still recorded.
+        """
+        self._library.interpose_only("".join(f" {name} " for name in functions).encode())
 
     def record(self, path: Path) -> None:
         """Write down every call, in the order of their happening, in a file that is not below the directory."""
@@ -101,10 +111,23 @@ class Interposer:
         """Let calls pass again, uncounted."""
         self._library.interpose_stop()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let calls pass for a while, uncounted."""
+        was_active = self._library.interpose_stop()
+        try:
+            yield
+        finally:
+            self._library.interpose_resume(was_active)
+
     @property
     def calls(self) -> int:
         """How many calls were counted."""
         return int(self._library.interpose_calls())
+
+    def called(self) -> list[str]:
+        """Return the C functions of the calls that were counted, in their order, failed ones included."""
+        return [self._library.interpose_called(ctypes.c_long(at)).decode() for at in range(1, self.calls + 1)]
 
     @property
     def fired(self) -> int:
@@ -130,6 +153,6 @@ def recorded(path: Path) -> Iterator[Call]:
             name, path_of, other = (os.fsdecode(field()) for _ in range(3))
             inode, offset = _NUMBERS.unpack_from(data, position)
             position += _NUMBERS.size
-            yield Call(name, path_of, other.removeprefix("watched_"), inode, offset, field())
+            yield Call(name, path_of, other, inode, offset, field())
         except (EOFError, struct.error):
             return

@@ -21,6 +21,7 @@ from typing import Any
 
 from fsstore import FileStorage, open_storage
 from fsstore.models import deleting, patching, saving
+from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 
 CHANGING = (
     "fdatasync",
@@ -81,9 +82,21 @@ def in_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def must_be_killed(work: Callable[[], None]) -> None:
+    """Run a function in a child that dies of it."""
+    ended = in_child(work)
+    check(ended == -signal.SIGKILL, f"the child ended with {ended}")
+
+
 def document(number: int, value: str) -> dict[str, Any]:
+    """Return the document of that number."""
+    return note(f"doc-{number}", value)
+
+
+def note(name: str, value: str) -> dict[str, Any]:
+    """Return a document that shows its value in its data and in its metadata."""
     return {
-        "id": f"doc-{number}",
+        "id": name,
         "type": "note",
         "data": {"value": value, "text": "x" * 300, "metadata": {"status": value, "tags": [value]}},
     }
@@ -126,22 +139,15 @@ SCENARIOS: dict[str, Callable[[FileStorage], Awaitable[None]]] = {
 async def _contents(store: Path, *, fsync: bool) -> dict[str, Any]:
     """Open a store without any help and return its documents, after checking that all views of it agree."""
     async with open_storage(store, fsync=fsync) as storage:
-        loaded = {}
-        for number in range(DOCUMENTS + 5):
-            record = await storage.load(f"doc-{number}")
-            if record is not None:
-                loaded[record["id"]] = record
-        listed = {record["id"]: record for record in await storage.list()}
-        check(listed == loaded, "the list is not what the documents are")
-        for value in ("old", "new"):
-            wanted = {key for key, record in loaded.items() if record["data"]["metadata"]["status"] == value}
-            found = {record["id"] for record in await storage.list_metadata({"data.metadata.status": value})}
-            check(found == wanted, f"the index finds {sorted(found)} for {value}, not {sorted(wanted)}")
+        documents = rescan(store)
+        for view in VIEWS:
+            answer = await view.ask(storage, [f"doc-{number}" for number in range(DOCUMENTS + 5)])
+            check(answer == view.answer(documents), f"{view.name} does not say what the files do: {answer}")
         check((await storage.health_check())["corrupt"] == [], "a document is corrupt")
-    check(not list((store / ".fsstore" / "txn").iterdir()), "temp files are left")
-    check(not list((store / ".fsstore" / "log").iterdir()), "the log is not empty")
-    check(not (store / ".fsstore" / "quarantine").exists(), "something is in quarantine")
-    return loaded
+    left = left_behind(store)
+    check(not left, f"temp files or segments are left: {left}")
+    check(not quarantined(store), "something is in quarantine")
+    return documents
 
 
 def check(condition: object, complaint: str) -> None:
@@ -223,8 +229,7 @@ class RecoveryCampaign(Campaign):
 
     def run(self) -> Iterator[dict[str, Any]]:
         killer = Killer(2, self._directory / "call", only="replace")
-        ended = in_child(lambda: asyncio.run(self._die(killer)))
-        check(ended == -signal.SIGKILL, f"the batch ended with {ended}")
+        must_be_killed(lambda: asyncio.run(self._die(killer)))
         recovered = stable(self._outcome(self._copy("recovered")))
         values = {key: record["data"]["value"] for key, record in recovered.items()}
         check(values == {f"doc-{number}": "new" for number in (0, 1, 2, 4)}, f"recovered are {values}")

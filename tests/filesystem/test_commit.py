@@ -12,9 +12,13 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundError, StorageUnavailableError
+from fsstore.filesystem.sequence import State
 from fsstore.models import JsonObject, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.filesystem.faults import Faults, busy_writer, contents, control, first, place, until
+
+# where the number of the newest segment stands in the sequence file
+NEWEST = 8 * State._fields.index("newest")
 
 
 def note(record_id: str) -> JsonObject:
@@ -95,10 +99,7 @@ async def test_an_error_at_any_step_tells_what_became_of_the_commit_and_the_stor
             await storage.save({"id": "after"})
             found["after"] = await storage.load("after")
             assert await contents(storage) == found
-        # an empty directory that would not go does no harm, and goes with the next recovery
-        assert control(store, "txn") == [] or faults.fired == ["rmdir"]
-        assert not [file for file in (store / ".fsstore/txn").rglob("*") if file.is_file()]
-        assert (control(store, "log"), control(store, "quarantine")) == ([], [])
+        assert [control(store, name) for name in ("txn", "log", "quarantine")] == [[], [], []]
         async with await FileStorage.open(store) as storage:
             assert await contents(storage) == found
         if not faults.fired:
@@ -250,3 +251,49 @@ async def test_a_shard_that_git_removed_is_made_again(tmp_path: Path) -> None:
             place(tmp_path, "a").parent.rmdir()
         await storage.save({"id": "a"})
         assert set(await contents(storage)) == {"a"}
+
+
+async def test_a_segment_that_could_not_be_begun_nor_taken_back_does_not_stand_in_the_way_for_good(
+    tmp_path: Path, faults: Faults
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        with faults.where(lambda name, args: name == "unlink" or (name == "pwrite" and args[2] == NEWEST)):
+            error = await attempt(_save, storage)
+        assert error is not None
+        assert error.outcome == "not applied"
+        assert await storage.load("a") is None
+        await _save(storage)
+        assert set(await contents(storage)) == {"a"}
+
+
+async def test_a_save_that_could_not_be_placed_is_not_called_done_when_its_index_step_fails_too(
+    tmp_path: Path, faults: Faults
+) -> None:
+    placing, settling = first("replace"), first("pwrite")
+    # a log that is empty: only then is a single save not logged
+    await (await open_filled(tmp_path, fsync=False)).close()
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        with faults.where(
+            lambda name, args: placing(name, args) or ("replace" in faults.fired and settling(name, args)), errno.EIO
+        ):
+            error = await attempt(_save, storage)
+        assert faults.fired == ["replace", "pwrite"]
+        assert error is not None
+        assert error.outcome == "not applied"
+        record = await storage.load("a")
+        assert record is not None
+        assert record["data"] == {"value": "old"}
+
+
+@pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
+async def test_temp_files_that_would_not_go_are_gone_with_the_next_commit(
+    tmp_path: Path, faults: Faults, *, fsync: bool
+) -> None:
+    async with await open_filled(tmp_path, fsync=fsync) as storage:
+        with faults.where(lambda name, _: name in ("unlink", "rmdir", "fdatasync", "replace")):
+            assert await attempt(_save, storage) is not None
+            assert await attempt(_insert, storage) is not None
+        assert control(tmp_path, "txn") != []
+        await storage.save({"id": "after"})
+        assert control(tmp_path, "txn") == []
+        assert set(await contents(storage)) == {"a", "b", "c", "after"}

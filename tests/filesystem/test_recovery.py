@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import logging
 import os
@@ -455,3 +456,24 @@ async def test_a_store_on_a_read_only_medium_is_read_and_listed_and_left_alone(
             await storage.save({"id": "d"})
         assert caught.value.outcome == "not applied"
     assert below(tmp_path) == before
+
+
+async def test_a_document_that_could_not_be_synced_is_written_anew_before_the_log_goes_however_often_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults(monkeypatch)
+    async with await FileStorage.open(tmp_path) as storage:
+        writer = storage._parts.writer
+        assert writer is not None
+        await storage.save({"id": "a", "data": "kept"})
+        before = place(tmp_path, "a").stat().st_ino
+        with faults.where(lambda name, _: name == "fsync"):
+            assert writer._seal()
+            writer._sync()
+            # its turn comes after the recovery that was queued, and it has to recover first too
+            with pytest.raises(StorageUnavailableError):
+                await asyncio.wrap_future(writer.call(lambda: None))
+        assert control(tmp_path, "log") != []
+    # the system thought its pages clean after the first failure, so that a second sync proves nothing of them
+    assert place(tmp_path, "a").stat().st_ino != before
+    assert [control(tmp_path, name) for name in ("txn", "log", "quarantine")] == [[], [], []]
