@@ -6,6 +6,9 @@ Invariants:
   names the path of what it refuses.
 - `decode` gives a record or says why the bytes are none; it never guesses. Integers beyond 64 bits, which orjson would
   read as floats, are read exactly by the slower reader, up to the size of the largest float.
+- Of a key that is there twice the last one counts, as in most readers (RFC 8259 leaves it open).
+- A document from elsewhere may hold what `encode` refuses: such integers, and values nested deeper than MAX_DEPTH, as
+  far as its reader follows them down. It is read exactly; a change of it is refused with the path.
 """
 
 from __future__ import annotations

@@ -13,12 +13,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.codec import NotARecordError, decode, digest, encode
 from fsstore.filesystem.files import NotAFileError, Signature, TooLargeError, Tree, unavailable
-from fsstore.filesystem.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.models import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
@@ -77,6 +78,7 @@ class Documents:
             if data is not None:
                 return decode(data, record_id)
         except FileNotFoundError:
+            self._check_presence()
             return None
         except (OSError, NotARecordError):
             pass
@@ -89,6 +91,7 @@ class Documents:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
                 return Document(decode(data, record_id), data, signature)
             except FileNotFoundError:
+                self._check_presence()
                 return None
             except (NotAFileError, TooLargeError) as error:
                 raise self.corrupted(record_id, name, str(error.strerror)) from error
@@ -102,6 +105,17 @@ class Documents:
                 raise self.corrupted(record_id, name, str(error)) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
+
+    def _check_presence(self) -> None:
+        # where the medium was taken away nothing is there at all, and that is no answer; asked only on a miss
+        with suppress(OSError):
+            if self.tree.signature(MARKER) is not None:
+                return
+        raise StorageUnavailableError(
+            f"its {MARKER} is gone",
+            path=str(self.tree.root),
+            advice="mount the medium again, or restore that file",
+        )
 
     def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
         """Return the error that says what is wrong with a document's file."""
@@ -133,36 +147,49 @@ class Documents:
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
-        for base in self.tree.entries(STAGING):
-            name = f"{STAGING}/{base}"
-            if not self.tree.is_directory(name):
+        self._clear(STAGING)
+
+    def _clear(self, directory: str) -> None:
+        for base in self.tree.entries(directory):
+            name = f"{directory}/{base}"
+            if self.tree.is_directory(name):
+                # no batch makes directories in its own, but what somebody else has left must not stop recovery
+                self._clear(name)
+                self.tree.remove_directory(name)
+            else:
                 self.tree.unlink(name)
-                continue
-            for inner in self.tree.entries(name):
-                self.tree.unlink(f"{name}/{inner}")
-            self.tree.remove_directory(name)
 
     def shards(self) -> Iterator[str]:
-        """Give the names of the shard directories that are there, in order; foreign names are passed over."""
-        yield from self._shards("", self.layout.shard_depth)
+        """Give the names of the shards that are there, in order; foreign names are passed over.
+
+        Something else under a shard's name is given too: no document in its place can be read. Raises
+        StorageUnavailableError.
+        """
+        try:
+            yield from self._shards("", self.layout.shard_depth)
+        except OSError as error:
+            raise unavailable(error, str(self.tree.root)) from error
 
     def _shards(self, above: str, depth: int) -> Iterator[str]:
         for base in sorted(filter(is_shard, self.tree.entries(above))):
             name = f"{above}/{base}" if above else base
-            if not self.tree.is_directory(name):
-                continue
-            if depth == 1:
+            if depth == 1 or not self.tree.is_directory(name):
                 yield name
             else:
                 yield from self._shards(name, depth - 1)
 
     def signatures(self, shard: str) -> dict[str, Signature | None]:
-        """Return the documents' files of one shard; None as signature for what is not a regular file."""
+        """Return the documents' files of one shard; None as signature for what is not a regular file.
+
+        What is no directory, or a link to one, stands for its documents as the name `3f/`, which can not be read
+        either. Raises StorageUnavailableError.
+        """
         try:
             return {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
         except (NotAFileError, NotADirectoryError):
-            # a link or a file stands where the index knows a shard: the documents in it can not be read
-            return {}
+            return {f"{shard}/": None}
+        except OSError as error:
+            raise unavailable(error, self.tree.path(shard)) from error
 
 
 def directories_of(name: str) -> list[str]:

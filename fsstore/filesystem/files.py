@@ -116,6 +116,8 @@ class Tree:
                 if len(data) == before.size and _signature(os.fstat(descriptor)) == before:
                     return data, before
             raise OSError(errno.EBUSY, "it is being written all the time", self.path(name))
+        except MemoryError as error:
+            raise OSError(errno.ENOMEM, "more bytes than memory holds now", self.path(name)) from error
         finally:
             os.close(descriptor)
 
@@ -206,7 +208,10 @@ class Tree:
     def make_root(self) -> None:
         """Make the root itself, and what is missing above it, durably."""
         missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
-        self.root.mkdir(self.directory_mode, parents=True, exist_ok=True)
+        for path in reversed(missing[1:]):
+            # one by one, since for parents mkdir knows no mode but the system's
+            path.mkdir(self.directory_mode, exist_ok=True)
+        self.root.mkdir(self.directory_mode, exist_ok=True)
         for path in missing:
             _sync_directory(str(path.parent), 0)
 

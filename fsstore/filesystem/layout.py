@@ -14,6 +14,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from fsstore.values import is_text
+
 FORMAT = 1
 SHARD_DEPTHS = (1, 2)
 
@@ -57,8 +59,11 @@ def is_shard(name: str) -> bool:
 
 
 def is_document(name: str) -> bool:
-    """Whether a file's name can be that of a document: not a foreign file, an editor's backup or the like."""
-    return name.endswith(SUFFIX) and not name.startswith(".")
+    """Whether a file's name can be that of a document: not a foreign file, an editor's backup or the like.
+
+    Bytes that are no text name a foreign file too: neither the index nor a message could hold such a name.
+    """
+    return name.endswith(SUFFIX) and not name.startswith(".") and is_text(name)
 
 
 def shard_of(name: str) -> str:
