@@ -1,11 +1,16 @@
 """The skeleton of a store: its marker and its control directory. Makes a store, recognises one, refuses what is none.
 
 Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
-same: each part is made with O_EXCL or mkdir, and the marker, which makes a directory a store, comes last.
+same: each part is made with O_EXCL or mkdir. The marker makes a directory a store; `.gitignore` comes last, when all
+names above a document or a segment of the log are on the disk.
+
+A crash leaves a skeleton without `.gitignore`. Whoever opens the store next, or meanwhile, syncs it again: nobody may
+acknowledge a write below names that only another process was about to sync.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -53,23 +58,41 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
 
 
 def prepare_control(tree: Tree) -> bool:
-    """Make what is missing of the control directory; False when the medium can not be written."""
+    """Make what is missing of the control directory; False when the medium can not be written.
+
+    Raises FileNotFoundError where there is no store any more: what the root names may be an empty mount point now.
+    """
     try:
-        fresh = tree.make_directory(CONTROL)
-        # any of them: a log whose own directory is not on disk would be lost with everything in it
-        made = [tree.make_directory(directory) for directory in (LOG, STAGING)]
-        fresh |= any(made)
-        if fresh or tree.signature(IGNORE) is None:
-            with suppress(FileExistsError):
-                tree.write_new(IGNORE, b"*\n")
-        if fresh:
-            tree.sync_directory(CONTROL)
-            tree.sync_directory()
+        if tree.signature(MARKER) is None:
+            raise FileNotFoundError(errno.ENOENT, f"its {MARKER} is gone", str(tree.root))
+        made = [tree.make_directory(directory) for directory in (CONTROL, LOG, STAGING)]
+        if any(made):
+            # what it says is not so any more
+            tree.unlink(IGNORE)
+        if any(made) or tree.signature(IGNORE) is None:
+            _complete(tree)
         return tree.is_writable(CONTROL)
     except OSError as error:
         if refuses_writing(error):
             return False
         raise
+
+
+def _complete(tree: Tree) -> None:
+    """Bring the skeleton to the disk, and say so by the file that comes last."""
+    for draft in filter(_is_draft, tree.entries()):
+        # its maker died; one that did not finds the marker that is there
+        tree.unlink(draft)
+    # it may have come from elsewhere a moment ago, by git or a copy
+    tree.sync(MARKER)
+    tree.sync_directory(CONTROL)
+    tree.sync_directory()
+    with suppress(PermissionError):
+        # whoever made the root may not have synced its name
+        tree.sync_directory("..")
+    with suppress(FileExistsError):
+        tree.write_new(IGNORE, b"*\n")
+        tree.sync(IGNORE)
 
 
 def _no_store(root: Path, reason: str) -> StorageUnavailableError:
@@ -108,14 +131,20 @@ def _make_marker(tree: Tree, shard_depth: int) -> int:
     draft = f".{MARKER}.{secrets.token_hex(8)}"
     tree.write_new(draft, encode_marker({"format": FORMAT, "shard_depth": shard_depth}))
     try:
-        tree.sync(draft)
-        # a link, unlike a rename, fails if somebody else was faster: their marker then counts
-        tree.name_once(draft, MARKER)
+        # a link, unlike a rename, fails if somebody else was faster: their marker then counts, and they may have taken
+        # this draft away already
+        with suppress(FileNotFoundError):
+            tree.sync(draft)
+            tree.name_once(draft, MARKER)
     finally:
         tree.unlink(draft)
     tree.sync_directory()
     made = _read_marker(tree)
     return shard_depth if made is None else made
+
+
+def _is_draft(base: str) -> bool:
+    return base.startswith(f".{MARKER}.")
 
 
 def _refuse_orphans(tree: Tree) -> None:
