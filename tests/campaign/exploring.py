@@ -1,0 +1,156 @@
+"""Records a piece of work, cuts the power at each of its calls, and opens the store in each state that this may leave.
+
+Run as a program of its own with `interpose.c` loaded, so that it has one thread and may fork:
+`python -m tests.campaign.exploring SCENARIO DIR`. Writes a line of JSON: how many states, and what was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+from fsstore.filesystem.layout import CONTROL, INDEX, LOCK, SEQUENCE, STAGING
+from tests.campaign.cut_states import CutState, cut_states
+from tests.campaign.interpose import Interposer, recorded
+from tests.campaign.looking import boot, look
+from tests.campaign.power import Disk, materialise
+from tests.campaign.promises import History
+from tests.campaign.recorded import SCENARIOS, Recorded, Shop
+from tests.filesystem.crashing import check, in_child
+
+STORE = "store"
+_DEADLINE_SECONDS = 30
+_MINOR = tuple(f"{STORE}/{name}" for name in (INDEX, LOCK, SEQUENCE, f"{STAGING}/", f"{CONTROL}/.gitignore"))
+_FIRST_NUMBER, _WORK_NUMBER = 0, 1000
+
+
+def promises_nothing(path: str) -> bool:
+    """Whether a file is one that may be lost, or hold anything, after a power cut."""
+    return path.startswith(_MINOR)
+
+
+class Exploration:
+    """One piece of work, and the states that a power cut in it may leave."""
+
+    def __init__(self, directory: Path, *, states: int, seed: int) -> None:
+        self._directory = directory
+        self._limit = states
+        self._draws = Random(seed)
+        self.violations: list[str] = []
+        self.states = 0
+
+    def run(self, scenario: Recorded) -> None:
+        """Cut the power during the work."""
+        for state in self._sample(self._of_work(scenario), self._limit):
+            self._look(state, "cut", durable=scenario.durable)
+
+    def run_twice(self, scenario: Recorded, cuts: int) -> None:
+        """Cut the power during the work, and again while the store recovers from that."""
+        first = self._sample(self._of_work(scenario), cuts)
+        for at, state in enumerate(first):
+            for again in self._sample(self._of_recovery(state, at), self._limit // len(first)):
+                self._look(again, "second cut", durable=scenario.durable)
+
+    def _of_work(self, scenario: Recorded) -> list[CutState]:
+        room = self._directory / "work"
+        room.mkdir()
+        prepared = self._record(room, "prepared", lambda shop: asyncio.run(scenario.prepare(shop)), _FIRST_NUMBER)
+        marks = [call.path for call in recorded(prepared) if call.name == "mark"]
+        disk = Disk(room)
+        trace = self._record(room, "done", lambda shop: asyncio.run(scenario.run(shop)), _WORK_NUMBER)
+        return list(cut_states(disk, recorded(trace), self._draws, is_minor=promises_nothing, marks=marks))
+
+    def _of_recovery(self, state: CutState, number: int) -> list[CutState]:
+        room = self._directory / f"recovering-{number}"
+        materialise(state.tree, room)
+        disk = Disk(room)
+
+        def recover(shop: Shop) -> None:
+            boot("second")
+            asyncio.run(_open_and_close(shop))
+
+        trace = self._record(room, f"recovered-{number}", recover, 0)
+        found = cut_states(disk, recorded(trace), self._draws, is_minor=promises_nothing, marks=state.marks)
+        return [CutState(each.tree, each.marks, f"{state.made}, then {each.made}") for each in found]
+
+    def _record(self, room: Path, name: str, work: Callable[[Shop], None], first: int) -> Path:
+        trace = self._directory / name
+
+        def work_recorded() -> None:
+            interposer = Interposer()
+            interposer.watch(room)
+            interposer.record(trace)
+            work(Shop(room / STORE, interposer.mark, first=first, interposer=interposer))
+
+        check(in_child(work_recorded) == 0, f"the work fails by itself: {name}")
+        return trace
+
+    def _sample(self, states: Sequence[CutState], limit: int) -> list[CutState]:
+        """Draw so many states, from all moments of a cut alike."""
+        moments: dict[str, list[CutState]] = {}
+        for state in self._draws.sample(states, len(states)):
+            moments.setdefault(state.made, []).append(state)
+        rounds = itertools.zip_longest(*moments.values())
+        return [state for drawn in rounds for state in drawn if state is not None][:limit]
+
+    def _look(self, state: CutState, boot_name: str, *, durable: bool) -> None:
+        self.states += 1
+        room = self._directory / "cut"
+        materialise(state.tree, room)
+        history = History.read(state.marks)
+        told = self._directory / "told"
+
+        def look_at_it() -> None:
+            signal.alarm(_DEADLINE_SECONDS)
+            boot(boot_name)
+            _, wrong = asyncio.run(look(room / STORE, history, durable=durable))
+            told.write_text(json.dumps(wrong))
+
+        ended = in_child(look_at_it)
+        wrong = json.loads(told.read_text()) if ended == 0 else [f"the store can not be used: {ended}"]
+        if wrong:
+            self.violations.append(f"{state.made}: {'; '.join(wrong)}")
+            self._keep(state)
+        shutil.rmtree(room)
+
+    def _keep(self, state: CutState) -> None:
+        kept = os.environ.get("FSSTORE_KEPT_STATES")
+        if kept:
+            materialise(state.tree, Path(kept) / f"{len(self.violations):03d}")
+
+
+async def _open_and_close(shop: Shop) -> None:
+    await (await shop.open()).close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scenario", choices=SCENARIOS)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--states", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cuts", type=int, default=0, help="so many states of a first cut, each cut in its recovery")
+    arguments = parser.parse_args()
+    logging.disable()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+        exploration = Exploration(Path(directory).resolve(), states=arguments.states, seed=arguments.seed)
+        if arguments.cuts:
+            exploration.run_twice(SCENARIOS[arguments.scenario], arguments.cuts)
+        else:
+            exploration.run(SCENARIOS[arguments.scenario])
+    sys.stdout.write(json.dumps({"states": exploration.states, "violations": exploration.violations}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
