@@ -117,12 +117,14 @@ class Mutation:
 
     The rule runs while the store is locked, so it must be quick, pure, and must not change its argument. Returning its
     argument itself leaves the document as it is. Raising a StorageError refuses the whole commit.
-    `keep_times` stores the rule's own `created_at` and `updated_at` (an import), where it gives them.
+    `keep_times` stores the rule's own `created_at` and `updated_at` (an import), where it gives them. `is_exact` says
+    that what the rule returns is made of what is there and of copies that `fsstore.values` made.
     """
 
     id: str
     rule: Rule
     keep_times: bool = False
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def saving(record: Mapping[str, Any], *, expected_version: int | None = None, ke
         expect_version(record_id, current, expected_version)
         return saved
 
-    return Mutation(record_id, rule, keep_times=keep_times)
+    return Mutation(record_id, rule, keep_times=keep_times, is_exact=True)
 
 
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
@@ -161,7 +163,7 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
         patched: JsonObject = merge_patch(current, patch)
         return patched
 
-    return Mutation(record_id, rule)
+    return Mutation(record_id, rule, is_exact=True)
 
 
 def deleting(record_id: str, *, expected_version: int | None = None) -> Mutation:

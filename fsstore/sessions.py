@@ -49,7 +49,7 @@ def saving_session(
         _expect_session(session_id, current, expected_version)
         return _session_record(session_id, data, current, now, keep_times=keep_times)
 
-    return Mutation(session_id, rule, keep_times=True)
+    return Mutation(session_id, rule, keep_times=True, is_exact=True)
 
 
 def updating_session(
@@ -66,7 +66,7 @@ def updating_session(
             raise StorageNotFoundError(session_id)
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
 
-    return Mutation(session_id, rule, keep_times=True)
+    return Mutation(session_id, rule, keep_times=True, is_exact=True)
 
 
 def editing_session(
@@ -79,7 +79,7 @@ def editing_session(
         expect_seen(session_id, current, seen)
         return record
 
-    return Mutation(session_id, rule, keep_times=True), record["data"]
+    return Mutation(session_id, rule, keep_times=True, is_exact=True), record["data"]
 
 
 def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Mutation:
@@ -133,7 +133,7 @@ def beyond(cursor: str) -> Filters:
 def _session_object(session_id: str, value: SessionInput) -> JsonObject:
     """Return the session, as it is now, as a dict of its own; raise StorageValidationError unless it is an object."""
     if isinstance(value, BaseModel):
-        return _dump(session_id, value)
+        value = _dump(session_id, value)
     if not isinstance(value, Mapping):
         raise StorageValidationError(
             f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id

@@ -12,10 +12,15 @@ import math
 import re
 from typing import Any
 
+import orjson
+
 from fsstore.errors import StorageValidationError
 
 MAX_DEPTH = 200
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
+
+PLAIN_TYPES = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""Options of orjson by which it refuses what would come back as something else."""
 
 _READABLE_BITS = 128
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -30,15 +35,20 @@ def copy_value(value: Any, *, record_id: str | None = None) -> Any:
 
 
 def snapshot(value: Any, *, record_id: str | None = None) -> Any:
-    """Return a deep copy that later changes by the caller do not reach; several times faster than `copy_value`.
+    """Return what `copy_value` returns, several times faster: by writing the value as JSON and reading it.
 
-    It lets pass what `copy_value` would refuse, if only the interpreter can copy it.
+    Nesting alone is not looked at. Raises StorageValidationError with the JSON path of what is no JSON value.
     """
     try:
-        # marshal knows the interpreter's own types alone, which are those of JSON and few more
-        return marshal.loads(marshal.dumps(value))  # noqa: S302 - these bytes are our own
-    except ValueError:
-        return copy_value(value, record_id=record_id)
+        copied = orjson.loads(orjson.dumps(value, option=PLAIN_TYPES))
+        # orjson writes a member of an enum as its value, which equals it; marshal refuses all but the types themselves
+        marshal.dumps(value)
+        if copied == value:
+            return copied
+    except (TypeError, ValueError, RecursionError):
+        # the rule tells what is wrong, and where
+        pass
+    return copy_value(value, record_id=record_id)
 
 
 def format_path(steps: tuple[str | int, ...]) -> str:

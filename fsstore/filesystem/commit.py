@@ -6,25 +6,26 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
-5. index   one SQLite transaction; `applying` and `indexing` become even.
+5. index   what a hold of the lock has placed reaches the index in one SQLite transaction (`finish`); then `indexing`
+           becomes even.
 
-A crash before 3 leaves temp files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A
-store that is not durable needs no record for single documents, since one rename is atomic against a dying process:
-then 4 is the commit point. But while the log holds records, every commit is logged, or a replay would undo it.
+The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
+files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
+needs no record for single documents, since one rename is atomic against a dying process: then 4 is the commit point.
+But while the log holds records, every commit is logged, or a replay would undo it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import NotAFileError, Signature, unavailable
+from fsstore.filesystem.files import Signature, unavailable
 from fsstore.filesystem.index import Entry
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.sequence import Sequence as SequenceFile
@@ -102,10 +103,14 @@ class Committer:
         self._sidecar = sidecar
         self._durable = durable
         self._clock = clock
+        self._placed: dict[str, Entry | None] = {}
+        self.is_under_way = False
+        # False when temp files would not go: the counter then stays odd, since recovery is due
+        self._is_clean = True
         self.segment_bytes = 0
 
     def run(self, commits: Sequence[Sequence[Mutation]], state: State) -> list[Outcomes | BaseException]:
-        """Carry out commits, each all or nothing, and return what became of each.
+        """Carry out commits, each all or nothing, and return what became of each; the index waits for `finish`.
 
         Raises UnfinishedError when recovery has to finish them, OSError when the system refused: see `refusal`.
         """
@@ -118,6 +123,24 @@ class Committer:
         except PlacingError as error:
             raise UnfinishedError(error, self._all_told(group, commits, changes)) from error
         return self._all_told(group, commits, changes)
+
+    def finish(self) -> None:
+        """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
+        if not self.is_under_way:
+            return
+        placed = self._placed
+        self.abandon()
+        if placed:
+            self._sidecar.record(
+                [entry for entry in placed.values() if entry is not None],
+                [name for name, entry in placed.items() if entry is None],
+            )
+        if self._is_clean:
+            self._sequence.write(indexing=even(self._sequence.read().indexing))
+
+    def abandon(self) -> None:
+        """Leave what is under way to recovery, which makes the index stale."""
+        self._placed, self.is_under_way = {}, False
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -143,7 +166,7 @@ class Committer:
         draft = own.get(change.id) or earlier.get(change.id) or self._found(change.id)
         result = successor(change, draft.record, now)
         if result is not draft.record:
-            data = None if result is None else self._documents.encode(result)
+            data = None if result is None else self._documents.encode(result, is_exact=change.is_exact)
             own[change.id] = Draft(change.id, draft.name, draft.before, result, data)
         return Outcome(change.id, version_of(draft.record), version_of(result))
 
@@ -157,7 +180,9 @@ class Committer:
     # -- on disk ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
-        self._sequence.write(indexing=odd(state.indexing))
+        if not self.is_under_way:
+            self._sequence.write(indexing=odd(state.indexing))
+            self.is_under_way = self._is_clean = True
         directory = ""
         try:
             directory = self._documents.stage_directory() if has_batch else ""
@@ -166,22 +191,15 @@ class Committer:
             if logged:
                 self._append(drafts, state)
         except OSError:
-            # when either fails, the counter stays odd: recovery is due
-            with suppress(OSError):
-                if self._unstage(drafts, directory):
-                    self._sequence.write(indexing=even(odd(state.indexing)))
+            self._is_clean &= self._unstage(drafts, directory)
             raise
         try:
             if has_batch:
                 self._sequence.write(applying=odd(state.applying))
             is_clean = self._place(drafts, logged=logged)
-            is_clean &= self._unstage((), directory)
-            self._index(drafts)
+            self._is_clean &= self._unstage((), directory) and is_clean
             if has_batch:
-                # not before the index has it: a list would give the new contents of old rows, and no new rows
                 self._sequence.write(applying=even(odd(state.applying)))
-            if is_clean:
-                self._sequence.write(indexing=even(odd(state.indexing)))
         except OSError as error:
             raise PlacingError(error.errno, error.strerror, error.filename) from error
 
@@ -217,9 +235,10 @@ class Committer:
         for draft in drafts:
             try:
                 if draft.staged:
-                    self._documents.place(draft.staged, draft.name)
+                    self._placed[draft.name] = self._entry(draft, self._documents.place(draft.staged, draft.name))
                 else:
                     self._documents.remove(draft.name)
+                    self._placed[draft.name] = None
             except OSError as error:
                 if logged:
                     raise
@@ -227,24 +246,16 @@ class Committer:
                 is_clean &= self._unstage([draft], "")
         return is_clean
 
-    def _index(self, drafts: list[Draft]) -> None:
-        placed = [draft for draft in drafts if draft.error is None]
-        self._sidecar.record(
-            [self._entry(draft, draft.record, draft.data) for draft in placed if draft.record and draft.data],
-            [draft.name for draft in placed if draft.data is None],
-        )
-
-    def _entry(self, draft: Draft, record: JsonObject, data: bytes) -> Entry:
+    def _entry(self, draft: Draft, found: Signature | None) -> Entry | None:
+        if draft.record is None or draft.data is None:
+            return None
         signature, recorded_ns = draft.signature, time.time_ns()
-        try:
-            # after the rename, since renaming changes ctime, and the index must know what a later stat will see
-            found = self._documents.tree.signature(draft.name)
-        except (NotAFileError, OSError):
-            found = None
         if found is None or signature is None or found[:3] != signature[:3]:
             # somebody was faster: a row recorded at the beginning of time is compared by content next time
             recorded_ns = 0
-        return Entry(draft.name, record, found or signature or Signature(0, 0, 0, 0), digest(data), recorded_ns)
+        return Entry(
+            draft.name, draft.record, found or signature or Signature(0, 0, 0, 0), digest(draft.data), recorded_ns
+        )
 
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Mutation]], changes: dict[str, Draft]

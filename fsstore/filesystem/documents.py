@@ -51,9 +51,9 @@ class Documents:
         """Return the name of a document's file."""
         return self.layout.name(record_id)
 
-    def encode(self, record: JsonObject) -> bytes:
+    def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
         """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
-        return encode(record, max_bytes=self.max_bytes)
+        return encode(record, max_bytes=self.max_bytes, is_exact=is_exact)
 
     def read(self, record_id: str) -> Document | None:
         """Return a document, None when there is none; the disk is waited for."""
@@ -131,15 +131,18 @@ class Documents:
         """Return the name of a temp file for a document on its own."""
         return f"{STAGING}/{secrets.token_hex(8)}"
 
-    def place(self, staged: str, name: str) -> None:
-        """Put a staged file in place; atomic. Makes the shard when it is missing."""
+    def place(self, staged: str, name: str) -> Signature | None:
+        """Put a staged file in place; atomic. Makes the shard when it is missing.
+
+        Returns the signature that a later stat will see: renaming changes the ctime.
+        """
         try:
-            self.tree.replace(staged, name)
+            return self.tree.replace(staged, name)
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
-            self.tree.replace(staged, name)
+            return self.tree.replace(staged, name)
 
     def remove(self, name: str) -> bool:
         """Take a document's file away; False when it was not there."""

@@ -157,19 +157,23 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def replace(self, source: str, target: str) -> None:
-        """Give the file `source` the name `target`, in place of what was there; atomic."""
+    def replace(self, source: str, target: str) -> Signature | None:
+        """Give the file `source` the name `target`, in place of what was there; atomic.
+
+        Returns the signature that it has under that name; None when it can not be told any more.
+        """
         for attempt in range(_SHARING_RETRIES):
             try:
                 with self._parent(source) as (old, old_parent), self._parent(target) as (new, new_parent):
                     os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-                return
+                    return _signature_at(new, new_parent)
             except PermissionError as error:
                 # where an open file can not be replaced, a reader has it: it will be done in a moment
                 violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
                 if not violation or attempt == _SHARING_RETRIES - 1:
                     raise
                 time.sleep(_SHARING_PAUSE_SECONDS)
+        return None
 
     def unlink(self, name: str) -> bool:
         """Remove a file; False when it was not there."""
@@ -359,6 +363,14 @@ def _open_directory(path: str, parent: int | None) -> int:
         if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
             raise NotAFileError(errno.ENOTDIR, "not a directory, or a link to one", path) from error
         raise
+
+
+def _signature_at(base: str, parent: int | None) -> Signature | None:
+    try:
+        found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+    except OSError:
+        return None
+    return _signature(found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _signature(found: os.stat_result) -> Signature:

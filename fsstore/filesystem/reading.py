@@ -72,6 +72,12 @@ class Reading:
         seen = self._parts.sequence.read()
         await self._await(lambda: seen.unfinished and self._parts.sequence.read()[:2] == seen[:2])
 
+    async def _await_indexed(self) -> None:
+        """Wait until what is committed has reached the index."""
+        if self._parts.sequence.read().indexing & 1 and self._parts.writer is not None:
+            # whoever has the lock has an index that knows all
+            await self.under_lock(lambda: None)
+
     async def _await(self, is_busy: Callable[[], bool]) -> None:
         timeout_seconds = self._parts.options.lock_timeout_seconds
         loop = asyncio.get_running_loop()
@@ -90,7 +96,7 @@ class Reading:
 
     async def with_index(self, work: Callable[[Index], T]) -> T:
         """Let a reader thread ask the reconciled index; a damaged one is made anew and reconciled first."""
-        await self.await_applied()
+        await self._await_indexed()
         for _ in range(_TRIES):
             await self._indexed()
             agreed = self._reconciled
@@ -148,6 +154,7 @@ class Reading:
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
         self._parts.sidecar.try_file()
+        await self._await_indexed()
         return await self._refresh(progress)
 
     async def _refresh(self, progress: Progress | None = None) -> Absorbed:

@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
@@ -41,6 +41,8 @@ T = TypeVar("T")
 _GROUP_CHANGES = 512
 _IDLE_SECONDS = 1.0
 _COURTESY_SECONDS = 0.001
+_HOLD_SECONDS = 0.02
+_LINGER_SECONDS, _SHORT_LINGER_SECONDS = 0.001, 0.0003
 _SEGMENT_BYTES = 16 << 20
 
 
@@ -59,6 +61,9 @@ class _Call:
 
 class _Stop:
     pass
+
+
+_Job: TypeAlias = _Commit | _Call | _Stop
 
 
 class Answers:
@@ -115,7 +120,7 @@ class Writer:
         self._root = root
         self._prepare = prepare
         self._timeout_seconds = lock_timeout_seconds
-        self._queue: SimpleQueue[_Commit | _Call | _Stop] = SimpleQueue()
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         self._stopping = threading.Lock()
         self._answers = Answers()
@@ -163,28 +168,100 @@ class Writer:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        carried: _Commit | _Call | _Stop | None = None
-        while True:
-            job = carried or self._next()
-            carried = None
+        job: _Job | None = None
+        while not isinstance(job, _Stop):
+            if job is None:
+                job = self._next(_IDLE_SECONDS if self._dirty else None)
             self._dirty |= job is not None
-            if isinstance(job, _Stop):
-                break
-            if isinstance(job, _Call):
-                self._do_call(job)
-            elif job is not None:
-                group, carried = self._group(job)
-                self._do_group(group)
-            self._consider_checkpoint(idle=job is None)
+            is_idle = job is None
+            if isinstance(job, _Commit | _Call):
+                job = self._hold(job)
+            self._consider_checkpoint(idle=is_idle)
         self._finish()
 
-    def _next(self) -> _Commit | _Call | _Stop | None:
+    def _next(self, timeout_seconds: float | None) -> _Job | None:
         try:
-            return self._queue.get(timeout=_IDLE_SECONDS if self._dirty else None)
+            return self._queue.get(timeout=timeout_seconds)
         except Empty:
             return None
 
-    def _group(self, first: _Commit) -> tuple[list[_Commit], _Commit | _Call | _Stop | None]:
+    def _hold(self, first: _Commit | _Call) -> _Job | None:
+        """Do a job, and what follows it soon, under the store lock: the critical section, whole.
+
+        Returns the job that comes after, if one was taken from the queue.
+        """
+        job: _Job | None = first
+        try:
+            wishes = self._enter()
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            return self._refuse(first, error)
+        try:
+            ends = time.monotonic() + _HOLD_SECONDS
+            while isinstance(job, _Commit | _Call):
+                job, linger_seconds = self._do(job, wishes)
+                if time.monotonic() >= ends:
+                    break
+                job = job or self._next(linger_seconds)
+            return job
+        finally:
+            self._leave(wishes)
+
+    def _do(self, job: _Commit | _Call, wishes: int) -> tuple[_Job | None, float]:
+        """Do a job; returns the next one, if it was taken from the queue, or how long to wait for it."""
+        if isinstance(job, _Call):
+            self._do_call(job)
+            return None, 0.0
+        following = self._do_group(job)
+        is_wished = self._sequence.read().wishes != wishes
+        return following, _SHORT_LINGER_SECONDS if is_wished else _LINGER_SECONDS
+
+    def _locked(self, run: Callable[[], T]) -> T:
+        wishes = self._enter()
+        try:
+            return run()
+        finally:
+            self._leave(wishes)
+
+    def _enter(self) -> int:
+        """Take the lock, recover if the last writer died, and return how often the lock was wished for."""
+        self._acquire()
+        try:
+            return self._settled(renewed=self._sequence.open()).wishes
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise unavailable(error, self._root) from error
+            raise
+
+    def _leave(self, wishes: int) -> None:
+        try:
+            self._committer.finish()
+        except OSError as error:
+            # the counters stay odd: whoever is next recovers
+            _logger.warning("the counters of %s could not be written: %s", self._root, error)
+        finally:
+            self._lock.release()
+        if self._sequence.read().wishes != wishes:
+            time.sleep(_COURTESY_SECONDS)
+
+    def _settled(self, *, renewed: bool = False) -> State:
+        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+        state = self._sequence.read()
+        if renewed or (state.unfinished and not self._committer.is_under_way):
+            self._recovery.run()
+            state = self._sequence.read()
+        return state
+
+    def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
+        if isinstance(job, _Call):
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+            return None
+        group, following = self._group(job)
+        self._answer(group, [error] * len(group))
+        return following
+
+    def _group(self, first: _Commit) -> tuple[list[_Commit], _Job | None]:
         """Return the commits that are waiting, and the first job that is none of them."""
         group, changes = [first], len(first.changes)
         while changes < _GROUP_CHANGES:
@@ -198,11 +275,17 @@ class Writer:
             changes += len(job.changes)
         return group, None
 
-    def _do_group(self, group: list[_Commit]) -> None:
+    def _do_group(self, first: _Commit) -> _Job | None:
+        group, following = self._group(first)
         try:
-            results: Sequence[Any] = self._locked(partial(self._commit, [commit.changes for commit in group]))
+            results = self._commit([commit.changes for commit in group])
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            self._committer.abandon()
             results = [error] * len(group)
+        self._answer(group, results)
+        return following
+
+    def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
         for commit, result in zip(group, results, strict=True):
             commit.resolve(result)
         self._answers.send()
@@ -212,24 +295,13 @@ class Writer:
             # whoever asked has gone, and a cancelled future takes no answer
             return
         try:
-            job.future.set_result(self._locked(lambda state: job.run()))  # noqa: ARG005 - a call needs no counters
+            self._committer.finish()
+            self._settled()
+            job.future.set_result(job.run())
+        except OSError as error:
+            job.future.set_exception(unavailable(error, self._root))
         except Exception as error:  # noqa: BLE001 - the same
             job.future.set_exception(error)
-
-    def _locked(self, work: Callable[[State], T]) -> T:
-        """Do one thing under the store lock: the critical section, whole."""
-        self._acquire()
-        wishes = -1
-        try:
-            renewed = self._sequence.open()
-            wishes = self._sequence.read().wishes
-            return work(self._settled(renewed=renewed))
-        except OSError as error:
-            raise unavailable(error, self._root) from error
-        finally:
-            self._lock.release()
-            if self._sequence.read().wishes != wishes:
-                time.sleep(_COURTESY_SECONDS)
 
     def _acquire(self) -> None:
         try:
@@ -247,25 +319,16 @@ class Writer:
     def _wish(self) -> None:
         self._sequence.increase("wishes")
 
-    def _settled(self, *, renewed: bool = False) -> State:
-        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
-        state = self._sequence.read()
-        if renewed:
-            self._prepare()
-        if renewed or state.unfinished:
-            self._recovery.run()
-            state = self._sequence.read()
-        return state
-
-    def _commit(self, commits: list[Sequence[Mutation]], state: State) -> Sequence[Any]:
+    def _commit(self, commits: list[Sequence[Mutation]]) -> Sequence[Any]:
         try:
-            return self._committer.run(commits, state)
+            return self._committer.run(commits, self._settled())
         except UnfinishedError as error:
             return self._recover_from(error, len(commits))
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 # somebody removes directories that are empty most of the time
                 self._prepare()
+                self._sequence.open()
             elif len(commits) == 1:
                 return [refusal(error, self._root)]
             # one document too many for the disk must not refuse the others
@@ -281,6 +344,7 @@ class Writer:
 
     def _recover_from(self, error: UnfinishedError, commits: int) -> Sequence[Any]:
         """Finish a group whose commit point is passed, or may be."""
+        self._committer.abandon()
         try:
             self._recovery.run()
         except OSError:
@@ -320,7 +384,7 @@ class Writer:
 
     def _seal(self) -> bool:
         try:
-            sealed = self._locked(lambda state: self._checkpoint.seal())  # noqa: ARG005 - it reads what it needs
+            sealed = self._locked(self._checkpoint.seal)
         except StorageError as error:
             # the log stays: tried again after the next second, and on close
             self.checkpoint_error, self._dirty = str(error), True
@@ -354,5 +418,5 @@ class Writer:
             except Empty:
                 break
             if isinstance(job, _Call):
-                self._do_call(job)
+                self._hold(job)
         self._lock.close()
