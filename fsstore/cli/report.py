@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsstore.cli.failures import CORRUPT
+from fsstore.cli.failures import CORRUPT, UNAVAILABLE
 from fsstore.cli.options import Store, with_store
 from fsstore.cli.output import Column, cell, format_bytes, show_json, show_lines, show_table
 
@@ -47,13 +47,15 @@ def stats(store: Store = None, form: ReportForm = Form.table) -> None:
 def health(store: Store = None, form: ReportForm = Form.table) -> int:
     """Check the store and list what can not be read.
 
-    The exit code is 4 when there are such documents.
+    The exit code is 4 when there are such documents, and 5 when that can not be told.
     """
     report = with_store(store, lambda sessions: sessions.health_check())
     if form is Form.json:
         show_json(report)
     else:
         show_pairs(report)
+    if report["documents"] is None:
+        return UNAVAILABLE
     return CORRUPT if report["corrupt"] else 0
 
 

@@ -106,7 +106,7 @@ class Committer:
         self._placed: dict[str, Entry | None] = {}
         self.is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
-        self._is_clean = True
+        self.is_clean = True
         self.segment_bytes = 0
 
     def run(self, commits: Sequence[Sequence[Mutation]], state: State) -> list[Outcomes | BaseException]:
@@ -128,19 +128,19 @@ class Committer:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
         if not self.is_under_way:
             return
-        placed = self._placed
+        placed, is_clean = self._placed, self.is_clean
         self.abandon()
         if placed:
             self._sidecar.record(
                 [entry for entry in placed.values() if entry is not None],
                 [name for name, entry in placed.items() if entry is None],
             )
-        if self._is_clean:
+        if is_clean:
             self._sequence.write(indexing=even(self._sequence.read().indexing))
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
-        self._placed, self.is_under_way = {}, False
+        self._placed, self.is_under_way, self.is_clean = {}, False, True
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Committer:
     def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
         if not self.is_under_way:
             self._sequence.write(indexing=odd(state.indexing))
-            self.is_under_way = self._is_clean = True
+            self.is_under_way = True
         directory = ""
         try:
             directory = self._documents.stage_directory() if has_batch else ""
@@ -191,13 +191,13 @@ class Committer:
             if logged:
                 self._append(drafts, state)
         except OSError:
-            self._is_clean &= self._unstage(drafts, directory)
+            self.is_clean &= self._unstage(drafts, directory)
             raise
         try:
             if has_batch:
                 self._sequence.write(applying=odd(state.applying))
             is_clean = self._place(drafts, logged=logged)
-            self._is_clean &= self._unstage((), directory) and is_clean
+            self.is_clean &= self._unstage((), directory) and is_clean
             if has_batch:
                 self._sequence.write(applying=even(odd(state.applying)))
         except OSError as error:

@@ -78,6 +78,14 @@ def prepare_control(tree: Tree) -> bool:
         raise
 
 
+def check_control(tree: Tree) -> None:
+    """Raise NotAFileError if a link, say, stands where a directory was: whoever followed it would write elsewhere."""
+    for directory in (CONTROL, LOG, STAGING):
+        if not tree.is_directory(directory):
+            # what is not there will be made, and a plain file makes every use of it fail by itself
+            tree.signature(directory)
+
+
 def _complete(tree: Tree) -> None:
     """Bring the skeleton to the disk, and say so by the file that comes last."""
     for draft in filter(_is_draft, tree.entries()):

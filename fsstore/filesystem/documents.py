@@ -106,6 +106,19 @@ class Documents:
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
 
+    def has(self, record_id: str) -> bool:
+        """Whether there is a file of that document; one stat, it is not read."""
+        name = self.name(record_id)
+        try:
+            if self.tree.signature(name) is not None:
+                return True
+        except NotAFileError as error:
+            raise self.corrupted(record_id, name, str(error.strerror)) from error
+        except OSError as error:
+            raise unavailable(error, self.tree.path(name)) from error
+        self._check_presence()
+        return False
+
     def _check_presence(self) -> None:
         # where the medium was taken away nothing is there at all, and that is no answer; asked only on a miss
         with suppress(OSError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -227,7 +227,7 @@ class Index:
         with _translated():
             return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
 
-    def _rows(self, statement: Statement) -> Iterator[Row]:
+    def _rows(self, statement: Statement) -> Generator[Row]:
         with _translated(), _understood():
             for row in self._execute(statement):
                 if type(row[0]) is not str or type(row[1]) is not str:

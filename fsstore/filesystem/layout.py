@@ -31,6 +31,7 @@ INDEX_FILES = (f"{INDEX}-wal", f"{INDEX}-shm", f"{INDEX}-journal", INDEX)
 QUARANTINE = f"{CONTROL}/quarantine"
 
 SUFFIX = ".json"
+MOST_SEGMENTS = 10**12
 _SLUG_CHARACTERS = 40
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,99}\Z")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
 from fsstore.conditions import Condition, Order
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents import Document, Documents
-from fsstore.filesystem.index import Index, IndexDamagedError, Row
+from fsstore.filesystem.index import Index, IndexDamagedError, Row, Selection
 from fsstore.models import JsonObject, Records
 
 _logger = logging.getLogger("fsstore")
@@ -31,6 +32,13 @@ class Listing:
     def records(self, index: Index, condition: Condition, order: Order, *, limit: int | None, offset: int) -> Records:
         """Return the matching records in order; O(rows looked at), and one read for each document returned."""
         selection = index.select(condition, order)
+        # closed at the end, whatever ends it: open rows keep what they are read from as it was
+        with closing(selection.rows):
+            return self._taken(selection, condition, order, limit=limit, offset=offset)
+
+    def _taken(
+        self, selection: Selection, condition: Condition, order: Order, *, limit: int | None, offset: int
+    ) -> Records:
         matching = self._matching(selection.rows, condition, is_judged=selection.residue is None)
         if not selection.ordered:
             matching = iter(sorted(matching, key=order.key))

@@ -6,7 +6,7 @@ A segment is `header, record, record, …`. A record is one group of commits, wh
 a torn group is one torn record:
 
     header   magic, the size of the segment before it when this one began, the boot id of the system, CRC-32 of these
-    record   magic, flags, length of the body, CRC-32 of both
+    record   magic, flags, length of the body, the time it was made, CRC-32 of these and the body
     body     changes: kind, id, hash of the document before (zeros: none), the new bytes
 
 Invariants:
@@ -25,10 +25,12 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, boot_id, sync_data, write_all
 from fsstore.filesystem.layout import LOG, segment_name, segment_number
@@ -37,7 +39,7 @@ from fsstore.filesystem.sequence import Sequence, State
 NO_DOCUMENT = bytes(16)
 _HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"
 _HEADER = struct.Struct("<14sQH")
-_RECORD = struct.Struct("<4sIQI")
+_HEAD, _RECORD = struct.Struct("<4sIQQ"), struct.Struct("<4sIQQI")
 _CHECKSUM = struct.Struct("<I")
 _CHANGE = struct.Struct("<BH16sQ")
 _SAVED, _DELETED = 1, 2
@@ -46,12 +48,13 @@ _NO_LIMIT = 1 << 62
 
 
 class LoggedChange(NamedTuple):
-    """One document's change: `data` is what it holds afterwards, None when it is gone."""
+    """One document's change: `data` is what it holds afterwards, None when it is gone; `time_ns` counts from 1970."""
 
     id: str
     before: bytes
     data: bytes | None
     durable: bool
+    time_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Log:
         """
         self._use(state, durable=durable)
         start = os.lseek(self._descriptor, 0, os.SEEK_END)
-        record = pack(changes, durable=durable)
+        record = pack(changes, durable=durable, time_ns=time.time_ns())
         try:
             write_all(self._descriptor, record)
             if durable:
@@ -112,8 +115,7 @@ class Log:
             self._begin(state.newest + 1)
         elif state.newest != self._number:
             self.close()
-            self._descriptor = self._tree.open(segment_name(state.newest), APPEND)
-            self._number = state.newest
+            self._reopen(state.newest)
         if durable and not self._named:
             try:
                 self._tree.sync_directory(LOG)
@@ -122,6 +124,15 @@ class Log:
                 self._seal(error)
                 raise
             self._named = True
+
+    def _reopen(self, number: int) -> None:
+        try:
+            self._descriptor = self._tree.open(segment_name(number), APPEND)
+        except FileNotFoundError:
+            # a power cut left counters that are older than the last checkpoint
+            self._begin(number + 1)
+        else:
+            self._number = number
 
     def _begin(self, number: int) -> None:
         self.close()
@@ -198,16 +209,16 @@ class Log:
         self._number, self._named = -1, False
 
 
-def pack(changes: list[LoggedChange], *, durable: bool) -> bytes:
-    """Return the record of a group of changes."""
+def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> bytes:
+    """Return the record of a group of changes, made at that time."""
     parts: list[bytes] = []
     for change in changes:
         key = change.id.encode()
         kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
         parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
     body = b"".join(parts)
-    flags = _DURABLE if durable else 0
-    return _RECORD.pack(_RECORD_MAGIC, flags, len(body), zlib.crc32(body, flags)) + body
+    head = _RECORD_MAGIC, _DURABLE if durable else 0, len(body), time_ns
+    return _RECORD.pack(*head, _checksum(head, body)) + body
 
 
 def unpack(number: int, data: bytes) -> Segment:
@@ -226,9 +237,9 @@ def unpack(number: int, data: bytes) -> Segment:
             damage = f"the record at byte {position} is damaged and has whole ones behind it"
             position = following
             continue
-        flags = _RECORD.unpack_from(data, position)[1]
+        _, flags, _, time_ns, _ = _RECORD.unpack_from(data, position)
         try:
-            changes += _changes(data[position + _RECORD.size : end], durable=bool(flags & _DURABLE))
+            changes += _changes(data[position + _RECORD.size : end], time_ns, durable=bool(flags & _DURABLE))
         except (ValueError, struct.error) as error:
             # its checksum is right, so no crash has done this
             malformed = f"the record at byte {position} holds what no commit is: {error}"
@@ -255,11 +266,16 @@ def _record_end(data: bytes, position: int) -> int | None:
     """Return where a whole record ends that begins here; None when there is none."""
     if position + _RECORD.size > len(data):
         return None
-    magic, flags, size, checksum = _RECORD.unpack_from(data, position)
-    end = position + _RECORD.size + size
-    if magic != _RECORD_MAGIC or end > len(data):
+    *head, checksum = _RECORD.unpack_from(data, position)
+    begin = position + _RECORD.size
+    end = begin + head[2]
+    if head[0] != _RECORD_MAGIC or end > len(data):
         return None
-    return end if zlib.crc32(memoryview(data)[position + _RECORD.size : end], flags) == checksum else None
+    return end if _checksum(head, memoryview(data)[begin:end]) == checksum else None
+
+
+def _checksum(head: Iterable[Any], body: bytes | memoryview) -> int:
+    return zlib.crc32(body, zlib.crc32(_HEAD.pack(*head)))
 
 
 def _next_record(data: bytes, position: int) -> int | None:
@@ -270,7 +286,7 @@ def _next_record(data: bytes, position: int) -> int | None:
     return None
 
 
-def _changes(body: bytes, *, durable: bool) -> list[LoggedChange]:
+def _changes(body: bytes, time_ns: int, *, durable: bool) -> list[LoggedChange]:
     """Return the changes of a record, all or none: raises ValueError or struct.error where it is malformed."""
     changes: list[LoggedChange] = []
     position = 0
@@ -283,5 +299,6 @@ def _changes(body: bytes, *, durable: bool) -> list[LoggedChange]:
         if kind not in (_SAVED, _DELETED) or position > len(body):
             raise ValueError(f"a change of kind {kind} and {size} bytes")
         record_id = body[key_at:data_at].decode()
-        changes.append(LoggedChange(record_id, before, body[data_at:position] if kind == _SAVED else None, durable))
+        changed = body[data_at:position] if kind == _SAVED else None
+        changes.append(LoggedChange(record_id, before, changed, durable, time_ns))
     return changes

@@ -16,9 +16,10 @@ from typing import Literal
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.checkpoint import Checkpoint
 from fsstore.filesystem.commit import Committer
-from fsstore.filesystem.control import open_skeleton, prepare_control
+from fsstore.filesystem.control import check_control, open_skeleton, prepare_control
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import NotAFileError, Tree, same_boot, unavailable
+from fsstore.filesystem.layout import STAGING
 from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.log import Log
 from fsstore.filesystem.reconcile import Reconciler
@@ -72,7 +73,7 @@ class Parts:
         self.reconciler = Reconciler(self.documents, self.sidecar)
         self.log = Log(tree, self.sequence)
         self.recovery = Recovery(self.documents, self.log, self.sequence)
-        # an index in memory belongs to one thread
+        # a store without a writer reconciles in its one reader thread
         self.readers = ThreadPoolExecutor(_READERS if self.writable else 1, thread_name_prefix="fsstore-reader")
         self.writer = self._start_writer(clock) if self.writable else None
 
@@ -89,6 +90,7 @@ class Parts:
             self.sequence,
             root=str(self.tree.root),
             prepare=lambda: prepare_control(self.tree),
+            check=lambda: check_control(self.tree),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()
@@ -104,7 +106,9 @@ class Parts:
         try:
             numbers = self.log.numbers()
             if not numbers:
-                return False
+                # a power cut may bring temp files back whose documents are safe; asked again under the lock, where
+                # nobody is staging
+                return bool(self.tree.entries(STAGING))
             # counters made anew would let the next segment come before those that are there
             return numbers[-1] > self.sequence.read().newest or not same_boot(self.log.boot_of(numbers[0]))
         except FileNotFoundError:

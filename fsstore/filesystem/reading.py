@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageTimeoutError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
+from fsstore.filesystem.files import unavailable
 from fsstore.filesystem.index import Index, IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.reconcile import Absorbed, Progress
@@ -43,13 +44,18 @@ class Reading:
     # -- other threads ------------------------------------------------------------------------------------------------
 
     async def in_thread(self, run: Callable[[], T]) -> T:
-        """Run a function in a reader thread."""
+        """Run a function in a reader thread. Raises StorageUnavailableError for what the system refuses."""
         try:
             future = self._parts.readers.submit(run)
         except RuntimeError as error:
             # the pool takes no more work once the store is being closed
             raise StorageClosedError(self._root) from error
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise unavailable(error, self._root) from error
 
     async def under_lock(self, run: Callable[[], T]) -> T:
         """Run a function in the writer thread, under the store lock.

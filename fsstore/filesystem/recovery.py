@@ -5,7 +5,10 @@ record decides, by what lies on disk:
 
 - that value: nothing to do;
 - nothing, bytes that are no document, or an older value that the log knows: the value is written again;
-- a whole document that the log does not know: somebody edited it by hand. It stays; the log's value goes to quarantine.
+- a whole document that the log does not know, put there after its last record: somebody edited it by hand. It stays;
+  the log's value goes to quarantine;
+- one that was there before that record (by its ctime, which nobody can set): a power cut has undone the edit that the
+  last commit was made on, and the commit with it. The value is written again.
 
 Nothing is destroyed: bytes that give way to the log's value, and damaged segments, are set aside in quarantine first.
 The order: documents are written, synced and named; then segments go, the oldest first; then the counters are even.
@@ -90,29 +93,34 @@ class Recovery:
         """Make a document what the log says, unless somebody edited it; True when it was written."""
         change = history.last
         name = self._documents.name(change.id)
-        there = self._bytes(name)
+        there, since_ns = self._bytes(name)
         found = NO_DOCUMENT if there is None else digest(there)
         if found == (NO_DOCUMENT if change.data is None else digest(change.data)):
             if change.data is not None and change.id in self.suspects:
                 self._write(name, change.data)
             return False
         if there is not None and found not in history.known:
-            if _is_document(there, change.id):
+            if not _is_document(there, change.id):
+                self._set_aside(name, there, "was torn; what lay there")
+            elif since_ns < change.time_ns:
+                self._set_aside(name, there, "came back from before its last commit; what lay there")
+            else:
                 self._set_aside(name, change.data, "was edited by hand; what the log held")
                 return False
-            self._set_aside(name, there, "was torn; what lay there")
         self._write(name, change.data)
         return True
 
-    def _bytes(self, name: str) -> bytes | None:
+    def _bytes(self, name: str) -> tuple[bytes | None, int]:
+        """Return what lies under a name, and since when."""
         try:
-            return self._documents.tree.read(name, max_bytes=max(_READABLE_BYTES, self._documents.max_bytes))[0]
+            data, signature = self._documents.tree.read(name, max_bytes=max(_READABLE_BYTES, self._documents.max_bytes))
         except FileNotFoundError:
-            return None
+            return None, 0
         except (NotAFileError, TooLargeError):
             # a directory, a link, or what no memory holds is in its place: not ours to remove, so it moves aside
             self._quarantine.move(name)
-            return None
+            return None, 0
+        return data, signature.ctime_ns
 
     def _write(self, name: str, data: bytes | None) -> None:
         if data is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 from fsstore.conditions import Condition
@@ -53,7 +53,7 @@ class Selection(NamedTuple):
     Where there is a residue, a row is wanted only if it holds for the row's document.
     """
 
-    rows: Iterator[Row]
+    rows: Generator[Row]
     residue: Condition | None
     ordered: bool
 

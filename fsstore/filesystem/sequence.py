@@ -21,10 +21,11 @@ import os
 import secrets
 import struct
 import threading
+from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.filesystem.files import READ, WRITE, Tree
-from fsstore.filesystem.layout import SEQUENCE
+from fsstore.filesystem.layout import MOST_SEGMENTS, SEQUENCE, STAGING
 
 _COUNTER = struct.Struct("<Q")
 _ALL = struct.Struct("<8Q")
@@ -48,6 +49,11 @@ class State(NamedTuple):
     def unfinished(self) -> bool:
         """Whether a commit is under way, or its writer died."""
         return bool((self.applying | self.indexing) & 1)
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether these can be counters: a segment's number has twelve digits."""
+        return max(self) < 1 << 62 and max(self.newest, self.sealed, self.deleted) < MOST_SEGMENTS
 
     @property
     def log_is_empty(self) -> bool:
@@ -91,17 +97,26 @@ class Sequence:
     def _opened(self) -> int:
         if self._read_only:
             return self._tree.open(SEQUENCE, READ)
-        try:
-            return self._tree.open(SEQUENCE, WRITE)
-        except FileNotFoundError:
-            # made whole and then named, since another process may be making it, or counting in it, at this moment
-            draft = f"{SEQUENCE}.{secrets.token_hex(8)}"
+        while True:
+            with suppress(FileNotFoundError):
+                return self._tree.open(SEQUENCE, WRITE)
+            # made whole and then named, since another process may be making it, or counting in it, at this moment;
+            # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
+            draft = f"{STAGING}/{secrets.token_hex(8)}"
             self._tree.write_new(draft, bytes(_ALL.size))
             try:
-                self._tree.name_once(draft, SEQUENCE)
+                with suppress(FileNotFoundError):
+                    self._tree.name_once(draft, SEQUENCE)
             finally:
                 self._tree.unlink(draft)
-            return self._tree.open(SEQUENCE, WRITE)
+
+    def mend(self) -> bool:
+        """Begin anew if the counters are noise, as the holder of the store lock; True when they were."""
+        if self.read().is_plausible:
+            return False
+        # not from zero: nobody may find the number again under which the index was last in order
+        self.write(**dict.fromkeys(State._fields, 0) | {"stale": secrets.randbits(32)})
+        return True
 
     def read(self) -> State:
         """Return the counters."""
@@ -120,7 +135,7 @@ class Sequence:
 
     def increase(self, name: str) -> int:
         """Count one up and return it; concurrent calls may count once."""
-        value = int(getattr(self.read(), name)) + 1
+        value = (int(getattr(self.read(), name)) + 1) % (1 << 64)
         self.write(**{name: value})
         return value
 

@@ -168,9 +168,7 @@ class Sidecar:
         if held is not None:
             self._forget(held)
         try:
-            # looked at first, since SQLite is not to meet a link or a pipe
-            self._company()
-            opened = Index.open(self._tree.path(INDEX))
+            opened = self._connection()
         except IndexDamagedError as error:
             error.generation = inode
             raise
@@ -202,6 +200,12 @@ class Sidecar:
 
     def _company(self) -> tuple[int, int]:
         return self._inode_of(_LOG), self._inode_of(_SHARED_MEMORY)
+
+    def _connection(self) -> Index:
+        # looked at first, since SQLite is not to meet a link or a pipe
+        for name in INDEX_FILES:
+            self._inode_of(name)
+        return Index.open(self._tree.path(INDEX))
 
     def _inode_of(self, name: str) -> int:
         try:

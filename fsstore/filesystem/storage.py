@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.files import NotAFileError, Tree, unavailable
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.findings import RepairReport, VerifyReport
 from fsstore.filesystem.index import Index, Row
 from fsstore.filesystem.layout import CONTROL, QUARANTINE
@@ -207,26 +207,29 @@ class FileStorage(IUnifiedStorage):
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
         self._check_open()
-        await self._reading.refresh()
-        return await self._reading.with_index(self._report)
+        trouble = self._parts.writer.checkpoint_error if self._parts.writer is not None else ""
+        found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
+        try:
+            await self._reading.refresh()
+            found = await self._reading.with_index(_found)
+        except StorageUnavailableError as error:
+            # who asks how the store is must be told also when it is not well
+            trouble = trouble or str(error)
+        return await self._reading.in_thread(partial(self._report, found, trouble))
 
-    def _report(self, index: Index) -> dict[str, Any]:
-        problems = [{"file": problem.name, "reason": problem.reason} for problem in index.problems()]
+    def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
         writer = self._parts.writer
-        trouble = writer.checkpoint_error if writer is not None else ""
         return {
-            "status": "degraded" if problems or trouble else "ok",
+            "status": "degraded" if found["corrupt"] or trouble else "ok",
             "backend": "filesystem",
             "path": str(self._tree.root),
-            "documents": index.count(parse(None)),
-            "document_bytes": index.total_bytes(),
-            "corrupt": problems,
+            **found,
             "writable": writer is not None,
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
             "log_segments": len(self._parts.log.numbers()),
             "quarantined": len(self._tree.entries(QUARANTINE)),
-            "checkpoint_error": trouble or None,
+            "trouble": trouble or None,
             "index": "memory" if self._parts.sidecar.in_memory else "file",
         }
 
@@ -235,15 +238,10 @@ class FileStorage(IUnifiedStorage):
     async def exists(self, id: str) -> bool:
         """Whether there is a document with that id; one stat, it is not read."""
         self._check_open()
-        name = self._documents.name(check_id(id))
+        check_id(id)
         if self._sequence.applying() & 1:
             await self._reading.await_applied()
-        try:
-            return self._tree.signature(name) is not None
-        except NotAFileError as error:
-            raise self._documents.corrupted(id, name, str(error.strerror)) from error
-        except OSError as error:
-            raise unavailable(error, self._tree.path(name)) from error
+        return self._documents.has(id)
 
     async def list(
         self,
@@ -323,6 +321,14 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         self._writer()
         return await repair(self._parts, self._reading, progress=progress)
+
+
+def _found(index: Index) -> dict[str, Any]:
+    return {
+        "documents": index.count(parse(None)),
+        "document_bytes": index.total_bytes(),
+        "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.problems()],
+    }
 
 
 async def _in_own_thread(run: Callable[[], T]) -> T:

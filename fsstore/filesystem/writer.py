@@ -110,6 +110,7 @@ class Writer:
         *,
         root: str,
         prepare: Callable[[], object],
+        check: Callable[[], object],
         lock_timeout_seconds: float,
     ) -> None:
         self._committer = committer
@@ -119,6 +120,7 @@ class Writer:
         self._sequence = sequence
         self._root = root
         self._prepare = prepare
+        self._check = check
         self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
@@ -162,8 +164,14 @@ class Writer:
             self._queue.put(job)
 
     def lock_is_held(self) -> bool:
-        """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer."""
-        return self._lock.is_held_by_somebody()
+        """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
+
+        Raises StorageUnavailableError.
+        """
+        try:
+            return self._lock.is_held_by_somebody()
+        except OSError as error:
+            raise unavailable(error, self._root) from error
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +234,7 @@ class Writer:
         """Take the lock, recover if the last writer died, and return how often the lock was wished for."""
         self._acquire()
         try:
-            return self._settled(renewed=self._sequence.open()).wishes
+            return self._settled(renewed=self._sequence.open() or self._sequence.mend()).wishes
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -234,20 +242,24 @@ class Writer:
             raise
 
     def _leave(self, wishes: int) -> None:
+        is_wished = False
         try:
             self._committer.finish()
+            is_wished = self._sequence.read().wishes != wishes
         except OSError as error:
             # the counters stay odd: whoever is next recovers
-            _logger.warning("the counters of %s could not be written: %s", self._root, error)
+            _logger.warning("the counters of %s could not be used: %s", self._root, error)
         finally:
             self._lock.release()
-        if self._sequence.read().wishes != wishes:
+        if is_wished:
             time.sleep(_COURTESY_SECONDS)
 
     def _settled(self, *, renewed: bool = False) -> State:
         """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
         state = self._sequence.read()
-        if renewed or (state.unfinished and not self._committer.is_under_way):
+        is_left = state.unfinished and not self._committer.is_under_way
+        if renewed or is_left or self._recovery.suspects or not self._committer.is_clean:
+            self._committer.abandon()
             self._recovery.run()
             state = self._sequence.read()
         return state
@@ -305,6 +317,7 @@ class Writer:
 
     def _acquire(self) -> None:
         try:
+            self._check()
             try:
                 self._lock.acquire(self._timeout_seconds, waiting=self._wish)
             except FileNotFoundError:
@@ -359,7 +372,9 @@ class Writer:
             advice="it is in the log, and the next access finishes it; free the resource, then read the document",
             outcome="unknown",
         )
-        return [failure] * commits
+        # what was refused before the commit point stays refused
+        results = error.results or [failure] * commits
+        return [result if isinstance(result, BaseException) else failure for result in results]
 
     # -- the checkpoint -----------------------------------------------------------------------------------------------
 
@@ -385,7 +400,7 @@ class Writer:
     def _seal(self) -> bool:
         try:
             sealed = self._locked(self._checkpoint.seal)
-        except StorageError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on
             # the log stays: tried again after the next second, and on close
             self.checkpoint_error, self._dirty = str(error), True
             return False

@@ -23,7 +23,7 @@ from random import Random
 from fsstore.filesystem.layout import CONTROL, INDEX, LOCK, SEQUENCE, STAGING
 from tests.campaign.cut_states import CutState, cut_states
 from tests.campaign.interpose import Interposer, recorded
-from tests.campaign.looking import boot, look
+from tests.campaign.looking import age, boot, look
 from tests.campaign.power import Disk, materialise
 from tests.campaign.promises import History
 from tests.campaign.recorded import SCENARIOS, Recorded, Shop
@@ -78,6 +78,7 @@ class Exploration:
 
         def recover(shop: Shop) -> None:
             boot("second")
+            age(room / STORE, History.read(state.marks))
             asyncio.run(_open_and_close(shop))
 
         trace = self._record(room, f"recovered-{number}", recover, 0)
@@ -114,6 +115,7 @@ class Exploration:
         def look_at_it() -> None:
             signal.alarm(_DEADLINE_SECONDS)
             boot(boot_name)
+            age(room / STORE, history)
             _, wrong = asyncio.run(look(room / STORE, history, durable=durable))
             told.write_text(json.dumps(wrong))
 

@@ -9,6 +9,7 @@ work was acknowledged: it must not come back.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -31,11 +32,12 @@ def document(record_id: str, number: int) -> dict[str, Any]:
 
 
 class Work(NamedTuple):
-    """One commit, or one edit by another program: which documents it leaves there, and which not."""
+    """One commit, or one edit by another program: which documents it leaves there, and which not, and when it began."""
 
     number: int
     changes: dict[str, bool]
     durable: bool
+    begun_ns: int
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class History:
         history = cls()
         for mark in map(json.loads, marks):
             if mark["is"] == "begun":
-                history.works[mark["number"]] = Work(mark["number"], mark["changes"], mark["durable"])
+                history.works[mark["number"]] = Work(mark["number"], mark["changes"], mark["durable"], mark["at"])
                 history.edits |= mark["edit"]
             else:
                 history.told[mark["number"]] = mark["is"]
@@ -97,16 +99,18 @@ class History:
         ]
 
     def _may_follow(self, number: int, record_id: str, found: int | None, *, there: bool) -> bool:
+        later = [work for work in self.works.values() if work.number > number and record_id in work.changes]
+        if found == TORN:
+            return any(not work.durable for work in later)
         if found is not None:
-            return found >= number or found == TORN
-        return not there or any(
-            later.number > number and later.changes.get(record_id) is False for later in self.works.values()
-        )
+            return found >= number
+        return not there or any(not work.changes[record_id] for work in later)
 
 
 def begun(number: int, changes: dict[str, bool], *, durable: bool = True, edit: bool = False) -> str:
     """Return the mark of work that begins; `edit` when another program does it."""
-    return json.dumps({"is": "begun", "number": number, "changes": changes, "durable": durable, "edit": edit})
+    word = {"is": "begun", "number": number, "changes": changes, "durable": durable, "edit": edit}
+    return json.dumps({**word, "at": time.time_ns()})
 
 
 def told(number: int, word: str) -> str:

@@ -81,7 +81,7 @@ class Shop:
 
     def edit(self, record_id: str, *, sync: bool) -> None:
         """Replace a document as an editor does, with care or without."""
-        number = self.begin({record_id: True}, edit=True)
+        number = self.begin({record_id: True}, durable=sync, edit=True)
         path = self.store / Layout(1).name(record_id)
         draft = path.with_name(".edited")
         times = dict.fromkeys(("created_at", "updated_at"), "2026-01-31T09:15:00.000000+00:00")
@@ -221,7 +221,7 @@ async def _overtaken(shop: Shop) -> None:
     async with await shop.open() as storage:
         shop.edit(IDS[0], sync=False)
         await shop.save(storage, IDS[0])
-        number = shop.begin({IDS[1]: False}, edit=True)
+        number = shop.begin({IDS[1]: False}, durable=False, edit=True)
         (shop.store / Layout(1).name(IDS[1])).unlink()
         shop.tell(number, "unsure")
         await shop.save(storage, IDS[1])

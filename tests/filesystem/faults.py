@@ -86,8 +86,14 @@ def busy_writer(storage: FileStorage) -> Iterator[None]:
     """Keep the writer thread from working, so that commits queue up and become one group."""
     writer = storage._parts.writer
     assert writer is not None
-    go = threading.Event()
-    writer.call(lambda: go.wait(DEADLINE_SECONDS))
+    begun, go = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        begun.set()
+        go.wait(DEADLINE_SECONDS)
+
+    writer.call(keep)
+    assert begun.wait(DEADLINE_SECONDS)
     try:
         yield
     finally:

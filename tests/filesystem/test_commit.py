@@ -277,7 +277,7 @@ async def test_a_save_that_could_not_be_placed_is_not_called_done_when_its_index
             lambda name, args: placing(name, args) or ("replace" in faults.fired and settling(name, args)), errno.EIO
         ):
             error = await attempt(_save, storage)
-        assert faults.fired == ["replace", "pwrite"]
+            await until(lambda: faults.fired == ["replace", "pwrite"])
         assert error is not None
         assert error.outcome == "not applied"
         record = await storage.load("a")

@@ -3,6 +3,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -132,7 +133,6 @@ UNTOLD = {"quarantine": ("health",), "log": ("health",)}
 """What does not yet answer with an error of the store; see the tests that are expected to fail."""
 
 
-@pytest.mark.xfail(raises=NotADirectoryError, reason="a report counts what it can not list, and tells a raw OSError")
 @pytest.mark.parametrize("name", UNTOLD)
 async def test_a_report_is_made_or_refused_whatever_stands_where_it_counts(
     store: Path, outside: Path, name: str
@@ -143,7 +143,6 @@ async def test_a_report_is_made_or_refused_whatever_stands_where_it_counts(
             assert isinstance(await in_time(storage.health_check()), dict | StorageError)
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="that these are directories is looked at when the store is opened")
 @pytest.mark.parametrize("name", ["", "log"])
 async def test_a_control_directory_that_becomes_a_link_while_open_is_not_followed(
     store: Path, outside: Path, name: str
@@ -158,7 +157,6 @@ async def test_a_control_directory_that_becomes_a_link_while_open_is_not_followe
         await storage.close()
 
 
-@pytest.mark.xfail(run=False, reason="SQLite opens what lies there to see whether it is a journal, and hangs")
 async def test_a_pipe_in_the_place_of_a_journal_hangs_nobody(store: Path, outside: Path) -> None:
     async with open_storage(store) as storage:
         with planted(pipe, store / ".fsstore/index.sqlite3-journal", outside):
@@ -166,7 +164,6 @@ async def test_a_pipe_in_the_place_of_a_journal_hangs_nobody(store: Path, outsid
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.xfail(raises=struct.error, reason="counters at their end can not be counted on")
 async def test_counters_full_of_noise_lose_nothing(store: Path) -> None:
     (store / ".fsstore/seq").write_bytes(b"\xff" * 64)
     await assert_kept(store, await opened_ordeal(store))
@@ -281,12 +278,13 @@ async def test_a_root_that_is_taken_away_is_not_an_empty_store(
         store.rename(tmp_path / "elsewhere")
         if empty_directory:
             store.mkdir()
-        came = await ordeal(storage, tmp_path / "export.jsonl", without=("exists",))
+        came = await ordeal(storage, tmp_path / "export.jsonl")
         made = below(store)
         cleared(store)
         (tmp_path / "elsewhere").rename(store)
-        refused = {"load", "load absent", "save", "save new", "update", "batch", "delete", "list", "count", "health"}
+        refused = {"load", "load absent", "save", "save new", "update", "batch", "delete", "list", "count", "exists"}
         assert of(came, StorageUnavailableError) >= refused
+        assert came["health"]["status"] == "degraded"
         assert made == []
         assert await values_of(storage) == BEFORE | {"new": "absent", "b": "absent"}
 
@@ -419,7 +417,9 @@ async def test_a_directory_that_can_not_be_listed_is_an_error_of_the_store(
 
         monkeypatch.setattr(files.Tree, "signatures", refusing)
         came = await ordeal(storage, store.with_name("export.jsonl"))
-        assert of(came, StorageUnavailableError) == {"health"}
+        assert of(came, StorageUnavailableError) == set()
+        assert came["health"]["status"] == "degraded"
+        assert os.strerror(code) in came["health"]["trouble"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to this user")
@@ -430,7 +430,7 @@ async def test_a_shard_that_is_closed_to_us_is_no_absence(store: Path) -> None:
         came = await opened_ordeal(store)
     finally:
         shard.chmod(0o700)
-    assert of(came, StorageUnavailableError) >= {"save", "list", "health"}
+    assert of(came, StorageUnavailableError) >= {"save", "list"}
     await assert_kept(store, came)
 
 
@@ -458,7 +458,8 @@ async def test_whatever_the_umask_nobody_else_may_read_or_enter(tmp_path: Path, 
 def record_of(*bodies: bytes) -> bytes:
     """Return a record whose checksum is right, whatever is in it."""
     body = b"".join(bodies)
-    return struct.pack("<4sIQI", b"\xf5LR\n", 1, len(body), zlib.crc32(body, 1)) + body
+    head = struct.pack("<4sIQQ", b"\xf5LR\n", 1, len(body), time.time_ns())
+    return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
 
 
 def change_of(kind: int, key: bytes, data: bytes, *, size: int | None = None) -> bytes:

@@ -17,7 +17,7 @@ from fsstore.errors import StorageError
 from fsstore.filesystem import index as index_module
 from fsstore.filesystem.reading import Reading
 from fsstore.models import JsonObject
-from tests.filesystem.faults import Faults, place
+from tests.filesystem.faults import Faults, place, until
 from tests.filesystem.rescan import contradictions, documents
 
 INDEX = ".fsstore/index.sqlite3"
@@ -229,7 +229,7 @@ async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkey
             async with await FileStorage.open(store, fsync=False) as poor:
                 for number in range(8, 30):
                     await poor.save(note(number, "x" * 2000))
-                assert poor._parts.sidecar.in_memory
+                await until(lambda: poor._parts.sidecar.in_memory)
                 assert await contradictions(good, store) == []
                 await good.batch_save([note(0, "done"), note(300)])
                 assert await contradictions(poor, store) == []
@@ -424,6 +424,7 @@ async def test_a_process_that_dies_while_it_replaces_the_index_leaves_none_of_an
 ) -> None:
     async with await FileStorage.open(store, fsync=False) as storage:
         await storage.save(note(8))
+        await storage.count()
         # all that was saved since the last checkpoint is in the log alone
         assert (store / FILES[1]).stat().st_size > 0
         alter(store, "CREATE TABLE more (value)")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.filesystem.files import NO_BOOT_ID, Tree, boot_id, same_boot
-from fsstore.filesystem.layout import CONTROL, LOG, segment_name
+from fsstore.filesystem.layout import CONTROL, LOG, STAGING, segment_name
 from fsstore.filesystem.log import (
     NO_DOCUMENT,
     Log,
@@ -39,6 +40,7 @@ def tree(tmp_path: Path) -> Tree:
     tree = Tree(tmp_path)
     tree.make_directory(CONTROL)
     tree.make_directory(LOG)
+    tree.make_directory(STAGING)
     return tree
 
 
@@ -61,7 +63,7 @@ def log(tree: Tree, sequence: Sequence) -> Iterator[Log]:
 def header(log: Log, tree: Tree) -> bytes:
     """Return the header of a first segment, as the log writes it."""
     append(log, durable=False)
-    return (tree.root / segment_name(1)).read_bytes().removesuffix(pack([], durable=False))
+    return (tree.root / segment_name(1)).read_bytes()[: -len(pack([], durable=False))]
 
 
 def saved(record_id: str, text: str = "x", *, durable: bool = True) -> LoggedChange:
@@ -220,7 +222,8 @@ def test_a_log_begins_with_its_first_record(log: Log, sequence: Sequence) -> Non
 
     (segment,) = log.read([1])
     assert (segment.number, segment.boot, segment.damage) == (1, boot_id(), "")
-    assert segment.changes == [saved("a"), saved("b"), saved("c")]
+    assert [change._replace(time_ns=0) for change in segment.changes] == [saved("a"), saved("b"), saved("c")]
+    assert time.time_ns() - 10**11 < segment.changes[0].time_ns <= segment.changes[1].time_ns <= time.time_ns()
     assert sizes == sorted(sizes)
     assert size_of(log._tree, 1) == sizes[-1]
     assert sequence.read() == State(newest=1)

@@ -355,7 +355,7 @@ async def test_a_damaged_log_and_what_a_commit_left_are_seen_to(
         (segment,) = (tmp_path / ".fsstore/log").iterdir()
         segment.write_bytes(segment.read_bytes().replace(b"value of b", b"value of X"))
         damaged = segment.read_bytes()
-        planting.temporary(tmp_path)
+        (tmp_path / ".fsstore/txn/0123").write_text("{")
         report = await storage.repair()
         assert (await storage.verify()).findings == []
     assert [moved.file for moved in report.moved] == [".fsstore/log"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.filesystem.files import NotAFileError, Tree
-from fsstore.filesystem.layout import CONTROL, SEQUENCE
+from fsstore.filesystem.layout import CONTROL, SEQUENCE, STAGING
 from fsstore.filesystem.sequence import Sequence, State, even, odd
 
 COUNTERS = State._fields
@@ -29,6 +29,7 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.delattr(os, "pwrite")
     tree = Tree(tmp_path)
     tree.make_directory(CONTROL)
+    tree.make_directory(STAGING)
     return tree
 
 

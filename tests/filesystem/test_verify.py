@@ -226,11 +226,6 @@ def removed_with_its_shard(store: Path) -> str:
     return name("doc-1")
 
 
-def temporary(store: Path) -> str:
-    (store / ".fsstore/txn/0123").write_text("{")
-    return ".fsstore/txn/0123"
-
-
 def no_index(store: Path) -> str:
     (store / INDEX).unlink()
     return INDEX
@@ -240,6 +235,14 @@ def unfinished_index(store: Path) -> str:
     rows(store, "DELETE FROM meta WHERE key = 'complete'")
     rows(store, "DELETE FROM entry WHERE id < 'doc-2'")
     return INDEX
+
+
+async def test_a_temp_file_that_nobody_is_writing_is_found(store: Path) -> None:
+    async with await FileStorage.open(store) as storage:
+        (store / ".fsstore/txn/0123").write_text("{")
+        report = await storage.verify()
+        assert told(report.findings) == [(Kind.TEMPORARY, ".fsstore/txn/0123")]
+        assert report.is_clean
 
 
 @pytest.mark.parametrize(
@@ -254,7 +257,6 @@ def unfinished_index(store: Path) -> str:
         (Kind.NOT_INDEXED, added),
         *((Kind.LEFT_OVER, plant) for plant in (removed, removed_with_its_shard)),
         *((Kind.NO_INDEX, plant) for plant in (no_index, unfinished_index)),
-        (Kind.TEMPORARY, temporary),
     ],
 )
 async def test_what_is_wrong_is_found_exactly_once_and_left_as_it_is(store: Path, kind: Kind, plant: Plant) -> None:
