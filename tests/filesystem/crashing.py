@@ -36,7 +36,8 @@ CHANGING = (
     "unlink",
     "write",
 )
-DOCUMENTS = 50
+DOCUMENTS = int(os.environ.get("FSSTORE_CRASHING_DOCUMENTS", "10"))
+"""How many a batch finds; it changes about as many."""
 
 
 class Killer:

@@ -18,9 +18,10 @@ if not hasattr(os, "fork"):
 ROOT = Path(__file__).parents[2]
 
 
-def crash(scenario: str, directory: Path, *options: str) -> list[dict[str, Any]]:
+def crash(scenario: str, directory: Path, *options: str, documents: int = 10) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.filesystem.crashing", scenario, str(directory), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    environment = {**os.environ, "FSSTORE_CRASHING_DOCUMENTS": str(documents)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -34,14 +35,17 @@ def quick(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fsync",)], ids=["durable", "no fsync"])
-def test_a_batch_killed_at_any_step_is_there_whole_or_not_at_all(quick: Path, options: tuple[str, ...]) -> None:
-    results = crash("batch", quick, *options)
+@pytest.mark.parametrize("documents", [10, pytest.param(50, marks=pytest.mark.campaign)])
+def test_a_batch_killed_at_any_step_is_there_whole_or_not_at_all(
+    quick: Path, options: tuple[str, ...], documents: int
+) -> None:
+    results = crash("batch", quick, *options, documents=documents)
     assert Counter(result["state"] for result in results).keys() == {"old", "new"}
     calls = Counter(result["call"] for result in results)
     # the kills fell on each kind of step: staging, logging, placing
-    assert calls["open"] >= 40
-    assert calls["replace"] >= 40
-    assert calls["unlink"] >= 10
+    assert calls["open"] >= documents * 4 // 5
+    assert calls["replace"] >= documents * 4 // 5
+    assert calls["unlink"] >= documents // 5
     states = [result["state"] for result in results]
     assert states == sorted(states, key=["old", "new"].index), "a later step knows less than an earlier one"
 

@@ -254,3 +254,17 @@ async def test_three_busy_processes_each_get_their_share(
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+
+
+async def test_a_process_that_opens_a_store_disturbs_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as storage, await FileStorage.open(tmp_path) as other:
+        replace = os.replace
+
+        def meanwhile(*arguments: Any, **options: Any) -> None:
+            # what an opening does first: it sees temp files, and may not know whose they are
+            assert other._parts.went_down()
+            replace(*arguments, **options)
+
+        monkeypatch.setattr(os, "replace", meanwhile)
+        await storage.save({"id": "a"})
+        assert await storage.load("a") is not None
