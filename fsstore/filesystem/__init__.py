@@ -37,8 +37,8 @@ most. What is queued is one group, and for each:
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log is a commit that never happened; a whole one is replayed)
-4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it becomes
-   even, and the callers are answered. (recovery finishes what is missing)
+4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it
+   becomes even, and the callers are answered. (recovery finishes what is missing)
 5. at the end of the hold the index gets all its rows in one transaction, `indexing` becomes even, and the lock is
    released. Whoever asks the index before that waits, or lets the writer hurry. (a row that is missing or old is found
    by its signature)
@@ -61,8 +61,9 @@ Recovery
 --------
 Needs no operator. An odd counter under a free lock means that a writer died; a boot id in the log that is not the
 system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
-document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and `txn/` are
-emptied, and the index is marked stale. An empty log over temp files means the same: a power cut has brought them back.
+document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and `txn/`
+are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has brought them
+back.
 
 Verifying and repairing
 -----------------------
@@ -78,8 +79,9 @@ list takes rows from the index and contents from the files, and is made again if
 never decides what exists: no returned record contradicts its document, and `refresh` finds what other programs have
 changed.
 
-While the index file can not be used (disk full, no permission) an index in memory answers: O(documents) memory, and one
-stat a document after each commit, until the file can be written again. An answer counts only if the index is still the
-same afterwards. Anything foreign in the place of the index, or in its tables, makes it anew; values that another program
-has changed in its rows are believed by counts and queries until `verify --hash` finds them or the index is deleted.
+While the index file can not be used (disk full, no permission) an index in memory answers: O(documents) memory, and
+one stat a document after each commit, until the file can be written again. An answer counts only if the index is still
+the same afterwards. Anything foreign in the place of the index, or in its tables, makes it anew; values that another
+program has changed in its rows are believed by counts and queries until `verify --hash` finds them or the index is
+deleted.
 """
