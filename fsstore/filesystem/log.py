@@ -149,9 +149,16 @@ class Log:
             self._sequence.write(newest=number)
         except OSError:
             self.close()
-            with suppress(OSError):
-                self._tree.unlink(name)
+            self._give_up(number)
             raise
+
+    def _give_up(self, number: int) -> None:
+        """Take a segment away that could not be begun, or let the next checkpoint do it."""
+        with suppress(OSError):
+            try:
+                self._tree.unlink(segment_name(number))
+            except OSError:
+                self._sequence.write(newest=number, sealed=number)
 
     def _take_back(self, start: int, error: OSError) -> None:
         """Cut a failed record off, and never write to this segment again: a failed fsync is not repeated."""

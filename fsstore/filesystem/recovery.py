@@ -96,8 +96,11 @@ class Recovery:
         there, since_ns = self._bytes(name)
         found = NO_DOCUMENT if there is None else digest(there)
         if found == (NO_DOCUMENT if change.data is None else digest(change.data)):
-            if change.data is not None and change.id in self.suspects:
-                self._write(name, change.data)
+            if change.id in self.suspects:
+                # a name that goes is as doubtful as one that comes, and only a change that is made anew can be synced
+                self._write(name, change.data or b"")
+                if change.data is None:
+                    self._write(name, None)
             return False
         if there is not None and found not in history.known:
             if not _is_document(there, change.id):

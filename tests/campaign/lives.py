@@ -167,6 +167,8 @@ class Life:
 
     async def _look(self, storage: FileStorage, when: str, *, may_refuse: bool) -> None:
         for view in VIEWS:
+            with self._interposer.paused():
+                earlier = view.answer(rescan(self._store))
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
                     answer = await view.ask(storage, IDS)
@@ -183,7 +185,8 @@ class Life:
                 expected = view.answer(rescan(self._store))
             # a batch that could not be finished may be hidden as a whole
             hidden = may_refuse and storage._sequence.applying() & 1 and answer == view.answer(self._before)
-            if answer != expected and not hidden:
+            # the writer may have finished meanwhile what an error had left in the log
+            if answer not in (earlier, expected) and not hidden:
                 self._wrong(f"{when}: {view.name} says {_brief(answer)}, the files {_brief(expected)}")
 
     def _wrong(self, complaint: str) -> None:

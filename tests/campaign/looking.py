@@ -42,7 +42,9 @@ async def look(store: Path, history: History, *, durable: bool = True) -> tuple[
     wrong += more
     if first != second:
         wrong.append(f"the second opening finds {_difference(first, second)}")
-    return first, wrong + _left_over(store, edits=history.edits)
+    return first, wrong + _left_over(
+        store, overtaken=history.edits or not all(work.durable for work in history.works.values())
+    )
 
 
 async def _opened(store: Path, history: History, *, durable: bool, writes: bool = False) -> tuple[Contents, list[str]]:
@@ -128,12 +130,13 @@ async def _write_on(storage: FileStorage) -> list[str]:
     return [] if found == [_NEW + 1, _NEW] else [f"what is written afterwards is {found}"]
 
 
-def _left_over(store: Path, *, edits: bool) -> list[str]:
+def _left_over(store: Path, *, overtaken: bool) -> list[str]:
+    """Say what should not be there; whole documents are set aside only where some had been put there unsynced."""
     control = store / ".fsstore"
     wrong = [f"{path.relative_to(store)} is left" for part in ("txn", "log") for path in (control / part).iterdir()]
     wrong += [f"{path.name} is left" for path in store.glob(".fsstore.json.*")]
     for path in (control / "quarantine").glob("*"):
-        if not edits and _is_whole(path.read_bytes()):
+        if not overtaken and _is_whole(path.read_bytes()):
             wrong.append(f"{path.name} is in quarantine, and whole")
     return wrong
 

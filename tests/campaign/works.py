@@ -184,7 +184,7 @@ WORKS: dict[str, Work] = {
     "checkpoint": Work(three_segments, [[UPDATE], [CHECKPOINT]]),
     "recovery": Work(half_placed, [[LOOK]], "opening"),
     "recovery after edits": Work(edited_meanwhile, [[LOOK]], "opening"),
-    "reconcile": Work(edited, [[LOOK]]),
+    "reconcile": Work(edited, [[LOOK]], "opening"),
     "index renewal": Work(damaged_index, [[LOOK], [REPLACE]]),
     "first opening": Work(empty, [[SAVE_NEW]], "opening"),
     "close": Work(filled, [[REPLACE], [DELETE]], "closing"),

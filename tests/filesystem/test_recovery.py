@@ -477,3 +477,25 @@ async def test_a_document_that_could_not_be_synced_is_written_anew_before_the_lo
     # the system thought its pages clean after the first failure, so that a second sync proves nothing of them
     assert place(tmp_path, "a").stat().st_ino != before
     assert [control(tmp_path, name) for name in ("txn", "log", "quarantine")] == [[], [], []]
+
+
+async def test_a_deletion_whose_directory_could_not_be_synced_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+        await storage.delete("a")
+        unlinked: list[str] = []
+        unlink = os.unlink
+
+        def unlinking(path: Any, *, dir_fd: int | None = None) -> None:
+            unlinked.append(Path(path).name)
+            unlink(path, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "unlink", unlinking)
+        storage._parts.recovery.suspects.add("a")
+        await storage.save({"id": "b"})
+        # there was nothing of that name left to remove
+        assert "a.json" in unlinked
+        assert set(await contents(storage)) == {"b"}
+    assert quarantined(tmp_path) == []
