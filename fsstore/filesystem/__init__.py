@@ -30,7 +30,7 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 
 A save, step by step
 --------------------
-The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon, for 20 ms at
+The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon, for 10 ms at
 most. What is queued is one group, and for each:
 
 1. draft: reads what is there, applies each mutation, encodes. A refused commit ends here. (nothing on disk)

@@ -27,8 +27,8 @@ from fsstore.filesystem.layout import LOCK, SEQUENCE
 
 _LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0002, 0.002
-# shorter than the pause that a holder makes for others, so that whoever has waited long does not miss it
-_PATIENT_SECONDS, _IMPATIENT_POLL_SECONDS = 0.03, 0.0005
+# who has waited so long polls the more often the longer it waits, by the square, and so comes before the others
+_PATIENT_SECONDS, _IMPATIENT_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.03, 0.0005, 0.0001
 # shorter than a long hold: a holder pauses only for what was wished for in its time
 _WISH_SECONDS = 0.005
 
@@ -64,8 +64,11 @@ class StoreLock:
             if now - wished >= _WISH_SECONDS:
                 waiting()
                 wished = now
-            is_patient = now - start < _PATIENT_SECONDS
-            pause = min(pause * 1.2, _LONGEST_POLL_SECONDS) if is_patient else _IMPATIENT_POLL_SECONDS
+            if now - start < _PATIENT_SECONDS:
+                pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+            else:
+                pause = _IMPATIENT_POLL_SECONDS * (_PATIENT_SECONDS / (now - start)) ** 2
+                pause = max(pause, _SHORTEST_POLL_SECONDS)
 
     def release(self) -> None:
         """Let the next one write."""

@@ -80,9 +80,15 @@ class Reading:
 
     async def _await_indexed(self) -> None:
         """Wait until what is committed has reached the index."""
-        if self._parts.sequence.read().indexing & 1 and self._parts.writer is not None:
-            # whoever has the lock has an index that knows all
+        seen, writer = self._parts.sequence.read().indexing, self._parts.writer
+        if not seen & 1 or writer is None:
+            return
+        if writer.is_holding:
+            # a call comes after all commits, and after the index has heard of them
             await self.under_lock(lambda: None)
+            return
+        # another process will let the index know at the end of its hold, which is soon
+        await self._await(lambda: self._parts.sequence.read().indexing == seen)
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
         timeout_seconds = self._parts.options.lock_timeout_seconds

@@ -7,9 +7,10 @@
     newest     number of the newest segment of the log
     sealed     number of the newest segment that takes no more records
     deleted    number of the newest segment that was deleted: equal to `newest` when the log is empty
+    turns      how often the lock was taken to write: a holder who was asked for it waits until this grows
 
-Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest` and `sealed`. The others only
-grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
+Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `turns`. The others
+only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
 never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
@@ -43,7 +44,7 @@ class State(NamedTuple):
     newest: int = 0
     sealed: int = 0
     deleted: int = 0
-    spare: int = 0
+    turns: int = 0
 
     @property
     def unfinished(self) -> bool:

@@ -104,14 +104,18 @@ class FileStorage(IUnifiedStorage):
             await asyncio.shield(opening)
             await storage._recover_if_needed()
         except BaseException:
-            # also when cancelled: what was opened meanwhile must be closed again
-            await asyncio.wait([opening])
-            if opening.exception() is None:
-                await storage.close()
+            # also when cancelled, and in a task of its own, since whoever cancels may do so again
+            await asyncio.shield(asyncio.ensure_future(storage._abandon(opening)))
             raise
         return storage
 
     # -- opening and closing ------------------------------------------------------------------------------------------
+
+    async def _abandon(self, opening: asyncio.Future[None]) -> None:
+        """Close again what is being opened."""
+        await asyncio.wait([opening])
+        if opening.exception() is None:
+            await self.close()
 
     def _assemble(self) -> None:
         # the clock is looked up at each call, since it may be turned while the store is open

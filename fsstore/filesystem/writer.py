@@ -6,7 +6,7 @@ releases the lock early. Invariants:
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
   lock, its sync and its index transaction.
 - Whoever gets the lock and finds that the one before it died in mid-commit recovers first.
-- After its release the thread pauses for a moment if another process wished for the lock meanwhile.
+- After its release, if another process wished for the lock meanwhile, the thread waits until that has had a turn.
 
 A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
 """
@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -38,10 +39,10 @@ from fsstore.models import Mutation
 _logger = logging.getLogger("fsstore")
 T = TypeVar("T")
 
-_GROUP_CHANGES = 512
+_GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
-_COURTESY_SECONDS = 0.001
-_HOLD_SECONDS = 0.02
+_COURTESY_SECONDS, _COURTESIES = 0.001, 20
+_HOLD_SECONDS = 0.01
 _LINGER_SECONDS, _SHORT_LINGER_SECONDS = 0.001, 0.0003
 _SEGMENT_BYTES = 16 << 20
 
@@ -129,6 +130,7 @@ class Writer:
         self._dirty = False
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
+        self.is_holding = False
         self.checkpoint_error = ""
         # threads do not come along in a fork: whoever uses the writer asks which process it lives in
         self.process = os.getpid()
@@ -162,6 +164,11 @@ class Writer:
             if self._stopped:
                 raise StorageClosedError(self._root)
             self._queue.put(job)
+
+    def _wish(self) -> None:
+        with suppress(OSError):
+            # unheard it takes longer, and no more
+            self._sequence.increase("wishes")
 
     def lock_is_held(self) -> bool:
         """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
@@ -203,6 +210,7 @@ class Writer:
             wishes = self._enter()
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
+        self.is_holding = True
         try:
             ends = time.monotonic() + _HOLD_SECONDS
             while isinstance(job, _Commit | _Call):
@@ -212,6 +220,7 @@ class Writer:
                 job = job or self._next(linger_seconds)
             return job
         finally:
+            self.is_holding = False
             self._leave(wishes)
 
     def _do(self, job: _Commit | _Call, wishes: int) -> tuple[_Job | None, float]:
@@ -234,7 +243,9 @@ class Writer:
         """Take the lock, recover if the last writer died, and return how often the lock was wished for."""
         self._acquire()
         try:
-            return self._settled(renewed=self._sequence.open() or self._sequence.mend()).wishes
+            state = self._settled(renewed=self._sequence.open() or self._sequence.mend())
+            self._sequence.write(turns=state.turns + 1)
+            return state.wishes
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -242,17 +253,26 @@ class Writer:
             raise
 
     def _leave(self, wishes: int) -> None:
-        is_wished = False
+        turns = -1
         try:
             self._committer.finish()
-            is_wished = self._sequence.read().wishes != wishes
+            state = self._sequence.read()
+            turns = state.turns if state.wishes != wishes else -1
         except OSError as error:
             # the counters stay odd: whoever is next recovers
             _logger.warning("the counters of %s could not be used: %s", self._root, error)
         finally:
             self._lock.release()
-        if is_wished:
+        if turns >= 0:
+            self._give_way(turns)
+
+    def _give_way(self, turns: int) -> None:
+        """Wait until somebody else has had the lock; not long, since whoever wished for it may have given up."""
+        for _ in range(_COURTESIES):
             time.sleep(_COURTESY_SECONDS)
+            with suppress(OSError):
+                if self._sequence.read().turns != turns:
+                    return
 
     def _settled(self, *, renewed: bool = False) -> State:
         """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
@@ -328,9 +348,6 @@ class Writer:
             raise
         except OSError as error:
             raise unavailable(error, self._root) from error
-
-    def _wish(self) -> None:
-        self._sequence.increase("wishes")
 
     def _commit(self, commits: list[Sequence[Mutation]]) -> Sequence[Any]:
         try:

@@ -179,12 +179,12 @@ def test_a_file_that_was_removed_is_opened_anew(sequence: Sequence, tree: Tree, 
 
 
 def test_opening_keeps_what_is_counted(sequence: Sequence, tree: Tree) -> None:
-    sequence.write(applying=4, spare=5)
+    sequence.write(applying=4, turns=5)
 
     again = Sequence(tree)
     assert again.open() is True
 
-    assert again.read() == State(applying=4, spare=5)
+    assert again.read() == State(applying=4, turns=5)
     again.close()
 
 
@@ -199,8 +199,8 @@ def test_what_a_short_file_lacks_reads_as_zeros(tree: Tree, size: int) -> None:
     assert reader.read() == writer.read() == there
     assert reader.applying() == there.applying
 
-    writer.write(spare=7)
-    assert reader.read() == there._replace(spare=7)
+    writer.write(turns=7)
+    assert reader.read() == there._replace(turns=7)
     assert (tree.root / SEQUENCE).stat().st_size == SIZE
     reader.close()
     writer.close()
