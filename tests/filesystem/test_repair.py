@@ -374,6 +374,7 @@ async def test_a_repair_that_dies_at_any_step_leaves_each_file_in_one_piece(
     misplaced.parent.mkdir()
     place(store, "doc-2").rename(misplaced)
     before, faults, steps = bytes_in(store), Faults(monkeypatch), Counter[str]()
+    beyond = 0
     for step in count(1):
         copy, left = tmp_path / f"copy-{step}", tmp_path / f"left-{step}"
         shutil.copytree(store, copy)
@@ -389,7 +390,11 @@ async def test_a_repair_that_dies_at_any_step_leaves_each_file_in_one_piece(
                 cut_off(storage, copy, left)
             await storage.close()
         if not faults.fired:
-            break
+            # threads may make one call more or fewer from one time to the next
+            beyond += 1
+            if beyond == 4:
+                break
+            continue
         steps[faults.fired[0]] += 1
         found = bytes_in(left)
         # for a moment a document has two names

@@ -17,7 +17,7 @@ from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem import writer
 from fsstore.filesystem.findings import NOTES, Finding, Kind, VerifyReport
 from fsstore.filesystem.index import Index, IndexUnavailableError
-from fsstore.filesystem.layout import INDEX, INDEX_FILES, Layout
+from fsstore.filesystem.layout import INDEX, INDEX_FILES, SEQUENCE, Layout
 from tests.filesystem.faults import Faults, below, place
 
 SAMPLE = Path(__file__).parents[2] / "sample_data/store"
@@ -65,9 +65,10 @@ def told(findings: list[Finding]) -> list[tuple[Kind, str]]:
 
 
 def contents_of(store: Path) -> dict[str, bytes]:
-    """Return every file of a store with its bytes, but those of SQLite."""
+    """Return every file of a store with its bytes, but those of SQLite and the counters."""
     files = {str(path.relative_to(store)): path for path in below(store) if path.is_file() and not path.is_symlink()}
-    return {file: path.read_bytes() for file, path in files.items() if file not in INDEX_FILES}
+    # the counters count also that somebody looked
+    return {file: path.read_bytes() for file, path in files.items() if file not in (*INDEX_FILES, SEQUENCE)}
 
 
 def index_of(store: Path) -> list[str]:
