@@ -2,9 +2,9 @@
 
 Owns when things are written. A commit is a message to this thread: cancelling whoever waits for it neither stops it nor
 releases the lock early. Invariants:
-- Everything under the lock happens in one call of one plain function, `_locked`, in this thread.
+- Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
-  lock, its sync and its index transaction.
+  lock and its sync; the groups of a hold share its index transaction.
 - Whoever gets the lock and finds that the one before it died in mid-commit recovers first.
 - After its release, if another process wished for the lock meanwhile, the thread waits until that has had a turn.
 
