@@ -7,6 +7,7 @@ import gc
 import json
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,10 @@ class Life:
             if len(calls) == 1:
                 await calls[0](storage)
                 continue
-            with busy_writer(storage):
+            with ExitStack() as kept:
+                with self._interposer.paused():
+                    # what keeps the writer busy takes the lock, and is no part of the group
+                    kept.enter_context(busy_writer(storage))
                 tasks = [asyncio.ensure_future(call(storage)) for call in calls]
                 await asyncio.sleep(0)
             await asyncio.gather(*tasks)
