@@ -45,6 +45,8 @@ BACKENDS = {"memory", "filesystem"}
 
 SYSTEM_USERS = {
     "filesystem.files": "it is the one who calls the system",
+    "filesystem.parents": "its part that opens directories",
+    "filesystem.system": "it asks what the system is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
     "transfer": "it reads and writes files outside the store",

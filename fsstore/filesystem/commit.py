@@ -20,18 +20,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import Signature, unavailable
+from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Entry
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd
 from fsstore.filesystem.sidecar import Sidecar
+from fsstore.filesystem.system import unavailable
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
+
+_NAME = attrgetter("name")
 
 
 class UnfinishedError(Exception):
@@ -114,14 +118,16 @@ class Committer:
 
         Raises UnfinishedError when recovery has to finish them, OSError when the system refused: see `refusal`.
         """
-        group = self._draft(commits)
-        changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
-        if not changes:
-            return group.results
         try:
-            self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
+            group = self._draft(commits)
+            changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
+            if changes:
+                self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
         except PlacingError as error:
             raise UnfinishedError(error, self._all_told(group, commits, changes)) from error
+        finally:
+            # somebody may remove these directories and make them anew
+            self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
     def finish(self) -> None:
@@ -171,7 +177,7 @@ class Committer:
         return Outcome(change.id, version_of(draft.record), version_of(result))
 
     def _found(self, record_id: str) -> Draft:
-        document = self._documents.read(record_id)
+        document = self._documents.read_in_turn(record_id)
         name = self._documents.name(record_id)
         if document is None:
             return Draft(record_id, name, NO_DOCUMENT, None)
@@ -232,19 +238,30 @@ class Committer:
     def _place(self, drafts: list[Draft], *, logged: bool) -> bool:
         """Put the documents in place; False when a temp file is left to recovery."""
         is_clean = True
-        for draft in drafts:
+        # by name, so that documents of one directory follow each other
+        for draft in sorted(drafts, key=_NAME):
             try:
-                if draft.staged:
-                    self._placed[draft.name] = self._entry(draft, self._documents.place(draft.staged, draft.name))
-                else:
-                    self._documents.remove(draft.name)
-                    self._placed[draft.name] = None
+                self._placed[draft.name] = self._put(draft)
             except OSError as error:
                 if logged:
                     raise
                 draft.error = error
+            if draft.staged:
                 is_clean &= self._unstage([draft], "")
         return is_clean
+
+    def _put(self, draft: Draft) -> Entry | None:
+        """Put a document in place or take it away; its staged name then is what was there, or nothing."""
+        if not draft.staged:
+            self._documents.remove(draft.name)
+            return None
+        found = None
+        if draft.before != NO_DOCUMENT:
+            found = self._documents.exchange(draft.staged, draft.name)
+        if found is None:
+            found = self._documents.place(draft.staged, draft.name)
+            draft.staged = ""
+        return self._entry(draft, found)
 
     def _entry(self, draft: Draft, found: Signature | None) -> Entry | None:
         if draft.record is None or draft.data is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.codec import NotARecordError, decode_marker, encode_marker
-from fsstore.filesystem.files import Tree, filesystem_type, refuses_writing
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import (
     CONTROL,
     FORMAT,
@@ -30,6 +30,7 @@ from fsstore.filesystem.layout import (
     Layout,
     is_shard,
 )
+from fsstore.filesystem.system import filesystem_type, refuses_writing
 
 _MARKER_MAX_BYTES = 4096
 _NETWORK = {

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.codec import NotARecordError, decode, digest, encode
-from fsstore.filesystem.files import NotAFileError, Signature, TooLargeError, Tree, unavailable
+from fsstore.filesystem.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.system import NotAFileError, unavailable
 from fsstore.models import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
@@ -57,12 +58,21 @@ class Documents:
 
     def read(self, record_id: str) -> Document | None:
         """Return a document, None when there is none; the disk is waited for."""
+        document = self._read(self.name(record_id), record_id)
+        if document is None:
+            self._check_presence()
+        return document
+
+    def read_in_turn(self, record_id: str) -> Document | None:
+        """Do the same as the holder of the store lock, who has seen that the store is there."""
         return self._read(self.name(record_id), record_id)
 
     def read_named(self, name: str) -> Document | None:
         """Return the document in a file, whose id must lead back to that name."""
         document = self._read(name, None)
-        if document is not None and self.name(document.record["id"]) != name:
+        if document is None:
+            self._check_presence()
+        elif self.name(document.record["id"]) != name:
             raise self.corrupted(
                 document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
             )
@@ -91,7 +101,6 @@ class Documents:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
                 return Document(decode(data, record_id), data, signature)
             except FileNotFoundError:
-                self._check_presence()
                 return None
             except (NotAFileError, TooLargeError) as error:
                 raise self.corrupted(record_id, name, str(error.strerror)) from error
@@ -153,9 +162,14 @@ class Documents:
             return self.tree.replace(staged, name)
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
+            self.tree.parents.forget()
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
+
+    def exchange(self, staged: str, name: str) -> Signature | None:
+        """Put a staged file in place of a document, which then lies under the staged name; None where that fails."""
+        return self.tree.exchange(staged, name)
 
     def remove(self, name: str) -> bool:
         """Take a document's file away; False when it was not there."""

@@ -3,21 +3,18 @@
 Owns: how a file is opened, written whole, replaced, removed and synced. Knows nothing of documents, JSON or the log.
 
 Invariants:
-- A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link. Where the
-  system can (`os.open in os.supports_dir_fd`) the parent is pinned by a descriptor, elsewhere it is looked at first.
-  Names in the store's own control directory are trusted: that it is a directory was seen when the store was opened.
+- A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link: see `parents`.
 - Only regular files are read. A FIFO, a device, a directory or a link gives NotAFileError and never blocks.
 - A new file is made with O_EXCL and written by a loop over short writes; nothing is ever written over in place.
 - Features are detected, never platforms.
 
-Errors are the system's own OSError; `unavailable` turns one into the public StorageUnavailableError.
+Errors are the system's own OSError; `system.unavailable` turns one into the public StorageUnavailableError.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -25,7 +22,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsstore.errors import Outcome, StorageUnavailableError
+from fsstore.filesystem.exchange import exchange
+from fsstore.filesystem.parents import Parents
+from fsstore.filesystem.system import NotAFileError
 
 
 def _flag(name: str) -> int:
@@ -41,20 +40,15 @@ WRITE = os.O_RDWR | _COMMON
 KEEP = WRITE | os.O_CREAT
 """Flags for a file that is made once and then kept: the lock."""
 
-_PINS_PARENTS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
-_PARENT = os.O_RDONLY | _flag("O_DIRECTORY") | _flag("O_PATH") | _COMMON
 _REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
 _SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
+_LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
 _NOWAIT = _flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
-
-NO_BOOT_ID = "none"
 
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
-# proc(5): how the table of mounts writes a space and the like
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Signature(NamedTuple):
@@ -66,8 +60,8 @@ class Signature(NamedTuple):
     ctime_ns: int
 
 
-class NotAFileError(OSError):
-    """The name is there and is not a regular file."""
+UNTOLD = Signature(0, 0, 0, 0)
+"""Of a file that was there a moment ago."""
 
 
 class TooLargeError(OSError):
@@ -77,33 +71,40 @@ class TooLargeError(OSError):
 class Tree:
     """The directory of a store. Methods take names relative to its root."""
 
-    def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "") -> None:
-        """Names that begin with `trusted` lie in directories that were looked at before, and only once."""
+    def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "", keeps: int = 0) -> None:
+        """Names that begin with `trusted` lie in directories that were looked at before, and only once.
+
+        `keeps` is for a tree of one thread's own: see `Parents`.
+        """
         self.root = root
         self.trusted = trusted
         self.file_mode = file_mode
         # a directory may be entered by whoever may read its files
         self.directory_mode = file_mode | (file_mode & 0o444) >> 2
         self._prefix = f"{root}{os.sep}"
+        self.parents = Parents(self._prefix, trusted=trusted, keeps=keeps)
 
     def path(self, name: str) -> str:
         """Return the full path, for messages and for libraries that want one."""
         return self._prefix + name
 
-    def _parent(self, name: str) -> _Parent:
-        return _Parent(self._prefix, name, self.trusted)
+    def for_one_thread(self, *, keeps: int) -> Tree:
+        """Return the same tree for the use of one thread: see `Parents`."""
+        return Tree(self.root, file_mode=self.file_mode, trusted=self.trusted, keeps=keeps)
 
     def open(self, name: str, flags: int) -> int:
         """Open a file and return its descriptor, which the caller closes."""
-        with self._parent(name) as (base, parent):
+        base, parent = self.parents.enter(name)
+        try:
             if not (_REFUSES_LINKS or flags & os.O_EXCL) and Path(base).is_symlink():
                 raise NotAFileError(errno.ELOOP, "not a regular file", self.path(name))
-            try:
-                return os.open(base, flags, self.file_mode, dir_fd=parent)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
-                    raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
-                raise
+            return os.open(base, flags, self.file_mode, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):
+                raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
+            raise
+        finally:
+            self.parents.leave(parent)
 
     def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
         """Return a file's bytes and the signature that belongs to them; OSError for one that never keeps still."""
@@ -164,7 +165,7 @@ class Tree:
         """
         for attempt in range(_SHARING_RETRIES):
             try:
-                with self._parent(source) as (old, old_parent), self._parent(target) as (new, new_parent):
+                with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
                     os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
                     return _signature_at(new, new_parent)
             except PermissionError as error:
@@ -175,10 +176,33 @@ class Tree:
                 time.sleep(_SHARING_PAUSE_SECONDS)
         return None
 
+    @contextmanager
+    def _entered(self, name: str) -> Iterator[tuple[str, int | None]]:
+        base, parent = self.parents.enter(name)
+        try:
+            yield base, parent
+        finally:
+            self.parents.leave(parent)
+
+    def exchange(self, source: str, target: str) -> Signature | None:
+        """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.
+
+        A replace over a file makes some file systems write the new one out at once (ext4: `auto_da_alloc`, ext4(5)),
+        which this does not. Returns None, and has done nothing, where the system can not do it or `target` is no file.
+        """
+        with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
+            if not exchange(old, new, old_parent, new_parent):
+                return None
+            if _signature_at(old, old_parent) is None:
+                # what lay there was no file, and is not ours to take away
+                exchange(old, new, old_parent, new_parent)
+                return None
+            return _signature_at(new, new_parent) or UNTOLD
+
     def unlink(self, name: str) -> bool:
         """Remove a file; False when it was not there."""
         try:
-            with self._parent(name) as (base, parent):
+            with self._entered(name) as (base, parent):
                 os.unlink(base, dir_fd=parent)
         except FileNotFoundError:
             return False
@@ -187,8 +211,11 @@ class Tree:
     def signature(self, name: str) -> Signature | None:
         """Return the signature of a regular file, None when there is nothing of that name."""
         try:
-            with self._parent(name) as (base, parent):
+            base, parent = self.parents.enter(name)
+            try:
                 found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+            finally:
+                self.parents.leave(parent)
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(found.st_mode):
@@ -222,7 +249,7 @@ class Tree:
     def make_directory(self, name: str) -> bool:
         """Make a directory; False when it was there already."""
         try:
-            with self._parent(name) as (base, parent):
+            with self._entered(name) as (base, parent):
                 os.mkdir(base, self.directory_mode, dir_fd=parent)
         except FileExistsError:
             if self.is_directory(name):
@@ -232,13 +259,13 @@ class Tree:
 
     def remove_directory(self, name: str) -> None:
         """Remove an empty directory."""
-        with self._parent(name) as (base, parent):
+        with self._entered(name) as (base, parent):
             os.rmdir(base, dir_fd=parent)
 
     def is_directory(self, name: str) -> bool:
         """Whether the name is a directory itself, not a link to one."""
         try:
-            with self._parent(name) as (base, parent):
+            with self._entered(name) as (base, parent):
                 return stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
         except FileNotFoundError:
             return False
@@ -266,15 +293,15 @@ class Tree:
     def _opened_directory(self, name: str) -> Iterator[Any]:
         if not name:
             yield self.root
-        elif _PINS_PARENTS and os.scandir in os.supports_fd:
-            with self._parent(name) as (base, parent):
+        elif _LISTS_DESCRIPTORS:
+            with self._entered(name) as (base, parent):
                 descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=parent)
             try:
                 yield descriptor
             finally:
                 os.close(descriptor)
         else:
-            _refuse_links(self._prefix, name)
+            self.parents.refuse_links(name)
             yield self.path(name)
 
     def sync(self, name: str) -> None:
@@ -292,58 +319,11 @@ class Tree:
     def sync_directory(self, name: str = "") -> None:
         """Bring the names in a directory to the disk, where the system can do that."""
         if name:
-            with self._parent(name) as (base, parent):
+            with self._entered(name) as (base, parent):
                 _sync_directory(base, _COMMON, parent)
         else:
             # the root may be a link: where a store lies is its user's business
             _sync_directory(str(self.root), 0)
-
-
-class _Parent:
-    """Gives what an `*at` call needs: the last component of a name, and a descriptor of its directory while in use."""
-
-    __slots__ = ("_descriptor", "_name", "_prefix", "_trusted")
-
-    def __init__(self, prefix: str, name: str, trusted: str) -> None:
-        self._prefix = prefix
-        self._name = name
-        self._trusted = bool(trusted) and name.startswith(trusted)
-        self._descriptor = -1
-
-    def __enter__(self) -> tuple[str, int | None]:
-        directory, _, base = self._name.rpartition("/")
-        if not directory or self._trusted:
-            return self._prefix + self._name, None
-        if not _PINS_PARENTS:
-            _refuse_links(self._prefix, directory)
-            return self._prefix + self._name, None
-        self._descriptor = _open_parent(self._prefix, directory)
-        return base, self._descriptor
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-
-def _open_parent(prefix: str, directory: str) -> int:
-    first, _, rest = directory.partition("/")
-    descriptor = _open_directory(prefix + first, None)
-    while rest:
-        first, _, rest = rest.partition("/")
-        try:
-            inner = _open_directory(first, descriptor)
-        finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
-
-
-def _refuse_links(prefix: str, directory: str) -> None:
-    path = prefix
-    for part in directory.split("/"):
-        path = os.path.join(path, part)  # noqa: PTH118 - strings are what the system takes, and this is a hot path
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise NotAFileError(errno.ENOTDIR, "not a directory", path)
 
 
 def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
@@ -354,15 +334,6 @@ def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _open_directory(path: str, parent: int | None) -> int:
-    try:
-        return os.open(path, _PARENT, dir_fd=parent)
-    except OSError as error:
-        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
-            raise NotAFileError(errno.ENOTDIR, "not a directory, or a link to one", path) from error
-        raise
 
 
 def _signature_at(base: str, parent: int | None) -> Signature | None:
@@ -406,50 +377,3 @@ def write_all(descriptor: int, data: bytes) -> None:
 def sync_data(descriptor: int) -> None:
     """Bring a file's bytes to the disk, and of its metadata only what reading them needs."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def refuses_writing(error: OSError) -> bool:
-    """Whether an error means that this medium can not be written at all."""
-    return isinstance(error, PermissionError) or error.errno == errno.EROFS
-
-
-def filesystem_type(path: Path) -> str:
-    """Return the type of the file system that holds a path, as proc(5) lists it; empty where that is not told."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
-        resolved = path.resolve()
-    except OSError:
-        return ""
-    kind, longest = "", -1
-    for line in mounts:
-        _, point, found, *_ = line.split(" ")
-        # the last of several mounts on one point is the one that is seen
-        if len(point) >= longest and resolved.is_relative_to(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), point)):
-            kind, longest = found, len(point)
-    return kind
-
-
-def boot_id() -> str:
-    """Return what names this run of the system; "none" where it gives no such thing.
-
-    Linux documents it in random(4). "none" never vouches for a log: see `same_boot`.
-    """
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return NO_BOOT_ID
-
-
-def same_boot(boot: str) -> bool:
-    """Whether that was written since the system was started, as far as it can tell."""
-    return boot != NO_BOOT_ID and boot == boot_id()
-
-
-def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) -> StorageUnavailableError:
-    """Say an error of the system in the words of the store."""
-    return StorageUnavailableError(
-        error.strerror or str(error) or type(error).__name__,
-        path=str(error.filename or path),
-        errno=error.errno,
-        outcome=outcome,
-    )

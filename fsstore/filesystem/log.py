@@ -32,9 +32,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, boot_id, sync_data, write_all
+from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, sync_data, write_all
 from fsstore.filesystem.layout import LOG, segment_name, segment_number
 from fsstore.filesystem.sequence import Sequence, State
+from fsstore.filesystem.system import boot_id
 
 NO_DOCUMENT = bytes(16)
 _HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"

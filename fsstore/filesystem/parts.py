@@ -18,7 +18,7 @@ from fsstore.filesystem.checkpoint import Checkpoint
 from fsstore.filesystem.commit import Committer
 from fsstore.filesystem.control import check_control, open_skeleton, prepare_control
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import NotAFileError, Tree, same_boot, unavailable
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import STAGING
 from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.log import Log
@@ -26,10 +26,12 @@ from fsstore.filesystem.reconcile import Reconciler
 from fsstore.filesystem.recovery import Recovery
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sidecar import Sidecar
+from fsstore.filesystem.system import NotAFileError, same_boot, unavailable
 from fsstore.filesystem.writer import Writer
 from fsstore.models import Clock
 
 _READERS = 4
+_KEPT_DIRECTORIES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,16 @@ class Parts:
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
-            self.documents, self.log, self.sequence, self.sidecar, durable=self.options.fsync, clock=clock
+            Documents(
+                self.tree.for_one_thread(keeps=_KEPT_DIRECTORIES),
+                self.documents.layout,
+                max_bytes=self.options.max_bytes,
+            ),
+            self.log,
+            self.sequence,
+            self.sidecar,
+            durable=self.options.fsync,
+            clock=clock,
         )
         writer = Writer(
             committer,

@@ -14,8 +14,9 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from fsstore.filesystem.files import NotAFileError, Tree
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import CONTROL, QUARANTINE, shard_of
+from fsstore.filesystem.system import NotAFileError
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9._~-]")
 _NAME_CHARACTERS = 200

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import NotAFileError, Signature
+from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Entry, Index, IndexDamagedError, Known, Problem
 from fsstore.filesystem.layout import is_shard
 from fsstore.filesystem.sidecar import Sidecar
+from fsstore.filesystem.system import NotAFileError
 
 _logger = logging.getLogger("fsstore")
 _RACY_NS = 2_000_000_000

@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from fsstore.filesystem.checkpoint import sync_documents
 from fsstore.filesystem.codec import NotARecordError, decode, digest
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import NotAFileError, TooLargeError
+from fsstore.filesystem.files import TooLargeError
 from fsstore.filesystem.layout import segment_name
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, Segment
 from fsstore.filesystem.quarantine import Quarantine
 from fsstore.filesystem.sequence import Sequence, even, odd
+from fsstore.filesystem.system import NotAFileError
 
 _logger = logging.getLogger("fsstore")
 _NO_LIMIT = 1 << 62

@@ -18,7 +18,6 @@ from functools import partial
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.documents import directories_of
-from fsstore.filesystem.files import NotAFileError
 from fsstore.filesystem.findings import Finding, Kind, Moved, RepairReport
 from fsstore.filesystem.index import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.layout import LOG, QUARANTINE, shard_of
@@ -26,6 +25,7 @@ from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.quarantine import Quarantine
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.reconcile import Progress
+from fsstore.filesystem.system import NotAFileError
 from fsstore.filesystem.verify import Examiner, verify
 
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)

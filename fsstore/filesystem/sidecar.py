@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
-from fsstore.filesystem.files import CREATE, NotAFileError, Tree
+from fsstore.filesystem.files import CREATE, Tree
 from fsstore.filesystem.index import Entry, Index, IndexDamagedError, IndexUnavailableError, Problem
 from fsstore.filesystem.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.sequence import Sequence
+from fsstore.filesystem.system import NotAFileError
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")

@@ -29,11 +29,11 @@ from typing import Any, TypeAlias, TypeVar
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
 from fsstore.filesystem.commit import Committer, UnfinishedError, refusal
-from fsstore.filesystem.files import unavailable
 from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.recovery import Recovery
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State
+from fsstore.filesystem.system import unavailable
 from fsstore.models import Mutation
 
 _logger = logging.getLogger("fsstore")

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError
-from fsstore.filesystem import files, log
+from fsstore.filesystem import files, log, system
 from tests.campaign.promises import TORN, Contents, History, body, document
 
 _NEW = 1_000_000
@@ -19,7 +19,7 @@ _NEW = 1_000_000
 
 def boot(name: str) -> None:
     """Let this process believe that the system was started anew."""
-    for module in (files, log):
+    for module in (log, system):
         vars(module)["boot_id"] = lambda: name
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fsstore import FileStorage, open_storage
+from fsstore.filesystem import files
 from fsstore.models import deleting, patching, saving
 from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 
@@ -53,6 +54,8 @@ class Killer:
         for name in CHANGING:
             if hasattr(os, name):
                 setattr(os, name, self._counting(name, getattr(os, name)))
+        # the other way to put a file in place of one
+        vars(files)["exchange"] = self._counting("replace", vars(files)["exchange"])
 
     def _counting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
+from fsstore.filesystem import files
 from fsstore.filesystem.layout import Layout
 from fsstore.models import JsonObject
 from tests.filesystem.crashing import CHANGING
@@ -33,6 +34,8 @@ class Faults:
         for name in CHANGING:
             if hasattr(os, name):
                 monkeypatch.setattr(os, name, self._between(name, getattr(os, name)))
+        # the other way to put a file in place of one
+        monkeypatch.setattr(files, "exchange", self._between("replace", vars(files)["exchange"]))
 
     def _between(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def tried(*arguments: Any, **options: Any) -> Any:

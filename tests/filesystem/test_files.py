@@ -9,48 +9,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem import files
-from fsstore.filesystem.files import (
-    APPEND,
-    CREATE,
-    KEEP,
+from fsstore.filesystem import exchange, files, parents
+from fsstore.filesystem.files import APPEND, CREATE, KEEP, READ, TooLargeError, Tree, sync_data, write_all
+from fsstore.filesystem.system import (
     NO_BOOT_ID,
-    READ,
     NotAFileError,
-    TooLargeError,
-    Tree,
     boot_id,
     filesystem_type,
     refuses_writing,
     same_boot,
-    sync_data,
     unavailable,
-    write_all,
 )
 
 if not hasattr(os, "mkfifo"):
     pytest.skip("what stands in the way of a file here are things this system has not", allow_module_level=True)
 
 LIMIT = 1 << 20
+Lacks: TypeAlias = dict[tuple[ModuleType, str], Any]
 NOT_A_DIRECTORY = r"[Nn]ot a directory"
 
 
-def without_nofollow() -> dict[str, Any]:
-    flags = ("_COMMON", "_PARENT", "READ", "CREATE", "APPEND", "CREATE_APPEND", "KEEP")
-    return {name: getattr(files, name) & ~os.O_NOFOLLOW for name in flags}
+def without_nofollow() -> Lacks:
+    flags = [(files, name) for name in ("_COMMON", "READ", "CREATE", "APPEND", "CREATE_APPEND", "KEEP")]
+    flags.append((parents, "_PARENT"))
+    return {(module, name): getattr(module, name) & ~os.O_NOFOLLOW for module, name in flags}
 
 
-SYSTEMS: dict[str, dict[str, Any]] = {
+SYSTEMS: dict[str, Lacks] = {
     "as it is": {},
-    "no dir_fd": {"_PINS_PARENTS": False},
-    "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY": {
-        "_PINS_PARENTS": False,
-        "_REFUSES_LINKS": False,
-        "_SYNCS_DIRECTORIES": False,
+    "no dir_fd": {(parents, "_PINS"): False, (files, "_LISTS_DESCRIPTORS"): False},
+    "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
+        (parents, "_PINS"): False,
+        (files, "_REFUSES_LINKS"): False,
+        (files, "_SYNCS_DIRECTORIES"): False,
+        (files, "_LISTS_DESCRIPTORS"): False,
+        (exchange, "_RENAMEAT2"): None,
         **without_nofollow(),
     },
 }
@@ -74,8 +72,8 @@ def _soon() -> Iterator[None]:
 @pytest.fixture(params=SYSTEMS)
 def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tree]:
     """Return the tree of a store that has one directory, `aa`; no descriptor may be left open in it."""
-    for name, value in SYSTEMS[request.param].items():
-        monkeypatch.setattr(files, name, value)
+    for (module, name), value in SYSTEMS[request.param].items():
+        monkeypatch.setattr(module, name, value)
     tree = Tree(tmp_path / "store")
     tree.make_root()
     tree.make_directory("aa")

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from fsstore import FileStorage, open_storage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
-from fsstore.filesystem import documents, files
+from fsstore.filesystem import documents, files, system
+from fsstore.filesystem.files import Signature
 from fsstore.filesystem.layout import Layout
 from fsstore.filesystem.log import NO_DOCUMENT, LoggedChange, pack, unpack
 from fsstore.interfaces import IUnifiedStorage
@@ -387,17 +388,17 @@ async def test_a_document_that_becomes_something_else_after_it_was_read_is_moved
     store: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, obstacle: Obstacle
 ) -> None:
     """The race between the draft, which finds a file, and the rename, which finds something else."""
-    path, real = place(store, "n1"), documents.Documents.place
+    path, real = place(store, "n1"), documents.Documents.exchange
 
-    def plant_and_place(store_documents: documents.Documents, staged: str, name: str) -> None:
-        monkeypatch.setattr(documents.Documents, "place", real)
+    def plant_and_exchange(store_documents: documents.Documents, staged: str, name: str) -> Signature | None:
+        monkeypatch.setattr(documents.Documents, "exchange", real)
         cleared(path)
         obstacle(path, outside)
-        real(store_documents, staged, name)
+        return real(store_documents, staged, name)
 
     before = snapshot(outside)
     async with open_storage(store) as storage:
-        monkeypatch.setattr(documents.Documents, "place", plant_and_place)
+        monkeypatch.setattr(documents.Documents, "exchange", plant_and_exchange)
         await storage.save({"id": "n1", "data": {"is": "after"}})
         assert (await values_of(storage))["n1"] == "after"
     assert snapshot(outside) == before
@@ -481,7 +482,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_record_that_holds_what_no_commit_is_is_damage_and_hides_no_other(name: str) -> None:
     good = LoggedChange("n2", NO_DOCUMENT, b"{}", durable=True)
-    header = files.boot_id().encode()
+    header = system.boot_id().encode()
     header = struct.pack("<14sQH", b"fsstore-log-1\n", 0, len(header)) + header
     start = header + struct.pack("<I", zlib.crc32(header))
 

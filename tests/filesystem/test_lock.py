@@ -12,9 +12,10 @@ import pytest
 
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem import lock as lock_module
-from fsstore.filesystem.files import NotAFileError, Tree
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import CONTROL, LOCK, SEQUENCE
 from fsstore.filesystem.lock import StoreLock
+from fsstore.filesystem.system import NotAFileError
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsstore.filesystem.files import NO_BOOT_ID, Tree, boot_id, same_boot
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import CONTROL, LOG, STAGING, segment_name
 from fsstore.filesystem.log import (
     NO_DOCUMENT,
@@ -24,6 +24,7 @@ from fsstore.filesystem.log import (
     unpack,
 )
 from fsstore.filesystem.sequence import Sequence, State
+from fsstore.filesystem.system import NO_BOOT_ID, boot_id, same_boot
 
 MAGIC = b"\xf5LR\n"
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40) | st.just("\U0001f600" * 1024)

@@ -11,7 +11,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem import files
+from fsstore.filesystem import system
 from fsstore.filesystem.checkpoint import Checkpoint
 from fsstore.filesystem.log import Log
 from fsstore.models import JsonObject
@@ -22,7 +22,7 @@ from tests.filesystem.test_crashes import crash
 @pytest.fixture
 def power_cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what makes everything before it seem written in an earlier run of the system."""
-    return lambda: monkeypatch.setattr(files, "boot_id", lambda: "another boot")
+    return lambda: monkeypatch.setattr(system, "boot_id", lambda: "another boot")
 
 
 async def values(store: Path) -> dict[str, Any]:
@@ -286,7 +286,7 @@ async def test_a_log_of_another_boot_is_replayed_and_one_of_this_boot_is_not_eve
 async def test_where_the_system_has_no_boot_id_a_log_that_is_not_empty_is_replayed(
     left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "boot_id", lambda: files.NO_BOOT_ID)
+    monkeypatch.setattr(system, "boot_id", lambda: system.NO_BOOT_ID)
     place(left, "a").unlink()
     assert await values(left) == {"a": "last"}
 

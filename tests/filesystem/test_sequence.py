@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsstore.filesystem.files import NotAFileError, Tree
+from fsstore.filesystem.files import Tree
 from fsstore.filesystem.layout import CONTROL, SEQUENCE, STAGING
 from fsstore.filesystem.sequence import Sequence, State, even, odd
+from fsstore.filesystem.system import NotAFileError
 
 COUNTERS = State._fields
 LARGEST = 2**64 - 1
