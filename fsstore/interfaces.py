@@ -304,7 +304,8 @@ def summary(record: Mapping[str, Any]) -> JsonObject:
 
 def _completed(record: Mapping[str, Any]) -> JsonObject:
     complete = dict(_object(record))
-    complete.setdefault("id", uuid.uuid4().hex)
+    if "id" not in complete:
+        complete["id"] = uuid.uuid4().hex
     complete.setdefault("type", "document")
     complete.setdefault("data", {})
     check_id(complete["id"])

@@ -6,8 +6,8 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
-5. index   what a hold of the lock has placed reaches the index in one SQLite transaction (`finish`); then `indexing`
-           becomes even.
+5. index   what was placed reaches the index in one SQLite transaction (`finish`): when somebody asks the index, when
+           much is waiting, and before the lock is released. Then `indexing` becomes even.
 
 The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
 files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
@@ -26,7 +26,7 @@ from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import Documents
-from fsstore.filesystem.files import Signature
+from fsstore.filesystem.files import UNTOLD, Signature
 from fsstore.filesystem.index import Entry
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.sequence import Sequence as SequenceFile
@@ -36,6 +36,7 @@ from fsstore.filesystem.system import unavailable
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
 
 _NAME = attrgetter("name")
+_MOST_PLACED, _MOST_PLACED_BYTES = 2_000, 8 << 20
 
 
 class UnfinishedError(Exception):
@@ -66,17 +67,23 @@ class Draft:
 
     id: str
     name: str
-    before: bytes
+    previous: bytes | None
     record: JsonObject | None
     data: bytes | None = None
     staged: str = ""
     signature: Signature | None = None
+    recorded_ns: int = 0
     error: OSError | None = None
 
     @property
     def is_change(self) -> bool:
         """Whether anything is to be done on disk."""
-        return self.data is not None or self.before != NO_DOCUMENT
+        return self.data is not None or self.previous is not None
+
+    @property
+    def logged(self) -> tuple[str, bytes, bytes | None]:
+        """Return what the log is to know: the id, the hash of what was there, and the new bytes."""
+        return self.id, NO_DOCUMENT if self.previous is None else digest(self.previous), self.data
 
 
 @dataclass(slots=True)
@@ -86,6 +93,12 @@ class Group:
     drafts: dict[str, Draft] = field(default_factory=dict)
     results: list[Outcomes | BaseException] = field(default_factory=list)
     has_batch: bool = False
+
+
+def _entry(draft: Draft) -> Entry | None:
+    if draft.record is None or draft.data is None:
+        return None
+    return Entry(draft.name, draft.record, draft.signature or UNTOLD, digest(draft.data), draft.recorded_ns)
 
 
 class Committer:
@@ -107,7 +120,8 @@ class Committer:
         self._sidecar = sidecar
         self._durable = durable
         self._clock = clock
-        self._placed: dict[str, Entry | None] = {}
+        self._placed: dict[str, Draft] = {}
+        self._placed_bytes = 0
         self.is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self.is_clean = True
@@ -130,6 +144,11 @@ class Committer:
             self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
+    @property
+    def owes_much(self) -> bool:
+        """Whether so much waits for the index that it should hear of it now."""
+        return len(self._placed) >= _MOST_PLACED or self._placed_bytes >= _MOST_PLACED_BYTES
+
     def finish(self) -> None:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
         if not self.is_under_way:
@@ -137,16 +156,18 @@ class Committer:
         placed, is_clean = self._placed, self.is_clean
         self.abandon()
         if placed:
+            entries = (_entry(draft) for draft in placed.values())
             self._sidecar.record(
-                [entry for entry in placed.values() if entry is not None],
-                [name for name, entry in placed.items() if entry is None],
+                [entry for entry in entries if entry is not None],
+                [name for name, draft in placed.items() if draft.data is None],
             )
         if is_clean:
             self._sequence.write(indexing=even(self._sequence.read().indexing))
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
-        self._placed, self.is_under_way, self.is_clean = {}, False, True
+        self._placed, self._placed_bytes = {}, 0
+        self.is_under_way, self.is_clean = False, True
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -173,15 +194,15 @@ class Committer:
         result = successor(change, draft.record, now)
         if result is not draft.record:
             data = None if result is None else self._documents.encode(result, is_exact=change.is_exact)
-            own[change.id] = Draft(change.id, draft.name, draft.before, result, data)
+            own[change.id] = Draft(change.id, draft.name, draft.previous, result, data)
         return Outcome(change.id, version_of(draft.record), version_of(result))
 
     def _found(self, record_id: str) -> Draft:
         document = self._documents.read_in_turn(record_id)
         name = self._documents.name(record_id)
         if document is None:
-            return Draft(record_id, name, NO_DOCUMENT, None)
-        return Draft(record_id, name, document.digest, document.record)
+            return Draft(record_id, name, None, None)
+        return Draft(record_id, name, document.data, document.record)
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
@@ -229,7 +250,7 @@ class Committer:
         return True
 
     def _append(self, drafts: list[Draft], state: State) -> None:
-        changes = [LoggedChange(draft.id, draft.before, draft.data, self._durable) for draft in drafts]
+        changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
         try:
             self.segment_bytes = self._log.append(changes, state, durable=self._durable)
         except UnknownOutcomeError as error:
@@ -241,38 +262,33 @@ class Committer:
         # by name, so that documents of one directory follow each other
         for draft in sorted(drafts, key=_NAME):
             try:
-                self._placed[draft.name] = self._put(draft)
+                self._put(draft)
             except OSError as error:
                 if logged:
                     raise
                 draft.error = error
+            else:
+                self._placed[draft.name] = draft
+                self._placed_bytes += len(draft.data or b"")
             if draft.staged:
                 is_clean &= self._unstage([draft], "")
         return is_clean
 
-    def _put(self, draft: Draft) -> Entry | None:
+    def _put(self, draft: Draft) -> None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""
         if not draft.staged:
             self._documents.remove(draft.name)
-            return None
+            return
         found = None
-        if draft.before != NO_DOCUMENT:
+        if draft.previous is not None:
             found = self._documents.exchange(draft.staged, draft.name)
         if found is None:
             found = self._documents.place(draft.staged, draft.name)
             draft.staged = ""
-        return self._entry(draft, found)
-
-    def _entry(self, draft: Draft, found: Signature | None) -> Entry | None:
-        if draft.record is None or draft.data is None:
-            return None
-        signature, recorded_ns = draft.signature, time.time_ns()
-        if found is None or signature is None or found[:3] != signature[:3]:
-            # somebody was faster: a row recorded at the beginning of time is compared by content next time
-            recorded_ns = 0
-        return Entry(
-            draft.name, draft.record, found or signature or Signature(0, 0, 0, 0), digest(draft.data), recorded_ns
-        )
+        if found is not None and draft.signature is not None and found[:3] == draft.signature[:3]:
+            # else somebody was faster: a row recorded at the beginning of time is compared by content next time
+            draft.recorded_ns = time.time_ns()
+        draft.signature = found or draft.signature
 
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Mutation]], changes: dict[str, Draft]

@@ -165,9 +165,7 @@ class Tree:
         """
         for attempt in range(_SHARING_RETRIES):
             try:
-                with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
-                    os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-                    return _signature_at(new, new_parent)
+                return self._replace(source, target)
             except PermissionError as error:
                 # where an open file can not be replaced, a reader has it: it will be done in a moment
                 violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
@@ -175,6 +173,18 @@ class Tree:
                     raise
                 time.sleep(_SHARING_PAUSE_SECONDS)
         return None
+
+    def _replace(self, source: str, target: str) -> Signature | None:
+        old, old_parent = self.parents.enter(source)
+        try:
+            new, new_parent = self.parents.enter(target)
+            try:
+                os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+                return _signature_at(new, new_parent)
+            finally:
+                self.parents.leave(new_parent)
+        finally:
+            self.parents.leave(old_parent)
 
     @contextmanager
     def _entered(self, name: str) -> Iterator[tuple[str, int | None]]:
@@ -369,9 +379,9 @@ def _read_all(descriptor: int, size: int) -> bytes:
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of the bytes, however many calls that takes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def sync_data(descriptor: int) -> None:

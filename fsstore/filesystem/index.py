@@ -142,8 +142,7 @@ class Index:
             if gone:
                 cursor.executemany("DELETE FROM entry WHERE name = ?", gone)
                 cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
-            for entry, row in rows:
-                _put(cursor, entry, row)
+            _put_all(cursor, rows)
             for problem in problems:
                 cursor.execute(_REPLACE_PROBLEM, (problem.name, problem.reason, *file_values(problem)))
 
@@ -311,9 +310,20 @@ class Index:
         return None if row is None else str(row[0])
 
 
-def _put(cursor: sqlite3.Cursor, entry: Entry, row: RecordRow) -> None:
-    key = (entry.name, entry.record["id"])
-    values = (*row.settled, *row.envelope, *file_values(entry), *row.documents)
+def _put_all(cursor: sqlite3.Cursor, rows: list[tuple[Entry, RecordRow]]) -> None:
+    values = [
+        (entry.name, entry.record["id"], *row.settled, *row.envelope, *file_values(entry), *row.documents)
+        for entry, row in rows
+    ]
+    with suppress(sqlite3.IntegrityError):
+        if cursor.executemany(UPSERT, values).rowcount == len(values):
+            return
+    # in some more has changed than what moves; to put the others once more changes nothing
+    for each in values:
+        _put(cursor, each[:2], each[2:])
+
+
+def _put(cursor: sqlite3.Cursor, key: tuple[Any, ...], values: tuple[Any, ...]) -> None:
     with suppress(sqlite3.IntegrityError):
         if cursor.execute(UPSERT, (*key, *values)).rowcount or cursor.execute(CHANGE, (*values, *key)).rowcount:
             return

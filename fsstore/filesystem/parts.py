@@ -27,6 +27,7 @@ from fsstore.filesystem.recovery import Recovery
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError, same_boot, unavailable
+from fsstore.filesystem.turn import Turn
 from fsstore.filesystem.writer import Writer
 from fsstore.models import Clock
 
@@ -92,18 +93,20 @@ class Parts:
             durable=self.options.fsync,
             clock=clock,
         )
-        writer = Writer(
+        root = str(self.tree.root)
+        turn = Turn(
             committer,
             self.recovery,
-            # a log of its own, since it reads and deletes in another thread than the one that appends
-            Checkpoint(self.documents, Log(self.tree, self.sequence), self.sequence),
             StoreLock(self.tree),
             self.sequence,
-            root=str(self.tree.root),
+            root=root,
             prepare=lambda: prepare_control(self.tree),
             check=lambda: check_control(self.tree),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
+        # a log of its own, since it reads and deletes in another thread than the one that appends
+        checkpoint = Checkpoint(self.documents, Log(self.tree, self.sequence), self.sequence)
+        writer = Writer(committer, self.recovery, checkpoint, turn, root=root)
         writer.start()
         return writer
 

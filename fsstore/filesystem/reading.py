@@ -87,7 +87,9 @@ class Reading:
             # a call comes after all commits, and after the index has heard of them
             await self.under_lock(lambda: None)
             return
-        # another process will let the index know at the end of its hold, which is soon
+        # another process lets the index know soon if it is asked
+        with suppress(OSError):
+            self._parts.sequence.increase("asked")
         await self._await(lambda: self._parts.sequence.read().indexing == seen)
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The sequence file: eight 64-bit counters by which the processes of a store tell each other where they are.
+"""The sequence file: nine 64-bit counters by which the processes of a store tell each other where they are.
 
     applying   odd while a batch is being put in place: readers wait for it
     indexing   odd while a commit is under way, from before its first file until the index has it
@@ -8,6 +8,7 @@
     sealed     number of the newest segment that takes no more records
     deleted    number of the newest segment that was deleted: equal to `newest` when the log is empty
     turns      how often the lock was taken to write: a holder who was asked for it waits until this grows
+    asked      grows when a process waits for what is committed to reach the index: the holder then tells it
 
 Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `turns`. The others
 only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
@@ -29,7 +30,7 @@ from fsstore.filesystem.files import READ, WRITE, Tree
 from fsstore.filesystem.layout import MOST_SEGMENTS, SEQUENCE, STAGING
 
 _COUNTER = struct.Struct("<Q")
-_ALL = struct.Struct("<8Q")
+_ALL = struct.Struct("<9Q")
 # where the system has no pread, threads share a descriptor's position
 _POSITION = threading.Lock()
 
@@ -45,6 +46,7 @@ class State(NamedTuple):
     sealed: int = 0
     deleted: int = 0
     turns: int = 0
+    asked: int = 0
 
     @property
     def unfinished(self) -> bool:

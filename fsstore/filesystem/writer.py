@@ -4,9 +4,7 @@ Owns when things are written. A commit is a message to this thread: cancelling w
 releases the lock early. Invariants:
 - Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
-  lock and its sync; the groups of a hold share its index transaction.
-- Whoever gets the lock and finds that the one before it died in mid-commit recovers first.
-- After its release, if another process wished for the lock meanwhile, the thread waits until that has had a turn.
+  sync. The groups that follow each other soon share the lock, and what the index is told.
 
 A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
 """
@@ -17,23 +15,20 @@ import asyncio
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.filesystem.answers import Answers
 from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
 from fsstore.filesystem.commit import Committer, UnfinishedError, refusal
-from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.recovery import Recovery
-from fsstore.filesystem.sequence import Sequence as SequenceFile
-from fsstore.filesystem.sequence import State
 from fsstore.filesystem.system import unavailable
+from fsstore.filesystem.turn import Turn
 from fsstore.models import Mutation
 
 _logger = logging.getLogger("fsstore")
@@ -41,9 +36,6 @@ T = TypeVar("T")
 
 _GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
-_COURTESY_SECONDS, _COURTESIES = 0.001, 20
-_HOLD_SECONDS = 0.01
-_LINGER_SECONDS, _SHORT_LINGER_SECONDS = 0.001, 0.0003
 _SEGMENT_BYTES = 16 << 20
 
 
@@ -65,37 +57,7 @@ class _Stop:
 
 
 _Job: TypeAlias = _Commit | _Call | _Stop
-
-
-class Answers:
-    """Carries results from the writer thread to the event loops that wait, waking each loop once a group."""
-
-    def __init__(self) -> None:
-        self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-
-    def add(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Keep an answer until the group is done."""
-        self._pending.setdefault(future.get_loop(), []).append((future, result))
-
-    def send(self) -> None:
-        """Wake the loops."""
-        pending, self._pending = self._pending, {}
-        for loop, answers in pending.items():
-            try:
-                loop.call_soon_threadsafe(_answer, answers)
-            except RuntimeError:
-                # the loop was closed while its commit was under way: nobody is left to be told
-                _logger.debug("an event loop was closed before %d commits were answered", len(answers))
-
-
-def _answer(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in answers:
-        if future.done():
-            continue
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+_WORK = (_Commit, _Call)
 
 
 class Writer:
@@ -106,23 +68,15 @@ class Writer:
         committer: Committer,
         recovery: Recovery,
         checkpoint: Checkpoint,
-        lock: StoreLock,
-        sequence: SequenceFile,
+        turn: Turn,
         *,
         root: str,
-        prepare: Callable[[], object],
-        check: Callable[[], object],
-        lock_timeout_seconds: float,
     ) -> None:
         self._committer = committer
         self._recovery = recovery
         self._checkpoint = checkpoint
-        self._lock = lock
-        self._sequence = sequence
+        self._turn = turn
         self._root = root
-        self._prepare = prepare
-        self._check = check
-        self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         self._stopping = threading.Lock()
@@ -165,20 +119,12 @@ class Writer:
                 raise StorageClosedError(self._root)
             self._queue.put(job)
 
-    def _wish(self) -> None:
-        with suppress(OSError):
-            # unheard it takes longer, and no more
-            self._sequence.increase("wishes")
-
     def lock_is_held(self) -> bool:
         """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
 
         Raises StorageUnavailableError.
         """
-        try:
-            return self._lock.is_held_by_somebody()
-        except OSError as error:
-            raise unavailable(error, self._root) from error
+        return self._turn.lock_is_held()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -189,7 +135,7 @@ class Writer:
                 job = self._next(_IDLE_SECONDS if self._dirty else None)
             self._dirty |= job is not None
             is_idle = job is None
-            if isinstance(job, _Commit | _Call):
+            if isinstance(job, _WORK):
                 job = self._hold(job)
             self._consider_checkpoint(idle=is_idle)
         self._finish()
@@ -207,82 +153,36 @@ class Writer:
         """
         job: _Job | None = first
         try:
-            wishes = self._enter()
+            self._turn.take()
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
         self.is_holding = True
         try:
-            ends = time.monotonic() + _HOLD_SECONDS
-            while isinstance(job, _Commit | _Call):
-                job, linger_seconds = self._do(job, wishes)
-                if time.monotonic() >= ends:
+            while isinstance(job, _WORK):
+                job = self._do(job)
+                if self._turn.is_over() or self._committer.segment_bytes >= _SEGMENT_BYTES:
                     break
-                job = job or self._next(linger_seconds)
+                job = job or self._next(self._turn.linger_seconds)
             return job
         finally:
             self.is_holding = False
-            self._leave(wishes)
-
-    def _do(self, job: _Commit | _Call, wishes: int) -> tuple[_Job | None, float]:
-        """Do a job; returns the next one, if it was taken from the queue, or how long to wait for it."""
-        if isinstance(job, _Call):
-            self._do_call(job)
-            return None, 0.0
-        following = self._do_group(job)
-        is_wished = self._sequence.read().wishes != wishes
-        return following, _SHORT_LINGER_SECONDS if is_wished else _LINGER_SECONDS
+            self._turn.give_back()
 
     def _locked(self, run: Callable[[], T]) -> T:
-        wishes = self._enter()
+        self._turn.take()
         try:
             return run()
         finally:
-            self._leave(wishes)
+            self._turn.give_back()
 
-    def _enter(self) -> int:
-        """Take the lock, recover if the last writer died, and return how often the lock was wished for."""
-        self._acquire()
-        try:
-            state = self._settled(renewed=self._sequence.open() or self._sequence.mend())
-            self._sequence.write(turns=state.turns + 1)
-            return state.wishes
-        except BaseException as error:
-            self._lock.release()
-            if isinstance(error, OSError):
-                raise unavailable(error, self._root) from error
-            raise
-
-    def _leave(self, wishes: int) -> None:
-        turns = -1
-        try:
-            self._committer.finish()
-            state = self._sequence.read()
-            turns = state.turns if state.wishes != wishes else -1
-        except OSError as error:
-            # the counters stay odd: whoever is next recovers
-            _logger.warning("the counters of %s could not be used: %s", self._root, error)
-        finally:
-            self._lock.release()
-        if turns >= 0:
-            self._give_way(turns)
-
-    def _give_way(self, turns: int) -> None:
-        """Wait until somebody else has had the lock; not long, since whoever wished for it may have given up."""
-        for _ in range(_COURTESIES):
-            time.sleep(_COURTESY_SECONDS)
-            with suppress(OSError):
-                if self._sequence.read().turns != turns:
-                    return
-
-    def _settled(self, *, renewed: bool = False) -> State:
-        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
-        state = self._sequence.read()
-        is_left = state.unfinished and not self._committer.is_under_way
-        if renewed or is_left or self._recovery.suspects or not self._committer.is_clean:
-            self._committer.abandon()
-            self._recovery.run()
-            state = self._sequence.read()
-        return state
+    def _do(self, job: _Commit | _Call) -> _Job | None:
+        """Do a job; returns the next one if it was taken from the queue."""
+        if isinstance(job, _Call):
+            self._do_call(job)
+            return None
+        following = self._do_group(job)
+        self._turn.tell_index()
+        return following
 
     def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
         if isinstance(job, _Call):
@@ -296,11 +196,9 @@ class Writer:
     def _group(self, first: _Commit) -> tuple[list[_Commit], _Job | None]:
         """Return the commits that are waiting, and the first job that is none of them."""
         group, changes = [first], len(first.changes)
-        while changes < _GROUP_CHANGES:
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                break
+        # nobody else takes from it
+        while changes < _GROUP_CHANGES and not self._queue.empty():
+            job = self._queue.get_nowait()
             if not isinstance(job, _Commit):
                 return group, job
             group.append(job)
@@ -328,37 +226,22 @@ class Writer:
             return
         try:
             self._committer.finish()
-            self._settled()
+            self._turn.settled()
             job.future.set_result(job.run())
         except OSError as error:
             job.future.set_exception(unavailable(error, self._root))
         except Exception as error:  # noqa: BLE001 - the same
             job.future.set_exception(error)
 
-    def _acquire(self) -> None:
-        try:
-            self._check()
-            try:
-                self._lock.acquire(self._timeout_seconds, waiting=self._wish)
-            except FileNotFoundError:
-                # the control directory was deleted while the store was open
-                self._prepare()
-                self._lock.acquire(self._timeout_seconds, waiting=self._wish)
-        except StorageError:
-            raise
-        except OSError as error:
-            raise unavailable(error, self._root) from error
-
     def _commit(self, commits: list[Sequence[Mutation]]) -> Sequence[Any]:
         try:
-            return self._committer.run(commits, self._settled())
+            return self._committer.run(commits, self._turn.settled())
         except UnfinishedError as error:
             return self._recover_from(error, len(commits))
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 # somebody removes directories that are empty most of the time
-                self._prepare()
-                self._sequence.open()
+                self._turn.prepare()
             elif len(commits) == 1:
                 return [refusal(error, self._root)]
             # one document too many for the disk must not refuse the others
@@ -366,7 +249,7 @@ class Writer:
 
     def _alone(self, commit: Sequence[Mutation]) -> Sequence[Any]:
         try:
-            return self._committer.run([commit], self._settled())
+            return self._committer.run([commit], self._turn.settled())
         except UnfinishedError as error:
             return self._recover_from(error, 1)
         except OSError as error:
@@ -451,4 +334,4 @@ class Writer:
                 break
             if isinstance(job, _Call):
                 self._hold(job)
-        self._lock.close()
+        self._turn.close()

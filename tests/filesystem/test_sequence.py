@@ -192,7 +192,7 @@ def test_opening_keeps_what_is_counted(sequence: Sequence, tree: Tree) -> None:
 @pytest.mark.parametrize("size", range(SIZE))
 def test_what_a_short_file_lacks_reads_as_zeros(tree: Tree, size: int) -> None:
     tree.write_new(SEQUENCE, b"\x01" * size)
-    there = State(*struct.unpack("<8Q", (b"\x01" * size).ljust(SIZE, b"\0")))
+    there = State(*struct.unpack(f"<{len(COUNTERS)}Q", (b"\x01" * size).ljust(SIZE, b"\0")))
     reader, writer = Sequence(tree, read_only=True), Sequence(tree)
     reader.open()
     writer.open()
@@ -200,8 +200,8 @@ def test_what_a_short_file_lacks_reads_as_zeros(tree: Tree, size: int) -> None:
     assert reader.read() == writer.read() == there
     assert reader.applying() == there.applying
 
-    writer.write(turns=7)
-    assert reader.read() == there._replace(turns=7)
+    writer.write(**{COUNTERS[-1]: 7})
+    assert reader.read() == there._replace(**{COUNTERS[-1]: 7})
     assert (tree.root / SEQUENCE).stat().st_size == SIZE
     reader.close()
     writer.close()
