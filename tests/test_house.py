@@ -23,6 +23,7 @@ FLOORS = {
     "conditions": 0,
     "filters": 0,
     "patch": 0,
+    "clock": 0,
     "relation": 1,
     "interfaces": 1,
     "memory": 2,

@@ -33,7 +33,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from fsstore.testing.backend import HandClock  # noqa: E402
+from fsstore.clock import HandClock  # noqa: E402
 from fsstore.testing.cleanup import CleanupContract  # noqa: E402
 from fsstore.testing.exactness import ExactnessContract  # noqa: E402
 from fsstore.testing.finding import FindingContract  # noqa: E402

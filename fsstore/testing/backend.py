@@ -1,46 +1,25 @@
 """How a contract class gets a store: the one method a backend's tests bring, and the fixtures made of it.
 
-Owns the clock that tests turn by hand; no test of a contract sleeps.
+No test of a contract sleeps: each turns a clock by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import pytest
 import pytest_asyncio
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import format_time
 
 E = TypeVar("E", bound=StorageError)
 OpenAgain: TypeAlias = Callable[[], Awaitable[IUnifiedStorage]]
 
 DAY_SECONDS = 86_400.0
-
-
-class HandClock:
-    """A clock that stands still until it is turned."""
-
-    def __init__(self, now: datetime = datetime(2026, 1, 31, 9, 15, tzinfo=UTC)) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def turn(self, seconds: float = 1.0) -> str:
-        """Move on, or back, and return the new time as a record shows it."""
-        self.now += timedelta(seconds=seconds)
-        return self.text
-
-    @property
-    def text(self) -> str:
-        """The time as a record shows it."""
-        return format_time(self.now)
 
 
 class BackendFixtures:

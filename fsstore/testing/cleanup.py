@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import Mutation, Outcomes, patching
-from fsstore.testing.backend import DAY_SECONDS, BackendFixtures, HandClock, refusal
+from fsstore.testing.backend import DAY_SECONDS, BackendFixtures, refusal
 
 
 class CleanupContract(BackendFixtures):

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import Filters, Records
-from fsstore.testing.backend import BackendFixtures, HandClock, refusal
+from fsstore.testing.backend import BackendFixtures, refusal
 
 NOTES: Records = [
     {

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.testing.backend import BackendFixtures, HandClock, refusal
+from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.finding import NOTES, ids_of, streamed_records
 
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageConflictError,
     StorageNotFoundError,
@@ -29,7 +30,7 @@ from fsstore.filters import matches, parse_order
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.models import JsonObject, Records, deleting, patching, saving
 from fsstore.patch import merge_patch
-from fsstore.testing.backend import DAY_SECONDS, HandClock, outlives_its_handle
+from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
 from fsstore.testing.draws import (
     DELETES,
     FILTERS,

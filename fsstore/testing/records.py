@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageClosedError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.testing.backend import BackendFixtures, HandClock, OpenAgain, outlives_its_handle, refusal
+from fsstore.testing.backend import BackendFixtures, OpenAgain, outlives_its_handle, refusal
 
 
 async def _stream(storage: IUnifiedStorage) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.testing.backend import HandClock, OpenAgain
+from fsstore.testing.backend import OpenAgain
 from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
 
 

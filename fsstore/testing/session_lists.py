@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.testing.backend import HandClock, refusal
+from fsstore.testing.backend import refusal
 from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
 
 FILTERS: dict[str, tuple[JsonObject, str]] = {

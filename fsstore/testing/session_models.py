@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
+from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.models import SessionData, SessionMetadata
 from fsstore.service import SessionService
-from fsstore.testing.backend import HandClock, refusal
+from fsstore.testing.backend import refusal
 from fsstore.testing.examples import REFUSED_VALUES
 from fsstore.testing.sessions import SessionFixtures, names
 

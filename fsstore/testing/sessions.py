@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageClosedError,
     StorageConflictError,
@@ -19,7 +20,7 @@ from fsstore.errors import (
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.testing.backend import BackendFixtures, HandClock, refusal
+from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.examples import HOSTILE_IDS, REFUSED_IDS, REFUSED_VALUES
 
 SESSIONS: dict[str, JsonObject] = {

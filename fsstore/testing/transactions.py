@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageConflictError,
     StorageNotFoundError,
@@ -14,7 +15,7 @@ from fsstore.errors import (
 )
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import Mutation, Outcome, deleting, patching, saving, unchanged
-from fsstore.testing.backend import BackendFixtures, HandClock, refusal
+from fsstore.testing.backend import BackendFixtures, refusal
 
 MALFORMED_OPERATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no type": ({"id": "a"}, "$[1].type"),
