@@ -33,6 +33,8 @@ FLOORS = {
     "legacy": 3,
     "opening": 3,
     "transfer": 3,
+    "fixtures": 3,
+    "writing_back": 3,
     "testing": 3,
     "cli": 4,
     "__main__": 4,
@@ -51,6 +53,8 @@ SYSTEM_USERS = {
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
     "transfer": "it reads and writes files outside the store",
+    "fixtures": "it copies the files of a store that it does not open",
+    "writing_back": "it replaces them",
 }
 """Who may name files to the system, and why; a name stands for a package's modules too."""
 
