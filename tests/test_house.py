@@ -301,6 +301,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ("import fsstore", {"asyncio", "pydantic", "orjson", "sqlite3", "typer", "pytest"}),
         ("import fsstore.service, fsstore.legacy", {"pytest", "hypothesis", "typer", "rich", "watchfiles"}),
         ("from fsstore import open_sessions", {"pytest", "hypothesis", "typer", "rich", "fsstore.filesystem"}),
+        (
+            "import fsstore.pytest_plugin",
+            {"asyncio", "pydantic", "orjson", "sqlite3", "fsstore.errors", "fsstore.models"},
+        ),
         ("import fsstore.testing", {"hypothesis", "typer", "rich"}),
     ],
 )
