@@ -28,8 +28,9 @@ from typing import TypeAlias
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import directories_of
-from fsstore.filesystem.files import CREATE, READ, Tree, unavailable
+from fsstore.filesystem.files import CREATE, READ, Tree
 from fsstore.filesystem.layout import MARKER, SHARD_DEPTHS, is_document, is_shard
+from fsstore.filesystem.system import unavailable
 
 try:
     import fcntl
