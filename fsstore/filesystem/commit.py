@@ -29,6 +29,7 @@ from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import UNTOLD, Signature
 from fsstore.filesystem.index import Entry
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.schema import indexed
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd
 from fsstore.filesystem.sidecar import Sidecar
@@ -36,7 +37,7 @@ from fsstore.filesystem.system import unavailable
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
 
 _NAME = attrgetter("name")
-_MOST_PLACED, _MOST_PLACED_BYTES = 2_000, 8 << 20
+_MOST_PLACED = 2_000
 
 
 class UnfinishedError(Exception):
@@ -72,7 +73,6 @@ class Draft:
     data: bytes | None = None
     staged: str = ""
     signature: Signature | None = None
-    recorded_ns: int = 0
     error: OSError | None = None
 
     @property
@@ -95,10 +95,15 @@ class Group:
     has_batch: bool = False
 
 
-def _entry(draft: Draft) -> Entry | None:
+def _entry(draft: Draft, found: Signature | None) -> Entry | None:
+    """Return what the index is to know of a document, without what it does not look at: it may have to wait."""
     if draft.record is None or draft.data is None:
         return None
-    return Entry(draft.name, draft.record, draft.signature or UNTOLD, digest(draft.data), draft.recorded_ns)
+    signature, recorded_ns = draft.signature, time.time_ns()
+    if found is None or signature is None or found[:3] != signature[:3]:
+        # somebody was faster: a row recorded at the beginning of time is compared by content next time
+        recorded_ns = 0
+    return Entry(draft.name, indexed(draft.record), found or signature or UNTOLD, digest(draft.data), recorded_ns)
 
 
 class Committer:
@@ -120,8 +125,7 @@ class Committer:
         self._sidecar = sidecar
         self._durable = durable
         self._clock = clock
-        self._placed: dict[str, Draft] = {}
-        self._placed_bytes = 0
+        self._placed: dict[str, Entry | None] = {}
         self.is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self.is_clean = True
@@ -147,7 +151,7 @@ class Committer:
     @property
     def owes_much(self) -> bool:
         """Whether so much waits for the index that it should hear of it now."""
-        return len(self._placed) >= _MOST_PLACED or self._placed_bytes >= _MOST_PLACED_BYTES
+        return len(self._placed) >= _MOST_PLACED
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
@@ -156,18 +160,16 @@ class Committer:
         placed, is_clean = self._placed, self.is_clean
         self.abandon()
         if placed:
-            entries = (_entry(draft) for draft in placed.values())
             self._sidecar.record(
-                [entry for entry in entries if entry is not None],
-                [name for name, draft in placed.items() if draft.data is None],
+                [entry for entry in placed.values() if entry is not None],
+                [name for name, entry in placed.items() if entry is None],
             )
         if is_clean:
             self._sequence.write(indexing=even(self._sequence.read().indexing))
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
-        self._placed, self._placed_bytes = {}, 0
-        self.is_under_way, self.is_clean = False, True
+        self._placed, self.is_under_way, self.is_clean = {}, False, True
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -262,33 +264,27 @@ class Committer:
         # by name, so that documents of one directory follow each other
         for draft in sorted(drafts, key=_NAME):
             try:
-                self._put(draft)
+                self._placed[draft.name] = self._put(draft)
             except OSError as error:
                 if logged:
                     raise
                 draft.error = error
-            else:
-                self._placed[draft.name] = draft
-                self._placed_bytes += len(draft.data or b"")
             if draft.staged:
                 is_clean &= self._unstage([draft], "")
         return is_clean
 
-    def _put(self, draft: Draft) -> None:
+    def _put(self, draft: Draft) -> Entry | None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""
         if not draft.staged:
             self._documents.remove(draft.name)
-            return
+            return None
         found = None
         if draft.previous is not None:
             found = self._documents.exchange(draft.staged, draft.name)
         if found is None:
             found = self._documents.place(draft.staged, draft.name)
             draft.staged = ""
-        if found is not None and draft.signature is not None and found[:3] == draft.signature[:3]:
-            # else somebody was faster: a row recorded at the beginning of time is compared by content next time
-            draft.recorded_ns = time.time_ns()
-        draft.signature = found or draft.signature
+        return _entry(draft, found)
 
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Mutation]], changes: dict[str, Draft]

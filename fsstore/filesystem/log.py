@@ -224,9 +224,9 @@ def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> byt
         key = change.id.encode()
         kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
         parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
-    body = b"".join(parts)
-    head = _RECORD_MAGIC, _DURABLE if durable else 0, len(body), time_ns
-    return _RECORD.pack(*head, _checksum(head, body)) + body
+    head = _RECORD_MAGIC, _DURABLE if durable else 0, sum(map(len, parts)), time_ns
+    # joined once, since a batch is long
+    return b"".join([_RECORD.pack(*head, _checksum(head, *parts)), *parts])
 
 
 def unpack(number: int, data: bytes) -> Segment:
@@ -282,8 +282,11 @@ def _record_end(data: bytes, position: int) -> int | None:
     return end if _checksum(head, memoryview(data)[begin:end]) == checksum else None
 
 
-def _checksum(head: Iterable[Any], body: bytes | memoryview) -> int:
-    return zlib.crc32(body, zlib.crc32(_HEAD.pack(*head)))
+def _checksum(head: Iterable[Any], *body: bytes | memoryview) -> int:
+    checksum = zlib.crc32(_HEAD.pack(*head))
+    for part in body:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def _next_record(data: bytes, position: int) -> int | None:

@@ -145,6 +145,12 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
     )
 
 
+def indexed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record of which `record_row` gives the same row, without what is in no row; O(1)."""
+    data = record["data"]
+    return {**record, "data": _metadata_alone(data)} if type(data) is dict else dict(record)
+
+
 def _present(value: Any) -> Any:
     return None if value is ABSENT else value
 
