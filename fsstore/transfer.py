@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import aiofiles
-import orjson
 from pydantic_core import from_json
 
 from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.layout import MARKER
 from fsstore.models import Filters, JsonObject
 from fsstore.service import SessionService
+from fsstore.values import write_json
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each batch with the bytes and the sessions done so far."""
@@ -56,8 +56,12 @@ class TransferReport:
 
 
 def session_line(session: JsonObject) -> bytes:
-    """Return a session as one line of an export, with its newline. `session` is as the store gave it."""
-    return orjson.dumps(session, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    """Return a session as one line of an export, with its newline. `session` is as the store gave it.
+
+    What was edited by hand beyond what can be saved is written as it stands. Raises StorageValidationError when that
+    is nested too deep to be written at all.
+    """
+    return write_json(session)
 
 
 # -- out --------------------------------------------------------------------------------------------------------------

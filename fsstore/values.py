@@ -1,4 +1,4 @@
-"""What a JSON value is: the rule that makes a round trip exact or refused.
+"""What a JSON value is: the rule that makes a round trip exact or refused; and how one is written for people.
 
 A value is allowed when writing it as JSON and reading it back gives an equal value of the same types: `None`, `bool`,
 `int` within 64 bits, finite `float`, `str` without lone surrogates, `list`, and `dict` with `str` keys, nested at most
@@ -7,6 +7,7 @@ A value is allowed when writing it as JSON and reading it back gives an equal va
 
 from __future__ import annotations
 
+import json
 import marshal
 import math
 import re
@@ -22,6 +23,8 @@ MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 PLAIN_TYPES = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 """Options of orjson by which it refuses what would come back as something else."""
 
+_ONE_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+_INDENTED = _ONE_LINE | orjson.OPT_INDENT_2
 _READABLE_BITS = 128
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -49,6 +52,31 @@ def snapshot(value: Any, *, record_id: str | None = None) -> Any:
         # the rule tells what is wrong, and where
         pass
     return copy_value(value, record_id=record_id)
+
+
+def write_json(value: Any, *, indent: bool = False, record_id: str | None = None) -> bytes:
+    """Return a JSON value as text, on one line or indented by two: keys sorted, UTF-8 unescaped, a newline at its end.
+
+    A document from elsewhere may hold integers beyond 64 bits, and be nested deeper than a saved one: these are written
+    as they are, by a slower writer. Raises StorageValidationError for what even that one can not follow down.
+    """
+    try:
+        return orjson.dumps(value, option=_INDENTED if indent else _ONE_LINE)
+    except TypeError:
+        pass
+    try:
+        separators = (",", ": ") if indent else (",", ":")
+        text = json.dumps(
+            value, sort_keys=True, ensure_ascii=False, indent=2 if indent else None, separators=separators
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StorageValidationError(
+            f"it can not be written as JSON: {error}",
+            path="$",
+            record_id=record_id,
+            advice="make it flatter, by hand",
+        ) from error
+    return text.encode() + b"\n"
 
 
 def format_path(steps: tuple[str | int, ...]) -> str:

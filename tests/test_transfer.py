@@ -95,6 +95,30 @@ async def test_an_import_of_an_export_gives_the_same_sessions(sessions: SessionS
     assert session_line(await copy.get_session("odd/id ☃") or {}) == session_line(kept)
 
 
+async def test_what_was_written_by_hand_and_can_not_be_saved_is_exported_as_it_is(tmp_path: Path) -> None:
+    # a document from elsewhere is read exactly, also where a save would refuse it
+    text = '{"metadata":{"session_id":"a"},"n":[123456789012345678901234567890,0.5],"text":"\u2028é"}\n'
+    assert session_line(json.loads(text)) == text.encode()
+    not_even_an_object: Any = ["x"]
+    assert session_line(not_even_an_object) == b'["x"]\n'
+
+    async with await FileStorage.open(tmp_path / "store") as opened:
+        sessions = SessionService(opened)
+        await sessions.save_session("a", session("a", status="7" * 9))
+        (document,) = (tmp_path / "store").glob("??/a.json")
+        document.write_text(document.read_text().replace(f'"{"7" * 9}"', "7" * 30))
+        assert (await export_sessions(sessions, tmp_path / "out.jsonl")).sessions == 1
+    assert json.loads((tmp_path / "out.jsonl").read_text())["metadata"]["status"] == int("7" * 30)
+
+
+def test_what_no_writer_follows_down_is_refused_and_not_a_crash() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(StorageValidationError, match="it can not be written as JSON"):
+        session_line({"deep": deep})
+
+
 async def test_an_export_holds_only_what_the_filter_wants(sessions: SessionService, tmp_path: Path) -> None:
     await sessions.batch_save_sessions({"a": session("a", status="failed"), "b": session("b", status="done")})
     report = await export_sessions(sessions, tmp_path / "out.jsonl", {"status": "failed"})

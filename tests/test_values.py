@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
 from fsstore.testing.examples import EXACT_VALUES, REFUSED_VALUES, exact_text, nested
-from fsstore.values import MAX_DEPTH, MAX_INT, MIN_INT, copy_value, format_path, is_text
+from fsstore.values import MAX_DEPTH, MAX_INT, MIN_INT, copy_value, format_path, is_text, write_json
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ANY_TEXTS = st.text(st.characters(), max_size=4)
@@ -149,3 +149,27 @@ def test_paths_are_written_as_in_rfc_9535(steps: tuple[str | int, ...], text: st
 def test_text_is_what_utf8_can_hold() -> None:
     assert is_text("\x00 é \U0001f600 \uffff")
     assert not is_text("a\udc80")
+
+
+# -- written for people -----------------------------------------------------------------------------------------------
+
+
+@given(JSON)
+@example(1e-7)
+@example([])
+@example({})
+@example({"a": [[], {}]})
+def test_both_writers_write_the_same_values(value: Any) -> None:
+    beyond = 2**64
+    for indent in (False, True):
+        text = write_json({"value": value}, indent=indent)
+        slowly = write_json({"value": value, "~": beyond}, indent=indent)
+        assert json.loads(text) == {"value": value}
+        assert json.loads(slowly) == {"value": value, "~": beyond}
+        assert text.endswith(b"\n")
+        assert text.count(b"\n") == slowly.count(b"\n") - indent
+
+
+def test_what_is_written_has_its_keys_sorted_and_its_text_unescaped() -> None:
+    assert write_json({"b": "é😀", "a": 1}) == '{"a":1,"b":"é😀"}\n'.encode()
+    assert write_json({"b": 2**64, "a": "é"}, indent=True) == b'{\n  "a": "\xc3\xa9",\n  "b": 18446744073709551616\n}\n'

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import orjson
+from fsstore.values import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_COMPACT = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-_PRETTY = _COMPACT | orjson.OPT_INDENT_2
 _MAX_COLOURED_CHARACTERS = 256 * 1024
 _UUID_CHARACTERS = 36
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -53,7 +51,7 @@ def prepare_streams() -> None:
 
 def show_json(value: Any, *, compact: bool = False) -> None:
     """Print a JSON value, indented or on one line."""
-    show_json_text(orjson.dumps(value, option=_COMPACT if compact else _PRETTY))
+    show_json_text(write_json(value, indent=not compact))
 
 
 def show_json_text(data: bytes) -> None:
@@ -76,7 +74,7 @@ def show_json_text(data: bytes) -> None:
 
 def list_items(values: Sequence[Any]) -> bytes:
     """Return the inner part of an indented JSON list: what stands between its brackets, without the line ends there."""
-    return orjson.dumps(values, option=_PRETTY).removeprefix(b"[\n").removesuffix(b"\n]\n")
+    return write_json(values, indent=True).removeprefix(b"[\n").removesuffix(b"\n]\n")
 
 
 def show_lines(*texts: str) -> None:
@@ -131,7 +129,7 @@ def cell(value: Any) -> str:
     """Return a value as text for a table: a string as it is, nothing for null, else compact JSON."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else write_json(value).decode().rstrip()
 
 
 def printable(text: str) -> str:

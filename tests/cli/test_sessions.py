@@ -129,6 +129,20 @@ def test_get_prints_one_line_or_the_whole_record(fsstore: Run, save: Save) -> No
     assert (record["id"], record["type"], record["version"]) == ("a", "session", 1)
 
 
+def test_a_document_edited_by_hand_beyond_what_can_be_saved_is_printed_as_it_is(
+    fsstore: Run, save: Save, store: Path
+) -> None:
+    save("a", status="7" * 9)
+    (document,) = store.glob("??/a.json")
+    document.write_text(document.read_text().replace(f'"{"7" * 9}"', "7" * 30))
+    assert fsstore("get", "a").json()["metadata"]["status"] == int("7" * 30)
+    assert fsstore("get", "a", "--format", "compact").json()["metadata"]["status"] == int("7" * 30)
+    for form in ("json", "jsonl", "table"):
+        result = fsstore("ls", "--format", form)
+        assert result.code == 0
+        assert "7" * 30 in result.out
+
+
 @pytest.mark.parametrize("command", [["get"], ["update", "--set", "a=1"], ["rm"]])
 def test_a_session_that_is_not_there_is_not_found(fsstore: Run, command: list[str]) -> None:
     fsstore("init")
