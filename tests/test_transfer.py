@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from fsstore import transfer
 from fsstore.errors import StorageConflictError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.memory import MemoryStorage
 from fsstore.models import Outcomes
 from fsstore.service import SessionService
-from fsstore.transfer import TransferReport, export_sessions, import_sessions, session_line
+from fsstore.transfer import TransferReport, export_sessions, import_sessions, importing, session_line, sources
 
 EARLY, LATE = "2026-01-02T03:04:05.000000+00:00", "2026-02-03T04:05:06.000000+00:00"
 
@@ -155,7 +154,7 @@ async def test_each_batch_is_one_commit(write: Callable[..., Path], monkeypatch:
     source = write(*[session(f"s{number}") for number in range(250)])
     await import_sessions(SessionService(storage), source)
     assert storage.commits == [100, 100, 50]
-    monkeypatch.setattr(transfer, "_BATCH_BYTES", source.stat().st_size // 5)
+    monkeypatch.setattr(importing, "_BATCH_BYTES", source.stat().st_size // 5)
     storage.commits.clear()
     await import_sessions(SessionService(storage), source)
     assert len(storage.commits) == 5
@@ -165,7 +164,7 @@ async def test_each_batch_is_one_commit(write: Callable[..., Path], monkeypatch:
 async def test_line_ends_blank_lines_and_a_byte_order_mark_make_no_difference(
     sessions: SessionService, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(transfer, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(sources, "_CHUNK_BYTES", chunk_bytes)
     lines = (
         b"\xef\xbb\xbf",
         b"\r\n",
@@ -250,8 +249,8 @@ async def test_a_bad_line_stops_the_import_and_is_named(
 async def test_a_line_longer_than_the_cap_is_refused_before_it_is_held(
     sessions: SessionService, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "MAX_LINE_BYTES", 1000)
-    monkeypatch.setattr(transfer, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(sources, "_CHUNK_BYTES", 100)
     source = write(session("a"), b'{"metadata": {"session_id": "b"}, "x": "' + b"y" * 2000)
     with pytest.raises(StorageValidationError, match=r"line 2: it is longer than 1000 bytes"):
         await import_sessions(sessions, source)
@@ -346,7 +345,7 @@ async def test_a_damaged_file_in_a_flat_folder_is_named(sessions: SessionService
 async def test_a_file_in_a_flat_folder_has_the_same_cap_as_a_line(
     sessions: SessionService, flat: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "MAX_LINE_BYTES", 50)
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 50)
     with pytest.raises(StorageValidationError, match=r"file-name\.json: it is longer than 50 bytes"):
         await import_sessions(sessions, flat)
 

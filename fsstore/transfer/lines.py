@@ -1,0 +1,62 @@
+"""The line that a session is outside of a store, and what both directions share: reports, and errors of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic_core import from_json
+
+from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
+from fsstore.models import JsonObject
+from fsstore.values import write_json
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called after each batch with the bytes and the sessions done so far."""
+
+STANDARD_STREAM = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What was moved. An id that an import met twice counts twice; the later one is what the store holds."""
+
+    sessions: int = 0
+    bytes: int = 0
+
+
+def session_line(session: JsonObject) -> bytes:
+    """Return a session as one line of an export, with its newline. `session` is as the store gave it.
+
+    What was edited by hand beyond what can be saved is written as it stands. Raises StorageValidationError when that
+    is nested too deep to be written at all.
+    """
+    return write_json(session)
+
+
+def read_line(text: bytes) -> JsonObject:
+    """Return the session that a line is. Raises ValueError, which says why, when it is none."""
+    try:
+        # not orjson: it reads integers beyond 64 bits as floats, and the store must see them to refuse them
+        session = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        reason = str(error).replace(" at line 1 column ", " at column ")
+        raise ValueError(f"it is not JSON: {reason}") from error
+    if type(session) is not dict:
+        raise ValueError(f"it is a JSON {type(session).__name__}, a session is an object")
+    return session
+
+
+@contextmanager
+def system_errors(path: str) -> Iterator[None]:
+    """Turn what the system says about a file into errors of ours; a closed pipe is the caller's business."""
+    try:
+        yield
+    except (StorageError, BrokenPipeError):
+        raise  # a timeout of the store is an OSError too
+    except FileNotFoundError as error:
+        raise StorageValidationError("there is no such file or folder", path=path, advice="check the path") from error
+    except OSError as error:
+        raise StorageUnavailableError(error.strerror or str(error), path=path, errno=error.errno) from error
