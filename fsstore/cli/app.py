@@ -1,17 +1,54 @@
-"""The commands, and the options that stand before them, put together for typer."""
+"""The commands, and the options that stand before them, put together for typer.
 
+A command is loaded when it is called for, with its module: typer works out every option of a command when it is made,
+which for all of them costs as much as it takes to answer. The help, completion and a name that is none need them all.
+"""
+
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 import fsstore
-from fsstore.cli import checking, listing, moving, report, sessions
 from fsstore.cli.failures import PipeClosedError
+
+_COMMANDS = {
+    "init": "sessions:init",
+    "put": "sessions:put",
+    "get": "sessions:get",
+    "ls": "listing:ls",
+    "count": "listing:count",
+    "update": "sessions:update",
+    "rm": "sessions:rm",
+    "import": "moving:import_",
+    "export": "moving:export",
+    "stats": "report:stats",
+    "health": "report:health",
+    "verify": "checking:verify",
+    "repair": "checking:repair",
+}
+"""Where each command is, in the order of the help: a function, or an application of its own with several commands."""
+
+_PLAIN: Any = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
 class Commands(TyperGroup):
     """All commands, with one way out for a closed pipe, which typer would turn into its own exit code."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the group's interface
+        """Return the names of all commands; none is loaded."""
+        return list(dict.fromkeys((*_COMMANDS, *self.commands)))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, and load it first where that was not done; None when there is none of that name."""
+        # for a name that is none all are loaded: typer looks among them for the one that was meant
+        known = cmd_name in _COMMANDS or cmd_name in self.commands
+        for name in [cmd_name] if known else _COMMANDS:
+            if name not in self.commands:
+                self.commands[name] = _loaded(name)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Raises PipeClosedError when nobody reads its output any more."""
@@ -27,25 +64,21 @@ def build() -> typer.Typer:
         name="fsstore",
         cls=Commands,
         help="Sessions in a directory: every session is one readable JSON file.",
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
+        **_PLAIN,
     )
     app.callback(invoke_without_command=True)(_before_commands)
-    app.command("init")(sessions.init)
-    app.command("put")(sessions.put)
-    app.command("get")(sessions.get)
-    app.command("ls")(listing.ls)
-    app.command("count")(listing.count)
-    app.command("update")(sessions.update)
-    app.command("rm")(sessions.rm)
-    app.command("import")(moving.import_)
-    app.command("export")(moving.export)
-    app.command("stats")(report.stats)
-    app.command("health")(report.health)
-    app.command("verify")(checking.verify)
-    app.command("repair")(checking.repair)
     return app
+
+
+def _loaded(name: str) -> Any:
+    module, _, attribute = _COMMANDS[name].partition(":")
+    found = getattr(import_module(f"fsstore.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    alone = typer.Typer(add_completion=False, **_PLAIN)
+    alone.command(name)(found)
+    return get_command(alone)
 
 
 def _before_commands(

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 import fsstore as package
-from fsstore.cli import failures, main
+from fsstore.cli import app, failures, main
 from fsstore.errors import (
     StorageClosedError,
     StorageConflictError,
@@ -156,6 +157,30 @@ def test_a_command_loads_rich_for_a_terminal_only(save: Save) -> None:
     for arguments in (["get", "a"], ["ls"], ["stats"], ["export"], ["get", "absent"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
         assert done.returncode == 0, arguments
+
+
+def test_a_command_loads_no_other(save: Save) -> None:
+    save("a")
+    script = "import sys; from fsstore.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    commands = {f"fsstore.cli.{name}" for name in ("checking", "listing", "moving", "report")}
+    for arguments, needed in ((["get", "a"], set()), (["count"], {"listing"}), (["--version"], set())):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=True)
+        assert commands & set(done.stderr.decode().split()) == {f"fsstore.cli.{name}" for name in needed}
+
+
+def test_a_command_that_is_none_is_told_with_the_one_that_was_meant(fsstore: Run) -> None:
+    assert "No such command 'gte'. Did you mean 'get'" in fsstore("gte").err
+
+
+def test_an_application_of_several_commands_may_be_one_of_them(fsstore: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = typer.Typer(help="Several commands.", rich_markup_mode=None)
+    several.command("one")(lambda: typer.echo("first"))
+    several.command("two")(lambda: typer.echo("second"))
+    monkeypatch.setitem(app._COMMANDS, "several", "app:several")
+    monkeypatch.setattr(app, "several", several, raising=False)
+    assert fsstore("several", "two").out == "second\n"
+    assert "\n  several  Several commands." in fsstore("--help").out
+    assert "\n  one" in fsstore("several", "--help").out
 
 
 def test_loading_the_package_of_the_command_loads_little() -> None:
