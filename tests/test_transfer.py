@@ -14,6 +14,7 @@ from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.memory import MemoryStorage
 from fsstore.models import Outcomes
+from fsstore.redaction_rules import Redaction
 from fsstore.service import SessionService
 from fsstore.transfer import TransferReport, export_sessions, import_sessions, importing, session_line, sources
 
@@ -114,8 +115,11 @@ def test_what_no_writer_follows_down_is_refused_and_not_a_crash() -> None:
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(StorageValidationError, match="it can not be written as JSON"):
-        session_line({"deep": deep})
+    several: list[Any] = [{"session_id": "a"}, {"session_id": 5}, {}, []]
+    for metadata in several:
+        name = "document 'a': " if metadata == {"session_id": "a"} else ""
+        with pytest.raises(StorageValidationError, match=f"^{name}.*it can not be written as JSON"):
+            session_line({"metadata": metadata, "deep": deep})
 
 
 async def test_an_export_holds_only_what_the_filter_wants(sessions: SessionService, tmp_path: Path) -> None:
@@ -123,6 +127,37 @@ async def test_an_export_holds_only_what_the_filter_wants(sessions: SessionServi
     report = await export_sessions(sessions, tmp_path / "out.jsonl", {"status": "failed"})
     assert report.sessions == 1
     assert json.loads((tmp_path / "out.jsonl").read_text())["metadata"]["session_id"] == "a"
+
+
+async def test_what_is_redacted_does_not_leave_the_store_and_stays_in_it(
+    sessions: SessionService, tmp_path: Path
+) -> None:
+    kept = {
+        "settings": {"api_key": "k-1", "mode": "x"},
+        "messages": [{"text": "call 555-1234"}, {"text": "password=hunter2"}],
+    }
+    await sessions.batch_save_sessions({name: {**session(name), **kept} for name in ("a", "b")}, keep_times=True)
+    before = await sessions.list_sessions()
+    rules = Redaction.of(["settings.api_key", "absent.key"], ["555-[0-9]{4}", "absent"], secrets=True)
+    report = await export_sessions(sessions, tmp_path / "out.jsonl", redact=rules)
+    text = (tmp_path / "out.jsonl").read_text()
+    assert not any(hidden in text for hidden in ("k-1", "555-1234", "hunter2"))
+    assert [json.loads(line)["messages"] for line in text.splitlines()] == [
+        [{"text": "call [redacted]"}, {"text": "password=[redacted]"}]
+    ] * 2
+    assert (report.sessions, report.redacted, report.unredacted) == (2, 6, 0)
+    assert report.unmatched == ("absent.key", "/absent/")
+    assert report.bytes == len(text.encode())
+    assert await sessions.list_sessions() == before
+    copy = SessionService(MemoryStorage())
+    assert (await import_sessions(copy, tmp_path / "out.jsonl")).sessions == 2
+
+
+async def test_what_a_redaction_could_not_hide_is_counted(sessions: SessionService, tmp_path: Path) -> None:
+    await sessions.batch_save_sessions({"alice": session("alice", by="alice"), "bob": session("bob", by="alice")})
+    report = await export_sessions(sessions, tmp_path / "out.jsonl", redact=Redaction.of(patterns=["alice"]))
+    assert (report.redacted, report.unredacted, report.unmatched) == (2, 1, ())
+    assert (await export_sessions(sessions, tmp_path / "out.jsonl")).redacted == 0
 
 
 async def test_progress_tells_the_bytes_and_sessions_done_so_far(

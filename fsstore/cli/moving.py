@@ -46,7 +46,7 @@ def import_(
     started = time.perf_counter()
     reports = with_store(store, work, create=True, fsync=fsync)
     if not quiet:
-        _summarize("imported", reports, time.perf_counter() - started)
+        say(_summary("imported", reports, time.perf_counter() - started))
 
 
 def export(
@@ -54,31 +54,64 @@ def export(
     *,
     where: Where = None,
     filter_text: FilterText = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Replace what stands there by [redacted]: settings.api_key, messages.*.text; a bare key is in the "
+            "metadata or at the top of the session. May be repeated.",
+        ),
+    ] = None,
+    redact_pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGEX",
+            help="Replace what the pattern finds in strings, or only its group `secret`, if it has one.",
+        ),
+    ] = None,
+    redact_secrets: Annotated[
+        bool, typer.Option("--redact-secrets", help="Replace what looks like a secret, as scrub finds it.")
+    ] = False,
     store: Store = None,
     quiet: Quiet = False,
 ) -> None:
     """Write sessions as JSON lines, in the order of their ids.
 
-    A file is replaced as a whole or not at all.
+    A file is replaced as a whole or not at all. A redaction that finds nothing is told.
     """
+    from fsstore.redaction_rules import Redaction  # noqa: PLC0415 - only this command needs it
+
     filters = parse_filter(where or (), filter_text)
+    rules = Redaction.of(redact or (), redact_pattern or (), secrets=redact_secrets)
 
     async def work(sessions: "SessionService") -> "TransferReport":
         from fsstore.transfer import export_sessions  # noqa: PLC0415 - loaded when there is something to move
 
         total = await sessions.count_sessions(filters) if is_shown(quiet=quiet) else None
         with _bar(target, total, counts_bytes=False, quiet=quiet) as progress:
-            return await export_sessions(sessions, target, filters, progress=progress)
+            return await export_sessions(sessions, target, filters, redact=rules, progress=progress)
 
     started = time.perf_counter()
     report = with_store(store, work)
-    if not quiet:
-        _summarize("exported", [report], time.perf_counter() - started)
+    told = [] if quiet else [_summary("exported", [report], time.perf_counter() - started)]
+    told += _redacted(report, quiet=quiet) if rules != Redaction() else []
+    if told:
+        say("; ".join(told))
 
 
-def _summarize(what: str, reports: "list[TransferReport]", seconds: float) -> None:
+def _summary(what: str, reports: "list[TransferReport]", seconds: float) -> str:
     sessions, size = sum(report.sessions for report in reports), sum(report.bytes for report in reports)
-    say(f"{what} {counted(sessions, 'session')} ({format_bytes(size)}) in {seconds:.1f} s")
+    return f"{what} {counted(sessions, 'session')} ({format_bytes(size)}) in {seconds:.1f} s"
+
+
+def _redacted(report: "TransferReport", *, quiet: bool) -> Iterator[str]:
+    """Give what is to be told of a redaction: also a quiet export tells what it has not hidden."""
+    if not quiet:
+        yield f"{counted(report.redacted, 'value')} redacted"
+    if report.unredacted:
+        yield f"{counted(report.unredacted, 'finding')} in ids, times or keys can not be redacted and stayed"
+    if report.unmatched:
+        yield f"nothing matched {', '.join(report.unmatched)}: check that nothing is left that should be hidden"
 
 
 def _size(source: str) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fsstore.errors import StorageError, StorageValidationError
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.transfer.lines import Progress, TransferReport, read_line
+from fsstore.transfer.lines import Progress, TransferReport, id_in, read_line
 from fsstore.transfer.sources import Entry, refused
 from fsstore.transfer.sources import entries as read_entries
 
@@ -84,8 +84,7 @@ def _parse(entry: Entry) -> tuple[str, JsonObject]:
         session = read_line(entry.text)
     except ValueError as error:
         raise refused(entry.place, str(error)) from error
-    metadata = session.get("metadata")
-    named = metadata.get("session_id") if isinstance(metadata, dict) else None
+    named = id_in(session)
     session_id = entry.default_id if named is None else named
     if type(session_id) is not str or not session_id:
         raise refused(entry.place, "it has no id: metadata.session_id must be a string, and not empty")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
@@ -25,6 +25,12 @@ class TransferReport:
 
     sessions: int = 0
     bytes: int = 0
+    redacted: int = 0
+    """Values that an export has hidden."""
+    unredacted: int = 0
+    """What rules have found and an export could not hide: ids, times, and keys."""
+    unmatched: tuple[str, ...] = ()
+    """Rules that have found nothing."""
 
 
 def session_line(session: JsonObject) -> bytes:
@@ -33,7 +39,15 @@ def session_line(session: JsonObject) -> bytes:
     What was edited by hand beyond what can be saved is written as it stands. Raises StorageValidationError when that
     is nested too deep to be written at all.
     """
-    return write_json(session)
+    named = id_in(session)
+    return write_json(session, record_id=named if isinstance(named, str) else None)
+
+
+def id_in(session: Any) -> Any:
+    """Return what a session says its id is; None when it says nothing."""
+    # a document edited by hand may hold anything
+    metadata = session.get("metadata") if isinstance(session, dict) else None
+    return metadata.get("session_id") if isinstance(metadata, dict) else None
 
 
 def read_line(text: bytes) -> JsonObject:

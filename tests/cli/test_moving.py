@@ -38,6 +38,54 @@ def test_an_export_gives_back_what_was_imported(fsstore: Run, source: Path, tmp_
     assert fsstore("export", "-", "--where", "session_id=s1", "-q").out == lines(SESSIONS[1:2])
 
 
+def test_an_export_tells_what_it_has_redacted_and_which_rule_found_nothing(
+    fsstore: Run, source: Path, tmp_path: Path
+) -> None:
+    fsstore("import", source, "-q")
+    rules = (
+        "--redact",
+        "status",
+        "--redact",
+        "settings.key",
+        "--redact-pattern",
+        "[é😀]",
+        "--redact-pattern",
+        "absent",
+    )
+    result = fsstore("export", tmp_path / "out.jsonl", *rules)
+    assert result.code == 0
+    assert "; 6 values redacted; nothing matched settings.key, /absent/: check" in result.err
+    assert [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [
+        "[redacted][redacted]"
+    ] * 3
+    quiet = fsstore("export", tmp_path / "out.jsonl", *rules, "-q").err
+    assert quiet.startswith("fsstore: nothing matched settings.key, /absent/")
+    assert fsstore("export", tmp_path / "out.jsonl", "--redact", "status", "-q").err == ""
+    assert "3 findings in ids, times or keys" in fsstore("export", "--redact-pattern", "s[0-9]", "-q").err
+
+
+def test_an_export_redacts_what_looks_like_a_secret(fsstore: Run, source: Path) -> None:
+    source.write_text(lines([{**SESSIONS[0], "settings": {"password": "hunter2"}}]))
+    fsstore("import", source, "-q")
+    assert fsstore("export", "-q").json()["settings"] == {"password": "hunter2"}
+    assert fsstore("export", "-q", "--redact-secrets").json()["settings"] == {"password": "[redacted]"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [("--redact", "a..b"), ("--redact", "metadata.session_id"), ("--redact-pattern", "("), ("--redact-pattern", "")],
+)
+def test_a_wrong_rule_is_refused_before_anything_is_written(
+    fsstore: Run, save: Save, tmp_path: Path, rule: tuple[str, str]
+) -> None:
+    save("a")
+    (tmp_path / "out.jsonl").write_text("old")
+    result = fsstore("export", tmp_path / "out.jsonl", *rule)
+    assert result.code == 2
+    assert repr(rule[1]) in result.err
+    assert (tmp_path / "out.jsonl").read_text() == "old"
+
+
 def test_several_sources_are_imported_in_order(fsstore: Run, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "flat"
     folder.mkdir()
