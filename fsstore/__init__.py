@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from fsstore.opening import open_sessions as open_sessions
     from fsstore.opening import open_storage as open_storage
     from fsstore.patch import merge_patch as merge_patch
+    from fsstore.redaction_rules import Redaction as Redaction
+    from fsstore.scrubbing import Exposure as Exposure
+    from fsstore.scrubbing import find_secrets as find_secrets
+    from fsstore.scrubbing import redact_secrets as redact_secrets
     from fsstore.service import SessionService as SessionService
     from fsstore.service import SessionStorageAdapter as SessionStorageAdapter
     from fsstore.service import SessionTransaction as SessionTransaction
@@ -73,6 +77,10 @@ _HOMES = {
     "open_sessions": "opening",
     "open_storage": "opening",
     "merge_patch": "patch",
+    "Redaction": "redaction_rules",
+    "Exposure": "scrubbing",
+    "find_secrets": "scrubbing",
+    "redact_secrets": "scrubbing",
     "SessionService": "service",
     "SessionStorageAdapter": "service",
     "SessionTransaction": "service",

@@ -38,6 +38,7 @@ FLOORS = {
     "transfer": 3,
     "fixtures": 3,
     "writing_back": 3,
+    "scrubbing": 3,
     "testing": 3,
     "cli": 4,
     "__main__": 4,

@@ -28,6 +28,7 @@ _COMMANDS = {
     "health": "report:health",
     "verify": "checking:verify",
     "repair": "checking:repair",
+    "scrub": "scrubbing:scrub",
 }
 """Where each command is, in the order of the help: a function, or an application of its own with several commands."""
 

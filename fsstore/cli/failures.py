@@ -1,7 +1,7 @@
 """From an error to an exit code and one line that says what happened and what to do next.
 
 0 done, 1 not found, 2 wrong usage or input, 3 conflict, 4 corrupt, 5 unavailable, timed out or closed, 70 an error in
-fsstore itself, 130 stopped by the user, 141 the reader of the output went away.
+fsstore itself, 130 stopped by the user, 141 the reader of the output went away. For scrub 1 is that secrets were found.
 """
 
 from fsstore.errors import (
@@ -14,6 +14,7 @@ from fsstore.errors import (
 )
 
 NOT_FOUND, USAGE, CONFLICT, CORRUPT, UNAVAILABLE = 1, 2, 3, 4, 5
+EXPOSED = 1
 # as sysexits.h has it, and as a shell reports a process that SIGINT or SIGPIPE ended
 INTERNAL, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsstore.cli.asking import confirm
 from fsstore.cli.options import ExpectedVersion, FilterText, Store, Where, complete_id, with_store
 from fsstore.cli.output import counted, say, show_json, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
@@ -136,7 +137,8 @@ def rm(
     # the store is closed while the question waits for its answer
     found = with_store(store, lambda sessions: sessions.list_metadata(filters))
     if found and not yes:
-        _confirm(len(found))
+        which = counted(len(found), "session")
+        confirm(f"Remove {which} for good?", unasked=f"{which} would be removed")
     ids = [metadata["session_id"] for metadata in found]
     removed = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else 0
     say(f"{counted(removed, 'session')} removed")
@@ -170,17 +172,6 @@ def _removing(session_id: str, wanted: "Condition") -> "Mutation":
         return None if current is not None and wanted.matches(current) else current
 
     return Mutation(session_id, rule)
-
-
-def _confirm(count: int) -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise StorageValidationError(
-            f"{counted(count, 'session')} would be removed", advice="add --yes if that is what you want"
-        )
-    sys.stderr.write(f"Remove {counted(count, 'session')} for good? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise typer.Abort
 
 
 def _named(session: "JsonObject") -> str:
