@@ -1,9 +1,9 @@
-"""The command line: `fsstore init | put | get | ls | count | update | rm | import | export | stats | health | ...`.
+"""The command line: `fsstore init | put | get | edit | ls | count | update | rm | import | export | stats | ...`.
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
-error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `listing`, `moving`,
-`report` and `checking` are the commands, `options` is what they share, `where` reads their expressions, `output` and
-`progress` print.
+error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`,
+`listing`, `moving`, `report`, `checking` and `scrubbing` are the commands, `options` is what they share, `where` reads
+their expressions, `output` and `progress` print, `asking` asks.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
 """

@@ -18,6 +18,7 @@ _COMMANDS = {
     "init": "sessions:init",
     "put": "sessions:put",
     "get": "sessions:get",
+    "edit": "editing:edit",
     "ls": "listing:ls",
     "count": "listing:count",
     "update": "sessions:update",

@@ -116,7 +116,7 @@ def test_debug_after_two_dashes_is_an_id(fsstore: Run) -> None:
 def test_help_and_version_are_plain_text(fsstore: Run) -> None:
     assert fsstore("--version").out == f"fsstore {package.__version__}\n"
     assert fsstore() == fsstore("--help")
-    commands = "init put get ls count update rm import export stats health verify repair scrub"
+    commands = "init put get edit ls count update rm import export stats health verify repair scrub"
     for name in commands.split():
         assert f"\n  {name} " in fsstore().out
         result = fsstore(name, "-h")
@@ -162,7 +162,7 @@ def test_a_command_loads_rich_for_a_terminal_only(save: Save) -> None:
 def test_a_command_loads_no_other(save: Save) -> None:
     save("a")
     script = "import sys; from fsstore.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-    commands = {f"fsstore.cli.{name}" for name in ("checking", "listing", "moving", "report", "scrubbing")}
+    commands = {f"fsstore.cli.{name}" for name in ("checking", "editing", "listing", "moving", "report", "scrubbing")}
     for arguments, needed in ((["get", "a"], set()), (["count"], {"listing"}), (["--version"], set())):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=True)
         assert commands & set(done.stderr.decode().split()) == {f"fsstore.cli.{name}" for name in needed}
