@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,28 @@ async def test_the_tour_runs(tmp_path: Path) -> None:
         await sessions.save_session("s-1", {"metadata": {"status": "new"}})
         await asyncio.wait_for(names["tour"](sessions), timeout=30)
         assert await sessions.count_sessions({"status": {"$in": ["copy", "copied"]}}) == 2
+
+
+async def test_its_commands_about_secrets_do_what_it_says(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)  # noqa: S102 - the README's own code
+    settings = {"api_key": "k-1", "demo_token": "tok-12345"}
+    session = {"settings": settings, "messages": [{"ip": "10.0.0.1", "text": "user-7 says password=hunter2"}]}
+    async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:
+        await sessions.save_session("s-1", session)
+        assert await names["secrets_in"](sessions) == ["s-1 $.data.messages[0].text", "s-1 $.data.settings.api_key"]
+    (commands,) = (block.splitlines() for block in blocks("text") if block.startswith("fsstore scrub"))
+    looking, redacting, exporting = (shlex.split(command)[1:] for command in commands)
+    environment = {**os.environ, "FSSTORE_STORE": str(tmp_path / "store")}
+
+    def start(arguments: list[str]) -> int:
+        command = [sys.executable, "-m", "fsstore", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+
+    assert start(exporting) == 0
+    exported = (tmp_path / "fixtures.jsonl").read_text()
+    assert not any(hidden in exported for hidden in ("k-1", "tok-12345", "10.0.0.1", "user-7", "hunter2"))
+    assert [start(looking), start(redacting), start(looking)] == [1, 0, 0]
 
 
 def test_every_error_it_names_is_public() -> None:
