@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +22,6 @@ ROOT = Path(__file__).parents[2]
 # where it makes a difference whether commits are synced
 BOTH = ("put, update, delete", "batch", "group", "close")
 TRIALS = {name: (name,) for name in WORKS} | {f"{name}, no fsync": (name, "--no-fsync") for name in BOTH}
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return interpose.build(tmp_path_factory.mktemp("interpose"))
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in memory where there is one: a killed process loses nothing that a disk would keep."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
-        yield Path(directory)
 
 
 def run(library: Path, *arguments: str) -> list[dict[str, Any]]:

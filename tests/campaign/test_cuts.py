@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +23,6 @@ MOUNTED = {
     "data after names": "data=writeback,noauto_da_alloc",
     "data after names, committing often": "data=writeback,noauto_da_alloc,commit=1",
 }
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory for the image, in memory where there is one."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
-        yield Path(directory)
 
 
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(MOUNTED)))

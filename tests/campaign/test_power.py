@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +20,6 @@ from tests.campaign.recorded import SCENARIOS
 ROOT = Path(__file__).parents[2]
 STATES, STATES_WHEN_FAILING = 260, 90
 STATES_OF_RECOVERY, CUTS = 300, 20
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return interpose.build(tmp_path_factory.mktemp("interpose"))
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in memory where there is one: what a disk would do is the model's business."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
-        yield Path(directory)
 
 
 def explore(library: Path, directory: Path, scenario: str, *options: str) -> tuple[int, list[str]]:

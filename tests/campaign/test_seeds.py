@@ -11,9 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +27,6 @@ ROOT = Path(__file__).parents[2]
 SEEDS: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("seeds.toml").read_text("utf-8"))["seed"]
 PLANTED = ("fsstore", "tests", "sample_data", "pyproject.toml", "README.md")
 TESTS_FAILED = 1
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return interpose.build(tmp_path_factory.mktemp("interpose"))
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in memory where there is one."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
-        yield Path(directory)
 
 
 def plant(seed: dict[str, Any], garden: Path) -> None:
