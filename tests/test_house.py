@@ -27,6 +27,8 @@ FLOORS = {
     "redaction": 0,
     "redaction_rules": 0,
     "secret_shapes": 0,
+    "alignment": 0,
+    "merging": 0,
     "relation": 1,
     "interfaces": 1,
     "memory": 2,
