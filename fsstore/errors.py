@@ -83,12 +83,16 @@ class StorageValidationError(StorageError, ValueError):
 class StorageCorruptedError(StorageError):
     """What lies on disk is not a document of this store. It is neither served nor overwritten."""
 
-    def __init__(self, record_id: str | None, *, path: str, reason: str) -> None:
+    def __init__(
+        self,
+        record_id: str | None,
+        *,
+        path: str,
+        reason: str,
+        advice: str = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside",
+    ) -> None:
         name = f"document {record_id!r}" if record_id is not None else "the file"
-        super().__init__(
-            f"{name} at {path} can not be read: {reason}",
-            advice="repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside",
-        )
+        super().__init__(f"{name} at {path} can not be read: {reason}", advice=advice)
         self.id = record_id
         self.path = path
         self.reason = reason

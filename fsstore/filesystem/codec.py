@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import orjson
@@ -27,10 +28,21 @@ _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE |
 _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _LONG_NUMBER = b"0" * 19
+# a string of JSON holds no raw line end, so only another program writes a line like these
+_CONFLICT = tuple(re.compile(rb"^" + marker, re.MULTILINE) for marker in (b"<{7}", b"={7}", b">{7}"))
 
 
 class NotARecordError(Exception):
     """The bytes are not a document of this store; the text says why."""
+
+
+class InConflictError(NotARecordError):
+    """The bytes are a document in the middle of a merge: git has left both sides in it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it holds git's conflict markers: keep one side of each conflict, take the marker lines out, and git add it"
+        )
 
 
 def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> bytes:
@@ -71,6 +83,8 @@ def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
         for key in ("created_at", "updated_at"):
             record[key] = canonical_time(record.get(key), f"$.{key}", None)
     except ValueError as error:
+        if all(marker.search(data) for marker in _CONFLICT):
+            raise InConflictError from error
         raise NotARecordError(str(error)) from error
     if record_id is not None and record["id"] != record_id:
         raise NotARecordError(f"it is the document {record['id']!r}")

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.codec import NotARecordError, decode, digest, encode
+from fsstore.filesystem.codec import InConflictError, NotARecordError, decode, digest, encode
 from fsstore.filesystem.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.system import NotAFileError, unavailable
@@ -111,6 +111,8 @@ class Documents:
                     pauses += 1
                     time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
                     continue
+                if isinstance(error, InConflictError):
+                    raise self._in_conflict(record_id, name, error) from error
                 raise self.corrupted(record_id, name, str(error)) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
@@ -142,6 +144,10 @@ class Documents:
     def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
         """Return the error that says what is wrong with a document's file."""
         return StorageCorruptedError(record_id, path=self.tree.path(name), reason=reason)
+
+    def _in_conflict(self, record_id: str | None, name: str, error: InConflictError) -> StorageCorruptedError:
+        advice = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
+        return StorageCorruptedError(record_id, path=self.tree.path(name), reason=str(error), advice=advice)
 
     def stage_directory(self) -> str:
         """Make a temp directory for one batch and return its name."""

@@ -18,6 +18,8 @@ class Kind(StrEnum):
 
     UNREADABLE = "unreadable"
     """No document: not JSON, not a record, no regular file. The place of a shard may be taken so too."""
+    IN_CONFLICT = "in_conflict"
+    """A merge by git has left both sides in it, to be chosen from by hand."""
     REFUSED = "refused"
     """The system refuses to read it: a permission, or a failing disk."""
     TOO_LARGE = "too_large"

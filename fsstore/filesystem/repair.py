@@ -2,7 +2,7 @@
 
 Owns what is moved, and where to. A document in the wrong place goes to its right one if that is free; everything else
 that can not be read as the document of its name goes to quarantine, whole. What the system refuses to read, or what is
-only too large for this store, stays: it may be whole.
+only too large for this store, stays: it may be whole. So does what git has left in conflict: both sides are in it.
 
 Each thing is judged under the store lock right before it is moved, with an empty log, so that no commit is under way
 and no replay will undo it. One that was changed a moment ago is left to whoever is writing it. A crash leaves each file

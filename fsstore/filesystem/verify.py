@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.codec import InConflictError
 from fsstore.filesystem.documents import Document
 from fsstore.filesystem.files import TooLargeError
 from fsstore.filesystem.findings import Finding, Kind, VerifyReport
@@ -155,6 +156,8 @@ class Examiner:
     def _corrupted(self, name: str, error: StorageCorruptedError) -> Finding:
         if error.id is not None:
             return Finding(Kind.WRONG_PLACE, name, error.reason, self._documents.name(error.id))
+        if isinstance(error.__cause__, InConflictError):
+            return Finding(Kind.IN_CONFLICT, name, error.reason)
         is_large = isinstance(error.__cause__, TooLargeError)
         return Finding(Kind.TOO_LARGE if is_large else Kind.UNREADABLE, name, error.reason)
 

@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
-from fsstore.filesystem.codec import NotARecordError, decode, decode_marker, digest, encode, encode_marker
+from fsstore.filesystem.codec import (
+    InConflictError,
+    NotARecordError,
+    decode,
+    decode_marker,
+    digest,
+    encode,
+    encode_marker,
+)
 from fsstore.models import JsonObject
 from fsstore.testing.examples import EXACT_VALUES, REFUSED_VALUES, exact_text, nested
 from fsstore.values import MAX_DEPTH, MAX_INT, MIN_INT, copy_value
@@ -314,6 +322,22 @@ HOSTILE_TOKENS: dict[str, bytes] = {
 def test_a_document_with_something_that_is_not_json_is_no_record(name: str, beside: bytes) -> None:
     with pytest.raises(NotARecordError):
         decode(with_value(HOSTILE_TOKENS[name], beside=beside))
+
+
+def test_what_git_has_left_in_conflict_is_known_by_its_markers() -> None:
+    both = b'{\n<<<<<<< HEAD\n  "id": "a"\n=======\n  "id": "b"\n>>>>>>> other\n}\n'
+    for text in (both, both.replace(b"\n", b"\r\n"), both.replace(b"=======", b"||||||| base\n=======")):
+        with pytest.raises(InConflictError, match="take the marker lines out"):
+            decode(text)
+    for text in (both.replace(b"=======", b""), both.replace(b"<<<<<<<", b" <<<<<<<"), b"<<<<<<<"):
+        with pytest.raises(NotARecordError) as caught:
+            decode(text)
+        assert not isinstance(caught.value, InConflictError)
+
+
+def test_a_text_about_conflicts_is_a_text() -> None:
+    text = "<<<<<<< HEAD\n=======\n>>>>>>> other\n"
+    assert decode(written(text))["data"] == text
 
 
 WHOLE = written("Gr\u00fc\u00dfe")
