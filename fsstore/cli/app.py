@@ -30,6 +30,7 @@ _COMMANDS = {
     "verify": "checking:verify",
     "repair": "checking:repair",
     "scrub": "scrubbing:scrub",
+    "git": "git:commands",
 }
 """Where each command is, in the order of the help: a function, or an application of its own with several commands."""
 

@@ -72,6 +72,14 @@ def show_json_text(data: bytes) -> None:
     console_on(sys.stdout).print(shown, soft_wrap=True, end="")
 
 
+def show_text(data: bytes) -> None:
+    """Print text as it is, whatever bytes it has; on a terminal without what would steer it."""
+    if sys.stdout.isatty():
+        show_lines(*data.decode(errors="backslashreplace").splitlines())
+    else:
+        _write(data)
+
+
 def list_items(values: Sequence[Any]) -> bytes:
     """Return the inner part of an indented JSON list: what stands between its brackets, without the line ends there."""
     return write_json(values, indent=True).removeprefix(b"[\n").removesuffix(b"\n]\n")
