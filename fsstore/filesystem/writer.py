@@ -240,8 +240,12 @@ class Writer:
             return self._recover_from(error, len(commits))
         except OSError as error:
             if isinstance(error, FileNotFoundError):
-                # somebody removes directories that are empty most of the time
-                self._turn.prepare()
+                try:
+                    # somebody removes directories that are empty most of the time
+                    self._turn.prepare()
+                except OSError as gone:
+                    # the store was moved, or taken away with its medium
+                    return [refusal(gone, self._root)] * len(commits)
             elif len(commits) == 1:
                 return [refusal(error, self._root)]
             # one document too many for the disk must not refuse the others

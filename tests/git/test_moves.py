@@ -79,13 +79,20 @@ async def test_a_store_is_taken_elsewhere(repository: Repository, tmp_path: Path
             assert await storage.load("new") is None
 
 
+@pytest.mark.parametrize("lock", ["held", "free"])
 async def test_a_store_that_is_moved_while_it_is_open_is_gone_for_who_has_it_open_and_whole_elsewhere(
-    tmp_path: Path,
+    tmp_path: Path, lock: str
 ) -> None:
     home, target = tmp_path / "home", tmp_path / "target"
     async with await FileStorage.open(home, lock_timeout_seconds=0.5) as storage:
         await fill(storage)
         await storage.list()
+        if lock == "held":
+            # the writer keeps the lock for a moment, since more may come soon
+            await SessionService(storage).save_session("s1", {"metadata": {"status": "open"}})
+        else:
+            async with await open_store(home) as other:
+                await SessionService(other).save_session("s1", {"metadata": {"status": "open"}})
         home.rename(target)
         with pytest.raises(StorageUnavailableError, match=r"fsstore\.json is gone"):
             await storage.load("s1")
