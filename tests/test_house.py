@@ -76,7 +76,7 @@ DESCRIPTOR_USERS = {
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch"},
     "filelock": {"filesystem.lock"},
-    "sqlite3": {"relation", "filesystem.index"},
+    "sqlite3": {"relation", "filesystem.connection", "filesystem.index"},
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
     "pytest_asyncio": {"testing"},

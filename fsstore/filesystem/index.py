@@ -14,21 +14,24 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from functools import cache
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
 from fsstore.conditions import Condition, Order
+from fsstore.filesystem.connection import (
+    IndexDamagedError,
+    connect,
+    prepare,
+    translated,
+    verify,
+)
 from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, file_values, signature_of
 from fsstore.filesystem.schema import (
     BEHIND_RELATION,
     CHANGE,
-    CREATE,
     FILE_COLUMNS,
     INSERT,
-    SCHEMA_NUMBER,
     SIGNATURE_COLUMNS,
     SUMMARY_COLUMNS,
     UPSERT,
@@ -47,30 +50,13 @@ from fsstore.relation import guarded_select
 __all__ = [
     "Entry",
     "Index",
-    "IndexDamagedError",
-    "IndexUnavailableError",
     "Known",
     "Problem",
     "Row",
     "Selection",
 ]
 
-# only programs of somebody else's keep it locked, and whoever waits for them may hold the store lock
-_BUSY_TIMEOUT_SECONDS = 2.0
-_CACHE_KIB = 16 * 1024
-# as long as the redo log: folding the log into the file costs two syncs, which shorter logs pay more often
-_LOG_PAGES = 4 * 1024
 _FEW = 1_000
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-_COMPLAINTS = (
-    "no such table",
-    "no such column",
-    "no such index",
-    "malformed JSON",
-    "Could not decode to UTF-8",
-    # `judge` and the others meet JSON that is none
-    "user-defined function raised exception",
-)
 _LAST_CHARACTER = "\U0010ffff"
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
@@ -82,16 +68,6 @@ _KNOWN = " UNION ALL ".join(
 _SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
 _PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
 _REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
-
-
-class IndexDamagedError(Exception):
-    """The file is damaged, or no index of this schema; it must be replaced. `generation` is for whoever does that."""
-
-    generation: int = 0
-
-
-class IndexUnavailableError(Exception):
-    """The index can not be used now: disk full, no permission, locked. It is not damaged."""
 
 
 class Index:
@@ -109,10 +85,10 @@ class Index:
 
         `read_only` neither makes nor changes it. Raises IndexDamagedError, IndexUnavailableError.
         """
-        with _translated():
-            connection = _connect(path, read_only=read_only)
+        with translated():
+            connection = connect(path, read_only=read_only)
             try:
-                _prepare(connection, read_only=read_only)
+                prepare(connection, read_only=read_only)
                 return cls(connection)
             except BaseException:
                 connection.close()
@@ -138,7 +114,7 @@ class Index:
             except TooDeepError as error:
                 problems.append(Problem(entry.name, str(error), entry.signature, entry.digest, entry.recorded_ns))
         gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
-        with _translated(), self._transaction() as cursor:
+        with translated(), self._transaction() as cursor:
             if gone:
                 cursor.executemany("DELETE FROM entry WHERE name = ?", gone)
                 cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
@@ -148,7 +124,7 @@ class Index:
 
     def set_meta(self, key: str, value: str) -> None:
         """Note something about the index itself."""
-        with _translated():
+        with translated():
             self._connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     @contextmanager
@@ -170,7 +146,7 @@ class Index:
         known = plan(condition)
         if known.residue is not None:
             limit, offset = None, 0
-        with _translated():
+        with translated():
             start = self._start(known, order)
         statement, ordered = selecting(_ROW_COLUMNS, known, start, order, limit=limit, offset=offset)
         return Selection(self._rows(statement), known.residue, ordered)
@@ -181,7 +157,7 @@ class Index:
         Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
         """
         known = plan(condition)
-        with _translated():
+        with translated():
             start = next((start for start in known.starts if self._is_few(start)), None)
         return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
 
@@ -192,7 +168,7 @@ class Index:
         known = plan(condition)
         if known.residue is not None:
             return None
-        with _translated(), _understood():
+        with translated(), _understood():
             start = self._start(known, order)
             statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
@@ -203,7 +179,7 @@ class Index:
         known = plan(condition)
         if known.residue is not None:
             return None
-        with _translated():
+        with translated():
             return self._number(counting(known))
 
     def _start(self, known: Plan, order: Order) -> Start | None:
@@ -223,11 +199,11 @@ class Index:
 
     def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> list[JsonObject]:
         """Run one SELECT over the relation `documents`, as `relation.guarded_select` does."""
-        with _translated():
+        with translated():
             return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
 
     def _rows(self, statement: Statement) -> Generator[Row]:
-        with _translated(), _understood():
+        with translated(), _understood():
             for row in self._execute(statement):
                 if type(row[0]) is not str or type(row[1]) is not str:
                     raise TypeError(f"{row[:2]!r} is no name and no id")
@@ -246,14 +222,14 @@ class Index:
 
     def verify(self) -> None:
         """Raise IndexDamagedError if somebody has altered the tables; O(1)."""
-        with _translated():
-            _verify(self._connection)
+        with translated():
+            verify(self._connection)
 
     # -- what the index knows of the files ----------------------------------------------------------------------------
 
     def shards(self) -> list[str]:
         """Return the directories that rows and problems lie in; O(directories)."""
-        with _translated(), _understood():
+        with translated(), _understood():
             found = {shard for table in ("entry", "problem") for shard in self._shards(table)}
         return sorted(found)
 
@@ -268,19 +244,19 @@ class Index:
 
     def signatures(self, prefix: str = "") -> dict[str, Known]:
         """Return what is known of the files whose names begin so, problems included."""
-        with _translated(), _understood():
+        with translated(), _understood():
             found = self._connection.execute(_KNOWN, {"low": prefix, "high": prefix + _LAST_CHARACTER})
             return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
 
     def problems(self) -> list[Problem]:
         """Return the files that can not be read as documents, by name."""
-        with _translated(), _understood():
+        with translated(), _understood():
             found = self._connection.execute(_PROBLEMS)
             return [Problem(row[0], row[1], signature_of(*row[2:6]), row[6], row[7]) for row in found]
 
     def agrees(self, name: str, record: JsonObject) -> bool:
         """Whether the row of a file says what its record says; of one that is nested too deep there is no row."""
-        with _translated():
+        with translated():
             found = self._connection.execute(_SAYS, (name,)).fetchone()
         try:
             settled = record_row(record).settled
@@ -294,18 +270,18 @@ class Index:
         `thorough` also holds the indexes of its tables against their rows.
         """
         pragma = "integrity_check" if thorough else "quick_check"
-        with _translated():
+        with translated():
             found = [str(row[0]) for row in self._connection.execute(f"PRAGMA {pragma}(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
     def total_bytes(self) -> int:
         """Return how many bytes all documents have together; O(documents)."""
-        with _translated():
+        with translated():
             return int(self._connection.execute("SELECT total(size) FROM entry").fetchone()[0])
 
     def get_meta(self, key: str) -> str | None:
         """Return what was noted about the index itself."""
-        with _translated():
+        with translated():
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -330,95 +306,6 @@ def _put(cursor: sqlite3.Cursor, key: tuple[Any, ...], values: tuple[Any, ...]) 
     # the id is there under another name, or the name with another id: the rows in the way must go first
     cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)
     cursor.execute(INSERT, (*key, *values))
-
-
-# -- opening ----------------------------------------------------------------------------------------------------------
-
-
-def _connect(path: str | None, *, read_only: bool) -> sqlite3.Connection:
-    where = ":memory:" if path is None else f"{Path(path).absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
-    return sqlite3.connect(
-        where,
-        uri=path is not None,
-        timeout=_BUSY_TIMEOUT_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-
-
-def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
-    else:
-        _begin_log(connection)
-        if _version(connection) == 0:
-            _create(connection)
-    _verify(connection)
-
-
-def _begin_log(connection: sqlite3.Connection) -> None:
-    try:
-        # a system without shared memory keeps the journal it has, which is slower and as safe
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        # another connection is doing just that
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-            raise
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _verify(connection: sqlite3.Connection) -> None:
-    if (version := _version(connection)) != SCHEMA_NUMBER:
-        raise IndexDamagedError(f"it has schema {version}, not {SCHEMA_NUMBER}")
-    # a trigger or a column of somebody else's would have a part in every save, and an index gone would in every list
-    if _tables(connection) != _own_tables():
-        raise IndexDamagedError("its tables are not those that were made")
-
-
-def _tables(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
-    return frozenset(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
-
-
-@cache
-def _own_tables() -> frozenset[tuple[str, ...]]:
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.executescript(CREATE)
-        return _tables(connection)
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    try:
-        connection.executescript(f"BEGIN IMMEDIATE; {CREATE} PRAGMA user_version = {SCHEMA_NUMBER}; COMMIT")
-    except sqlite3.OperationalError as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        # if another connection was faster, all is well; if not, the tables in the way are somebody else's
-        if _version(connection) == 0:
-            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-                raise IndexDamagedError(f"it holds something else: {error}") from error
-            raise
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Tell damage from unavailability. A closed connection stays a ProgrammingError."""
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        raise
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _DAMAGE or str(error).startswith(_COMPLAINTS):
-            raise IndexDamagedError(str(error)) from error
-        raise IndexUnavailableError(str(error)) from error
 
 
 @contextmanager

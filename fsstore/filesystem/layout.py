@@ -50,7 +50,7 @@ class Layout:
     def _name(self, record_id: str) -> str:
         """Return the name of a document's file, relative to the root."""
         digest = hashlib.blake2b(record_id.encode(), digest_size=16).hexdigest()
-        shard = "/".join(digest[2 * at : 2 * at + 2] for at in range(self.shard_depth))
+        shard = digest[:2] if self.shard_depth == 1 else f"{digest[:2]}/{digest[2:4]}"
         return f"{shard}/{_base(record_id, digest)}{SUFFIX}"
 
 

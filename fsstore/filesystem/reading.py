@@ -18,7 +18,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
-from fsstore.filesystem.index import Index, IndexDamagedError, IndexUnavailableError
+from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
+from fsstore.filesystem.index import Index
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.reconcile import Absorbed, Progress
 from fsstore.filesystem.system import unavailable

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import Entry, Index, IndexDamagedError, Known, Problem
+from fsstore.filesystem.index import Entry, Index, Known, Problem
 from fsstore.filesystem.layout import is_shard
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError

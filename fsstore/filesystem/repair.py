@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.documents import directories_of
 from fsstore.filesystem.findings import Finding, Kind, Moved, RepairReport
-from fsstore.filesystem.index import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.layout import LOG, QUARANTINE, shard_of
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.quarantine import Quarantine

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
+from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import CREATE, Tree
-from fsstore.filesystem.index import Entry, Index, IndexDamagedError, IndexUnavailableError, Problem
+from fsstore.filesystem.index import Entry, Index, Problem
 from fsstore.filesystem.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.sequence import Sequence
 from fsstore.filesystem.system import NotAFileError

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.codec import InConflictError
+from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.documents import Document
 from fsstore.filesystem.files import TooLargeError
 from fsstore.filesystem.findings import Finding, Kind, VerifyReport
-from fsstore.filesystem.index import Index, IndexDamagedError, IndexUnavailableError, Known
+from fsstore.filesystem.index import Index, Known
 from fsstore.filesystem.layout import INDEX, QUARANTINE, SHARD_DEPTHS, STAGING, is_document, is_shard, segment_name
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.reading import Reading

@@ -7,15 +7,9 @@ from typing import Any
 import pytest
 
 from fsstore.conditions import Condition
+from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import (
-    Entry,
-    Index,
-    IndexDamagedError,
-    IndexUnavailableError,
-    Known,
-    Problem,
-)
+from fsstore.filesystem.index import Entry, Index, Known, Problem
 from fsstore.filesystem.schema import SCHEMA_NUMBER
 from fsstore.filesystem.sql import Statement, counting, following, plan, selecting
 from fsstore.filters import EVERYTHING, parse, parse_order

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from fsstore import FileStorage
 from fsstore.errors import StorageError
+from fsstore.filesystem import connection as connection_module
 from fsstore.filesystem import index as index_module
 from fsstore.filesystem.reading import Reading
 from fsstore.models import JsonObject
@@ -81,7 +82,7 @@ def refused(faults: Faults) -> Iterator[None]:
 @contextmanager
 def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no connection that is opened now make the index any larger."""
-    connect = index_module._connect
+    connect = connection_module.connect
 
     def small(path: str | None, *, read_only: bool) -> sqlite3.Connection:
         connection = connect(path, read_only=read_only)
@@ -90,7 +91,7 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr(index_module, "_connect", small)
+        patch.setattr(index_module, "connect", small)
         yield
 
 
@@ -191,7 +192,7 @@ async def test_a_disk_that_fills_up_while_the_store_is_open_loses_nothing_acknow
 async def test_an_index_that_another_program_keeps_locked_is_done_without(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(connection_module, "_BUSY_TIMEOUT_SECONDS", 0.05)
     async with await FileStorage.open(store, fsync=False) as storage:
         with closing(sqlite3.connect(store / INDEX, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")

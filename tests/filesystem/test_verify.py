@@ -15,8 +15,9 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem import writer
+from fsstore.filesystem.connection import IndexUnavailableError
 from fsstore.filesystem.findings import NOTES, Finding, Kind, VerifyReport
-from fsstore.filesystem.index import Index, IndexUnavailableError
+from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import INDEX, INDEX_FILES, SEQUENCE, Layout
 from tests.filesystem.faults import Faults, below, place
 
