@@ -11,7 +11,7 @@ The format
                               during a commit can lose that commit)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
-        seq                   eight counters (`sequence`); never deleted
+        seq                   nine counters (`sequence`); never deleted
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
@@ -30,8 +30,8 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 
 A save, step by step
 --------------------
-The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon, for 10 ms at
-most. What is queued is one group, and for each:
+The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
+10 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
 1. draft: reads what is there, applies each mutation, encodes. A refused commit ends here. (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
@@ -39,9 +39,13 @@ most. What is queued is one group, and for each:
    the end of the log is a commit that never happened; a whole one is replayed)
 4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it
    becomes even, and the callers are answered. (recovery finishes what is missing)
-5. at the end of the hold the index gets all its rows in one transaction, `indexing` becomes even, and the lock is
-   released. Whoever asks the index before that waits, or lets the writer hurry. (a row that is missing or old is found
-   by its signature)
+5. when somebody asks the index, when 2 000 documents wait for it, and at the latest before the lock is released, the
+   index gets their rows in one transaction, and `indexing` becomes even. A list waits for that, and asks the writer for
+   it, in whatever process this is. (a row that is missing or old is found by its signature)
+
+A new version of a document changes names with the old one, which is then unlinked, where the system can do that
+(`exchange`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
+leave an empty or torn document where other programs would have got the old one: it is reported, as all damage is.
 
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
 unsynced, which makes it whole after a SIGKILL. While the log holds any record, everything is logged, so that a replay
