@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fsstore.changes import Change as Change
+    from fsstore.changes import Gap as Gap
     from fsstore.errors import StorageClosedError as StorageClosedError
     from fsstore.errors import StorageConflictError as StorageConflictError
     from fsstore.errors import StorageCorruptedError as StorageCorruptedError
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from fsstore.interfaces import IUnifiedStorage as IUnifiedStorage
     from fsstore.legacy import LegacySessionStoreAdapter as LegacySessionStoreAdapter
     from fsstore.memory import MemoryStorage as MemoryStorage
-    from fsstore.models import Change as Change
     from fsstore.models import Guarantees as Guarantees
     from fsstore.models import Mutation as Mutation
     from fsstore.models import Outcome as Outcome
@@ -44,10 +45,13 @@ if TYPE_CHECKING:
     from fsstore.service import SessionService as SessionService
     from fsstore.service import SessionStorageAdapter as SessionStorageAdapter
     from fsstore.service import SessionTransaction as SessionTransaction
+    from fsstore.watching import Watch as Watch
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Change": "changes",
+    "Gap": "changes",
     "StorageClosedError": "errors",
     "StorageConflictError": "errors",
     "StorageCorruptedError": "errors",
@@ -66,7 +70,6 @@ _HOMES = {
     "IUnifiedStorage": "interfaces",
     "LegacySessionStoreAdapter": "legacy",
     "MemoryStorage": "memory",
-    "Change": "models",
     "Guarantees": "models",
     "Mutation": "models",
     "Outcome": "models",
@@ -84,6 +87,7 @@ _HOMES = {
     "SessionService": "service",
     "SessionStorageAdapter": "service",
     "SessionTransaction": "service",
+    "Watch": "watching",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list

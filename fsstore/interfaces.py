@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from heapq import nsmallest
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
+from fsstore.changes import Absorbed
 from fsstore.errors import (
     StorageConflictError,
     StorageNotFoundError,
     StorageTransactionError,
+    StorageUnavailableError,
     StorageValidationError,
 )
 from fsstore.filters import parse_order
@@ -40,6 +42,10 @@ from fsstore.models import (
     utc_now,
 )
 from fsstore.relation import guarded_select, relation_over
+from fsstore.watching import MAX_QUEUED, Watch
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many steps are done, and how many there are as far as is known; each call is one step on."""
 
 
 class IUnifiedStorage(ABC):
@@ -204,6 +210,33 @@ class IUnifiedStorage(ABC):
                 outcomes = await self.commit([_expiring(record["id"], limit) for record in batch])
                 removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
         return removed
+
+    # -- what changes -------------------------------------------------------------------------------------------------
+
+    async def refresh(self, progress: Progress | None = None) -> Absorbed:  # noqa: ARG002 - for those who override it
+        """Find what other programs have changed; where none can, there is nothing to find."""
+        return Absorbed()
+
+    def watch(
+        self,
+        filters: Filters | None = None,
+        since: datetime | str | None = None,
+        *,
+        max_queued: int = MAX_QUEUED,
+    ) -> Watch:
+        """Return the changes of the records that match, for `async for`, each once: see `Watch`, `Change` and `Gap`.
+
+        `since` is an aware time, or one as in a record's `updated_at`: records that were updated then or later are told
+        first, as they are now, the one that was updated longest ago first. What was deleted or has left the filter
+        before the watch began is not known. A watcher that leaves more than `max_queued` changes waiting gets a `Gap`.
+
+        Raises StorageUnavailableError where `guarantees.watching` is False, StorageValidationError.
+        """
+        raise StorageUnavailableError(
+            f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
+            path=type(self).__name__,
+            advice="use a backend that promises `watching`, or ask again from time to time",
+        )
 
     # -- opened and closed --------------------------------------------------------------------------------------------
 

@@ -6,11 +6,13 @@ Nothing awaits inside a commit, so one event loop sees every commit as one step.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import Any
 
 from fsstore.errors import StorageClosedError
 from fsstore.filters import parse
 from fsstore.interfaces import IUnifiedStorage, check_batch_size
+from fsstore.ledger import Ledger, Told
 from fsstore.models import (
     Clock,
     Filters,
@@ -27,17 +29,22 @@ from fsstore.models import (
     version_of,
 )
 from fsstore.values import copy_value
+from fsstore.watching import MAX_QUEUED, Watch
 
 
 class MemoryStorage(IUnifiedStorage):
     """Records that live as long as this object does."""
 
-    guarantees = Guarantees(durable=False, cross_process=False, isolated_batches=True, external_edits=False)
+    guarantees = Guarantees(
+        durable=False, cross_process=False, isolated_batches=True, external_edits=False, watching=True
+    )
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
         self.clock = clock
         self._records: dict[str, JsonObject] = {}
         self._closed = False
+        # made for the first watcher
+        self._ledger: Ledger | None = None
 
     async def load(self, id: str) -> JsonObject | None:
         """Return a copy of the record; O(its size)."""
@@ -78,6 +85,8 @@ class MemoryStorage(IUnifiedStorage):
                 self._records.pop(record_id, None)
             else:
                 self._records[record_id] = record
+            if self._ledger is not None:
+                self._ledger.tell(record_id, None if record is None else _told(record), "own", record)
         return outcomes
 
     async def health_check(self) -> dict[str, Any]:
@@ -89,7 +98,54 @@ class MemoryStorage(IUnifiedStorage):
         """Forget everything."""
         self._closed = True
         self._records.clear()
+        if self._ledger is not None:
+            self._ledger.end(StorageClosedError("memory:"))
+
+    # -- watching -----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        filters: Filters | None = None,
+        since: datetime | str | None = None,
+        *,
+        max_queued: int = MAX_QUEUED,
+    ) -> Watch:
+        """Return the changes of the records that match; O(records) for the first watch."""
+        self._check_open()
+        if self._ledger is None:
+            self._ledger = Ledger("memory:")
+            for record in self._records.values():
+                self._ledger.adopt(record["id"], _told(record))
+        return Watch(_Watched(self, self._ledger), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError("memory:")
+
+
+class _Watched:
+    """What a watch asks; a record's name is its id, and its version says whether it is another."""
+
+    def __init__(self, storage: MemoryStorage, ledger: Ledger) -> None:
+        self._storage = storage
+        self.ledger = ledger
+
+    async def ready(self) -> None:
+        """Return at once: the ledger is told of each commit."""
+
+    async def inside(self, filters: Filters) -> dict[str, str]:
+        """Return the ids of the records that match."""
+        return {record["id"]: record["id"] for record in await self._storage.list(filters)}
+
+    async def updated(self, filters: Filters) -> list[str]:
+        """Return the ids of the records that match, the one that was updated longest ago first."""
+        return [record["id"] for record in await self._storage.list(filters, order_by="updated_at")]
+
+    async def read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
+        """Return the records that are there."""
+        found = {name: await self._storage.load(name) for name in names}
+        return {name: (record, record["version"]) for name, record in found.items() if record is not None}
+
+
+def _told(record: JsonObject) -> Told:
+    return Told(record["id"], record["version"], record["version"])

@@ -1,4 +1,4 @@
-"""The words of the store: records, mutations, guarantees, pages, changes, and the typed view of a session. Pure.
+"""The words of the store: records, mutations, guarantees, pages, and the typed view of a session. Pure.
 
 A record is a plain `dict` (its stored shape is documented by `Record`). A `Mutation` is one id and one pure function
 from the record that is there to the record that shall be there; saving, patching and deleting are three such functions.
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict
+from typing import Any, NotRequired, Required, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -87,6 +87,8 @@ class Guarantees:
     """No reader of the interface sees half of a batch."""
     external_edits: bool
     """Documents may be changed by other programs while the store is open."""
+    watching: bool = False
+    """`watch` tells what changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,6 @@ class Page:
 
     items: list[JsonObject]
     cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of one document, as a watcher sees it."""
-
-    kind: Literal["created", "updated", "deleted"]
-    id: str
-    version: int
-    origin: Literal["local", "remote", "external"]
-    metadata: JsonObject = field(default_factory=dict)
 
 
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]

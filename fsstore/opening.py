@@ -57,8 +57,8 @@ def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifie
         if scheme == "memory":
             from fsstore.memory import MemoryStorage  # noqa: PLC0415
 
-            # it is always there, and always new
-            fitting = {name: value for name, value in options.items() if name != "create"}
+            # it is always there, always new, and nobody else changes it
+            fitting = {name: value for name, value in options.items() if name not in ("create", "live", "polling")}
             memory: IUnifiedStorage = _with_options(MemoryStorage, fitting)
             return memory
         from fsstore.filesystem.storage import FileStorage  # noqa: PLC0415

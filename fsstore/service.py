@@ -10,12 +10,14 @@ import inspect
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
+from fsstore.changes import Absorbed
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
-from fsstore.interfaces import ISessionStore, IUnifiedStorage
+from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
 from fsstore.models import (
     Filters,
     JsonObject,
@@ -37,6 +39,7 @@ from fsstore.sessions import (
     updating_session,
 )
 from fsstore.values import copy_value, format_path
+from fsstore.watching import MAX_QUEUED, Watch
 
 Edit: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject | None] | JsonObject | None]
 M = TypeVar("M", bound=BaseModel)
@@ -225,6 +228,29 @@ class SessionService(ISessionStore):
         return SessionTransaction(self.storage)
 
     # -- the store ----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        filters: Filters | None = None,
+        since: datetime | str | None = None,
+        *,
+        max_queued: int = MAX_QUEUED,
+    ) -> Watch:
+        """Return the changes of the matching sessions, each once, for `async for`: see `Watch`, `Change` and `Gap`.
+
+        What this store writes, what other processes write and what is edited by hand is told alike; a session that
+        begins to match is "created" for the watcher, one that no longer does "deleted". `since`, an aware time or one
+        as in `updated_at`, first tells the sessions that were updated then or later. Raises StorageValidationError, and
+        StorageUnavailableError where the storage can not be watched.
+        """
+        return self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
+
+    async def refresh(self, progress: Progress | None = None) -> Absorbed:
+        """Find external edits now, and return what was found; one stat a session, one read for each that differs.
+
+        `progress` is called, in another thread, with the steps that are done and the steps that there are.
+        """
+        return await self.storage.refresh(progress)
 
     async def health_check(self) -> dict[str, Any]:
         """Return the storage's report."""

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fsstore.changes import Change
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.models import (
     MAX_ID_CHARACTERS,
-    Change,
     Guarantees,
     JsonObject,
     Mutation,
@@ -252,10 +252,10 @@ def test_a_session_of_another_shape_does_not_fit_the_model(data: JsonObject) -> 
 
 def test_words_are_values_that_can_not_be_changed() -> None:
     promise = Guarantees(durable=True, cross_process=True, isolated_batches=True, external_edits=True)
-    change = Change("created", "a", 1, "local")
+    change = Change("created", "a", 1, "own")
 
     assert promise == Guarantees(durable=True, cross_process=True, isolated_batches=True, external_edits=True)
-    assert (change.metadata, change) == ({}, Change("created", "a", 1, "local"))
+    assert (change.metadata, change) == ({}, Change("created", "a", 1, "own"))
     with pytest.raises(AttributeError):
         promise.durable = False  # type: ignore[misc]  # that it can not be is the point
 

@@ -8,7 +8,8 @@ A test module of a new backend is one class:
         async def open_store(self, path):
             return await MyStorage.open(path)
 
-and, for the comparison with a plain dict under random commands, one line more:
+and `WatchContract` too if it promises `watching`. For the comparison with a plain dict under random commands, one line
+more:
 
     from fsstore.testing.machine import storage_machine
 
@@ -28,7 +29,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             *("cleanup", "exactness", "finding", "lists", "machine", "records", "tasks", "transactions"),
-            *("session_changes", "session_lists", "session_models", "sessions"),
+            *("session_changes", "session_lists", "session_models", "sessions", "watching"),
         )
     )
 )
@@ -45,8 +46,9 @@ from fsstore.testing.session_models import SessionModelContract  # noqa: E402
 from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
 from fsstore.testing.tasks import TaskContract  # noqa: E402
 from fsstore.testing.transactions import TransactionContract  # noqa: E402
+from fsstore.testing.watching import WatchContract  # noqa: E402
 
-__all__ = ["HandClock", "SessionContract", "StorageContract"]
+__all__ = ["HandClock", "SessionContract", "StorageContract", "WatchContract"]
 
 
 class StorageContract(
