@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import fsstore
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,19 @@ async def test_its_commands_about_secrets_do_what_it_says(tmp_path: Path) -> Non
     exported = (tmp_path / "fixtures.jsonl").read_text()
     assert not any(hidden in exported for hidden in ("k-1", "tok-12345", "10.0.0.1", "user-7", "hunter2"))
     assert [start(looking), start(redacting), start(looking)] == [1, 0, 0]
+
+
+async def test_watching_tells_what_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)  # noqa: S102 - the README's own code
+    async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:
+        following = asyncio.create_task(names["follow"](sessions))
+        while not (printed := capsys.readouterr().out):
+            # until it has begun
+            await sessions.save_session("s-1", {"metadata": {"status": "open"}})
+            await asyncio.sleep(0.01)
+    await asyncio.wait_for(following, timeout=30)
+    assert re.match(r"(created|updated) s-1 \d+ own \{", printed)
 
 
 def test_every_error_it_names_is_public() -> None:

@@ -83,6 +83,22 @@ list takes rows from the index and contents from the files, and is made again if
 never decides what exists: no returned record contradicts its document, and `refresh` finds what other programs have
 changed.
 
+Watching
+--------
+One thread per open store (`live`) holds what was last told of each document: its version, a digest of its bytes, a hash
+of its signature. It begins with the rows of the index, compares everything once, and then takes in three things. Own
+commits, which the writer thread notes before it answers: each is told as it was made. Events of the system (`watch`),
+which are hints. And what differs when it looks for itself (`lookout`): at the directories often, at all files seldom.
+Hints and looks only name documents; `judging` looks at each, in no half of a batch, waits until the notes of every own
+commit that may show in it have come, looks again before it believes that a document is gone or damaged, and has the
+index brought up to date before it tells. So whoever is told and then lists finds what was told.
+
+A row of the index says by the last bit of `recorded_ns` whether a commit made it (even) or whoever read the file (odd):
+a commit's row with the file's signature proves that fsstore has written it. A commit's rows come before `indexing` is
+even, so the absence of such a row after that proves the opposite. Not told apart, and external, is what recovery has
+finished, and what happens while the index file can not be used. A deletion by hand that another process has noticed
+50 ms earlier reads as one by fsstore.
+
 While the index file can not be used (disk full, no permission) an index in memory answers: O(documents) memory, and
 one stat a document after each commit, until the file can be written again. An answer counts only if the index is still
 the same afterwards. Anything foreign in the place of the index, or in its tables, makes it anew; values that another

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import NamedTuple
 
 from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageUnavailableError
@@ -29,6 +30,7 @@ from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import UNTOLD, Signature
 from fsstore.filesystem.index import Entry
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.rows import NOT_OURS, recorded_by_commit
 from fsstore.filesystem.schema import indexed
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd
@@ -93,16 +95,31 @@ class Group:
     drafts: dict[str, Draft] = field(default_factory=dict)
     results: list[Outcomes | BaseException] = field(default_factory=list)
     has_batch: bool = False
+    steps: list[Draft] = field(default_factory=list)
+    """What each commit made of each of its documents, in order; only where notes are kept."""
+
+
+class Note(NamedTuple):
+    """What one commit has made of one document; `record` None means that it went.
+
+    `signature` is None where a later commit of the same group has replaced the file, or it could not be told.
+    """
+
+    name: str
+    id: str
+    record: JsonObject | None
+    signature: Signature | None
+    digest: bytes
 
 
 def _entry(draft: Draft, found: Signature | None) -> Entry | None:
     """Return what the index is to know of a document, without what it does not look at: it may have to wait."""
     if draft.record is None or draft.data is None:
         return None
-    signature, recorded_ns = draft.signature, time.time_ns()
+    signature, recorded_ns = draft.signature, recorded_by_commit(time.time_ns())
     if found is None or signature is None or found[:3] != signature[:3]:
         # somebody was faster: a row recorded at the beginning of time is compared by content next time
-        recorded_ns = 0
+        recorded_ns = NOT_OURS
     return Entry(draft.name, indexed(draft.record), found or signature or UNTOLD, digest(draft.data), recorded_ns)
 
 
@@ -130,6 +147,8 @@ class Committer:
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self.is_clean = True
         self.segment_bytes = 0
+        # for those who watch: None when nobody does
+        self.notes: list[Note] | None = None
 
     def run(self, commits: Sequence[Sequence[Mutation]], state: State) -> list[Outcomes | BaseException]:
         """Carry out commits, each all or nothing, and return what became of each; the index waits for `finish`.
@@ -188,6 +207,8 @@ class Committer:
                 continue
             group.drafts |= drafts
             group.results.append(outcomes)
+            if self.notes is not None:
+                group.steps += drafts.values()
             group.has_batch |= len(drafts) > 1
         return group
 
@@ -289,7 +310,16 @@ class Committer:
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Mutation]], changes: dict[str, Draft]
     ) -> list[Outcomes | BaseException]:
+        if self.notes is not None:
+            self.notes += [self._note(step, changes) for step in group.steps if _is_placed(step, changes)]
         return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+
+    def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
+        entry = self._placed.get(step.name) if changes.get(step.id) is step else None
+        if entry is not None:
+            signature = None if entry.recorded_ns == NOT_OURS else entry.signature
+            return Note(step.name, step.id, step.record, signature, entry.digest)
+        return Note(step.name, step.id, step.record, None, digest(step.data or b""))
 
     def _told(
         self, result: Outcomes | BaseException, commit: Sequence[Mutation], changes: dict[str, Draft]
@@ -299,3 +329,8 @@ class Committer:
             if draft is not None and draft.error is not None and not isinstance(result, BaseException):
                 return unavailable(draft.error, self._documents.tree.path(draft.name), outcome="not applied")
         return result
+
+
+def _is_placed(step: Draft, changes: dict[str, Draft]) -> bool:
+    """Whether a step has become true: whatever one commit of a group can still fail by, its last one tells."""
+    return changes.get(step.id, step).error is None

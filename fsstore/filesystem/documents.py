@@ -67,9 +67,12 @@ class Documents:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
         return self._read(self.name(record_id), record_id)
 
-    def read_named(self, name: str) -> Document | None:
-        """Return the document in a file, whose id must lead back to that name."""
-        document = self._read(name, None)
+    def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
+        """Return the document in a file, whose id must lead back to that name.
+
+        `waiting` gives one that somebody seems to be writing at this moment a little time.
+        """
+        document = self._read(name, None, pauses=0 if waiting else _UNDER_HANDS_PAUSES)
         if document is None:
             self._check_presence()
         elif self.name(document.record["id"]) != name:
@@ -94,8 +97,7 @@ class Documents:
             pass
         raise BlockingIOError
 
-    def _read(self, name: str, record_id: str | None) -> Document | None:
-        pauses = 0
+    def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
         while True:
             try:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)

@@ -280,6 +280,18 @@ class Tree:
         except FileNotFoundError:
             return False
 
+    def moment(self, name: str = "") -> tuple[int, int] | None:
+        """Return inode and mtime_ns of a directory, which change with the names in it; None when it is not there."""
+        try:
+            if not name:
+                found = self.root.stat()
+            else:
+                with self._entered(name) as (base, parent):
+                    found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
     def entries(self, name: str = "") -> list[str]:
         """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
         try:

@@ -26,6 +26,7 @@ from fsstore.filesystem.connection import (
     translated,
     verify,
 )
+from fsstore.filesystem.files import Signature
 from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, file_values, signature_of
 from fsstore.filesystem.schema import (
     BEHIND_RELATION,
@@ -37,6 +38,7 @@ from fsstore.filesystem.schema import (
     UPSERT,
     RecordRow,
     TooDeepError,
+    json_array,
     record_row,
     summary,
 )
@@ -65,6 +67,8 @@ _KNOWN = " UNION ALL ".join(
     f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
     for table in ("entry", "problem")
 )
+_KNOWN_OF = f"SELECT name, {_FILE} FROM entry WHERE name IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
+_ENTRIES = f"SELECT name, id, version, {', '.join(SIGNATURE_COLUMNS)}, digest FROM entry"  # noqa: S608 - constants
 _SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
 _PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
 _REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
@@ -247,6 +251,18 @@ class Index:
         with translated(), _understood():
             found = self._connection.execute(_KNOWN, {"low": prefix, "high": prefix + _LAST_CHARACTER})
             return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
+
+    def known(self, names: Sequence[str]) -> dict[str, Known]:
+        """Return what is known of those documents that are indexed; O(names)."""
+        with translated(), _understood():
+            found = self._connection.execute(_KNOWN_OF, (json_array(names),))
+            return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
+
+    def entries(self) -> Iterator[tuple[str, str, int, Signature, bytes]]:
+        """Give name, id, version, signature and digest of every document; O(documents)."""
+        with translated(), _understood():
+            for row in self._connection.execute(_ENTRIES):
+                yield str(row[0]), str(row[1]), int(row[2]), signature_of(*row[3:7]), row[7]
 
     def problems(self) -> list[Problem]:
         """Return the files that can not be read as documents, by name."""

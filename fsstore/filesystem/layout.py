@@ -67,6 +67,19 @@ def is_document(name: str) -> bool:
     return name.endswith(SUFFIX) and not name.startswith(".") and is_text(name)
 
 
+def leads_to(path: str, shard_depth: int) -> tuple[str, bool] | None:
+    """Return the shard or the document that a path below the root names, and whether it is a document; else None.
+
+    A directory above shards stands for itself; "" is the root.
+    """
+    *directories, base = path.split("/")
+    if not all(map(is_shard, directories)) or len(directories) > shard_depth:
+        return None
+    if len(directories) == shard_depth:
+        return (path, True) if is_document(base) else None
+    return (path, False) if not path or is_shard(base) else None
+
+
 def shard_of(name: str) -> str:
     """Return the directory of a document's file."""
     return name.rpartition("/")[0]

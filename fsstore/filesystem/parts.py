@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.checkpoint import Checkpoint
@@ -46,6 +46,8 @@ class Options:
     reconcile: Literal["first-use", "off"]
     shard_depth: int
     allow_network: bool
+    live: bool = False
+    polling: bool = False
 
 
 class Parts:
@@ -56,6 +58,7 @@ class Parts:
         self.tree = tree
         self.options = options
         self.process = os.getpid()
+        self._rereading: Future[Any] | None = None
         try:
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
@@ -145,7 +148,12 @@ class Parts:
     def reread(self, names: Sequence[str]) -> None:
         """Have documents that are not what the index says read again, soon."""
         if self.writer is not None:
-            self.writer.call(partial(self.reconciler.absorb, names))
+            self._rereading = self.writer.call(partial(self.reconciler.absorb, names))
+
+    @property
+    def is_rereading(self) -> bool:
+        """Whether documents are still to be read again. The writer does one thing after the other."""
+        return self._rereading is not None and not self._rereading.done()
 
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""

@@ -17,12 +17,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from fsstore.changes import Absorbed
 from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index import Index
 from fsstore.filesystem.parts import Parts
-from fsstore.filesystem.reconcile import Absorbed, Progress
+from fsstore.filesystem.reconcile import Steps
 from fsstore.filesystem.system import unavailable
+from fsstore.interfaces import Progress
 
 T = TypeVar("T")
 
@@ -81,6 +83,10 @@ class Reading:
 
     async def _await_indexed(self) -> None:
         """Wait until what is committed has reached the index."""
+        if self._parts.is_rereading:
+            # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
+            with suppress(StorageTimeoutError, StorageUnavailableError):
+                await self.under_lock(lambda: None)
         seen, writer = self._parts.sequence.read().indexing, self._parts.writer
         if not seen & 1 or writer is None:
             return
@@ -190,9 +196,12 @@ class Reading:
 
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, sidecar, reconciler = Absorbed(), self._parts.sidecar, self._parts.reconciler
-        differing = await self._ask(lambda index: list(reconciler.differing(index, progress)))
+        steps = Steps(progress)
+        differing = await self._ask(lambda index: list(reconciler.differing(index, steps.compared)))
         for at in range(0, len(differing), _ABSORBED_AT_ONCE):
             absorbed.add(await self.under_lock(partial(reconciler.absorb, differing[at : at + _ABSORBED_AT_ONCE])))
+            if progress is not None:
+                await self.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
         if not await self._ask(lambda index: index.get_meta("complete")):
             await self.under_lock(sidecar.mark_complete)
         if sidecar.has_idle_memory:

@@ -12,39 +12,43 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
+from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Entry, Index, Known, Problem
 from fsstore.filesystem.layout import is_shard
+from fsstore.filesystem.rows import marked_as_read
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError
+from fsstore.interfaces import Progress
 
 _logger = logging.getLogger("fsstore")
 _RACY_NS = 2_000_000_000
 _UNKNOWN = Signature(0, 0, 0, 0)
 
-Progress = Callable[[int, int], None]
-"""Called with the number of shards looked at and the number there are."""
 
+class Steps:
+    """Counts what a reconciliation has done: a shard compared, or some documents read, is a step."""
 
-@dataclass(slots=True)
-class Absorbed:
-    """What reconciling found: ids of documents that were read again, and names of files that are gone or damaged."""
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._shards = self._read = 0
 
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    corrupt: list[str] = field(default_factory=list)
+    def compared(self, done: int, shards: int) -> None:
+        """Tell that so many of the shards have been compared."""
+        self._shards = shards
+        if self._progress is not None:
+            self._progress(done, shards)
 
-    def add(self, other: Absorbed) -> None:
-        """Take another part of the same reconciliation in."""
-        self.changed += other.changed
-        self.removed += other.removed
-        self.corrupt += other.corrupt
+    def read(self, parts: int) -> None:
+        """Tell that another of so many parts of what differs has been read."""
+        self._read += 1
+        if self._progress is not None:
+            self._progress(self._shards + self._read, self._shards + parts)
 
 
 class Reconciler:
@@ -53,6 +57,9 @@ class Reconciler:
     def __init__(self, documents: Documents, sidecar: Sidecar) -> None:
         self._documents = documents
         self._sidecar = sidecar
+        # for those who watch, None when nobody does: what was indexed, and gone when it was read again by somebody who
+        # held the lock, so no commit has taken it
+        self.missing: set[str] | None = None
 
     def differing(self, index: Index, progress: Progress | None = None) -> Iterator[str]:
         """Give the names whose row is missing, outdated, racy or left over; one stat a document."""
@@ -86,7 +93,13 @@ class Reconciler:
             else:
                 entries.append(entry)
                 absorbed.changed.append(entry.record["id"])
-        self._sidecar.apply(entries, absorbed.removed, problems)
+        asked = [*absorbed.removed, *(entry.name for entry in entries)]
+        before = self._sidecar.use(lambda index: index.known(asked), writing=True)
+        if self.missing is not None:
+            self.missing |= before.keys() & absorbed.removed
+        # which files a commit has placed is kept in mind when they are only looked at once more
+        marked = [marked_as_read(entry, before.get(entry.name)) for entry in entries]
+        self._sidecar.apply(marked, absorbed.removed, problems)
         return absorbed
 
     def _entry(self, name: str) -> Entry | None:

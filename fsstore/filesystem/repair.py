@@ -24,9 +24,9 @@ from fsstore.filesystem.layout import LOG, QUARANTINE, shard_of
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.quarantine import Quarantine
 from fsstore.filesystem.reading import Reading
-from fsstore.filesystem.reconcile import Progress
 from fsstore.filesystem.system import NotAFileError
 from fsstore.filesystem.verify import Examiner, verify
+from fsstore.interfaces import Progress
 
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)
 _MOVED_AT_ONCE = 20

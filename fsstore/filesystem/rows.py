@@ -9,6 +9,9 @@ from fsstore.conditions import Condition
 from fsstore.filesystem.files import Signature
 from fsstore.models import JsonObject
 
+NOT_OURS = 1
+"""When a row was recorded whose file is not what its commit has placed: at the beginning of time, by no commit."""
+
 
 class Entry(NamedTuple):
     """A document as it shall be indexed. Its record is one that `codec` gave; `recorded_ns` counts from 1970."""
@@ -37,6 +40,11 @@ class Known(NamedTuple):
     digest: bytes
     recorded_ns: int
 
+    @property
+    def is_by_commit(self) -> bool:
+        """Whether a commit has put that file there; else somebody found it and read it."""
+        return not self.recorded_ns & 1
+
 
 class Row(NamedTuple):
     """A document that the index found."""
@@ -56,6 +64,19 @@ class Selection(NamedTuple):
     rows: Generator[Row]
     residue: Condition | None
     ordered: bool
+
+
+def recorded_by_commit(now_ns: int) -> int:
+    """Return when a commit has recorded the row of a file that it placed; the last bit tells that it was a commit."""
+    return now_ns & ~1
+
+
+def marked_as_read(entry: Entry, before: Known | None) -> Entry:
+    """Return the row of a file that was read as one that no commit has made, unless a commit had made it before."""
+    is_the_same = before is not None and (before.signature, before.digest) == (entry.signature, entry.digest)
+    if before is not None and is_the_same and before.is_by_commit:
+        return entry._replace(recorded_ns=recorded_by_commit(entry.recorded_ns))
+    return entry._replace(recorded_ns=entry.recorded_ns | 1)
 
 
 def file_values(described: Entry | Problem) -> tuple[Any, ...]:

@@ -170,6 +170,11 @@ def summary(values: Sequence[Any]) -> dict[str, Any]:
     return view
 
 
+def json_array(texts: Sequence[str]) -> str:
+    """Return texts as one value, for a statement that asks about all of them."""
+    return orjson.dumps(texts).decode()
+
+
 def _shape(value: Any, depth: int) -> int:
     """How much of a JSON value, at that depth of its record, SQLite sees as Python does; goes down level by level."""
     shape, level = _PLAIN, [value]

@@ -26,7 +26,8 @@ from fsstore.filesystem.index import Index, Known
 from fsstore.filesystem.layout import INDEX, QUARANTINE, SHARD_DEPTHS, STAGING, is_document, is_shard, segment_name
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.reading import Reading
-from fsstore.filesystem.reconcile import Progress, differs
+from fsstore.filesystem.reconcile import differs
+from fsstore.interfaces import Progress
 
 T = TypeVar("T")
 

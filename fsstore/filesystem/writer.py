@@ -25,7 +25,7 @@ from typing import Any, TypeAlias, TypeVar
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.answers import Answers
 from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
-from fsstore.filesystem.commit import Committer, UnfinishedError, refusal
+from fsstore.filesystem.commit import Committer, Note, UnfinishedError, refusal
 from fsstore.filesystem.recovery import Recovery
 from fsstore.filesystem.system import unavailable
 from fsstore.filesystem.turn import Turn
@@ -86,6 +86,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
         self.is_holding = False
         self.checkpoint_error = ""
+        # for those who watch: how many groups were begun, and of how many it was told what they did
+        self.begun = self.told = 0
+        self._tell: Callable[[list[Note]], None] | None = None
         # threads do not come along in a fork: whoever uses the writer asks which process it lives in
         self.process = os.getpid()
 
@@ -104,6 +107,13 @@ class Writer:
         future: Future[T] = Future()
         self._put(_Call(run, future))
         return future
+
+    def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
+        """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
+
+        Whoever has read a document when `begun` was n knows every own write that may show in it once `told` is n.
+        """
+        self._tell = tell
 
     def stop(self) -> None:
         """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
@@ -207,11 +217,16 @@ class Writer:
 
     def _do_group(self, first: _Commit) -> _Job | None:
         group, following = self._group(first)
+        self.begun += 1
+        tell, self._committer.notes = self._tell, None if self._tell is None else []
         try:
             results = self._commit([commit.changes for commit in group])
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             self._committer.abandon()
             results = [error] * len(group)
+        if tell is not None and self._committer.notes:
+            tell(self._committer.notes)
+        self.told = self.begun
         self._answer(group, results)
         return following
 
@@ -276,6 +291,8 @@ class Writer:
             advice="it is in the log, and the next access finishes it; free the resource, then read the document",
             outcome="unknown",
         )
+        # whether it happened is not known: whoever watches finds it, or not
+        self._committer.notes = None
         # what was refused before the commit point stays refused
         results = error.results or [failure] * commits
         return [result if isinstance(result, BaseException) else failure for result in results]

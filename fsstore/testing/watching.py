@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from fsstore.changes import Change, Gap
+from fsstore.clock import HandClock
 from fsstore.errors import StorageClosedError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.testing.backend import BackendFixtures, HandClock
+from fsstore.testing.backend import BackendFixtures
 from fsstore.watching import Watch
 
 _SECONDS = 30.0

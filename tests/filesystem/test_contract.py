@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from fsstore import FileStorage
-from fsstore.testing import SessionContract, StorageContract
+from fsstore.testing import SessionContract, StorageContract, WatchContract
 from fsstore.testing.machine import storage_machine
 
 
@@ -13,12 +13,12 @@ async def open_quick(path: Path) -> FileStorage:
     return await FileStorage.open(path, fsync=False)
 
 
-class TestDurableFileStorage(StorageContract, SessionContract):
+class TestDurableFileStorage(StorageContract, SessionContract, WatchContract):
     async def open_store(self, path: Path) -> FileStorage:
         return await open_durable(path)
 
 
-class TestQuickFileStorage(StorageContract, SessionContract):
+class TestQuickFileStorage(StorageContract, SessionContract, WatchContract):
     async def open_store(self, path: Path) -> FileStorage:
         return await open_quick(path)
 
