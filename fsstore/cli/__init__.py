@@ -1,10 +1,10 @@
-"""The command line: `fsstore init | put | get | edit | ls | count | update | rm | import | export | stats | ...`.
+"""The command line: `fsstore init | put | get | edit | ls | count | update | rm | watch | import | export | ...`.
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
 error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
-`moving`, `report`, `checking`, `scrubbing` and `git` are the commands, `options` is what they share, `where` reads
-their expressions, `output` and `progress` print, `asking` asks. For git, `repository` and `attributes` are what it is
-told, `transcript` is how it shows a document, and `marking` how a conflict looks in one.
+`watching`, `moving`, `report`, `checking`, `scrubbing` and `git` are the commands, `options` is what they share,
+`where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository` and `attributes`
+are what it is told, `transcript` is how it shows a document, and `marking` how a conflict looks in one.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
 """

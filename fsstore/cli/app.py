@@ -23,6 +23,7 @@ _COMMANDS = {
     "count": "listing:count",
     "update": "sessions:update",
     "rm": "sessions:rm",
+    "watch": "watching:watch",
     "import": "moving:import_",
     "export": "moving:export",
     "stats": "report:stats",

@@ -116,7 +116,7 @@ def test_debug_after_two_dashes_is_an_id(fsstore: Run) -> None:
 def test_help_and_version_are_plain_text(fsstore: Run) -> None:
     assert fsstore("--version").out == f"fsstore {package.__version__}\n"
     assert fsstore() == fsstore("--help")
-    commands = "init put get edit ls count update rm import export stats health verify repair scrub"
+    commands = "init put get edit ls count update rm watch import export stats health verify repair scrub"
     for name in commands.split():
         assert f"\n  {name} " in fsstore().out
         result = fsstore(name, "-h")

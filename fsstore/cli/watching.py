@@ -1,0 +1,110 @@
+"""The command that tells what changes: watch."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsstore.cli.failures import INTERRUPTED
+from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
+from fsstore.cli.output import cell, printable, say, show_json, show_lines
+from fsstore.cli.where import parse_filter
+
+if TYPE_CHECKING:
+    from fsstore.changes import Change, Gap
+    from fsstore.models import JsonObject
+    from fsstore.service import SessionService
+
+
+_WIDTHS = (7, 8, 5)
+
+
+class Form(StrEnum):
+    """How changes are printed."""
+
+    table = "table"
+    jsonl = "jsonl"
+
+
+def watch(
+    *,
+    where: Where = None,
+    filter_text: FilterText = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="First what was updated since then: ISO 8601, UTC unless it has an offset."),
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="jsonl is one change a line, for programs.")] = Form.table,
+    polling: Annotated[bool, typer.Option("--polling", help="For mounts where the system tells of no change.")] = False,
+    store: Store = None,
+    quiet: Quiet = False,
+) -> int:
+    """Tell every change of sessions as it happens, until Ctrl-C.
+
+    Whoever makes it: fsstore, in any process, or an editor, or git. With --where, a session that begins to match is
+    told as created, and one that no longer does as deleted.
+    """
+    filters, moment = parse_filter(where or (), filter_text), _moment(since)
+    show = _PRINTERS[form]
+
+    async def work(sessions: "SessionService") -> None:
+        async with sessions.watch(filters, moment) as changes:
+            if not quiet:
+                # on standard error: from now on nothing is missed
+                say("watching")
+            async for change in changes:
+                show(change)
+
+    try:
+        with_store(store, work, polling=polling)
+    except KeyboardInterrupt:
+        # how a watch ends: nothing to tell
+        return INTERRUPTED
+    return 0
+
+
+def _moment(since: str | None) -> "datetime | str | None":
+    """Return an aware time; what is none is left to the store to refuse."""
+    try:
+        moment = datetime.fromisoformat(since or "")
+    except ValueError:
+        return since
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _show_line(change: "Change | Gap") -> None:
+    told = _as_json(change)
+    if told["kind"] == "gap":
+        _show_cells(("gap", "", "", f"{told['dropped']} changes were dropped; what is different now follows"))
+        return
+    status = cell(told["metadata"].get("status"))
+    _show_cells((told["kind"], told["origin"], f"v{told['version']}", told["id"], status))
+
+
+def _show_cells(cells: Sequence[str]) -> None:
+    """Print one row at once: a table that goes on for ever can not look ahead for its widths."""
+    texts = [printable(text) for text in cells]
+    if sys.stdout.isatty():
+        widths = (*_WIDTHS, *(0 for _ in texts[len(_WIDTHS) :]))
+        show_lines("  ".join(f"{text:{width}}" for text, width in zip(texts, widths, strict=True)).rstrip())
+    else:
+        show_lines("\t".join(texts))
+
+
+def _show_json_line(change: "Change | Gap") -> None:
+    show_json(_as_json(change), compact=True)
+
+
+_PRINTERS = {Form.table: _show_line, Form.jsonl: _show_json_line}
+
+
+def _as_json(change: "Change | Gap") -> "JsonObject":
+    from fsstore.changes import Gap  # noqa: PLC0415 - the store is loaded by now, and is not for --help
+
+    if isinstance(change, Gap):
+        return {"kind": "gap", "dropped": change.dropped}
+    fields: dict[str, Any] = {name: getattr(change, name) for name in ("kind", "id", "version", "origin", "metadata")}
+    return fields
