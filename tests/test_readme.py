@@ -64,7 +64,7 @@ async def test_the_tour_runs(tmp_path: Path) -> None:
 
 async def test_its_commands_about_secrets_do_what_it_says(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
-    exec(compile(blocks("python")[2], "README.md", "exec"), names)  # noqa: S102 - the README's own code
+    exec(compile(blocks("python")[3], "README.md", "exec"), names)  # noqa: S102 - the README's own code
     settings = {"api_key": "k-1", "demo_token": "tok-12345"}
     session = {"settings": settings, "messages": [{"ip": "10.0.0.1", "text": "user-7 says password=hunter2"}]}
     async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:

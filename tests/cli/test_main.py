@@ -169,7 +169,7 @@ def test_a_command_loads_no_other(save: Save) -> None:
 
 
 def test_a_command_that_is_none_is_told_with_the_one_that_was_meant(fsstore: Run) -> None:
-    assert "No such command 'gte'. Did you mean 'get'" in fsstore("gte").err
+    assert "No such command 'exprot'. Did you mean 'export'" in fsstore("exprot").err
 
 
 def test_an_application_of_several_commands_may_be_one_of_them(fsstore: Run, monkeypatch: pytest.MonkeyPatch) -> None:

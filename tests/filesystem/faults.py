@@ -73,13 +73,17 @@ class Faults:
 
 def first(name: str) -> Callable[[str, tuple[Any, ...]], bool]:
     """Choose the first call of that name."""
-    seen: list[str] = []
+    return nth(name, 1)
+
+
+def nth(name: str, turn: int) -> Callable[[str, tuple[Any, ...]], bool]:
+    """Choose one call of that name, counted from 1."""
+    left = turn
 
     def chooses(called: str, _arguments: tuple[Any, ...]) -> bool:
-        if called != name or seen:
-            return False
-        seen.append(called)
-        return True
+        nonlocal left
+        left -= called == name
+        return called == name and left == 0
 
     return chooses
 

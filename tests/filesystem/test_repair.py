@@ -18,7 +18,8 @@ from fsstore.filesystem.layout import INDEX
 from fsstore.filesystem.repair import Mover
 from fsstore.filesystem.verify import Examiner
 from tests.filesystem import test_verify as planting
-from tests.filesystem.faults import Faults, contents, control, cut_off, place
+from tests.filesystem.crashing import CHANGING
+from tests.filesystem.faults import Faults, contents, control, cut_off, nth, place
 from tests.filesystem.test_verify import Plant, contents_of, document, filled, name, told, verified
 
 LONG_AGO = 1_700_000_000
@@ -374,13 +375,16 @@ async def test_a_repair_that_dies_at_any_step_leaves_each_file_in_one_piece(
     misplaced.parent.mkdir()
     place(store, "doc-2").rename(misplaced)
     before, faults, steps = bytes_in(store), Faults(monkeypatch), Counter[str]()
-    beyond = 0
-    for step in count(1):
-        copy, left = tmp_path / f"copy-{step}", tmp_path / f"left-{step}"
+    # by name, since threads may make a call of some names more from one time to the next
+    names = iter(CHANGING)
+    name, turn = next(names), 0
+    while name:
+        turn += 1
+        copy, left = tmp_path / f"copy-{name}-{turn}", tmp_path / f"left-{name}-{turn}"
         shutil.copytree(store, copy)
         storage = await FileStorage.open(copy)
         try:
-            with faults.at_step(step, errno.EIO):
+            with faults.where(nth(name, turn), errno.EIO):
                 await storage.repair()
         except StorageUnavailableError:
             pass
@@ -390,12 +394,9 @@ async def test_a_repair_that_dies_at_any_step_leaves_each_file_in_one_piece(
                 cut_off(storage, copy, left)
             await storage.close()
         if not faults.fired:
-            # threads may make one call more or fewer from one time to the next
-            beyond += 1
-            if beyond == 4:
-                break
+            name, turn = next(names, ""), 0
             continue
-        steps[faults.fired[0]] += 1
+        steps[name] += 1
         found = bytes_in(left)
         # for a moment a document has two names
         assert found.keys() == before.keys()

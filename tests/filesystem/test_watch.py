@@ -298,7 +298,7 @@ def _touching(record_id: str) -> Any:
 async def test_own_writes_that_only_recovery_could_finish_are_own(
     storage: FileStorage, changes: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failed = Tree.replace, threading.Event()
+    real, failed = Tree.exchange, threading.Event()
 
     def fail_once(tree: Tree, source: str, target: str) -> Signature | None:
         if target == _name("n2") and not failed.is_set():
@@ -306,7 +306,7 @@ async def test_own_writes_that_only_recovery_could_finish_are_own(
             raise OSError(5, "Input/output error")
         return real(tree, source, target)
 
-    monkeypatch.setattr(Tree, "replace", fail_once)
+    monkeypatch.setattr(Tree, "exchange", fail_once)
     await storage.batch_save([document("n1", "batch"), document("n2", "batch")])
 
     assert failed.is_set()
