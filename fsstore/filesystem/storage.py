@@ -351,7 +351,8 @@ class FileStorage(IUnifiedStorage):
         Events of the system are not relied on. With them, what they fail to tell is found after half a second (names
         that come and go) or five (edits in place); with `polling`, and where they can not be had, after a quarter and a
         half. To these comes the time it takes to compare all documents, divided by 2 % or by 10 % of one core: with
-        100 000 documents about 25 s and 5 s. A document that can not be read is not told; it is in `health_check`, and
+        100 000 documents about 30 s and 6 s. Where something was found late that no event has told, it looks for ten
+        minutes as it does without events. A document that can not be read is not told; it is in `health_check`, and
         told when it can be read again.
         """
         self._check_open()

@@ -412,6 +412,25 @@ async def test_half_a_document_is_waited_for(
     assert caplog.records == []
 
 
+async def test_half_a_document_that_becomes_what_it_was_is_no_change(
+    storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole again when it is looked at for the second time."""
+    real, path, looks = judging.Judge._sight, place(store, "n1"), list[str]()
+    whole = path.read_bytes()
+
+    def sight(judge: judging.Judge, name: str, doubt: judging.Doubt) -> judging.Sight:
+        looks.append(name)
+        if looks.count(_name("n1")) == 2:
+            path.write_bytes(whole)
+        return real(judge, name, doubt)
+
+    monkeypatch.setattr(judging.Judge, "_sight", sight)
+    path.write_bytes(whole[:50])
+    await until(lambda: looks.count(_name("n1")) >= 2)
+    assert await all_told(storage, changes) == []
+
+
 async def test_what_can_not_be_read_is_no_change_and_is_told_when_it_can(
     storage: FileStorage, changes: Watch, store: Path
 ) -> None:
