@@ -1,7 +1,11 @@
-"""What every test run has: the summary of the fault campaign, when it was part of the run."""
+"""What every test run has: a directory in memory, and the summary of the fault campaign when it was part of the run."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,3 +36,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _told(report: Any) -> list[tuple[str, int, int]]:
     return [tuple(value) for name, value in report.user_properties if name == CAMPAIGN]
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """Return a directory in memory where there is one: what a disk would do is no matter here."""
+    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
+        yield Path(directory)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,11 +37,3 @@ def report(record_property: Callable[[str, object], None]) -> Report:
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the interposer, compiled."""
     return interpose.build(tmp_path_factory.mktemp("interpose"))
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in memory where there is one: what a disk would do is no matter here."""
-    memory = Path("/dev/shm")  # noqa: S108 - a fresh directory is made in it
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as directory:
-        yield Path(directory)

@@ -86,7 +86,7 @@ def test_a_key_can_not_pass_for_a_marker() -> None:
     assert [json.loads(left)["data"]["metadata"][key] for _, left in choices(text)] == [1, 2]
 
 
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=100)
 @given(histories())
 def test_every_choice_leaves_json_and_taking_one_side_leaves_that_side(history: tuple[Any, Any, Any]) -> None:
     merged = merge(*history)

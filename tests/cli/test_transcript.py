@@ -117,7 +117,7 @@ RECORDS = st.builds(
 )
 
 
-@settings(unhurried, max_examples=400)
+@settings(unhurried, max_examples=100)
 @given(RECORDS.flatmap(lambda record: st.tuples(st.just(record), edited(record) | RECORDS)))
 def test_different_documents_look_different(pair: tuple[Any, Any]) -> None:
     one, other = pair
