@@ -17,7 +17,7 @@ from tests.campaign.interpose import Interposer
 from tests.campaign.modes import FOREVER, Mode
 from tests.campaign.works import NAMES, Operation, Work, opened
 from tests.filesystem.crashing import note
-from tests.filesystem.faults import busy_writer
+from tests.filesystem.faults import busy_writer, until
 from tests.filesystem.views import VIEWS, Documents, rescan
 
 IDS = (*NAMES, "added", "missing", "during", "after")
@@ -139,6 +139,9 @@ class Life:
                 tasks = [asyncio.ensure_future(call(storage)) for call in calls]
                 await asyncio.sleep(0)
             await asyncio.gather(*tasks)
+        writer = storage._parts.writer
+        # the callers are answered before the index hears of it, which is part of the work
+        await until(lambda: writer is None or not writer.is_holding)
 
     def _operate(
         self, operation: Operation, key: tuple[int, int] | None = None, *, must: bool = False

@@ -14,6 +14,7 @@ from dataclasses import astuple
 from typing import Any
 
 from fsstore import FileStorage, StorageConflictError
+from fsstore.filesystem import files
 from fsstore.models import JsonObject, Mutation, deleting, saving
 from tests.campaign.batches import Watcher, batch
 from tests.campaign.linearizability import Answer, Operation
@@ -152,16 +153,21 @@ async def acknowledge(storage: FileStorage, life: str) -> None:
 async def stop_in_batch(storage: FileStorage, argument: str) -> None:
     """Get SIGSTOP in the middle of a batch: after so many of its files are in place."""
     after = int(argument)
-    replace, placed = os.replace, 0
+    placed = 0
 
-    def stopping(*arguments: Any, **options: Any) -> None:
-        nonlocal placed
-        if placed == after:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        placed += 1
-        replace(*arguments, **options)
+    def stopping(put: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal placed
+            if placed == after:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            placed += 1
+            return put(*arguments, **options)
 
-    os.replace = stopping
+        return counted
+
+    # the two ways to put a file in place
+    os.replace = stopping(os.replace)
+    vars(files)["exchange"] = stopping(vars(files)["exchange"])
     await storage.commit(batch())
     say("done")
 
