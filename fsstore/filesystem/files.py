@@ -205,7 +205,9 @@ class Tree:
                 return None
             if _signature_at(old, old_parent) is None:
                 # what lay there was no file, and is not ours to take away
-                exchange(old, new, old_parent, new_parent)
+                if not exchange(old, new, old_parent, new_parent):
+                    # to go on as if nothing had been done would put what lay there in place once more
+                    raise OSError(errno.EBUSY, "it is being changed by somebody else", self.path(target))
                 return None
             return _signature_at(new, new_parent) or UNTOLD
 

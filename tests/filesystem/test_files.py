@@ -749,3 +749,16 @@ def test_an_error_of_the_system_becomes_one_of_the_store() -> None:
 @pytest.mark.parametrize(("number", "refuses"), [(errno.EROFS, True), (errno.EACCES, True), (errno.ENOSPC, False)])
 def test_a_medium_that_can_not_be_written_is_told_from_one_that_is_full(number: int, *, refuses: bool) -> None:
     assert refuses_writing(OSError(number, os.strerror(number))) is refuses
+
+
+def test_an_exchange_that_can_not_be_taken_back_is_an_error(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write_new("draft", b"new")
+    (tree.root / "aa" / "x").symlink_to("elsewhere")
+    real, calls = vars(files)["exchange"], iter([True, False])
+    if not real(str(tree.root / "draft"), str(tree.root / "draft"), None, None):
+        assert tree.exchange("draft", "aa/x") is None
+        return
+    monkeypatch.setattr(files, "exchange", lambda *names: next(calls) and real(*names))
+
+    with pytest.raises(OSError, match="somebody else"):
+        tree.exchange("draft", "aa/x")
