@@ -39,9 +39,10 @@ The caller's commit is queued. The writer thread takes the store lock, and keeps
    the end of the log is a commit that never happened; a whole one is replayed)
 4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it
    becomes even, and the callers are answered. (recovery finishes what is missing)
-5. when somebody asks the index, when 2 000 documents wait for it, and at the latest before the lock is released, the
-   index gets their rows in one transaction, and `indexing` becomes even. A list waits for that, and asks the writer for
-   it, in whatever process this is. (a row that is missing or old is found by its signature)
+5. when somebody asks the index, and at the latest before the lock is released, the index gets their rows, and
+   `indexing` becomes even. Where many documents are written, a thread of its own begins with that earlier, beside the
+   writer (`indexing`). A list waits for the end of it, and asks the writer for it, in whatever process this is. (a row
+   that is missing or old is found by its signature)
 
 A new version of a document changes names with the old one, which is then unlinked, where the system can do that
 (`exchange`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may

@@ -6,8 +6,8 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
-5. index   what was placed reaches the index in one SQLite transaction (`finish`): when somebody asks the index, when
-           much is waiting, and before the lock is released. Then `indexing` becomes even.
+5. index   what was placed reaches the index: beside the next commits where it is much (`proceed`), and whole when
+           somebody asks the index, and before the lock is released (`finish`). Then `indexing` becomes even.
 
 The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
 files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
@@ -28,18 +28,16 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import UNTOLD, Signature
-from fsstore.filesystem.index import Entry
+from fsstore.filesystem.index import Entry, described
+from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.rows import NOT_OURS, recorded_by_commit
-from fsstore.filesystem.schema import indexed
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd
-from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import unavailable
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
 
 _NAME = attrgetter("name")
-_MOST_PLACED = 2_000
 
 
 class UnfinishedError(Exception):
@@ -75,6 +73,7 @@ class Draft:
     data: bytes | None = None
     staged: str = ""
     signature: Signature | None = None
+    entry: Entry | None = None
     error: OSError | None = None
 
     @property
@@ -113,14 +112,14 @@ class Note(NamedTuple):
 
 
 def _entry(draft: Draft, found: Signature | None) -> Entry | None:
-    """Return what the index is to know of a document, without what it does not look at: it may have to wait."""
+    """Return what the index is to know of a document."""
     if draft.record is None or draft.data is None:
         return None
     signature, recorded_ns = draft.signature, recorded_by_commit(time.time_ns())
     if found is None or signature is None or found[:3] != signature[:3]:
         # somebody was faster: a row recorded at the beginning of time is compared by content next time
         recorded_ns = NOT_OURS
-    return Entry(draft.name, indexed(draft.record), found or signature or UNTOLD, digest(draft.data), recorded_ns)
+    return Entry(draft.name, draft.record, found or signature or UNTOLD, digest(draft.data), recorded_ns)
 
 
 class Committer:
@@ -131,7 +130,7 @@ class Committer:
         documents: Documents,
         log: Log,
         sequence: SequenceFile,
-        sidecar: Sidecar,
+        indexing: Indexing,
         *,
         durable: bool,
         clock: Clock,
@@ -139,10 +138,9 @@ class Committer:
         self._documents = documents
         self._log = log
         self._sequence = sequence
-        self._sidecar = sidecar
+        self._indexing = indexing
         self._durable = durable
         self._clock = clock
-        self._placed: dict[str, Entry | None] = {}
         self.is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self.is_clean = True
@@ -167,28 +165,27 @@ class Committer:
             self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
-    @property
-    def owes_much(self) -> bool:
-        """Whether so much waits for the index that it should hear of it now."""
-        return len(self._placed) >= _MOST_PLACED
+    def proceed(self) -> None:
+        """Let the index hear of what was placed while the writer goes on, if that is much."""
+        self._indexing.proceed()
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
         if not self.is_under_way:
             return
-        placed, is_clean = self._placed, self.is_clean
-        self.abandon()
-        if placed:
-            self._sidecar.record(
-                [entry for entry in placed.values() if entry is not None],
-                [name for name, entry in placed.items() if entry is None],
-            )
+        is_clean, self.is_under_way, self.is_clean = self.is_clean, False, True
+        self._indexing.settle()
         if is_clean:
             self._sequence.write(indexing=even(self._sequence.read().indexing))
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
-        self._placed, self.is_under_way, self.is_clean = {}, False, True
+        self._indexing.drop()
+        self.is_under_way, self.is_clean = False, True
+
+    def stop(self) -> None:
+        """End what works beside the writer."""
+        self._indexing.stop()
 
     # -- draft --------------------------------------------------------------------------------------------------------
 
@@ -285,7 +282,8 @@ class Committer:
         # by name, so that documents of one directory follow each other
         for draft in sorted(drafts, key=_NAME):
             try:
-                self._placed[draft.name] = self._put(draft)
+                draft.entry = self._put(draft)
+                self._indexing.place(draft.name, None if draft.entry is None else described(draft.entry))
             except OSError as error:
                 if logged:
                     raise
@@ -315,7 +313,7 @@ class Committer:
         return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
 
     def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
-        entry = self._placed.get(step.name) if changes.get(step.id) is step else None
+        entry = step.entry if changes.get(step.id) is step else None
         if entry is not None:
             signature = None if entry.recorded_ns == NOT_OURS else entry.signature
             return Note(step.name, step.id, step.record, signature, entry.digest)

@@ -15,7 +15,8 @@ import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import chain
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from fsstore.conditions import Condition, Order
@@ -35,12 +36,11 @@ from fsstore.filesystem.schema import (
     INSERT,
     SIGNATURE_COLUMNS,
     SUMMARY_COLUMNS,
-    UPSERT,
-    RecordRow,
     TooDeepError,
     json_array,
     record_row,
     summary,
+    upsert,
 )
 from fsstore.filesystem.sql import Plan, Start, Statement, counting, following, plan, probing, selecting
 from fsstore.filesystem.terms import functions
@@ -50,15 +50,23 @@ from fsstore.models import JsonObject
 from fsstore.relation import guarded_select
 
 __all__ = [
+    "Described",
     "Entry",
     "Index",
     "Known",
     "Problem",
     "Row",
     "Selection",
+    "described",
 ]
 
+Values: TypeAlias = tuple[Any, ...]
+Described: TypeAlias = Values | Problem
+"""A document as the values of its row, or as the problem that it is."""
+
 _FEW = 1_000
+# few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
+_ROWS_AT_ONCE = (512, 64, 8, 1)
 _LAST_CHARACTER = "\U0010ffff"
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
@@ -110,13 +118,20 @@ class Index:
         An entry replaces the problem of its name, a problem the entry. What is nested too deep to be indexed becomes a
         problem.
         """
-        rows: list[tuple[Entry, RecordRow]] = []
-        problems = list(problems)
-        for entry in entries:
-            try:
-                rows.append((entry, record_row(entry.record)))
-            except TooDeepError as error:
-                problems.append(Problem(entry.name, str(error), entry.signature, entry.digest, entry.recorded_ns))
+        self.put([*map(described, entries), *problems], removed)
+
+    def put(self, documents: Iterable[Described], removed: Iterable[str] = ()) -> None:
+        """Do the same with what `described` gave.
+
+        Many rows go into one statement: the interpreter lock is let go for each, and to have it back may take longer
+        than what was done without it.
+        """
+        rows, problems = [], []
+        for each in documents:
+            if isinstance(each, Problem):
+                problems.append(each)
+            else:
+                rows.append(each)
         gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
         with translated(), self._transaction() as cursor:
             if gone:
@@ -302,22 +317,37 @@ class Index:
         return None if row is None else str(row[0])
 
 
-def _put_all(cursor: sqlite3.Cursor, rows: list[tuple[Entry, RecordRow]]) -> None:
-    values = [
-        (entry.name, entry.record["id"], *row.settled, *row.envelope, *file_values(entry), *row.documents)
-        for entry, row in rows
-    ]
+def described(entry: Entry) -> Described:
+    """Return an entry as it is put into the index; O(its metadata)."""
+    try:
+        row = record_row(entry.record)
+    except TooDeepError as error:
+        return Problem(entry.name, str(error), entry.signature, entry.digest, entry.recorded_ns)
+    return (entry.name, entry.record["id"], *row.settled, *row.envelope, *file_values(entry), *row.documents)
+
+
+def _put_all(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int] = _ROWS_AT_ONCE) -> None:
+    at = 0
+    for order, size in enumerate(sizes):
+        while len(rows) - at >= size:
+            _put_some(cursor, rows[at : at + size], sizes[order + 1 :])
+            at += size
+
+
+def _put_some(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int]) -> None:
     with suppress(sqlite3.IntegrityError):
-        if cursor.executemany(UPSERT, values).rowcount == len(values):
+        if cursor.execute(upsert(len(rows)), list(chain.from_iterable(rows))).rowcount == len(rows):
             return
     # in some more has changed than what moves; to put the others once more changes nothing
-    for each in values:
-        _put(cursor, each[:2], each[2:])
+    if sizes:
+        _put_all(cursor, rows, sizes)
+    else:
+        _put(cursor, rows[0][:2], rows[0][2:])
 
 
-def _put(cursor: sqlite3.Cursor, key: tuple[Any, ...], values: tuple[Any, ...]) -> None:
+def _put(cursor: sqlite3.Cursor, key: Values, values: Values) -> None:
     with suppress(sqlite3.IntegrityError):
-        if cursor.execute(UPSERT, (*key, *values)).rowcount or cursor.execute(CHANGE, (*values, *key)).rowcount:
+        if cursor.execute(CHANGE, (*values, *key)).rowcount:
             return
     # the id is there under another name, or the name with another id: the rows in the way must go first
     cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)

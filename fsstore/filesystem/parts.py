@@ -19,6 +19,7 @@ from fsstore.filesystem.commit import Committer
 from fsstore.filesystem.control import check_control, open_skeleton, prepare_control
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Tree
+from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.layout import STAGING
 from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.log import Log
@@ -92,7 +93,7 @@ class Parts:
             ),
             self.log,
             self.sequence,
-            self.sidecar,
+            Indexing(self.sidecar),
             durable=self.options.fsync,
             clock=clock,
         )

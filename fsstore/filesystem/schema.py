@@ -12,13 +12,14 @@ Invariants:
 
 Every index that a save touches costs it a page or two. So only `entry_recent` is in the default order; it holds what
 most lists ask, so that rows which are not wanted are passed over without being read. The other indexes hold what seldom
-changes, and UPSERT leaves them alone. They name `odd`, always NULL there, so that a count need not read the rows.
+changes, and `upsert` leaves them alone. They name `odd`, always NULL there, so that a count need not read the rows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -93,13 +94,20 @@ _PLACES = ", ".join("?" * len(_ENTRY_COLUMNS))
 _CHANGED = ", ".join(f"{name} = ?" for name in _ENTRY_COLUMNS[2:])
 
 INSERT = f"INSERT INTO entry ({', '.join(_ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
-UPSERT = (
-    f"{INSERT} ON CONFLICT (name) DO UPDATE SET {_MOVED}"
-    f" WHERE entry.id = excluded.id AND ({_SETTLED}) IS ({_AS_SETTLED})"
-)
-"""Makes a row, or changes what moves; leaves a row alone of which more is different."""
 CHANGE = f"UPDATE entry SET {_CHANGED} WHERE name = ? AND id = ?"  # noqa: S608 - constants
-"""Changes such a row, unless its id is another."""
+"""Changes a row, unless its id is another."""
+
+
+@cache
+def upsert(rows: int) -> str:
+    """Return the statement that makes rows, or changes what moves in them.
+
+    It leaves a row alone of which more is different.
+    """
+    return (
+        f"{INSERT}{f', ({_PLACES})' * (rows - 1)} ON CONFLICT (name) DO UPDATE SET {_MOVED}"
+        f" WHERE entry.id = excluded.id AND ({_SETTLED}) IS ({_AS_SETTLED})"
+    )
 
 
 class TooDeepError(ValueError):
@@ -143,12 +151,6 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         (record["version"], record["created_at"], record["updated_at"], flags),
         (_json(metadata), _json(own)),
     )
-
-
-def indexed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record of which `record_row` gives the same row, without what is in no row; O(1)."""
-    data = record["data"]
-    return {**record, "data": _metadata_alone(data)} if type(data) is dict else dict(record)
 
 
 def _present(value: Any) -> Any:

@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import CREATE, Tree
-from fsstore.filesystem.index import Entry, Index, Problem
+from fsstore.filesystem.index import Described, Entry, Index, Problem
 from fsstore.filesystem.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.sequence import Sequence
 from fsstore.filesystem.system import NotAFileError
@@ -64,11 +64,11 @@ class Sidecar:
 
     # -- the writer's side --------------------------------------------------------------------------------------------
 
-    def record(self, entries: Iterable[Entry], removed: Iterable[str]) -> None:
-        """Bring the index up to date with a commit, as the holder of the store lock, or let it be stale."""
+    def record(self, documents: Iterable[Described], removed: Iterable[str]) -> None:
+        """Bring the index up to date with commits, as the holder of the store lock, or let it be stale."""
         if not self.in_memory:
             try:
-                self.apply(entries, removed)
+                self.use(lambda index: index.put(documents, removed), writing=True)
                 return
             except IndexDamagedError as error:
                 with suppress(IndexDamagedError, IndexUnavailableError):

@@ -100,10 +100,12 @@ class Turn:
         return state
 
     def tell_index(self) -> None:
-        """Let the index know of what was done, if another process asked it since, or much is waiting."""
-        if self._state.asked != self._first.asked or self._committer.owes_much:
+        """Let the index know of what was done: now if another process asked it since, else while the turn goes on."""
+        if self._state.asked != self._first.asked:
             self._first = self._first._replace(asked=self._state.asked)
             self._committer.finish()
+        else:
+            self._committer.proceed()
 
     def is_over(self) -> bool:
         """Whether it is somebody else's turn, or time to see to other things."""
@@ -135,6 +137,7 @@ class Turn:
 
     def close(self) -> None:
         """Let go of the lock for good."""
+        self._committer.stop()
         self._lock.close()
 
     def _give_way(self, turns: int) -> None:

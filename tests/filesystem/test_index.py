@@ -200,6 +200,35 @@ def test_a_problem_goes_when_its_file_does(index: Index) -> None:
     assert [problem.name for problem in index.problems()] == ["3f/b.json"]
 
 
+def test_many_rows_at_once_give_what_they_give_one_by_one(index: Index) -> None:
+    """New rows, rows of which only what moves has changed, others, and names and ids that have changed places."""
+
+    def rows(at: int) -> list[Entry]:
+        return [
+            entry(record(f"{number}", metadata={"status": f"s{at * (number % 17 == 3)}", "tags": [f"t{at}"]}, at=at))
+            for number in range(700)
+        ]
+
+    first, second = rows(1), rows(2)
+    second[10] = second[10]._replace(name=first[11].name)
+    second[11] = second[11]._replace(name=first[10].name)
+    second[600] = entry(record("600", data=[{"metadata": 2**70}], at=2), name="00/elsewhere.json")
+    one_by_one = Index.open(None)
+    for each in (*first, *second):
+        one_by_one.apply([each])
+    index.apply(first)
+    index.apply(second)
+
+    def everything(of: Index) -> list[Any]:
+        rows = "SELECT name, id, status, tags, odd, updated_at, metadata FROM entry ORDER BY name"
+        tags = "SELECT name, tag FROM tag JOIN entry USING (entry) ORDER BY name, tag"
+        return [of._connection.execute(statement).fetchall() for statement in (rows, tags)]
+
+    assert everything(index) == everything(one_by_one)
+    assert len(everything(index)[0]) == 700
+    one_by_one.close()
+
+
 def test_signatures_are_those_of_one_directory(index: Index) -> None:
     names = ["3e/z.json", "3f/a.json", "3f/~.json", "3f/00/deep.json", "3f0/b.json", "40/a.json"]
     index.apply([entry(record(name), name=name) for name in names])

@@ -1,0 +1,112 @@
+"""What commits have placed and the index does not know yet, and the thread that lets it know.
+
+SQLite works without the interpreter lock, so the writer goes on with the next documents meanwhile. Knows nothing of
+commits, files or the lock; used by the writer thread alone. Invariants:
+- What is placed reaches the index in the order of its placing: there is one thread, and it does one thing at a time.
+- After `settle` the index knows everything, or is known not to: the store lock is not released before.
+
+A crash leaves what was not told yet; the counters are odd then, and whoever is next makes the index stale.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TypeAlias
+
+from fsstore.filesystem.index import Described
+from fsstore.filesystem.sidecar import Sidecar
+
+_AT_ONCE, _MOST = 512, 8_192
+
+_Job: TypeAlias = tuple[Callable[[], None], Future[None]]
+
+
+class Indexing:
+    """Lets the index of one open store know what was committed."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._placed: dict[str, Described | None] = {}
+        self._telling: Future[None] | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def place(self, name: str, document: Described | None) -> None:
+        """Note what became of a document's file; None means that it went."""
+        self._placed[name] = document
+
+    def proceed(self) -> None:
+        """Let the thread have what waits, if that is much and it has nothing to do."""
+        if len(self._placed) >= _MOST:
+            self._hear()
+        if len(self._placed) >= _AT_ONCE and (self._telling is None or self._telling.done()):
+            self._hear()
+            self._tell()
+
+    def settle(self) -> None:
+        """Wait until the index knows everything, or is stale. Raises OSError when not even that can be noted."""
+        self._hear()
+        if self._placed:
+            self._tell()
+            self._hear()
+
+    def drop(self) -> None:
+        """Forget what was not told yet; recovery makes the index stale."""
+        self._placed = {}
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            # what it still writes must not come after what the next holder of the lock does
+            telling.exception()
+
+    def stop(self) -> None:
+        """End the thread."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(None)
+            thread.join()
+
+    def _hear(self) -> None:
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            telling.result()
+
+    def _tell(self) -> None:
+        placed, self._placed = self._placed, {}
+
+        def tell() -> None:
+            self._sidecar.record(
+                [document for document in placed.values() if document is not None],
+                [name for name, document in placed.items() if document is None],
+            )
+
+        self._telling = Future()
+        self._begin((tell, self._telling))
+
+    def _begin(self, job: _Job) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="fsstore-index", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # no more threads: it is done here
+                _do(job)
+                return
+            self._thread = thread
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            _do(job)
+
+
+def _do(job: _Job) -> None:
+    tell, told = job
+    try:
+        tell()
+    except BaseException as error:  # noqa: BLE001 - the writer thread is to hear of it
+        told.set_exception(error)
+    else:
+        told.set_result(None)

@@ -1,0 +1,154 @@
+"""The thread that lets the index know: nothing is forgotten, nothing comes late, and no failure is swallowed."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from fsstore.filesystem import indexing
+from fsstore.filesystem.indexing import Indexing
+
+
+class FakeSidecar:
+    """Takes what it is told, where `gate` is open; fails with `error`."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.busy = threading.Event()
+        self.error: OSError | None = None
+        self.told: list[tuple[list[Any], list[str]]] = []
+        self.threads: set[str] = set()
+
+    def record(self, documents: Iterable[Any], removed: Iterable[str]) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.busy.set()
+        assert self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        self.told.append((list(documents), list(removed)))
+
+
+@pytest.fixture
+def sidecar() -> FakeSidecar:
+    return FakeSidecar()
+
+
+@pytest.fixture
+def telling(sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indexing]:
+    monkeypatch.setattr(indexing, "_AT_ONCE", 2)
+    monkeypatch.setattr(indexing, "_MOST", 4)
+    made: Any = Indexing(sidecar)  # type: ignore[arg-type]
+    yield made
+    sidecar.gate.set()
+    made.drop()
+    made.stop()
+
+
+def place(telling: Indexing, *names: str) -> None:
+    for name in names:
+        telling.place(name, (name,))
+        telling.proceed()
+
+
+def test_what_was_placed_is_told_in_order_and_the_last_word_of_a_document_counts(
+    telling: Indexing, sidecar: FakeSidecar
+) -> None:
+    telling.place("a", ("a", 1))
+    telling.place("a", ("a", 2))
+    telling.place("b", None)
+    telling.settle()
+    telling.place("a", None)
+    telling.settle()
+    telling.settle()
+
+    assert sidecar.told == [([("a", 2)], ["b"]), ([], ["a"])]
+    assert sidecar.threads == {"fsstore-index"}
+
+
+def test_few_documents_wait_and_many_are_told_while_the_writer_goes_on(telling: Indexing, sidecar: FakeSidecar) -> None:
+    sidecar.gate.clear()
+    place(telling, "a")
+    assert not sidecar.busy.is_set()
+    place(telling, "b", "c", "d")
+    assert sidecar.busy.wait(20)
+    assert sidecar.told == []
+
+    sidecar.gate.set()
+    telling.settle()
+    assert sidecar.told == [([("a",), ("b",)], []), ([("c",), ("d",)], [])]
+
+
+def test_the_writer_waits_where_the_index_does_not_keep_up(telling: Indexing, sidecar: FakeSidecar) -> None:
+    sidecar.gate.clear()
+    place(telling, "a", "b", "c", "d", "e")
+    threading.Timer(0.05, sidecar.gate.set).start()
+    place(telling, "f")
+    assert sidecar.told[0] == ([("a",), ("b",)], [])
+
+
+def test_settling_waits_for_the_end(telling: Indexing, sidecar: FakeSidecar) -> None:
+    sidecar.gate.clear()
+    place(telling, "a", "b")
+    threading.Timer(0.05, sidecar.gate.set).start()
+    telling.settle()
+    assert sidecar.told == [([("a",), ("b",)], [])]
+
+
+def test_a_failure_is_told_to_whoever_settles_and_what_comes_after_is_not_lost(
+    telling: Indexing, sidecar: FakeSidecar
+) -> None:
+    sidecar.error = OSError(errno.EIO, "the counters")
+    place(telling, "a", "b")
+    with pytest.raises(OSError, match="the counters"):
+        telling.settle()
+    sidecar.error = None
+    place(telling, "c")
+    telling.settle()
+    assert sidecar.told == [([("c",)], [])]
+
+
+def test_what_is_dropped_is_not_told_and_what_is_being_told_has_ended(telling: Indexing, sidecar: FakeSidecar) -> None:
+    sidecar.gate.clear()
+    place(telling, "a", "b", "c")
+    assert sidecar.busy.wait(20)
+    threading.Timer(0.05, sidecar.gate.set).start()
+    telling.drop()
+    assert sidecar.told == [([("a",), ("b",)], [])]
+    telling.settle()
+    assert len(sidecar.told) == 1
+
+
+def test_a_failure_that_is_dropped_is_heard_of_no_more(telling: Indexing, sidecar: FakeSidecar) -> None:
+    sidecar.error = OSError(errno.EIO, "the counters")
+    place(telling, "a", "b")
+    telling.drop()
+    telling.settle()
+
+
+def test_without_a_thread_to_be_had_it_is_done_by_the_writer(
+    telling: Indexing, sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        place(telling, "a", "b")
+        telling.settle()
+    place(telling, "c", "d")
+    telling.settle()
+
+    assert sidecar.told == [([("a",), ("b",)], []), ([("c",), ("d",)], [])]
+    assert sidecar.threads == {threading.current_thread().name, "fsstore-index"}
+
+
+def test_the_thread_ends(telling: Indexing) -> None:
+    place(telling, "a", "b")
+    telling.settle()
+    telling.stop()
+    assert "fsstore-index" not in {thread.name for thread in threading.enumerate()}
