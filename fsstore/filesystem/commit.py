@@ -183,8 +183,12 @@ class Committer:
         self._indexing.drop()
         self.is_under_way, self.is_clean = False, True
 
+    def start(self) -> None:
+        """Begin what works beside the writer."""
+        self._indexing.start()
+
     def stop(self) -> None:
-        """End what works beside the writer."""
+        """End it."""
         self._indexing.stop()
 
     # -- draft --------------------------------------------------------------------------------------------------------

@@ -32,7 +32,11 @@ class Indexing:
         self._placed: dict[str, Described | None] = {}
         self._telling: Future[None] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="fsstore-index", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
 
     def place(self, name: str, document: Described | None) -> None:
         """Note what became of a document's file; None means that it went."""
@@ -63,10 +67,8 @@ class Indexing:
 
     def stop(self) -> None:
         """End the thread."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._jobs.put(None)
-            thread.join()
+        self._jobs.put(None)
+        self._thread.join()
 
     def _hear(self) -> None:
         telling, self._telling = self._telling, None
@@ -83,30 +85,14 @@ class Indexing:
             )
 
         self._telling = Future()
-        self._begin((tell, self._telling))
-
-    def _begin(self, job: _Job) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="fsstore-index", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                # no more threads: it is done here
-                _do(job)
-                return
-            self._thread = thread
-        self._jobs.put(job)
+        self._jobs.put((tell, self._telling))
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            _do(job)
-
-
-def _do(job: _Job) -> None:
-    tell, told = job
-    try:
-        tell()
-    except BaseException as error:  # noqa: BLE001 - the writer thread is to hear of it
-        told.set_exception(error)
-    else:
-        told.set_result(None)
+            tell, told = job
+            try:
+                tell()
+            except BaseException as error:  # noqa: BLE001 - the writer thread is to hear of it
+                told.set_exception(error)
+            else:
+                told.set_result(None)

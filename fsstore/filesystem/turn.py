@@ -137,7 +137,6 @@ class Turn:
 
     def close(self) -> None:
         """Let go of the lock for good."""
-        self._committer.stop()
         self._lock.close()
 
     def _give_way(self, turns: int) -> None:

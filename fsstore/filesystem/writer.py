@@ -94,7 +94,12 @@ class Writer:
 
     def start(self) -> None:
         """Begin to work."""
-        self._thread.start()
+        self._committer.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._committer.stop()
+            raise
 
     def commit(self, changes: Sequence[Mutation]) -> asyncio.Future[Any]:
         """Queue a commit; the future, of the running loop, gets its outcomes."""
@@ -355,4 +360,5 @@ class Writer:
                 break
             if isinstance(job, _Call):
                 self._hold(job)
+        self._committer.stop()
         self._turn.close()

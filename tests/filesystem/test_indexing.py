@@ -43,6 +43,7 @@ def telling(sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> Iterator[I
     monkeypatch.setattr(indexing, "_AT_ONCE", 2)
     monkeypatch.setattr(indexing, "_MOST", 4)
     made: Any = Indexing(sidecar)  # type: ignore[arg-type]
+    made.start()
     yield made
     sidecar.gate.set()
     made.drop()
@@ -130,25 +131,11 @@ def test_a_failure_that_is_dropped_is_heard_of_no_more(telling: Indexing, sideca
     telling.settle()
 
 
-def test_without_a_thread_to_be_had_it_is_done_by_the_writer(
-    telling: Indexing, sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        place(telling, "a", "b")
-        telling.settle()
-    place(telling, "c", "d")
-    telling.settle()
-
-    assert sidecar.told == [([("a",), ("b",)], []), ([("c",), ("d",)], [])]
-    assert sidecar.threads == {threading.current_thread().name, "fsstore-index"}
-
-
-def test_the_thread_ends(telling: Indexing) -> None:
-    place(telling, "a", "b")
+def test_the_thread_ends_when_it_has_told_what_it_was_given(sidecar: FakeSidecar) -> None:
+    telling: Any = Indexing(sidecar)  # type: ignore[arg-type]
+    telling.start()
+    telling.place("a", None)
     telling.settle()
     telling.stop()
-    assert "fsstore-index" not in {thread.name for thread in threading.enumerate()}
+    assert sidecar.told == [([], ["a"])]
+    assert not telling._thread.is_alive()
