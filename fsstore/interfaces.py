@@ -7,23 +7,15 @@ only for speed, under the same published contract tests (`fsstore.testing`).
 
 from __future__ import annotations
 
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
-from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 from fsstore.changes import Absorbed
-from fsstore.errors import (
-    StorageConflictError,
-    StorageNotFoundError,
-    StorageTransactionError,
-    StorageUnavailableError,
-    StorageValidationError,
-)
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.filters import parse_order
 from fsstore.models import (
     Clock,
@@ -41,6 +33,7 @@ from fsstore.models import (
     saving,
     utc_now,
 )
+from fsstore.operations import completed, expiring, json_object, operating
 from fsstore.relation import guarded_select, relation_over
 from fsstore.watching import MAX_QUEUED, Watch
 
@@ -88,13 +81,13 @@ class IUnifiedStorage(ABC):
 
     async def save(self, record: Mapping[str, Any]) -> str:
         """Insert or replace a record and return its id, which is made when missing; a missing type is "document"."""
-        complete = _completed(record)
+        complete = completed(record)
         await self.commit([saving(complete)])
         return str(complete["id"])
 
     async def update(self, id: str, updates: Mapping[str, Any]) -> bool:
         """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent."""
-        await self.commit([patching(check_id(id), _object(updates))])
+        await self.commit([patching(check_id(id), json_object(updates))])
         return True
 
     async def delete(self, id: str) -> bool:
@@ -178,12 +171,12 @@ class IUnifiedStorage(ABC):
         `{"type": "delete", "id": ...}`. Raises StorageTransactionError, with the operation's index, when one of them
         can not be applied to what is there, and StorageValidationError when one is malformed.
         """
-        await self.commit([_numbered(_mutation(operation, at), at) for at, operation in enumerate(operations)])
+        await self.commit([operating(operation, at) for at, operation in enumerate(operations)])
         return True
 
     async def batch_save(self, records: Iterable[Mapping[str, Any]]) -> Ids:
         """Insert or replace records in one transaction and return their ids."""
-        complete = [_completed(record) for record in records]
+        complete = [completed(record) for record in records]
         await self.commit([saving(record) for record in complete])
         return [record["id"] for record in complete]
 
@@ -207,7 +200,7 @@ class IUnifiedStorage(ABC):
         removed = 0
         async with aclosing(self.stream_list({"updated_at": {"$lt": limit}})) as batches:
             async for batch in batches:
-                outcomes = await self.commit([_expiring(record["id"], limit) for record in batch])
+                outcomes = await self.commit([expiring(record["id"], limit) for record in batch])
                 removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
         return removed
 
@@ -333,56 +326,3 @@ def summary(record: Mapping[str, Any]) -> JsonObject:
     inner = data.get("metadata") if isinstance(data, Mapping) else None
     view["metadata"] = inner if inner is not None else record.get("metadata")
     return view
-
-
-def _completed(record: Mapping[str, Any]) -> JsonObject:
-    complete = dict(_object(record))
-    if "id" not in complete:
-        complete["id"] = uuid.uuid4().hex
-    complete.setdefault("type", "document")
-    complete.setdefault("data", {})
-    check_id(complete["id"])
-    return complete
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise StorageValidationError(f"must be an object, not {type(value).__name__}", path="$")
-    return value
-
-
-def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
-    kind = _object(operation).get("type")
-    wanted = {"save": {"type", "data"}, "update": {"type", "id", "data"}, "delete": {"type", "id"}}.get(str(kind))
-    if wanted is None:
-        raise StorageValidationError(
-            f"unknown operation {kind!r}; known are save, update, delete", path=f"$[{at}].type"
-        )
-    if missing := wanted - operation.keys():
-        raise StorageValidationError(f"is missing in a {kind} operation", path=f"$[{at}].{min(missing)}")
-    if kind == "save":
-        return saving(_completed(operation["data"]))
-    if kind == "update":
-        return patching(check_id(operation["id"]), _object(operation["data"]))
-    return deleting(check_id(operation["id"]))
-
-
-def _numbered(mutation: Mutation, at: int) -> Mutation:
-    """Let a mutation that can not be applied say which operation of a transaction it is."""
-
-    def rule(current: JsonObject | None) -> JsonObject | None:
-        try:
-            return mutation.rule(current)
-        except (StorageNotFoundError, StorageConflictError) as error:
-            raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
-
-    return replace(mutation, rule=rule)
-
-
-def _expiring(record_id: str, limit: str) -> Mutation:
-    """Remove a record if it is still as old as when it was listed."""
-
-    def rule(current: JsonObject | None) -> JsonObject | None:
-        return None if current is None or current["updated_at"] < limit else current
-
-    return Mutation(record_id, rule)

@@ -30,6 +30,7 @@ FLOORS = {
     "secret_shapes": 0,
     "alignment": 0,
     "merging": 0,
+    "operations": 0,
     "relation": 1,
     "interfaces": 1,
     "ledger": 1,
