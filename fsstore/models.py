@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
-from fsstore.values import copy_value, snapshot
+from fsstore.values import copy_value, snapshot, write_json
 
 JsonObject: TypeAlias = dict[str, Any]
 Records: TypeAlias = list[JsonObject]
@@ -109,7 +109,8 @@ class Mutation:
     The rule runs while the store is locked, so it must be quick, pure, and must not change its argument. Returning its
     argument itself leaves the document as it is. Raising a StorageError refuses the whole commit.
     `keep_times` stores the rule's own `created_at` and `updated_at` (an import), where it gives them. `is_exact` says
-    that what the rule returns is made of what is there and of copies that `fsstore.values` made.
+    that what the rule returns is made of what is there and of copies that `fsstore.values` made, and that nobody keeps
+    these to change them.
     """
 
     id: str
@@ -163,7 +164,7 @@ def deleting(record_id: str, *, expected_version: int | None = None) -> Mutation
     def rule(current: JsonObject | None) -> None:
         expect_version(record_id, current, expected_version)
 
-    return Mutation(record_id, rule)
+    return Mutation(record_id, rule, is_exact=True)
 
 
 def unchanged(record_id: str, seen: JsonObject | None) -> Mutation:
@@ -173,7 +174,7 @@ def unchanged(record_id: str, seen: JsonObject | None) -> Mutation:
         expect_seen(record_id, current, seen)
         return current
 
-    return Mutation(record_id, rule)
+    return Mutation(record_id, rule, is_exact=True)
 
 
 def expect_version(record_id: str, current: JsonObject | None, expected: int | None) -> None:
@@ -188,8 +189,8 @@ def expect_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
 
     A version alone does not tell a document from one that was deleted and made again, or edited by hand.
     """
-    # repr, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
-    if current != seen or repr(current) != repr(seen):
+    # as text, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
+    if write_json(current) != write_json(seen):
         raise StorageConflictError(
             record_id,
             expected=version_of(seen),

@@ -76,4 +76,4 @@ def expiring(record_id: str, limit: str) -> Mutation:
     def rule(current: JsonObject | None) -> JsonObject | None:
         return None if current is None or current["updated_at"] < limit else current
 
-    return Mutation(record_id, rule)
+    return Mutation(record_id, rule, is_exact=True)

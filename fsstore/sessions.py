@@ -72,14 +72,14 @@ def updating_session(
 def editing_session(
     session_id: str, edited: SessionInput, now: str, *, seen: JsonObject
 ) -> tuple[Mutation, JsonObject]:
-    """Replace a session if its record is still what was seen; returns the data that will be there then, too."""
+    """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
     record = _session_record(session_id, _session_object(session_id, edited), seen, now)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_seen(session_id, current, seen)
         return record
 
-    return Mutation(session_id, rule, keep_times=True, is_exact=True), record["data"]
+    return Mutation(session_id, rule, keep_times=True, is_exact=True), snapshot(record["data"])
 
 
 def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Mutation:
@@ -90,7 +90,7 @@ def deleting_session(session_id: str, *, expected_version: int | None = None, mi
         if current is None and not missing_ok:
             raise StorageNotFoundError(session_id)
 
-    return Mutation(check_id(session_id), rule)
+    return Mutation(check_id(session_id), rule, is_exact=True)
 
 
 def sessions_only(filters: Filters | None) -> Filters:

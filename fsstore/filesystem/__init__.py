@@ -33,7 +33,8 @@ A save, step by step
 The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
 10 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
-1. draft: reads what is there, applies each mutation, encodes. A refused commit ends here. (nothing on disk)
+1. draft: reads what is there, unless this process has placed it lately (`recent`), applies each mutation, encodes. A
+   refused commit ends here. (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log is a commit that never happened; a whole one is replayed)

@@ -2,7 +2,8 @@
 
 Runs in the writer thread, under the store lock. Owns the order of the steps:
 
-1. draft   read what is there, apply the rules, encode. A commit that is refused here leaves no trace.
+1. draft   read what is there, unless this process has placed it lately (`recent`), apply the rules, encode. A commit
+           that is refused here leaves no trace.
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
@@ -26,11 +27,12 @@ from typing import NamedTuple
 from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.codec import digest
-from fsstore.filesystem.documents import Documents
+from fsstore.filesystem.documents import Document, Documents
 from fsstore.filesystem.files import UNTOLD, Signature
 from fsstore.filesystem.index import Entry, described
 from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.recent import Placed, Recent
 from fsstore.filesystem.rows import NOT_OURS, recorded_by_commit
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd
@@ -64,12 +66,16 @@ class PlacingError(OSError):
 
 @dataclass(slots=True)
 class Draft:
-    """What shall become of one document; `data` None means that it goes."""
+    """What shall become of one document; `data` None means that it goes.
+
+    `is_settled` says that nobody will change the record any more.
+    """
 
     id: str
     name: str
-    previous: bytes | None
+    previous: Document | Placed | None
     record: JsonObject | None
+    is_settled: bool = True
     data: bytes | None = None
     staged: str = ""
     signature: Signature | None = None
@@ -84,7 +90,7 @@ class Draft:
     @property
     def logged(self) -> tuple[str, bytes, bytes | None]:
         """Return what the log is to know: the id, the hash of what was there, and the new bytes."""
-        return self.id, NO_DOCUMENT if self.previous is None else digest(self.previous), self.data
+        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest, self.data
 
 
 @dataclass(slots=True)
@@ -139,6 +145,7 @@ class Committer:
         self._log = log
         self._sequence = sequence
         self._indexing = indexing
+        self._recent = Recent()
         self._durable = durable
         self._clock = clock
         self.is_under_way = False
@@ -214,19 +221,21 @@ class Committer:
         return group
 
     def _apply(self, change: Mutation, own: dict[str, Draft], earlier: dict[str, Draft], now: str) -> Outcome:
-        draft = own.get(change.id) or earlier.get(change.id) or self._found(change.id)
+        draft = own.get(change.id) or earlier.get(change.id) or self._found(change)
+        # a caller's own rule may keep what it gets, and what it returns may be theirs, in whole or in part
+        draft.is_settled &= change.is_exact
         result = successor(change, draft.record, now)
         if result is not draft.record:
             data = None if result is None else self._documents.encode(result, is_exact=change.is_exact)
-            own[change.id] = Draft(change.id, draft.name, draft.previous, result, data)
+            own[change.id] = Draft(change.id, draft.name, draft.previous, result, draft.is_settled, data)
         return Outcome(change.id, version_of(draft.record), version_of(result))
 
-    def _found(self, record_id: str) -> Draft:
-        document = self._documents.read_in_turn(record_id)
-        name = self._documents.name(record_id)
-        if document is None:
-            return Draft(record_id, name, None, None)
-        return Draft(record_id, name, document.data, document.record)
+    def _found(self, change: Mutation) -> Draft:
+        name = self._documents.name(change.id)
+        previous: Document | Placed | None = self._recent.get(name) if change.is_exact else None
+        if previous is None or self._documents.signature(name) != previous.signature:
+            previous = self._documents.read_in_turn(change.id)
+        return Draft(change.id, name, previous, None if previous is None else previous.record)
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
@@ -287,7 +296,7 @@ class Committer:
         for draft in sorted(drafts, key=_NAME):
             try:
                 draft.entry = self._put(draft)
-                self._indexing.place(draft.name, None if draft.entry is None else described(draft.entry))
+                self._note_placed(draft)
             except OSError as error:
                 if logged:
                     raise
@@ -295,6 +304,14 @@ class Committer:
             if draft.staged:
                 is_clean &= self._unstage([draft], "")
         return is_clean
+
+    def _note_placed(self, draft: Draft) -> None:
+        entry = draft.entry
+        self._indexing.place(draft.name, None if entry is None else described(entry))
+        if entry is not None and draft.is_settled and entry.recorded_ns != NOT_OURS:
+            self._recent.keep(draft.name, Placed(entry.record, entry.digest, entry.signature))
+        else:
+            self._recent.forget(draft.name)
 
     def _put(self, draft: Draft) -> Entry | None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""

@@ -67,6 +67,13 @@ class Documents:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
         return self._read(self.name(record_id), record_id)
 
+    def signature(self, name: str) -> Signature | None:
+        """Return the signature of what lies under a name; None when it is not there, or can not be told."""
+        try:
+            return self.tree.signature(name)
+        except OSError:
+            return None
+
     def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
         """Return the document in a file, whose id must lead back to that name.
 

@@ -1,0 +1,56 @@
+"""Documents that this process has placed lately: to change one of them again, it need not be read again.
+
+Owns how much of that is kept: 8 MB of JSON text, up to a few times that as objects; what was placed longest ago goes
+first. Used by the writer thread alone. Invariants:
+- What is kept is given with the signature that it had when it was placed. Whoever asks holds that against the file, by
+  one stat: what another process or program has put there since has another inode, or other times.
+- Where a file system counts time in whole milliseconds or more, nothing is kept: an edit in place could go unseen.
+
+A crash loses nothing that is not on disk.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fsstore.filesystem.files import Signature
+from fsstore.models import JsonObject
+
+_MOST_BYTES = 8 << 20
+_MILLISECOND_NS = 1_000_000
+
+
+class Placed(NamedTuple):
+    """A document as it was placed; nobody changes its record any more."""
+
+    record: JsonObject
+    digest: bytes
+    signature: Signature
+
+
+class Recent:
+    """What one open store has placed lately, by name."""
+
+    def __init__(self) -> None:
+        self._placed: dict[str, Placed] = {}
+        self._bytes = 0
+
+    def keep(self, name: str, placed: Placed) -> None:
+        """Keep a document in mind, in place of what was kept under its name."""
+        self.forget(name)
+        if not (placed.signature.mtime_ns % _MILLISECOND_NS and placed.signature.ctime_ns % _MILLISECOND_NS):
+            return
+        self._placed[name] = placed
+        self._bytes += placed.signature.size
+        while self._bytes > _MOST_BYTES:
+            self.forget(next(iter(self._placed)))
+
+    def get(self, name: str) -> Placed | None:
+        """Return what was placed under a name, None when that is not known."""
+        return self._placed.get(name)
+
+    def forget(self, name: str) -> None:
+        """Keep it in mind no longer."""
+        placed = self._placed.pop(name, None)
+        if placed is not None:
+            self._bytes -= placed.signature.size
