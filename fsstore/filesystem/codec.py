@@ -75,19 +75,32 @@ def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
 
     With `record_id` the document must be the one of that id.
     """
+    return examine(data, record_id)[0]
+
+
+def examine(data: bytes | bytearray, record_id: str | None = None) -> tuple[JsonObject, bool]:
+    """Do the same, and tell whether `decode_examined` gives that record too, as it does of all that `encode` wrote."""
     try:
-        record = _read(data)
+        record, is_plain = _read(data)
         if type(record) is not dict:
             raise NotARecordError(f"it holds a JSON {type(record).__name__}, not an object")
         check_envelope(record)
         for key in ("created_at", "updated_at"):
-            record[key] = canonical_time(record.get(key), f"$.{key}", None)
+            given = record.get(key)
+            record[key] = canonical_time(given, f"$.{key}", None)
+            is_plain = is_plain and record[key] == given
     except ValueError as error:
         if all(marker.search(data) for marker in _CONFLICT):
             raise InConflictError from error
         raise NotARecordError(str(error)) from error
     if record_id is not None and record["id"] != record_id:
         raise NotARecordError(f"it is the document {record['id']!r}")
+    return record, is_plain
+
+
+def decode_examined(data: bytes | bytearray) -> JsonObject:
+    """Return the record of bytes that were examined before, and found plain."""
+    record: JsonObject = orjson.loads(data)
     return record
 
 
@@ -115,9 +128,9 @@ def digest(data: bytes | bytearray) -> bytes:
     return hashlib.sha1(data, usedforsecurity=False).digest()[:16]
 
 
-def _read(data: bytes | bytearray) -> Any:
+def _read(data: bytes | bytearray) -> tuple[Any, bool]:
     # always asked, since the exact reader takes a float beyond the largest one for infinity
     value = orjson.loads(data)
     if _LONG_NUMBER in data.translate(_DIGITS_ONLY):
-        return from_json(bytes(data), allow_inf_nan=False)
-    return value
+        return from_json(bytes(data), allow_inf_nan=False), False
+    return value, True

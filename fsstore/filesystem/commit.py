@@ -308,10 +308,11 @@ class Committer:
     def _note_placed(self, draft: Draft) -> None:
         entry = draft.entry
         self._indexing.place(draft.name, None if entry is None else described(entry))
-        if entry is not None and draft.is_settled and entry.recorded_ns != NOT_OURS:
-            self._recent.keep(draft.name, Placed(entry.record, entry.digest, entry.signature))
-        else:
-            self._recent.forget(draft.name)
+        self._recent.forget(draft.name)
+        if entry is not None and entry.recorded_ns != NOT_OURS:
+            self._documents.note_plain(draft.name, entry.signature)
+            if draft.is_settled:
+                self._recent.keep(draft.name, Placed(entry.record, entry.digest, entry.signature))
 
     def _put(self, draft: Draft) -> Entry | None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.codec import InConflictError, NotARecordError, decode, digest, encode
+from fsstore.filesystem.codec import InConflictError, NotARecordError, decode_examined, digest, encode, examine
 from fsstore.filesystem.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.system import NotAFileError, unavailable
@@ -25,6 +25,8 @@ from fsstore.models import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
+# about 200 bytes each
+_MOST_PLAIN = 10_000
 
 
 class Document(NamedTuple):
@@ -47,6 +49,13 @@ class Documents:
         self.tree = tree
         self.layout = layout
         self.max_bytes = max_bytes
+        self._plain: dict[str, Signature] = {}
+
+    def for_one_thread(self, *, keeps: int) -> Documents:
+        """Return the same documents for the use of one thread: see `Parents`. What is noted is shared."""
+        own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
+        own._plain = self._plain
+        return own
 
     def name(self, record_id: str) -> str:
         """Return the name of a document's file."""
@@ -93,10 +102,11 @@ class Documents:
 
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
+        name = self.name(record_id)
         try:
-            data = self.tree.read_cached(self.name(record_id), max_bytes=self.max_bytes)
-            if data is not None:
-                return decode(data, record_id)
+            found = self.tree.read_cached(name, max_bytes=self.max_bytes)
+            if found is not None:
+                return self._decode(name, *found, record_id)
         except FileNotFoundError:
             self._check_presence()
             return None
@@ -108,7 +118,7 @@ class Documents:
         while True:
             try:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
-                return Document(decode(data, record_id), data, signature)
+                return Document(self._decode(name, data, signature, record_id), data, signature)
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
@@ -125,6 +135,21 @@ class Documents:
                 raise self.corrupted(record_id, name, str(error)) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
+
+    def _decode(self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None) -> JsonObject:
+        if self._plain.get(name) == signature:
+            return decode_examined(data)
+        record, is_plain = examine(data, record_id)
+        if is_plain and self.name(record["id"]) == name:
+            self.note_plain(name, signature)
+        return record
+
+    def note_plain(self, name: str, signature: Signature) -> None:
+        """Note that a file, as long as it has that signature, need not be examined when it is read."""
+        if len(self._plain) >= _MOST_PLAIN:
+            self._plain.clear()
+        if signature.is_fine:
+            self._plain[name] = signature
 
     def has(self, record_id: str) -> bool:
         """Whether there is a file of that document; one stat, it is not read."""

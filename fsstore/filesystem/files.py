@@ -48,6 +48,7 @@ _NOWAIT = _flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
+_MILLISECOND_NS = 1_000_000
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
@@ -58,6 +59,11 @@ class Signature(NamedTuple):
     size: int
     mtime_ns: int
     ctime_ns: int
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the same signature again means the same bytes: not where time is counted in whole milliseconds."""
+        return self.mtime_ns % _MILLISECOND_NS > 0 and self.ctime_ns % _MILLISECOND_NS > 0
 
 
 UNTOLD = Signature(0, 0, 0, 0)
@@ -122,8 +128,8 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def read_cached(self, name: str, *, max_bytes: int) -> bytearray | None:
-        """Return a file's bytes without waiting for the disk, or None where that can not be had.
+    def read_cached(self, name: str, *, max_bytes: int) -> tuple[bytearray, Signature] | None:
+        """Return what `read` does without waiting for the disk, or None where that can not be had.
 
         RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not.
         """
@@ -131,13 +137,13 @@ class Tree:
             return None
         descriptor = self.open(name, READ)
         try:
-            size = _regular(descriptor, self.path(name), max_bytes).size
+            before = _regular(descriptor, self.path(name), max_bytes)
             # one byte more than the size, so that a file that has just grown shows as such
-            buffer = bytearray(size + 1)
-            if os.preadv(descriptor, [buffer], 0, _NOWAIT) != size:
+            buffer = bytearray(before.size + 1)
+            if os.preadv(descriptor, [buffer], 0, _NOWAIT) != before.size:
                 return None
-            del buffer[size:]
-            return buffer
+            del buffer[before.size :]
+            return (buffer, before) if _signature(os.fstat(descriptor)) == before else None
         except OSError as error:
             if error.errno in _WOULD_BLOCK and not isinstance(error, NotAFileError | TooLargeError):
                 return None

@@ -86,11 +86,7 @@ class Parts:
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
-            Documents(
-                self.tree.for_one_thread(keeps=_KEPT_DIRECTORIES),
-                self.documents.layout,
-                max_bytes=self.options.max_bytes,
-            ),
+            self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
             self.log,
             self.sequence,
             Indexing(self.sidecar),

@@ -4,7 +4,7 @@ Owns how much of that is kept: 8 MB of JSON text, up to a few times that as obje
 first. Used by the writer thread alone. Invariants:
 - What is kept is given with the signature that it had when it was placed. Whoever asks holds that against the file, by
   one stat: what another process or program has put there since has another inode, or other times.
-- Where a file system counts time in whole milliseconds or more, nothing is kept: an edit in place could go unseen.
+- Where a file system counts time coarsely, nothing is kept: an edit in place could go unseen.
 
 A crash loses nothing that is not on disk.
 """
@@ -17,7 +17,6 @@ from fsstore.filesystem.files import Signature
 from fsstore.models import JsonObject
 
 _MOST_BYTES = 8 << 20
-_MILLISECOND_NS = 1_000_000
 
 
 class Placed(NamedTuple):
@@ -38,7 +37,7 @@ class Recent:
     def keep(self, name: str, placed: Placed) -> None:
         """Keep a document in mind, in place of what was kept under its name."""
         self.forget(name)
-        if not (placed.signature.mtime_ns % _MILLISECOND_NS and placed.signature.ctime_ns % _MILLISECOND_NS):
+        if not placed.signature.is_fine:
             return
         self._placed[name] = placed
         self._bytes += placed.signature.size

@@ -366,18 +366,24 @@ def test_cached_bytes_are_the_bytes_or_none(tree: Tree) -> None:
     for data in (b"", b"12345", bytes(50_000)):
         tree.write_new("aa/file", data)
 
-        assert tree.read_cached("aa/file", max_bytes=LIMIT) in (None, data)
+        found = tree.read_cached("aa/file", max_bytes=LIMIT)
+        assert found is None or (bytes(found[0]), found[1]) == (data, tree.signature("aa/file"))
         tree.unlink("aa/file")
 
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="it reads through preadv")
 @pytest.mark.parametrize(
-    ("change", "expected"), [(lambda _: None, b"12345"), (lambda path: path.write_bytes(b"123456"), None)]
+    ("change", "is_read"),
+    [
+        (lambda _: None, True),
+        (lambda path: path.write_bytes(b"123456"), False),
+        (lambda path: path.write_bytes(b"54321"), False),
+    ],
 )
-def test_a_file_that_has_just_grown_is_not_taken_from_the_cache(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], expected: bytes | None
+def test_a_file_that_has_just_changed_is_not_taken_from_the_cache(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], *, is_read: bool
 ) -> None:
-    tree.write_new("file", b"12345")
+    before = tree.write_new("file", b"12345")
     flags_used, preadv = [], os.preadv
 
     def read(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
@@ -388,7 +394,8 @@ def test_a_file_that_has_just_grown_is_not_taken_from_the_cache(
     monkeypatch.setattr(os, "preadv", read)
     monkeypatch.setattr(files, "_NOWAIT", 8)
 
-    assert tree.read_cached("file", max_bytes=LIMIT) == expected
+    found = tree.read_cached("file", max_bytes=LIMIT)
+    assert (None if found is None else (bytes(found[0]), found[1])) == ((b"12345", before) if is_read else None)
     assert flags_used == [8]
 
 
