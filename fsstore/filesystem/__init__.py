@@ -80,10 +80,11 @@ free, where a copy of a document that was deleted since comes back. Then the ind
 
 Reading
 -------
-A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore. A
-list takes rows from the index and contents from the files, and is made again if a batch came in between. The index
-never decides what exists: no returned record contradicts its document, and `refresh` finds what other programs have
-changed.
+A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore.
+The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
+keeps its inode, size and times it need not be examined again, only parsed. A list takes rows from the index and
+contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
+record contradicts its document, and `refresh` finds what other programs have changed.
 
 Watching
 --------
