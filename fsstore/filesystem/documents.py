@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.codec import InConflictError, NotARecordError, decode_examined, digest, encode, examine
+from fsstore.filesystem.codec import InConflictError, NotARecordError, decode, decode_examined, digest, encode, examine
 from fsstore.filesystem.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.system import NotAFileError, unavailable
@@ -25,7 +25,7 @@ from fsstore.models import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
-# about 200 bytes each
+# about 300 bytes each
 _MOST_PLAIN = 10_000
 
 
@@ -106,7 +106,13 @@ class Documents:
         try:
             found = self.tree.read_cached(name, max_bytes=self.max_bytes)
             if found is not None:
-                return self._decode(name, *found, record_id)
+                data, signature = found
+                if self._plain.get(name) == signature:
+                    return decode_examined(data)
+                record, is_plain = examine(data, record_id)
+                if is_plain:
+                    self.note_plain(name, signature)
+                return record
         except FileNotFoundError:
             self._check_presence()
             return None
@@ -118,7 +124,8 @@ class Documents:
         while True:
             try:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
-                return Document(self._decode(name, data, signature, record_id), data, signature)
+                is_plain = self._plain.get(name) == signature
+                return Document(decode_examined(data) if is_plain else decode(data, record_id), data, signature)
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
@@ -135,14 +142,6 @@ class Documents:
                 raise self.corrupted(record_id, name, str(error)) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
-
-    def _decode(self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None) -> JsonObject:
-        if self._plain.get(name) == signature:
-            return decode_examined(data)
-        record, is_plain = examine(data, record_id)
-        if is_plain and self.name(record["id"]) == name:
-            self.note_plain(name, signature)
-        return record
 
     def note_plain(self, name: str, signature: Signature) -> None:
         """Note that a file, as long as it has that signature, need not be examined when it is read."""

@@ -313,9 +313,11 @@ class Tree:
         try:
             with self._opened_directory(name) as where, os.scandir(where) as listing:
                 for entry in listing:
-                    with suppress(FileNotFoundError):
+                    try:
                         found = entry.stat(follow_symlinks=False)
-                        yield entry.name, _signature(found) if stat.S_ISREG(found.st_mode) else None
+                    except FileNotFoundError:
+                        continue
+                    yield entry.name, _signature(found) if stat.S_ISREG(found.st_mode) else None
         except FileNotFoundError:
             return
 

@@ -75,6 +75,10 @@ _KNOWN = " UNION ALL ".join(
     f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
     for table in ("entry", "problem")
 )
+_CONFIRM = (
+    "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
+    " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
+)
 _KNOWN_OF = f"SELECT name, {_FILE} FROM entry WHERE name IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _ENTRIES = f"SELECT name, id, version, {', '.join(SIGNATURE_COLUMNS)}, digest FROM entry"  # noqa: S608 - constants
 _SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
@@ -140,6 +144,11 @@ class Index:
             _put_all(cursor, rows)
             for problem in problems:
                 cursor.execute(_REPLACE_PROBLEM, (problem.name, problem.reason, *file_values(problem)))
+
+    def confirm(self, names: Sequence[str], since_ns: int) -> None:
+        """Have rows, unless they were recorded later than that, recorded at that time; who made them stays told."""
+        with translated():
+            self._connection.execute(_CONFIRM, {"names": json_array(names), "since": since_ns})
 
     def set_meta(self, key: str, value: str) -> None:
         """Note something about the index itself."""

@@ -64,7 +64,7 @@ def is_document(name: str) -> bool:
 
     Bytes that are no text name a foreign file too: neither the index nor a message could hold such a name.
     """
-    return name.endswith(SUFFIX) and not name.startswith(".") and is_text(name)
+    return name.endswith(SUFFIX) and not name.startswith(".") and (name.isascii() or is_text(name))
 
 
 def leads_to(path: str, shard_depth: int) -> tuple[str, bool] | None:

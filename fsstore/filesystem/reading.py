@@ -29,7 +29,7 @@ from fsstore.interfaces import Progress
 T = TypeVar("T")
 
 _TRIES = 5
-_ABSORBED_AT_ONCE = 200
+_ABSORBED_AT_ONCE, _CONFIRMED_AT_ONCE = 200, 5_000
 _POLL_SECONDS = 0.0005
 _POLLS_A_LOOK = 20
 
@@ -197,7 +197,10 @@ class Reading:
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, sidecar, reconciler = Absorbed(), self._parts.sidecar, self._parts.reconciler
         steps = Steps(progress)
-        differing = await self._ask(lambda index: list(reconciler.differing(index, steps.compared)))
+        differing, confirmed, since_ns = await self._ask(lambda index: reconciler.compare(index, steps.compared))
+        for at in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
+            names = confirmed[at : at + _CONFIRMED_AT_ONCE]
+            await self.under_lock(partial(reconciler.confirm, names, since_ns))
         for at in range(0, len(differing), _ABSORBED_AT_ONCE):
             absorbed.add(await self.under_lock(partial(reconciler.absorb, differing[at : at + _ABSORBED_AT_ONCE])))
             if progress is not None:
@@ -212,7 +215,9 @@ class Reading:
         """Reconcile in one go, as the holder of the store lock."""
         sidecar, reconciler = self._parts.sidecar, self._parts.reconciler
         state = self._index_state()
-        absorbed = reconciler.absorb(sidecar.use(lambda index: list(reconciler.differing(index))))
+        differing, confirmed, since_ns = sidecar.use(reconciler.compare)
+        reconciler.confirm(confirmed, since_ns)
+        absorbed = reconciler.absorb(differing)
         self._reconciled = state
         return absorbed
 

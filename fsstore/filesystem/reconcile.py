@@ -1,10 +1,10 @@
 """After external edits: compare every document with the index, and read again what differs.
 
-Scanning needs no lock and reads no document: it compares signatures. What differs is absorbed under the store lock, so
-that no older state of a document ever replaces a newer one in the index. Invariants:
+Comparing needs no lock: it looks at signatures. What differs is absorbed under the store lock, so that no older state
+of a document ever replaces a newer one in the index. Invariants:
 - A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
-  than two seconds before it was recorded: an edit within the clock's tick leaves the same signature. It is read once
-  more.
+  than two seconds before it was recorded, as each is that a commit has made: an edit within the clock's tick leaves the
+  same signature. Its document is compared by hash, once: then the row is recorded as of the time of the comparison.
 - A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
 """
 
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
@@ -51,6 +53,16 @@ class Steps:
             self._progress(self._shards + self._read, self._shards + parts)
 
 
+class Compared(NamedTuple):
+    """What a comparison found, by name, and when it began."""
+
+    differing: list[str]
+    """Documents to be read again."""
+    confirmed: list[str]
+    """Documents whose rows are racy, and which hold the bytes that were indexed."""
+    since_ns: int
+
+
 class Reconciler:
     """Brings the index of one store in agreement with its documents."""
 
@@ -61,17 +73,40 @@ class Reconciler:
         # held the lock, so no commit has taken it
         self.missing: set[str] | None = None
 
-    def differing(self, index: Index, progress: Progress | None = None) -> Iterator[str]:
-        """Give the names whose row is missing, outdated, racy or left over; one stat a document."""
+    def compare(self, index: Index, progress: Progress | None = None) -> Compared:
+        """Compare all files with their rows; one stat a document, and one read where the row is racy."""
         index.verify()
+        compared = Compared([], [], time.time_ns())
         shards = sorted({*self._documents.shards(), *_checked(index.shards())})
         for done, shard in enumerate(shards, 1):
-            there = self._documents.signatures(shard)
             known = index.signatures(f"{shard}/")
-            yield from (name for name, signature in there.items() if differs(signature, known.get(name)))
-            yield from known.keys() - there.keys()
+            for name, signature in self._documents.signatures(shard).items():
+                row = known.pop(name, None)
+                if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
+                    compared.differing.append(name)
+                elif _is_racy(row):
+                    compared.confirmed.append(name)
+            compared.differing.extend(known)
             if progress is not None:
                 progress(done, len(shards))
+        return compared
+
+    def _is_confirmed(self, name: str, signature: Signature | None, row: Known) -> bool:
+        """Whether a file whose row is racy holds what was indexed."""
+        if signature != row.signature or not row.digest:
+            return False
+        try:
+            data, there = self._documents.tree.read(name, max_bytes=self._documents.max_bytes)
+        except OSError:
+            return False
+        return there == signature and digest(data) == row.digest
+
+    def confirm(self, names: Sequence[str], since_ns: int) -> None:
+        """Have rows that were compared by hash trusted from now on, as the holder of the store lock.
+
+        Raises IndexDamagedError, IndexUnavailableError.
+        """
+        self._sidecar.use(lambda index: index.confirm(names, since_ns), writing=True)
 
     def absorb(self, names: Iterable[str]) -> Absorbed:
         """Read documents and bring their rows up to date, as the holder of the store lock.
@@ -126,9 +161,9 @@ def _checked(shards: list[str]) -> list[str]:
 
 def differs(signature: Signature | None, known: Known | None) -> bool:
     """Whether a file is not, or may not be, what the index knows of it."""
-    if known is None:
-        return True
-    if (signature or _UNKNOWN) != known.signature:
-        return True
+    return known is None or (signature or _UNKNOWN) != known.signature or _is_racy(known)
+
+
+def _is_racy(known: Known) -> bool:
     # whichever is later: an old mtime may have been put back on a file that was changed a moment ago
-    return signature is not None and known.recorded_ns - max(signature.mtime_ns, signature.ctime_ns) < _RACY_NS
+    return known.recorded_ns - max(known.signature.mtime_ns, known.signature.ctime_ns) < _RACY_NS

@@ -83,6 +83,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         seen.append(bytes(data))
         return examine(data, record_id)
 
+    monkeypatch.setattr(codec, "examine", note)
     monkeypatch.setattr(documents, "examine", note)
     return seen
 
@@ -95,21 +96,17 @@ def write(store: Documents, data: bytes, record_id: str = "a") -> Path:
     return path
 
 
-def records(store: Documents) -> list[Any]:
+def records(store: Documents, record_id: str = "a") -> list[Any]:
     """Return what each way to read the document gives, twice."""
-
-    def cached() -> Any:
-        try:
-            return store.read_cached("a")
-        except BlockingIOError:
-            # a file system that can not tell what is cached
-            return store.read("a")
-
+    try:
+        store.read_cached(record_id)
+    except BlockingIOError:
+        pytest.skip("this file system does not tell what is cached")
     ways: list[Callable[[], Any]] = [
-        cached,
-        lambda: store.read("a"),
-        lambda: store.read_in_turn("a"),
-        lambda: store.read_named(store.name("a")),
+        lambda: store.read_cached(record_id),
+        lambda: store.read(record_id),
+        lambda: store.read_in_turn(record_id),
+        lambda: store.read_named(store.name(record_id)),
     ]
     found = [way() for way in (*ways, *ways)]
     return [each.record if isinstance(each, Document) else each for each in found]
@@ -167,7 +164,7 @@ def test_a_document_in_the_wrong_place_stays_wrong(store: Documents) -> None:
 def test_nothing_is_noted_where_time_is_counted_coarsely(store: Documents, examined: list[bytes]) -> None:
     os.utime(write(store, PLAIN), (1, 1))
     records(store)
-    assert len(examined) == 8
+    assert len(examined) == 9
 
 
 def test_no_more_is_noted_than_fits(store: Documents, examined: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +173,7 @@ def test_no_more_is_noted_than_fits(store: Documents, examined: list[bytes], mon
         write(store, PLAIN.replace(b'"id": "a"', b'"id": "%s"' % record_id.encode()), record_id)
     for _ in range(2):
         for record_id in ("a", "b", "c"):
-            store.read(record_id)
+            records(store, record_id)
     assert len(store._plain) <= 2
     assert len(examined) >= 5
 

@@ -229,6 +229,15 @@ def test_many_rows_at_once_give_what_they_give_one_by_one(index: Index) -> None:
     one_by_one.close()
 
 
+def test_rows_are_confirmed_as_of_a_time_and_not_those_that_came_later(index: Index) -> None:
+    times = {"by a commit": 10, "by a reader": 11, "later": 100, "at that time": 50, "not named": 10}
+    index.apply([entry(record(name), name=name, recorded_ns=at) for name, at in times.items()])
+    index.confirm(["by a commit", "by a reader", "later", "at that time", "unknown"], 51)
+
+    found = {name: known.recorded_ns for name, known in index.signatures().items()}
+    assert found == {"by a commit": 50, "by a reader": 51, "later": 100, "at that time": 50, "not named": 10}
+
+
 def test_signatures_are_those_of_one_directory(index: Index) -> None:
     names = ["3e/z.json", "3f/a.json", "3f/~.json", "3f/00/deep.json", "3f0/b.json", "40/a.json"]
     index.apply([entry(record(name), name=name) for name in names])

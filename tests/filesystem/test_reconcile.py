@@ -1,7 +1,8 @@
 import logging
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage
+from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem import files
 from fsstore.filesystem.files import Signature
+from fsstore.filesystem.index import Known
+from fsstore.filesystem.reconcile import Reconciler
 from tests.filesystem.faults import contents, place
 
 DAY_NS = 86_400_000_000_000
@@ -149,6 +153,43 @@ async def test_an_edit_within_one_tick_of_the_clock_is_found_also_where_the_file
         os.utime(place(tmp_path, "n1"), ns=(long_ago, long_ago))
         await storage.refresh()
         assert (await statuses(storage))["n1"] == "new"
+
+
+async def test_what_commits_have_placed_is_compared_by_hash_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import is not read again, document by document, by the first list after it."""
+    hashed: list[str] = []
+    absorbed: list[str] = []
+    compare, absorb, now = Reconciler._is_confirmed, Reconciler.absorb, time.time_ns
+
+    def note_hashed(reconciler: Reconciler, name: str, signature: Signature | None, row: Known) -> bool:
+        hashed.append(name)
+        return compare(reconciler, name, signature, row)
+
+    def note_absorbed(reconciler: Reconciler, names: Sequence[str]) -> Absorbed:
+        absorbed.extend(names)
+        return absorb(reconciler, names)
+
+    monkeypatch.setattr(Reconciler, "_is_confirmed", note_hashed)
+    monkeypatch.setattr(Reconciler, "absorb", note_absorbed)
+    async with await FileStorage.open(tmp_path) as storage:
+        await fill(storage)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 60_000_000_000)
+    for _ in range(3):
+        async with await FileStorage.open(tmp_path) as storage:
+            assert await storage.count({"data.metadata.status": "old"}) == 6
+            await storage.save({"id": "n5", "data": {"metadata": {"status": "old"}}})
+            assert (await storage.refresh()).changed == []
+    assert sorted(set(hashed[:6])) == sorted(str(place(tmp_path, f"n{n}").relative_to(tmp_path)) for n in range(6))
+    assert {*hashed[6:]} <= {str(place(tmp_path, "n5").relative_to(tmp_path))}
+    assert absorbed == []
+
+
+async def test_a_file_that_was_only_touched_is_recorded_with_its_new_times(storage: FileStorage, store: Path) -> None:
+    os.utime(place(store, "n1"))
+    assert (await storage.refresh()).changed == ["n1"]
+    assert (await storage.refresh()).changed == []
 
 
 async def test_without_reconciling_the_index_is_trusted_until_refresh(store: Path) -> None:
