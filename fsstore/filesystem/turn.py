@@ -56,6 +56,7 @@ class Turn:
         self._timeout_seconds = lock_timeout_seconds
         self._state = self._first = State()
         self._begun = 0.0
+        self.is_held = False
 
     def take(self) -> None:
         """Take the lock, and recover if the last writer died.
@@ -71,7 +72,7 @@ class Turn:
             if isinstance(error, OSError):
                 raise unavailable(error, self._root) from error
             raise
-        self._first, self._begun = state, time.monotonic()
+        self._first, self._begun, self.is_held = state, time.monotonic(), True
 
     def give_back(self) -> None:
         """Let the index know of what was done, release the lock, and wait if another process wished for it."""
@@ -85,6 +86,7 @@ class Turn:
             _logger.warning("the counters of %s could not be used: %s", self._root, error)
         finally:
             self._lock.release()
+            self.is_held = False
         if turns >= 0:
             self._give_way(turns)
 

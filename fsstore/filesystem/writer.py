@@ -84,7 +84,6 @@ class Writer:
         self._dirty = False
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
-        self.is_holding = False
         self.checkpoint_error = ""
         # for those who watch: how many groups were begun, and of how many it was told what they did
         self.begun = self.told = 0
@@ -134,6 +133,11 @@ class Writer:
                 raise StorageClosedError(self._root)
             self._queue.put(job)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether this process has a turn now, the part included in which the index hears of what was done."""
+        return self._turn.is_held
+
     def lock_is_held(self) -> bool:
         """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
 
@@ -171,7 +175,6 @@ class Writer:
             self._turn.take()
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
-        self.is_holding = True
         try:
             while isinstance(job, _WORK):
                 job = self._do(job)
@@ -180,7 +183,6 @@ class Writer:
                 job = job or self._next(self._turn.linger_seconds)
             return job
         finally:
-            self.is_holding = False
             self._turn.give_back()
 
     def _locked(self, run: Callable[[], T]) -> T:

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple
@@ -159,7 +160,8 @@ async def stop_in_batch(storage: FileStorage, argument: str) -> None:
         def counted(*arguments: Any, **options: Any) -> Any:
             nonlocal placed
             if placed == after:
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # sent to this thread, which then does no step more; another one would take its time to stop all
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             placed += 1
             return put(*arguments, **options)
 
