@@ -65,6 +65,7 @@ Described: TypeAlias = Values | Problem
 """A document as the values of its row, or as the problem that it is."""
 
 _FEW = 1_000
+_LISTS_BELIEVED, _MOST_BELIEVED = 100, 256
 # few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
 _ROWS_AT_ONCE = (512, 64, 8, 1)
 _LAST_CHARACTER = "\U0010ffff"
@@ -92,6 +93,7 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
+        self._many: dict[tuple[object, ...], int] = {}
         for name, (arguments, function) in functions(self._asked).items():
             connection.create_function(name, arguments, function, deterministic=True)
 
@@ -220,10 +222,23 @@ class Index:
         return next((start for start in known.starts if start.is_sure or self._is_few(start)), None)
 
     def _is_few(self, start: Start) -> bool:
-        """Whether so few rows fulfil a start that sorting them costs less than a walk is likely to."""
+        """Whether so few rows fulfil a start that sorting them costs less than a walk is likely to.
+
+        That they are many is believed for the next hundred lists: to count a thousand costs as much as a walk does.
+        """
         rows = self._connection.execute("SELECT max(entry) FROM entry").fetchone()[0] or 0
         most = max(_FEW, math.isqrt(10 * rows))
-        return self._number(probing(start, most + 1)) <= most
+        statement = probing(start, most + 1)
+        key = statement.text, *statement.values.values()
+        if self._many.get(key, 0) > 0:
+            self._many[key] -= 1
+            return False
+        is_few = self._number(statement) <= most
+        if not is_few:
+            if len(self._many) >= _MOST_BELIEVED:
+                self._many.clear()
+            self._many[key] = _LISTS_BELIEVED
+        return is_few
 
     def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> list[JsonObject]:
         """Run one SELECT over the relation `documents`, as `relation.guarded_select` does."""

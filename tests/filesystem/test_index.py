@@ -456,6 +456,22 @@ def test_rare_values_are_looked_up_and_sorted(large: Index, filters: JsonObject,
     assert [step for step in list_steps(large, filters) if step.startswith(way)]
 
 
+def test_that_rows_are_many_is_believed_for_a_hundred_lists(large: Index) -> None:
+    common, rare = {"data.metadata.status": "common"}, {"data.metadata.status": "rare"}
+    counted: list[str] = []
+    large._many.clear()
+    large._connection.set_trace_callback(lambda text: counted.append(text) if text.startswith("SELECT count") else None)
+    for _ in range(101):
+        assert "SCAN entry USING INDEX entry_recent" in list_steps(large, common)
+    assert len(counted) == 1
+    list_steps(large, common)
+    assert len(counted) == 2
+    for _ in range(3):
+        list_steps(large, rare)
+    assert len(counted) == 5
+    large._connection.set_trace_callback(None)
+
+
 def test_a_later_page_begins_where_it_begins(large: Index) -> None:
     page = {"$and": [{"type": "common"}, {"updated_at": {"$lte": "2026-01-31T00:05"}}]}
 
