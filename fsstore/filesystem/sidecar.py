@@ -32,6 +32,7 @@ from fsstore.filesystem.system import NotAFileError
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
 _LOG, _SHARED_MEMORY, *_ = INDEX_FILES
+_REPLACED = "its write-ahead log has been replaced"
 
 
 class _Held(NamedTuple):
@@ -52,6 +53,7 @@ class Sidecar:
         self._opened: list[Index] = []
         self._guard = threading.Lock()
         self.generations: set[int] = set()
+        self._companies: dict[int, tuple[int, int]] = {}
         self.in_memory = False
         self._has_no_file = in_memory
         self._memory: Index | None = None
@@ -94,6 +96,8 @@ class Sidecar:
         generation = error.generation or (held.inode if held is not None else 0)
         if held is not None:
             self._forget(held)
+        with self._guard:
+            self._companies.clear()
         if not self.in_memory and self._is_current(generation):
             # that there is none yet is nothing to warn of
             _logger.log(logging.WARNING if generation else logging.INFO, "the index is made anew: %s", error)
@@ -165,7 +169,7 @@ class Sidecar:
         held = self._held()
         if held is not None and held.inode == inode:
             if held.company != self._company():
-                raise IndexDamagedError("its write-ahead log has been replaced")
+                raise IndexDamagedError(_REPLACED)
             return held.connection
         if held is not None:
             self._forget(held)
@@ -177,8 +181,12 @@ class Sidecar:
         with self._guard:
             self._opened.append(opened)
             self.generations.add(inode)
-        self._own.held = _Held(inode, self._company(), opened)
-        return opened
+            # SQLite has one shared memory for all connections of a process: that of the first, whatever lies there now
+            company = self._companies.setdefault(inode, self._company())
+        self._own.held = held = _Held(inode, company, opened)
+        if company != self._company():
+            raise IndexDamagedError(_REPLACED)
+        return held.connection
 
     def _held(self) -> _Held | None:
         held: _Held | None = getattr(self._own, "held", None)

@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import os
 import shutil
@@ -16,6 +17,7 @@ from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem import connection as connection_module
 from fsstore.filesystem import index as index_module
+from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.reading import Reading
 from fsstore.models import JsonObject
 from tests.filesystem.faults import Faults, place, until
@@ -380,6 +382,18 @@ async def test_a_process_whose_shared_memory_is_cut_off_may_die_and_loses_nothin
     async with await FileStorage.open(store) as storage:
         assert await contradictions(storage, store) == []
         assert acknowledged <= {record["id"] for record in await storage.list()}
+
+
+async def test_a_thread_that_comes_later_does_not_take_the_shared_memory_of_others_for_its_own(store: Path) -> None:
+    async with await FileStorage.open(store, fsync=False) as storage:
+        await storage.list()
+        (store / FILES[2]).unlink()
+        with peer(store) as ask:
+            assert "p0" in ask("save p0")
+            # to SQLite this connection is one more of a process that has the old one mapped
+            with pytest.raises(IndexDamagedError, match="has been replaced"):
+                await asyncio.to_thread(storage._parts.sidecar.use, lambda _: None)
+            assert await contradictions(storage, store) == []
 
 
 @pytest.mark.parametrize("lost", [FILES[1:2], FILES[2:], FILES[1:], FILES], ids=["log", "memory", "both", "all"])
