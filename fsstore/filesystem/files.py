@@ -62,7 +62,7 @@ class Signature(NamedTuple):
 
     @property
     def is_fine(self) -> bool:
-        """Whether the same signature again means the same bytes: not where time is counted in whole milliseconds."""
+        """Whether time is counted so finely that the same signature again means the same bytes, but for one tick."""
         return self.mtime_ns % _MILLISECOND_NS > 0 and self.ctime_ns % _MILLISECOND_NS > 0
 
 

@@ -4,7 +4,9 @@ Owns how much of that is kept: 8 MB of JSON text, up to a few times that as obje
 first. Used by the writer thread alone. Invariants:
 - What is kept is given with the signature that it had when it was placed. Whoever asks holds that against the file, by
   one stat: what another process or program has put there since has another inode, or other times.
-- Where a file system counts time coarsely, nothing is kept: an edit in place could go unseen.
+- Where a file system counts time in whole milliseconds, nothing is kept: an edit in place could go unseen. What remains
+  is an edit in place, of the same size, within the clock's tick in which the document was placed (10 ms at most; there
+  is no tick on Linux from 6.13): the next change would be made on what was placed.
 
 A crash loses nothing that is not on disk.
 """
