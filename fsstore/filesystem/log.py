@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, sync_data, write_all
+from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.layout import LOG, segment_name, segment_number
 from fsstore.filesystem.sequence import Sequence, State
 from fsstore.filesystem.system import boot_id
@@ -86,6 +86,7 @@ class Log:
         self._descriptor = -1
         self._number = -1
         self._named = False
+        self._is_alone = False
 
     def append(self, changes: list[LoggedChange], state: State, *, durable: bool) -> int:
         """Append one record, synced when `durable`, and return the size of its segment in bytes: the commit point.
@@ -94,15 +95,16 @@ class Log:
         """
         self._use(state, durable=durable)
         start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        self._is_alone = start == len(_pack_header(0))
         record = pack(changes, durable=durable, time_ns=time.time_ns())
         try:
-            write_all(self._descriptor, record)
+            write_parts(self._descriptor, record)
             if durable:
                 self._sync()
         except OSError as error:
             self._take_back(start, error)
             raise
-        return start + len(record)
+        return start + sum(map(len, record))
 
     def _sync(self) -> None:
         try:
@@ -179,6 +181,22 @@ class Log:
         finally:
             self.close()
 
+    def withdraw(self) -> None:
+        """Delete the last record, which was not synced and is all in place, if its segment holds no other.
+
+        The deletion is not synced either: a power cut may bring back a record that has promised nothing of it.
+        """
+        number = self._number
+        # segments go in the order of their numbers
+        if not self._is_alone or self._sequence.read().deleted < number - 1:
+            return
+        self.close()
+        # where this fails, the next checkpoint does it
+        with suppress(OSError):
+            self._sequence.write(sealed=number)
+            self._tree.unlink(segment_name(number))
+            self._sequence.write(deleted=number)
+
     def numbers(self) -> list[int]:
         """Return the numbers of the segments that are there, the oldest first."""
         found = (segment_number(base) for base in self._tree.entries(LOG))
@@ -217,16 +235,15 @@ class Log:
         self._number, self._named = -1, False
 
 
-def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> bytes:
-    """Return the record of a group of changes, made at that time."""
+def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> list[bytes]:
+    """Return the record of a group of changes, made at that time, in parts: a batch is long."""
     parts: list[bytes] = []
     for change in changes:
         key = change.id.encode()
         kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
         parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
     head = _RECORD_MAGIC, _DURABLE if durable else 0, sum(map(len, parts)), time_ns
-    # joined once, since a batch is long
-    return b"".join([_RECORD.pack(*head, _checksum(head, *parts)), *parts])
+    return [_RECORD.pack(*head, _checksum(head, *parts)), *parts]
 
 
 def unpack(number: int, data: bytes) -> Segment:

@@ -64,7 +64,11 @@ def log(tree: Tree, sequence: Sequence) -> Iterator[Log]:
 def header(log: Log, tree: Tree) -> bytes:
     """Return the header of a first segment, as the log writes it."""
     append(log, durable=False)
-    return (tree.root / segment_name(1)).read_bytes()[: -len(pack([], durable=False))]
+    return (tree.root / segment_name(1)).read_bytes()[: -len(packed([], durable=False))]
+
+
+def packed(changes: list[LoggedChange], *, durable: bool) -> bytes:
+    return b"".join(pack(changes, durable=durable))
 
 
 def saved(record_id: str, text: str = "x", *, durable: bool = True) -> LoggedChange:
@@ -114,9 +118,9 @@ def filling_up(room: int) -> Callable[[int, Any], int]:
 # -- records --------------------------------------------------------------------------------------------------------
 
 RECORDS = [
-    pack([saved("a", "first"), LoggedChange("gone", b"\x01" * 16, None, durable=True)], durable=True),
-    pack([saved("b", "second\n" * 10)], durable=True),
-    pack([saved("c", "third"), saved("\u00e9", "")], durable=True),
+    packed([saved("a", "first"), LoggedChange("gone", b"\x01" * 16, None, durable=True)], durable=True),
+    packed([saved("b", "second\n" * 10)], durable=True),
+    packed([saved("c", "third"), saved("\u00e9", "")], durable=True),
 ]
 
 
@@ -128,7 +132,7 @@ def changes_of(*records: bytes) -> list[LoggedChange]:
 @given(GROUPS)
 def test_what_is_packed_is_what_is_unpacked(groups: list[tuple[list[tuple[str, bytes, bytes | None]], bool]]) -> None:
     changes = [[LoggedChange(*change, durable) for change in group] for group, durable in groups]
-    data = b"".join(pack(group, durable=durable) for group, (_, durable) in zip(changes, groups, strict=True))
+    data = b"".join(packed(group, durable=durable) for group, (_, durable) in zip(changes, groups, strict=True))
 
     segment = unpack(7, data)
 
@@ -415,7 +419,7 @@ def test_a_record_that_a_power_cut_brings_back_is_void_once_another_follows(
         append(log, saved("c"))
 
     with (tree.root / segment_name(1)).open("ab") as segment:
-        segment.write(pack([saved("b")], durable=True))
+        segment.write(packed([saved("b")], durable=True))
 
     # before that nobody can tell, and the commit was reported as unknown
     assert ids(log) == ([["a"], ["c"]] if followed else [["a", "b"]])
