@@ -15,13 +15,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NotRequired, Required, TypeAlias, TypedDict
+from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
-from fsstore.values import copy_value, snapshot, write_json
+from fsstore.values import copy_value, write_json
 
 JsonObject: TypeAlias = dict[str, Any]
 Records: TypeAlias = list[JsonObject]
@@ -102,25 +102,40 @@ class Page:
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+class Save(NamedTuple):
+    """What a save makes, for a backend that writes it down at once and so need not copy what the caller gave.
+
+    `record` is made where nothing is there, and shares its parts with what the caller gave. `expect(current)` raises
+    what refuses the save. `over(current, made)` is the record that takes the place of another one: of the `data` of
+    either it looks at nothing but the `metadata`, and what else `made` has in it stays as it is.
+    """
+
+    record: JsonObject
+    expect: Callable[[JsonObject | None], None]
+    over: Callable[[JsonObject, JsonObject], JsonObject]
+
+
+class Mutation(NamedTuple):
     """One change of one document: `rule` maps what is there (None: nothing) to what shall be there (None: nothing).
 
     The rule runs while the store is locked, so it must be quick, pure, and must not change its argument. Returning its
     argument itself leaves the document as it is. Raising a StorageError refuses the whole commit.
     `keep_times` stores the rule's own `created_at` and `updated_at` (an import), where it gives them. `is_exact` says
     that what the rule returns is made of what is there and of copies that `fsstore.values` made, and that nobody keeps
-    these to change them.
+    these to change them. `is_of_part` says that it looks at nothing of the record's `data` but its `metadata`, and
+    leaves the rest as it is. A save also tells itself as `save`: what its caller gave is taken as it is when `commit`
+    is called, before that waits for anything.
     """
 
     id: str
     rule: Rule
     keep_times: bool = False
     is_exact: bool = False
+    is_of_part: bool = False
+    save: Save | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a commit did to one document: its version before and after; 0 means that there is no document."""
 
     id: str
@@ -132,15 +147,23 @@ Outcomes: TypeAlias = list[Outcome]
 
 
 def saving(record: Mapping[str, Any], *, expected_version: int | None = None, keep_times: bool = False) -> Mutation:
-    """Insert or replace a record, as it is now: what the caller does to it later changes nothing."""
+    """Insert or replace a record."""
     record_id = record["id"]
-    saved: JsonObject = snapshot(dict(record), record_id=record_id)
+
+    def expect(current: JsonObject | None) -> None:
+        expect_version(record_id, current, expected_version)
+
+    return replacing(record_id, Save(dict(record), expect, lambda _, made: made), keep_times=keep_times)
+
+
+def replacing(record_id: str, save: Save, *, keep_times: bool) -> Mutation:
+    """Return a save as a mutation."""
 
     def rule(current: JsonObject | None) -> JsonObject:
-        expect_version(record_id, current, expected_version)
-        return saved
+        save.expect(current)
+        return save.record if current is None else save.over(current, save.record)
 
-    return Mutation(record_id, rule, keep_times=keep_times, is_exact=True)
+    return Mutation(record_id, rule, keep_times=keep_times, save=save)
 
 
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
@@ -155,7 +178,8 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
         patched: JsonObject = merge_patch(current, patch)
         return patched
 
-    return Mutation(record_id, rule, is_exact=True)
+    is_of_part = "data" not in patch or (type(patch["data"]) is dict and patch["data"].keys() <= {"metadata"})
+    return Mutation(record_id, rule, is_exact=True, is_of_part=is_of_part)
 
 
 def deleting(record_id: str, *, expected_version: int | None = None) -> Mutation:
@@ -210,8 +234,11 @@ def successor(mutation: Mutation, current: JsonObject | None, now: str) -> JsonO
     Raises what the rule raises, and StorageValidationError when the result is not a record.
     """
     result = mutation.rule(current)
-    if result is None or result is current:
-        return result
+    return result if result is None or result is current else stamped(mutation, result, current, now)
+
+
+def stamped(mutation: Mutation, result: JsonObject, current: JsonObject | None, now: str) -> JsonObject:
+    """Return what a mutation has made of a record as the next version of it."""
     record = dict(result)
     if record.setdefault("id", mutation.id) != mutation.id:
         raise StorageValidationError("the id of a document can not be changed", path="$.id", record_id=mutation.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from fsstore.errors import (
@@ -67,7 +66,7 @@ def _numbered(mutation: Mutation, at: int) -> Mutation:
         except (StorageNotFoundError, StorageConflictError) as error:
             raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
 
-    return replace(mutation, rule=rule)
+    return mutation._replace(rule=rule)
 
 
 def expiring(record_id: str, limit: str) -> Mutation:

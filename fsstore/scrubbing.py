@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
@@ -125,7 +125,7 @@ def _replacing(seen: JsonObject, hidden: JsonObject, now: str) -> Mutation:
         mutation, _ = editing_session(seen["id"], hidden["data"], now, seen=seen)
         # what the caller put beside the data may have held secrets too
         beside = {key: value for key, value in hidden.items() if value is not seen[key] and key != "data"}
-        return replace(mutation, rule=lambda current: {**(mutation.rule(current) or {}), **beside})
+        return mutation._replace(rule=lambda current: {**(mutation.rule(current) or {}), **beside})
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_seen(seen["id"], current, seen)

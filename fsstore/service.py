@@ -30,6 +30,7 @@ from fsstore.models import (
 from fsstore.sessions import (
     SessionInput,
     beyond,
+    copied_session,
     cursor_after,
     deleting_session,
     editing_session,
@@ -290,7 +291,8 @@ class SessionTransaction:
 
     async def save_session(self, session_id: str, session_data: SessionInput) -> None:
         """Insert or replace a session at the end."""
-        await self._write(saving_session(session_id, session_data, self._now()))
+        # copied, since the end may be long after this
+        await self._write(saving_session(session_id, copied_session(session_id, session_data), self._now()))
 
     async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
         """Patch a session at the end. Raises StorageNotFoundError when it is absent."""

@@ -23,10 +23,12 @@ from fsstore.models import (
     Filters,
     JsonObject,
     Mutation,
+    Save,
     canonical_time,
     check_id,
     expect_seen,
     expect_version,
+    replacing,
 )
 from fsstore.patch import merge_patch
 from fsstore.values import copy_value, format_path, snapshot
@@ -42,14 +44,18 @@ def saving_session(
     expected_version: int | None = None,
     keep_times: bool = False,
 ) -> Mutation:
-    """Insert or replace a session, as it is now; `keep_times` leaves the times in its metadata as given."""
-    data = _session_object(check_id(session_id), session_data)
+    """Insert or replace a session; `keep_times` leaves the times in its metadata as given."""
+    record = _session_record(
+        check_id(session_id), session_object(session_id, session_data), None, now, keep_times=keep_times
+    )
 
-    def rule(current: JsonObject | None) -> JsonObject:
+    def expect(current: JsonObject | None) -> None:
         _expect_session(session_id, current, expected_version)
-        return _session_record(session_id, data, current, now, keep_times=keep_times)
 
-    return Mutation(session_id, rule, keep_times=True, is_exact=True)
+    def over(current: JsonObject, made: JsonObject) -> JsonObject:
+        return _session_record(session_id, made["data"], current, now, keep_times=keep_times)
+
+    return replacing(session_id, Save(record, expect, over), keep_times=True)
 
 
 def updating_session(
@@ -57,8 +63,7 @@ def updating_session(
 ) -> Mutation:
     """Apply a merge patch to a session that must be there."""
     # checked, not only copied: a patch is followed down before what it makes is encoded
-    given = {"data": _session_object(check_id(session_id), updates)}
-    patch = copy_value(given, record_id=session_id)["data"]
+    patch = copied_session(check_id(session_id), updates)
 
     def rule(current: JsonObject | None) -> JsonObject:
         _expect_session(session_id, current, expected_version)
@@ -66,14 +71,15 @@ def updating_session(
             raise StorageNotFoundError(session_id)
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
 
-    return Mutation(session_id, rule, keep_times=True, is_exact=True)
+    return Mutation(session_id, rule, keep_times=True, is_exact=True, is_of_part=patch.keys() <= {"metadata"})
 
 
 def editing_session(
     session_id: str, edited: SessionInput, now: str, *, seen: JsonObject
 ) -> tuple[Mutation, JsonObject]:
     """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
-    record = _session_record(session_id, _session_object(session_id, edited), seen, now)
+    copied = snapshot({"data": session_object(session_id, edited)}, record_id=session_id)["data"]
+    record = _session_record(session_id, copied, seen, now)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_seen(session_id, current, seen)
@@ -130,18 +136,24 @@ def beyond(cursor: str) -> Filters:
     }
 
 
-def _session_object(session_id: str, value: SessionInput) -> JsonObject:
-    """Return the session, as it is now, as a dict of its own; raise StorageValidationError unless it is an object."""
+def session_object(session_id: str, value: SessionInput) -> JsonObject:
+    """Return the session as a dict, which shares its parts; raise StorageValidationError unless it is an object."""
+    if type(value) is dict:
+        return value
     if isinstance(value, BaseModel):
-        value = _dump(session_id, value)
+        return _dump(session_id, value)
     if not isinstance(value, Mapping):
         raise StorageValidationError(
             f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
         )
+    return dict(value)
+
+
+def copied_session(session_id: str, value: SessionInput) -> JsonObject:
+    """Return a session as it is now; raise StorageValidationError with the JSON path of what is no JSON value."""
     # as the data of a record, so that a path in an error starts where all others do
-    record: JsonObject = snapshot({"data": dict(value)}, record_id=session_id)
-    data: JsonObject = record["data"]
-    return data
+    copied: JsonObject = copy_value({"data": session_object(session_id, value)}, record_id=session_id)["data"]
+    return copied
 
 
 def _dump(session_id: str, model: BaseModel) -> JsonObject:
@@ -189,7 +201,7 @@ def _session_record(
 ) -> JsonObject:
     """Wrap a session into its record and stamp its metadata, on copies."""
     metadata = data.get("metadata", {})
-    if not isinstance(metadata, Mapping):
+    if type(metadata) is not dict:
         raise StorageValidationError(
             f"must be an object, not {type(metadata).__name__}", path="$.metadata", record_id=session_id
         )

@@ -24,7 +24,7 @@ PLAIN_TYPES = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 _ONE_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _INDENTED = _ONE_LINE | orjson.OPT_INDENT_2
-_SCALARS, _STRINGS = frozenset({str, int, bool, type(None)}), frozenset({str})
+_SCALARS = frozenset({str, int, bool, type(None)})
 _READABLE_BITS = 128
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -40,8 +40,8 @@ def copy_value(value: Any, *, record_id: str | None = None) -> Any:
 def snapshot(value: Any, *, record_id: str | None = None) -> Any:
     """Return what `copy_value` returns, several times faster: strings are shared, and what a codec refuses is not seen.
 
-    That is integers beyond 64 bits and lone surrogates. Raises StorageValidationError with the JSON path of what else
-    is no JSON value.
+    That is integers beyond 64 bits, lone surrogates, and keys that are no strings. Raises StorageValidationError with
+    the JSON path of what else is no JSON value.
     """
     try:
         return _plain(value)
@@ -50,11 +50,19 @@ def snapshot(value: Any, *, record_id: str | None = None) -> Any:
         return copy_value(value, record_id=record_id)
 
 
+def check_value(value: Any, *, record_id: str | None = None) -> None:
+    """Raise StorageValidationError where `snapshot` does; nothing is copied."""
+    try:
+        is_plain = _is_plain(value)
+    except RecursionError:
+        is_plain = False
+    if not is_plain:
+        copy_value(value, record_id=record_id)
+
+
 def _plain(value: Any) -> Any:
     kind = type(value)
     if kind is dict:
-        if not _STRINGS.issuperset(map(type, value)):
-            raise TypeError
         if _SCALARS.issuperset(map(type, value.values())):
             return value.copy()
         return {key: item if type(item) in _SCALARS else _plain(item) for key, item in value.items()}
@@ -63,6 +71,17 @@ def _plain(value: Any) -> Any:
     if kind is float and math.isfinite(value):
         return value
     raise TypeError
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is dict:
+        value = value.values()
+    elif kind is not list:
+        return False
+    return _SCALARS.issuperset(map(type, value)) or all(type(item) in _SCALARS or _is_plain(item) for item in value)
 
 
 def write_json(value: Any, *, indent: bool = False, record_id: str | None = None) -> bytes:

@@ -21,11 +21,13 @@ from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
 from fsstore.models import JsonObject, canonical_time, check_envelope
-from fsstore.values import MAX_DEPTH, PLAIN_TYPES, copy_value, snapshot
+from fsstore.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
 
 _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | PLAIN_TYPES
 # text is indented by two a level and strings hold no raw newline, so only a value too deep is indented this far
 _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
+# between which lines the members of a record's data stand
+_DATA, _DATA_END = b'\n  "data": {\n', b"\n  }"
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _LONG_NUMBER = b"0" * 19
 # a string of JSON holds no raw line end, so only another program writes a line like these
@@ -51,7 +53,7 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
     `is_exact` says that the record is known to hold JSON values only, and nothing else is checked but its depth.
     """
     if not is_exact:
-        snapshot(record, record_id=record["id"])
+        check_value(record, record_id=record["id"])
     try:
         data = orjson.dumps(record, option=_FORM)
     except TypeError:
@@ -68,6 +70,35 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
             advice="split the document, or raise max_bytes",
         )
     return data
+
+
+def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
+    """Return a record's bytes, made of those of another one whose data is the same beside its metadata.
+
+    Of both records the `part_of` is given, of the other one also its bytes, as `encode` made them. What the data holds
+    is copied as bytes, at the speed of memory. None where that can not be done, and `encode` is due.
+    """
+    try:
+        old, new = (orjson.dumps(part, option=_FORM) for part in (before, after))
+    except TypeError:
+        # `encode` tells why
+        return None
+    begin, end = _data_in(old)
+    new_begin, new_end = _data_in(new)
+    metadata, last = old[begin:end], len(data) - len(old) + end
+    at = data.rfind(metadata, begin, last)
+    if min(begin, new_begin, at) < 0 or not data.startswith(old[:begin]) or data[last:] != old[end:]:
+        return None
+    parts = new[:new_begin], data[begin:at], new[new_begin:new_end], data[at + len(metadata) : last], new[new_end:]
+    return b"".join(parts)
+
+
+def _data_in(text: bytes) -> tuple[int, int]:
+    """Return where the members of the data begin and end in the bytes of a record; -1 where it has none."""
+    # no string holds a raw line end, so each of these begins a line, and its blanks tell how deep it lies
+    at = text.find(_DATA)
+    begin = at + len(_DATA) - 1 if at >= 0 else -1
+    return begin, text.find(_DATA_END, begin)
 
 
 def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:

@@ -14,11 +14,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.codec import InConflictError, NotARecordError, decode, decode_examined, digest, encode, examine
-from fsstore.filesystem.files import Signature, TooLargeError, Tree
+from fsstore.filesystem.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.system import NotAFileError, unavailable
 from fsstore.models import JsonObject
@@ -50,6 +51,8 @@ class Documents:
         self.layout = layout
         self.max_bytes = max_bytes
         self._plain: dict[str, Signature] = {}
+        # temp files of this open store, which no other has a name of
+        self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
 
     def for_one_thread(self, *, keeps: int) -> Documents:
         """Return the same documents for the use of one thread: see `Parents`. What is noted is shared."""
@@ -76,12 +79,12 @@ class Documents:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
         return self._read(self.name(record_id), record_id)
 
-    def signature(self, name: str) -> Signature | None:
-        """Return the signature of what lies under a name; None when it is not there, or can not be told."""
+    def look(self, name: str) -> Signature | None:
+        """Return the signature of what lies under a name, UNTOLD if it can not be told; None when nothing is there."""
         try:
             return self.tree.signature(name)
         except OSError:
-            return None
+            return UNTOLD
 
     def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
         """Return the document in a file, whose id must lead back to that name.
@@ -184,13 +187,13 @@ class Documents:
 
     def stage_directory(self) -> str:
         """Make a temp directory for one batch and return its name."""
-        name = f"{STAGING}/{secrets.token_hex(8)}"
+        name = self.stage_name()
         self.tree.make_directory(name)
         return name
 
     def stage_name(self) -> str:
         """Return the name of a temp file for a document on its own."""
-        return f"{STAGING}/{secrets.token_hex(8)}"
+        return f"{self._stage}-{next(self._staged)}"
 
     def place(self, staged: str, name: str) -> Signature | None:
         """Put a staged file in place; atomic. Makes the shard when it is missing.

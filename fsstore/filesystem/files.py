@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +49,7 @@ _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
 _MILLISECOND_NS = 1_000_000
+_PIECE_BYTES = 64 << 10
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
@@ -67,7 +68,7 @@ class Signature(NamedTuple):
 
 
 UNTOLD = Signature(0, 0, 0, 0)
-"""Of a file that was there a moment ago."""
+"""Of a file that is there, or was a moment ago."""
 
 
 class TooLargeError(OSError):
@@ -206,22 +207,32 @@ class Tree:
         A replace over a file makes some file systems write the new one out at once (ext4: `auto_da_alloc`, ext4(5)),
         which this does not. Returns None, and has done nothing, where the system can not do it or `target` is no file.
         """
-        with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
-            if not exchange(old, new, old_parent, new_parent):
-                return None
-            if _signature_at(old, old_parent) is None:
+        old, old_parent = self.parents.enter(source)
+        try:
+            new, new_parent = self.parents.enter(target)
+            try:
+                if not exchange(old, new, old_parent, new_parent):
+                    return None
+                if _signature_at(old, old_parent) is not None:
+                    return _signature_at(new, new_parent) or UNTOLD
                 # what lay there was no file, and is not ours to take away
                 if not exchange(old, new, old_parent, new_parent):
                     # to go on as if nothing had been done would put what lay there in place once more
                     raise OSError(errno.EBUSY, "it is being changed by somebody else", self.path(target))
                 return None
-            return _signature_at(new, new_parent) or UNTOLD
+            finally:
+                self.parents.leave(new_parent)
+        finally:
+            self.parents.leave(old_parent)
 
     def unlink(self, name: str) -> bool:
         """Remove a file; False when it was not there."""
         try:
-            with self._entered(name) as (base, parent):
+            base, parent = self.parents.enter(name)
+            try:
                 os.unlink(base, dir_fd=parent)
+            finally:
+                self.parents.leave(parent)
         except FileNotFoundError:
             return False
         return True
@@ -404,6 +415,20 @@ def write_all(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
+
+
+def write_parts(descriptor: int, parts: Iterable[bytes]) -> None:
+    """Write all of the parts, one after another, in pieces that need no fresh memory."""
+    piece: list[bytes] = []
+    size = 0
+    for part in parts:
+        piece.append(part)
+        size += len(part)
+        if size >= _PIECE_BYTES:
+            write_all(descriptor, b"".join(piece))
+            piece, size = [], 0
+    if piece:
+        write_all(descriptor, b"".join(piece))
 
 
 def sync_data(descriptor: int) -> None:

@@ -16,10 +16,11 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from fsstore.conditions import Condition, Order
+from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import (
     IndexDamagedError,
     connect,
@@ -28,7 +29,7 @@ from fsstore.filesystem.connection import (
     verify,
 )
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, file_values, signature_of
+from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, signature_of, signature_values
 from fsstore.filesystem.schema import (
     BEHIND_RELATION,
     CHANGE,
@@ -61,8 +62,14 @@ __all__ = [
 ]
 
 Values: TypeAlias = tuple[Any, ...]
-Described: TypeAlias = Values | Problem
-"""A document as the values of its row, or as the problem that it is."""
+
+
+class Described(NamedTuple):
+    """A document as the values of its row, but for the hash of its bytes."""
+
+    values: Values
+    data: bytes
+
 
 _FEW = 1_000
 _LISTS_BELIEVED, _MOST_BELIEVED = 100, 256
@@ -126,7 +133,7 @@ class Index:
         """
         self.put([*map(described, entries), *problems], removed)
 
-    def put(self, documents: Iterable[Described], removed: Iterable[str] = ()) -> None:
+    def put(self, documents: Iterable[Described | Problem], removed: Iterable[str] = ()) -> None:
         """Do the same with what `described` gave.
 
         Many rows go into one statement: the interpreter lock is let go for each, and to have it back may take longer
@@ -137,7 +144,7 @@ class Index:
             if isinstance(each, Problem):
                 problems.append(each)
             else:
-                rows.append(each)
+                rows.append((*each.values, digest(each.data)))
         gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
         with translated(), self._transaction() as cursor:
             if gone:
@@ -145,7 +152,11 @@ class Index:
                 cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
             _put_all(cursor, rows)
             for problem in problems:
-                cursor.execute(_REPLACE_PROBLEM, (problem.name, problem.reason, *file_values(problem)))
+                signature = signature_values(problem.signature)
+                cursor.execute(
+                    _REPLACE_PROBLEM,
+                    (problem.name, problem.reason, *signature, problem.digest, problem.recorded_ns),
+                )
 
     def confirm(self, names: Sequence[str], since_ns: int) -> None:
         """Have rows, unless they were recorded later than that, recorded at that time; who made them stays told."""
@@ -341,13 +352,14 @@ class Index:
         return None if row is None else str(row[0])
 
 
-def described(entry: Entry) -> Described:
+def described(entry: Entry) -> Described | Problem:
     """Return an entry as it is put into the index; O(its metadata)."""
+    name, record, signature, data, recorded_ns = entry
     try:
-        row = record_row(entry.record)
+        row = record_row(record)
     except TooDeepError as error:
-        return Problem(entry.name, str(error), entry.signature, entry.digest, entry.recorded_ns)
-    return (entry.name, entry.record["id"], *row.settled, *row.envelope, *file_values(entry), *row.documents)
+        return Problem(name, str(error), signature, digest(data), recorded_ns)
+    return Described((name, record["id"], *row.settled, *row.moving, *signature_values(signature), recorded_ns), data)
 
 
 def _put_all(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int] = _ROWS_AT_ONCE) -> None:

@@ -17,9 +17,10 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from fsstore.filesystem.index import Described
+from fsstore.filesystem.rows import Problem
 from fsstore.filesystem.sidecar import Sidecar
 
-_AT_ONCE, _MOST = 512, 8_192
+_AT_ONCE, _MOST = 512, 2_048
 
 _Job: TypeAlias = tuple[Callable[[], None], Future[None]]
 
@@ -29,7 +30,7 @@ class Indexing:
 
     def __init__(self, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
-        self._placed: dict[str, Described | None] = {}
+        self._placed: dict[str, Described | Problem | None] = {}
         self._telling: Future[None] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="fsstore-index", daemon=True)
@@ -38,7 +39,7 @@ class Indexing:
         """Begin to work."""
         self._thread.start()
 
-    def place(self, name: str, document: Described | None) -> None:
+    def place(self, name: str, document: Described | Problem | None) -> None:
         """Note what became of a document's file; None means that it went."""
         self._placed[name] = document
 

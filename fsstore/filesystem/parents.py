@@ -34,8 +34,10 @@ class Parents:
 
     def enter(self, name: str) -> tuple[str, int | None]:
         """Return what to call the name by, and the descriptor that this is relative to; `leave` is due afterwards."""
+        if name.startswith(self._trusted):
+            return self._prefix + name, None
         directory, _, base = name.rpartition("/")
-        if not directory or name.startswith(self._trusted):
+        if not directory:
             return self._prefix + name, None
         if not _PINS:
             self.refuse_links(directory)

@@ -1,7 +1,7 @@
 """Documents that this process has placed lately: to change one of them again, it need not be read again.
 
-Owns how much of that is kept: 8 MB of JSON text, up to a few times that as objects; what was placed longest ago goes
-first. Used by the writer thread alone. Invariants:
+Owns how much of that is kept: 8 MB of JSON text; what was placed longest ago goes first. Used by the writer thread
+alone. Invariants:
 - What is kept is given with the signature that it had when it was placed. Whoever asks holds that against the file, by
   one stat: what another process or program has put there since has another inode, or other times.
 - Where a file system counts time in whole milliseconds, nothing is kept: an edit in place could go unseen. What remains
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fsstore.filesystem.codec import digest
 from fsstore.filesystem.files import Signature
 from fsstore.models import JsonObject
 
@@ -22,11 +23,16 @@ _MOST_BYTES = 8 << 20
 
 
 class Placed(NamedTuple):
-    """A document as it was placed; nobody changes its record any more."""
+    """A document as it was placed: its bytes, its signature then, and the `part_of` its record."""
 
-    record: JsonObject
-    digest: bytes
+    part: JsonObject
+    data: bytes
     signature: Signature
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of its bytes."""
+        return digest(self.data)
 
 
 class Recent:

@@ -141,7 +141,7 @@ class Reconciler:
         document = self._documents.read_named(name)
         if document is None:
             return None
-        return Entry(name, document.record, document.signature, document.digest, time.time_ns())
+        return Entry(name, document.record, document.signature, document.data, time.time_ns())
 
     def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
         _logger.warning("%s is left out of lists: %s", name, error.reason)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from fsstore.conditions import Condition
+from fsstore.filesystem.codec import digest
 from fsstore.filesystem.files import Signature
 from fsstore.models import JsonObject
 
@@ -14,13 +15,18 @@ NOT_OURS = 1
 
 
 class Entry(NamedTuple):
-    """A document as it shall be indexed. Its record is one that `codec` gave; `recorded_ns` counts from 1970."""
+    """A document as it shall be indexed: record and bytes as `codec` gave them; `recorded_ns` counts from 1970."""
 
     name: str
     record: JsonObject
     signature: Signature
-    digest: bytes
+    data: bytes
     recorded_ns: int
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of its bytes."""
+        return digest(self.data)
 
 
 class Problem(NamedTuple):
@@ -79,13 +85,12 @@ def marked_as_read(entry: Entry, before: Known | None) -> Entry:
     return entry._replace(recorded_ns=entry.recorded_ns | 1)
 
 
-def file_values(described: Entry | Problem) -> tuple[Any, ...]:
-    """Return the values of FILE_COLUMNS."""
-    signature: Iterable[Any] = described.signature
+def signature_values(signature: Signature) -> tuple[Any, ...]:
+    """Return the values of SIGNATURE_COLUMNS."""
     if max(signature) >= 2**63:
         # inode numbers of some systems, and times after the year 2262, exceed what SQLite holds as integers
-        signature = map(str, signature)
-    return (*signature, described.digest, described.recorded_ns)
+        return tuple(map(str, signature))
+    return signature
 
 
 def signature_of(*values: Any) -> Signature:

@@ -85,15 +85,19 @@ CREATE VIEW {RELATION} AS SELECT {", ".join(ENVELOPE)},
     nullif(coalesce(nullif(metadata, 'null'), top_metadata), 'null') AS metadata FROM entry;
 """  # noqa: S608 - constants
 
-_ENTRY_COLUMNS = ("name", "id", *SETTLED_COLUMNS, *MOVING_COLUMNS)
+ENTRY_COLUMNS = (
+    *("name", "id", *SETTLED_COLUMNS, "version", "created_at", "updated_at", "flags", "metadata", "top_metadata"),
+    *(*SIGNATURE_COLUMNS, "recorded_ns", "digest"),
+)
+"""The columns of a row in the order in which its values are given: what takes longest to make comes last."""
 _MOVED = ", ".join(f"{name} = excluded.{name}" for name in MOVING_COLUMNS)
 _SETTLED = ", ".join(SETTLED_COLUMNS)
 _AS_SETTLED = ", ".join(f"excluded.{name}" for name in SETTLED_COLUMNS)
 
-_PLACES = ", ".join("?" * len(_ENTRY_COLUMNS))
-_CHANGED = ", ".join(f"{name} = ?" for name in _ENTRY_COLUMNS[2:])
+_PLACES = ", ".join("?" * len(ENTRY_COLUMNS))
+_CHANGED = ", ".join(f"{name} = ?" for name in ENTRY_COLUMNS[2:])
 
-INSERT = f"INSERT INTO entry ({', '.join(_ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
+INSERT = f"INSERT INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
 CHANGE = f"UPDATE entry SET {_CHANGED} WHERE name = ? AND id = ?"  # noqa: S608 - constants
 """Changes a row, unless its id is another."""
 
@@ -115,11 +119,10 @@ class TooDeepError(ValueError):
 
 
 class RecordRow(NamedTuple):
-    """A record as the values of SETTLED_COLUMNS, and of MOVING_COLUMNS before and after those of the file."""
+    """A record as the values of SETTLED_COLUMNS, and of those of ENTRY_COLUMNS that follow up to the file's."""
 
     settled: tuple[Any, ...]
-    envelope: tuple[Any, ...]
-    documents: tuple[str | None, str | None]
+    moving: tuple[Any, ...]
 
 
 def record_row(record: Mapping[str, Any]) -> RecordRow:
@@ -148,8 +151,7 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         flags |= NULL_THREAD
     return RecordRow(
         (record["type"], _present(session_id), _present(thread_id), user_id, status, tags, odd),
-        (record["version"], record["created_at"], record["updated_at"], flags),
-        (_json(metadata), _json(own)),
+        (record["version"], record["created_at"], record["updated_at"], flags, _json(metadata), _json(own)),
     )
 
 

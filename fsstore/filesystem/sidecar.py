@@ -66,7 +66,7 @@ class Sidecar:
 
     # -- the writer's side --------------------------------------------------------------------------------------------
 
-    def record(self, documents: Iterable[Described], removed: Iterable[str]) -> None:
+    def record(self, documents: Iterable[Described | Problem], removed: Iterable[str]) -> None:
         """Bring the index up to date with commits, as the holder of the store lock, or let it be stale."""
         if not self.in_memory:
             try:

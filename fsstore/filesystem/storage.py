@@ -28,6 +28,7 @@ from fsstore.filesystem.listing import Listing
 from fsstore.filesystem.parts import Options, Parts
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.repair import repair
+from fsstore.filesystem.sealed import seal
 from fsstore.filesystem.verify import verify
 from fsstore.filesystem.writer import Writer
 from fsstore.filters import parse, parse_order
@@ -41,6 +42,7 @@ from fsstore.models import (
     Outcomes,
     Records,
     check_id,
+    format_time,
     utc_now,
 )
 from fsstore.watching import MAX_QUEUED, Watch
@@ -200,11 +202,13 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         writer = self._writer()
-        for change in changes:
-            check_id(change.id)
         if not changes:
             return []
-        outcomes: Outcomes = await writer.commit(changes)
+        for change in changes:
+            check_id(change.id)
+        # before anything is waited for: what the caller gave may change then
+        now, max_bytes = format_time(self.clock()), self._options.max_bytes
+        outcomes: Outcomes = await writer.commit([seal(change, now, max_bytes=max_bytes) for change in changes])
         return outcomes
 
     def _writer(self) -> Writer:

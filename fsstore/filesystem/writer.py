@@ -17,19 +17,17 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.answers import Answers
 from fsstore.filesystem.checkpoint import Checkpoint, NotSyncedError
 from fsstore.filesystem.commit import Committer, Note, UnfinishedError, refusal
 from fsstore.filesystem.recovery import Recovery
+from fsstore.filesystem.sealed import Sealed
 from fsstore.filesystem.system import unavailable
 from fsstore.filesystem.turn import Turn
-from fsstore.models import Mutation
 
 _logger = logging.getLogger("fsstore")
 T = TypeVar("T")
@@ -39,15 +37,12 @@ _IDLE_SECONDS = 1.0
 _SEGMENT_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Commit:
-    changes: Sequence[Mutation]
-    resolve: Callable[[Any], None]
-    """Called in the writer thread with the outcomes or the exception."""
+class _Commit(NamedTuple):
+    changes: Sequence[Sealed]
+    future: asyncio.Future[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     run: Callable[[], Any]
     future: Future[Any]
 
@@ -100,10 +95,10 @@ class Writer:
             self._committer.stop()
             raise
 
-    def commit(self, changes: Sequence[Mutation]) -> asyncio.Future[Any]:
+    def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
         """Queue a commit; the future, of the running loop, gets its outcomes."""
         future = asyncio.get_running_loop().create_future()
-        self._put(_Commit(changes, partial(self._answers.add, future)))
+        self._put(_Commit(changes, future))
         return future
 
     def call(self, run: Callable[[], T]) -> Future[T]:
@@ -239,7 +234,7 @@ class Writer:
 
     def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
         for commit, result in zip(group, results, strict=True):
-            commit.resolve(result)
+            self._answers.add(commit.future, result)
         self._answers.send()
 
     def _do_call(self, job: _Call) -> None:
@@ -255,7 +250,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the same
             job.future.set_exception(error)
 
-    def _commit(self, commits: list[Sequence[Mutation]]) -> Sequence[Any]:
+    def _commit(self, commits: list[Sequence[Sealed]]) -> Sequence[Any]:
         try:
             return self._committer.run(commits, self._turn.settled())
         except UnfinishedError as error:
@@ -273,7 +268,7 @@ class Writer:
             # one document too many for the disk must not refuse the others
             return [result for commit in commits for result in self._alone(commit)]
 
-    def _alone(self, commit: Sequence[Mutation]) -> Sequence[Any]:
+    def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
         try:
             return self._committer.run([commit], self._turn.settled())
         except UnfinishedError as error:

@@ -201,8 +201,8 @@ async def test_nothing_is_written_through_a_name_that_was_planted_for_staging(
     monkeypatch.setattr("secrets.token_hex", lambda _size: "guessed")
     async with open_storage(store) as storage:
         if batch:
-            (store / ".fsstore/txn/guessed").mkdir()
-        name = "guessed/0" if batch else "guessed"
+            (store / ".fsstore/txn/guessed-0").mkdir()
+        name = "guessed-0/0" if batch else "guessed-0"
         with planted(obstacle, store / ".fsstore/txn" / name, outside):
             error = await in_time(storage.batch_save([{"id": "n1"}, {"id": "n2"}] if batch else [{"id": "n1"}]))
         assert isinstance(error, StorageUnavailableError)
@@ -488,7 +488,7 @@ def test_a_record_that_holds_what_no_commit_is_is_damage_and_hides_no_other(name
 
     # a whole change before the malformed one, in the same record: all of a group or nothing
     bad = record_of(change_of(2, b"n3", b""), MALFORMED[name])
-    segment = unpack(1, start + bad + pack([good], durable=True))
+    segment = unpack(1, start + bad + b"".join(pack([good], durable=True)))
 
     assert segment.changes == [good]
     assert segment.damage.startswith(f"the record at byte {len(start)} ")

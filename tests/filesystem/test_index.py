@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fsstore.conditions import Condition
+from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Entry, Index, Known, Problem
@@ -37,9 +38,9 @@ def record(
 
 
 def entry(
-    of: JsonObject, *, name: str = "", signature: Signature = SIGNATURE, digest: bytes = b"digest", recorded_ns: int = 5
+    of: JsonObject, *, name: str = "", signature: Signature = SIGNATURE, data: bytes = b"data", recorded_ns: int = 5
 ) -> Entry:
-    return Entry(name or f"{sum(of['id'].encode()) % 256:02x}/{of['id']}.json", of, signature, digest, recorded_ns)
+    return Entry(name or f"{sum(of['id'].encode()) % 256:02x}/{of['id']}.json", of, signature, data, recorded_ns)
 
 
 def ids(index: Index, filters: JsonObject | None = None, order_by: str | None = None) -> list[str]:
@@ -77,7 +78,7 @@ def test_what_was_applied_is_found_with_its_name_and_signature(index: Index) -> 
 
     (second, first) = index.select(EVERYTHING, RECENT).rows
 
-    assert (first.name, first.id, first.signature, first.digest) == ("3f/a.json", "a", SIGNATURE, b"digest")
+    assert (first.name, first.id, first.signature, first.digest) == ("3f/a.json", "a", SIGNATURE, digest(b"data"))
     assert second.id == "b"
 
 
@@ -137,7 +138,7 @@ def test_a_name_with_another_id_takes_its_place(index: Index) -> None:
 
 
 def test_a_transaction_is_applied_whole_or_not_at_all(index: Index) -> None:
-    broken = entry(record("b"))._replace(digest=object())  # type: ignore[arg-type]
+    broken = entry(record("b"))._replace(record={**record("b"), "version": object()})
 
     with pytest.raises(sqlite3.ProgrammingError):
         index.apply([entry(record("a")), broken])
@@ -151,7 +152,7 @@ def test_numbers_that_sqlite_can_not_hold_are_kept_in_a_signature(index: Index) 
     signature = Signature(2**128 - 1, 2**40, 2**63, -(2**40))
     index.apply([entry(record("a"), name="3f/a.json", signature=signature)])
 
-    assert index.signatures() == {"3f/a.json": Known(signature, b"digest", 5)}
+    assert index.signatures() == {"3f/a.json": Known(signature, digest(b"data"), 5)}
     assert next(index.select(EVERYTHING, RECENT).rows).signature == signature
 
 

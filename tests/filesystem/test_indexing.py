@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fsstore.filesystem import indexing
+from fsstore.filesystem.index import Described
 from fsstore.filesystem.indexing import Indexing
 
 
@@ -33,6 +34,10 @@ class FakeSidecar:
         self.told.append((list(documents), list(removed)))
 
 
+def row(*values: object) -> Described:
+    return Described(values, b"")
+
+
 @pytest.fixture
 def sidecar() -> FakeSidecar:
     return FakeSidecar()
@@ -52,22 +57,22 @@ def telling(sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> Iterator[I
 
 def place(telling: Indexing, *names: str) -> None:
     for name in names:
-        telling.place(name, (name,))
+        telling.place(name, row(name))
         telling.proceed()
 
 
 def test_what_was_placed_is_told_in_order_and_the_last_word_of_a_document_counts(
     telling: Indexing, sidecar: FakeSidecar
 ) -> None:
-    telling.place("a", ("a", 1))
-    telling.place("a", ("a", 2))
+    telling.place("a", row("a", 1))
+    telling.place("a", row("a", 2))
     telling.place("b", None)
     telling.settle()
     telling.place("a", None)
     telling.settle()
     telling.settle()
 
-    assert sidecar.told == [([("a", 2)], ["b"]), ([], ["a"])]
+    assert sidecar.told == [([row("a", 2)], ["b"]), ([], ["a"])]
     assert sidecar.threads == {"fsstore-index"}
 
 
@@ -81,7 +86,7 @@ def test_few_documents_wait_and_many_are_told_while_the_writer_goes_on(telling: 
 
     sidecar.gate.set()
     telling.settle()
-    assert sidecar.told == [([("a",), ("b",)], []), ([("c",), ("d",)], [])]
+    assert sidecar.told == [([row("a"), row("b")], []), ([row("c"), row("d")], [])]
 
 
 def test_the_writer_waits_where_the_index_does_not_keep_up(telling: Indexing, sidecar: FakeSidecar) -> None:
@@ -89,7 +94,7 @@ def test_the_writer_waits_where_the_index_does_not_keep_up(telling: Indexing, si
     place(telling, "a", "b", "c", "d", "e")
     threading.Timer(0.05, sidecar.gate.set).start()
     place(telling, "f")
-    assert sidecar.told[0] == ([("a",), ("b",)], [])
+    assert sidecar.told[0] == ([row("a"), row("b")], [])
 
 
 def test_settling_waits_for_the_end(telling: Indexing, sidecar: FakeSidecar) -> None:
@@ -97,7 +102,7 @@ def test_settling_waits_for_the_end(telling: Indexing, sidecar: FakeSidecar) -> 
     place(telling, "a", "b")
     threading.Timer(0.05, sidecar.gate.set).start()
     telling.settle()
-    assert sidecar.told == [([("a",), ("b",)], [])]
+    assert sidecar.told == [([row("a"), row("b")], [])]
 
 
 def test_a_failure_is_told_to_whoever_settles_and_what_comes_after_is_not_lost(
@@ -110,7 +115,7 @@ def test_a_failure_is_told_to_whoever_settles_and_what_comes_after_is_not_lost(
     sidecar.error = None
     place(telling, "c")
     telling.settle()
-    assert sidecar.told == [([("c",)], [])]
+    assert sidecar.told == [([row("c")], [])]
 
 
 def test_what_is_dropped_is_not_told_and_what_is_being_told_has_ended(telling: Indexing, sidecar: FakeSidecar) -> None:
@@ -119,7 +124,7 @@ def test_what_is_dropped_is_not_told_and_what_is_being_told_has_ended(telling: I
     assert sidecar.busy.wait(20)
     threading.Timer(0.05, sidecar.gate.set).start()
     telling.drop()
-    assert sidecar.told == [([("a",), ("b",)], [])]
+    assert sidecar.told == [([row("a"), row("b")], [])]
     telling.settle()
     assert len(sidecar.told) == 1
 

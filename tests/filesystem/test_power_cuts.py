@@ -11,6 +11,7 @@ from fsstore import FileStorage, open_storage
 from fsstore.filesystem import files, log, system
 from fsstore.filesystem.layout import Layout
 from fsstore.models import JsonObject
+from tests.filesystem.faults import control, until
 
 
 def note(record_id: str, value: str) -> JsonObject:
@@ -57,6 +58,7 @@ async def test_an_acknowledged_save_survives_when_it_and_the_unsynced_edit_befor
         # an editor renames its version into place, and syncs neither that nor the directory
         (store / document).write_bytes(old.replace(b"old", b"edited"))
         await storage.save(note("a", "new"))
+        await until(lambda: not control(store, "txn"))
         shutil.copytree(store, cut)
     # the cut undoes both renames; the record in the log was synced
     (cut / document).write_bytes(old)

@@ -204,7 +204,7 @@ def some_order(rng: Random, records: list[JsonObject]) -> Order:
 
 def entry(record: JsonObject) -> Entry:
     name = f"{sum(record['id'].encode()) % 256:02x}/{record['id']}.json"
-    return Entry(name, record, Signature(1, 2, 3, 4), b"digest", 5)
+    return Entry(name, record, Signature(1, 2, 3, 4), b"data", 5)
 
 
 @pytest.fixture

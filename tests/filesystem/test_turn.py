@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem import indexing, turn
+from fsstore.filesystem import commit, indexing, turn
 from tests.filesystem.faults import busy_writer, until
 
 WITHOUT_END = 60.0
@@ -84,6 +84,7 @@ async def test_who_asks_the_index_elsewhere_does_not_wait_for_the_end_of_a_turn(
 async def test_the_index_hears_of_many_documents_while_the_turn_goes_on(
     writing: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(commit, "_MOST_UNTIDY", 1)
     monkeypatch.setattr(indexing, "_AT_ONCE", 3)
     for number in range(5):
         await writing.save({"id": f"n{number}"})
