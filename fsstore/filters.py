@@ -19,8 +19,10 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 from __future__ import annotations
 
 import difflib
+import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from fsstore.conditions import (
@@ -62,8 +64,22 @@ def parse(filters: Filters | None) -> Condition:
         return EVERYTHING
     if not isinstance(filters, Mapping):
         raise _refusal(f"a filter must be a mapping, not {type(filters).__name__}", ())
+    given = dict(filters)
+    try:
+        # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
+        return _parse_marshalled(marshal.dumps(given, 2))
+    except ValueError:
+        return _parse_object(given)
+
+
+@lru_cache(maxsize=512)
+def _parse_marshalled(filters: bytes) -> Condition:
+    return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
+
+
+def _parse_object(filters: JsonObject) -> Condition:
     # a filter is JSON itself: the copy refuses what is not, and later changes by the caller do not reach it
-    return _parse_filter(copy_value(dict(filters)), ())
+    return _parse_filter(copy_value(filters), ())
 
 
 def _parse_filter(filters: Any, steps: Steps) -> Condition:

@@ -239,6 +239,15 @@ class Tree:
 
     def signature(self, name: str) -> Signature | None:
         """Return the signature of a regular file, None when there is nothing of that name."""
+        found = self._look(name)
+        return None if found is None else _signature(found)
+
+    def inode(self, name: str) -> int:
+        """Return the inode number of a regular file, 0 when there is nothing of that name."""
+        found = self._look(name)
+        return 0 if found is None else found.st_ino
+
+    def _look(self, name: str) -> os.stat_result | None:
         try:
             base, parent = self.parents.enter(name)
             try:
@@ -249,7 +258,7 @@ class Tree:
             return None
         if not stat.S_ISREG(found.st_mode):
             raise NotAFileError(errno.EINVAL, "not a regular file", self.path(name))
-        return _signature(found)
+        return found
 
     def name_once(self, source: str, target: str) -> None:
         """Give a file a second name, unless that name is taken; where there are no links, rename it."""
@@ -401,6 +410,11 @@ def _regular(descriptor: int, path: str, max_bytes: int) -> Signature:
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
+    if hasattr(os, "pread"):
+        # one byte more than the size, so that a file that has just grown shows as such
+        data = os.pread(descriptor, size + 1, 0)
+        if len(data) == size:
+            return data
     os.lseek(descriptor, 0, os.SEEK_SET)
     parts = []
     wanted = size + 1

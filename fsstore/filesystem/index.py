@@ -72,7 +72,7 @@ class Described(NamedTuple):
 
 
 _FEW = 1_000
-_LISTS_BELIEVED, _MOST_BELIEVED = 100, 256
+_LISTS_BELIEVED, _MOST_PLANS = 100, 256
 # few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
 _ROWS_AT_ONCE = (512, 64, 8, 1)
 _LAST_CHARACTER = "\U0010ffff"
@@ -100,7 +100,9 @@ class Index:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
-        self._many: dict[tuple[object, ...], int] = {}
+        # by identity, since 1 and True are equal to Python; filters that come again are the same condition
+        self._plans: dict[int, tuple[Condition, Plan]] = {}
+        self._many: dict[int, int] = {}
         for name, (arguments, function) in functions(self._asked).items():
             connection.create_function(name, arguments, function, deterministic=True)
 
@@ -184,7 +186,7 @@ class Index:
 
     def select(self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0) -> Selection:
         """Find the rows that match. Limit and offset are the caller's where there is a residue, or no order."""
-        known = plan(condition)
+        known = self._planned(condition)
         if known.residue is not None:
             limit, offset = None, 0
         with translated():
@@ -197,7 +199,7 @@ class Index:
 
         Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
         """
-        known = plan(condition)
+        known = self._planned(condition)
         with translated():
             start = next((start for start in known.starts if self._is_few(start)), None)
         return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
@@ -206,7 +208,7 @@ class Index:
         self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> list[JsonObject] | None:
         """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
-        known = plan(condition)
+        known = self._planned(condition)
         if known.residue is not None:
             return None
         with translated(), _understood():
@@ -217,11 +219,20 @@ class Index:
 
     def count(self, condition: Condition) -> int | None:
         """Return how many rows match; None when only the documents can tell."""
-        known = plan(condition)
+        known = self._planned(condition)
         if known.residue is not None:
             return None
         with translated():
             return self._number(counting(known))
+
+    def _planned(self, condition: Condition) -> Plan:
+        found = self._plans.get(id(condition))
+        if found is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+                self._many.clear()
+            found = self._plans[id(condition)] = condition, plan(condition)
+        return found[1]
 
     def _start(self, known: Plan, order: Order) -> Start | None:
         """Choose what a list starts from; None is to walk through all rows in order.
@@ -237,17 +248,14 @@ class Index:
 
         That they are many is believed for the next hundred lists: to count a thousand costs as much as a walk does.
         """
-        rows = self._connection.execute("SELECT max(entry) FROM entry").fetchone()[0] or 0
-        most = max(_FEW, math.isqrt(10 * rows))
-        statement = probing(start, most + 1)
-        key = statement.text, *statement.values.values()
+        key = id(start.part)
         if self._many.get(key, 0) > 0:
             self._many[key] -= 1
             return False
-        is_few = self._number(statement) <= most
+        rows = self._connection.execute("SELECT max(entry) FROM entry").fetchone()[0] or 0
+        most = max(_FEW, math.isqrt(10 * rows))
+        is_few = self._number(probing(start, most + 1)) <= most
         if not is_few:
-            if len(self._many) >= _MOST_BELIEVED:
-                self._many.clear()
             self._many[key] = _LISTS_BELIEVED
         return is_few
 

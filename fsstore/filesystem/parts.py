@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.layout import STAGING
 from fsstore.filesystem.lock import StoreLock
 from fsstore.filesystem.log import Log
+from fsstore.filesystem.readers import Readers
 from fsstore.filesystem.reconcile import Reconciler
 from fsstore.filesystem.recovery import Recovery
 from fsstore.filesystem.sequence import Sequence as SequenceFile
@@ -81,7 +82,7 @@ class Parts:
         self.log = Log(tree, self.sequence)
         self.recovery = Recovery(self.documents, self.log, self.sequence)
         # a store without a writer reconciles in its one reader thread
-        self.readers = ThreadPoolExecutor(_READERS if self.writable else 1, thread_name_prefix="fsstore-reader")
+        self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
         self.writer = self._start_writer(clock) if self.writable else None
 
     def _start_writer(self, clock: Clock) -> Writer:
@@ -154,7 +155,7 @@ class Parts:
 
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""
-        self.readers.shutdown(wait=True)
+        self.readers.shutdown()
         if self.writer is not None:
             self.writer.stop()
         self.log.close()

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from fsstore.changes import Absorbed
-from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
+from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index import Index
 from fsstore.filesystem.parts import Parts
@@ -49,12 +49,7 @@ class Reading:
     async def in_thread(self, run: Callable[[], T]) -> T:
         """Run a function in a reader thread. Raises StorageUnavailableError for what the system refuses."""
         try:
-            future = self._parts.readers.submit(run)
-        except RuntimeError as error:
-            # the pool takes no more work once the store is being closed
-            raise StorageClosedError(self._root) from error
-        try:
-            return await asyncio.wrap_future(future)
+            return await self._parts.readers.submit(run)
         except StorageError:
             raise
         except OSError as error:

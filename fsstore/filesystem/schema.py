@@ -10,9 +10,11 @@ Invariants:
 - Triggers keep `tag` in step with `entry`: each string that `data.metadata.tags` of an ordinary row is or holds.
 - Nothing is kept here that the documents do not tell.
 
-Every index that a save touches costs it a page or two. So only `entry_recent` is in the default order; it holds what
-most lists ask, so that rows which are not wanted are passed over without being read. The other indexes hold what seldom
-changes, and `upsert` leaves them alone. They name `odd`, always NULL there, so that a count need not read the rows.
+Every index that a save touches costs it a page or two. So only three are in the default order: that of all rows, and
+those of a user and of a status, which most lists ask for. They hold what else most lists ask, so that rows which are
+not wanted are passed over without being read. `entry_file` holds what a comparison with the files looks at. The other
+indexes hold what seldom changes, and `upsert` leaves them alone. They name `odd`, always NULL there, so that a count
+need not read the rows.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from fsstore.conditions import ABSENT
 from fsstore.relation import ENVELOPE, RELATION, metadata_of
 from fsstore.values import MAX_DEPTH
 
-SCHEMA_NUMBER = 1
+SCHEMA_NUMBER = 2
 NESTED, NULL_SESSION, NULL_THREAD = 1, 2, 4
 
 SIGNATURE_COLUMNS = ("inode", "size", "mtime_ns", "ctime_ns")
@@ -54,11 +56,14 @@ CREATE TABLE entry (
 );
 CREATE UNIQUE INDEX entry_name ON entry (name);
 CREATE UNIQUE INDEX entry_id ON entry (id);
+CREATE INDEX entry_file ON entry (name, inode, size, mtime_ns, ctime_ns, recorded_ns);
 CREATE INDEX entry_recent ON entry (updated_at DESC, id, type, status, user_id, odd) WHERE odd IS NULL;
 CREATE INDEX entry_session_id ON entry (session_id, odd) WHERE session_id IS NOT NULL AND odd IS NULL;
 CREATE INDEX entry_thread_id ON entry (thread_id, odd) WHERE thread_id IS NOT NULL AND odd IS NULL;
-CREATE INDEX entry_user_id ON entry (user_id, type, odd) WHERE user_id IS NOT NULL AND odd IS NULL;
-CREATE INDEX entry_status ON entry (status, type, odd) WHERE status IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_user_id ON entry (user_id, updated_at DESC, id, type, status, odd)
+    WHERE user_id IS NOT NULL AND odd IS NULL;
+CREATE INDEX entry_status ON entry (status, updated_at DESC, id, type, user_id, odd)
+    WHERE status IS NOT NULL AND odd IS NULL;
 CREATE INDEX entry_type ON entry (type, odd) WHERE odd IS NULL;
 CREATE INDEX entry_odd ON entry (updated_at DESC, id) WHERE odd IS NOT NULL;
 CREATE INDEX entry_odd_id ON entry (id) WHERE odd IS NOT NULL;

@@ -219,11 +219,11 @@ class Sidecar:
 
     def _inode_of(self, name: str) -> int:
         try:
-            with _unavailable():
-                signature = self._tree.signature(name)
+            return self._tree.inode(name)
         except NotAFileError as error:
             raise IndexDamagedError(str(error)) from error
-        return 0 if signature is None else signature.inode
+        except OSError as error:
+            raise IndexUnavailableError(str(error)) from error
 
     def _is_current(self, generation: int) -> bool:
         try:

@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fsstore.conditions import All, Compares, Condition, Either, Field, Not, OneOf, Order
@@ -22,11 +22,14 @@ _STARTS = ("id", "session_id", "thread_id", "user_id", "tag", "status", "type", 
 """What a list may start from, the most selective first."""
 _SURE = frozenset({"id", "session_id", "thread_id", "updated_at"})
 """Starting from these costs little whatever the store holds: they leave few rows, or are the default order itself."""
+_IN_ORDER = frozenset({"user_id", "status"})
+"""Starting from one value of these gives the rows in the default order."""
 
 # SQLite's parser and its expressions have bounds of their own; these keep well below them
 _MAX_NESTING = 8
 _MAX_PARTS = 400
 _MAX_VALUES = 5_000
+_MOST_SELECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,12 @@ class Start(NamedTuple):
 
     name: str
     part: Condition
+    is_several: bool = False
 
     @property
     def is_sure(self) -> bool:
         """Whether it is a good start of a list in the default order, whatever the store holds."""
-        return self.name in _SURE
+        return self.name in _SURE or (self.name in _IN_ORDER and not self.is_several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Plan:
     known: tuple[Condition, ...]
     residue: Condition | None
     starts: tuple[Start, ...]
+    selections: dict[tuple[object, ...], tuple[Statement, bool]] = field(default_factory=dict, compare=False)
+    """What `selecting` has made of it."""
 
 
 def plan(condition: Condition) -> Plan:
@@ -82,6 +88,17 @@ def selecting(
     columns: Sequence[str], plan: Plan, start: Start | None, order: Order, *, limit: int | None = None, offset: int = 0
 ) -> tuple[Statement, bool]:
     """Select columns of the rows that match; also tell whether they come in order, and limit and offset hold."""
+    key = columns, None if start is None else id(start.part), order, limit, offset
+    if key not in plan.selections:
+        if len(plan.selections) >= _MOST_SELECTIONS:
+            plan.selections.clear()
+        plan.selections[key] = _selecting(columns, plan, start, order, limit=limit, offset=offset)
+    return plan.selections[key]
+
+
+def _selecting(
+    columns: Sequence[str], plan: Plan, start: Start | None, order: Order, *, limit: int | None, offset: int
+) -> tuple[Statement, bool]:
     terms = Terms()
     place, odd_place = terms.place(order), terms.odd_place(order)
     walk = {"updated_at": "entry_recent", "id": "entry_id"}.get(".".join(order.path))
@@ -200,4 +217,4 @@ def _start(part: Condition) -> Start | None:
     name = "tag" if tags_asked(part) else location.column if location else None
     if name not in _STARTS or (several and name == "tag"):
         return None
-    return Start(name, part)
+    return Start(name, part, several)
