@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -34,7 +35,6 @@ from fsstore.filesystem.files import UNTOLD, Signature
 from fsstore.filesystem.index import Described, Entry, described
 from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
-from fsstore.filesystem.recent import Placed, Recent
 from fsstore.filesystem.rows import NOT_OURS, Problem, recorded_by_commit
 from fsstore.filesystem.sealed import Sealed
 from fsstore.filesystem.sequence import Sequence as SequenceFile
@@ -83,12 +83,14 @@ class Note(NamedTuple):
     digest: bytes
 
 
-def _row(draft: Draft) -> Described | Problem | None:
+def _row(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
     """Return what the index is to know of what was placed."""
     if draft.part is None or draft.data is None:
         return None
     if draft.placed is not None and draft.is_ours:
-        entry = Entry(draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns()))
+        entry = Entry(
+            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
+        )
     else:
         # somebody was faster: a row recorded at the beginning of time is compared by content next time
         entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
@@ -112,12 +114,12 @@ class Committer:
         self._log = log
         self._sequence = sequence
         self._indexing = indexing
-        self._recent = Recent()
-        self._drafting = Drafting(documents, self._recent, clock)
+        self._drafting = Drafting(documents, clock)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
         self._placed: list[tuple[list[Draft], str]] = []
         self._untidy = 0
+        self._knows_clock = False
         self.is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self.is_clean = True
@@ -166,7 +168,7 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        self._indexing.place(draft.name, _row(draft))
+                        self._indexing.place(draft.name, _row(draft, is_sure=self._documents.recent.clock_is_fine))
                 self.is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
@@ -193,6 +195,8 @@ class Committer:
         if not self.is_under_way:
             self._sequence.write(indexing=odd(state.indexing))
             self.is_under_way = True
+        if not self._knows_clock:
+            self._learn_clock()
         directory = ""
         try:
             directory = self._documents.stage_directory() if has_batch else ""
@@ -217,6 +221,15 @@ class Committer:
                 self.segment_bytes = 0
         except OSError as error:
             raise PlacingError(error.errno, error.strerror, error.filename) from error
+
+    def _learn_clock(self) -> None:
+        name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True
+        with suppress(OSError):
+            documents.recent.clock_is_fine = documents.tree.counts_finely(name)
+        try:
+            documents.remove(name)
+        except OSError:
+            self.is_clean = False
 
     def _stage(self, drafts: list[Draft], directory: str) -> None:
         documents = self._documents
@@ -258,7 +271,7 @@ class Committer:
     def _put(self, draft: Draft) -> None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""
         name, documents = draft.name, self._documents
-        self._recent.forget(name)
+        documents.recent.forget(name)
         if not draft.staged:
             documents.remove(name)
             return
@@ -269,7 +282,7 @@ class Committer:
             draft.staged = ""
         if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
             documents.note_plain(name, draft.placed)
-            self._recent.keep(name, Placed(draft.part, draft.data, draft.placed))
+            documents.recent.placed(name, draft.part, draft.data, draft.placed)
 
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]

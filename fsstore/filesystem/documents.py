@@ -18,9 +18,10 @@ from itertools import count
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.codec import InConflictError, NotARecordError, decode, decode_examined, digest, encode, examine
+from fsstore.filesystem.codec import InConflictError, NotARecordError, decode_examined, digest, encode, examine
 from fsstore.filesystem.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.recent import Kept, Recent
 from fsstore.filesystem.system import NotAFileError, unavailable
 from fsstore.models import JsonObject
 
@@ -50,14 +51,15 @@ class Documents:
         self.tree = tree
         self.layout = layout
         self.max_bytes = max_bytes
+        self.recent = Recent()
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
 
     def for_one_thread(self, *, keeps: int) -> Documents:
-        """Return the same documents for the use of one thread: see `Parents`. What is noted is shared."""
+        """Return the same documents for the use of one thread: see `Parents`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
-        own._plain = self._plain
+        own.recent, own._plain = self.recent, self._plain
         return own
 
     def name(self, record_id: str) -> str:
@@ -68,12 +70,26 @@ class Documents:
         """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
         return encode(record, max_bytes=self.max_bytes, is_exact=is_exact)
 
-    def read(self, record_id: str) -> Document | None:
-        """Return a document, None when there is none; the disk is waited for."""
-        document = self._read(self.name(record_id), record_id)
+    def read(self, record_id: str, *, keeping: bool = True) -> Document | None:
+        """Return a document, None when there is none; the disk is waited for.
+
+        `keeping` keeps its bytes for the next time, if it is not one of very many.
+        """
+        name = self.name(record_id)
+        kept = self._unchanged(name)
+        if kept is not None:
+            return Document(decode_examined(kept.data), kept.data, kept.signature)
+        document = self._read(name, record_id)
         if document is None:
             self._check_presence()
+        elif keeping and self._plain.get(name) == document.signature:
+            self.recent.was_read(name, document.data, document.signature)
         return document
+
+    def _unchanged(self, name: str) -> Kept | None:
+        """Return what is kept of a document, if its file is still the same; one stat."""
+        kept = self.recent.get(name)
+        return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
 
     def read_in_turn(self, record_id: str) -> Document | None:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
@@ -106,15 +122,16 @@ class Documents:
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
         name = self.name(record_id)
+        kept = self._unchanged(name)
+        if kept is not None:
+            return decode_examined(kept.data)
         try:
             found = self.tree.read_cached(name, max_bytes=self.max_bytes)
             if found is not None:
                 data, signature = found
-                if self._plain.get(name) == signature:
-                    return decode_examined(data)
-                record, is_plain = examine(data, record_id)
+                record, is_plain = self._parsed(name, data, signature, record_id)
                 if is_plain:
-                    self.note_plain(name, signature)
+                    self.recent.was_read(name, data, signature)
                 return record
         except FileNotFoundError:
             self._check_presence()
@@ -127,8 +144,8 @@ class Documents:
         while True:
             try:
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
-                is_plain = self._plain.get(name) == signature
-                return Document(decode_examined(data) if is_plain else decode(data, record_id), data, signature)
+                record, _ = self._parsed(name, data, signature, record_id)
+                return Document(record, data, signature)
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
@@ -146,6 +163,17 @@ class Documents:
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
 
+    def _parsed(
+        self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None
+    ) -> tuple[JsonObject, bool]:
+        """Return the record that bytes are, and whether they need not be examined again."""
+        if self._plain.get(name) == signature:
+            return decode_examined(data), True
+        record, is_plain = examine(data, record_id)
+        if is_plain:
+            self.note_plain(name, signature)
+        return record, is_plain
+
     def note_plain(self, name: str, signature: Signature) -> None:
         """Note that a file, as long as it has that signature, need not be examined when it is read."""
         if len(self._plain) >= _MOST_PLAIN:
@@ -156,6 +184,8 @@ class Documents:
     def has(self, record_id: str) -> bool:
         """Whether there is a file of that document; one stat, it is not read."""
         name = self.name(record_id)
+        if self._unchanged(name) is not None:
+            return True
         try:
             if self.tree.signature(name) is not None:
                 return True

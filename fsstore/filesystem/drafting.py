@@ -19,7 +19,7 @@ from fsstore.filesystem.codec import decode_examined, spliced
 from fsstore.filesystem.documents import Document, Documents
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.log import NO_DOCUMENT
-from fsstore.filesystem.recent import Placed, Recent
+from fsstore.filesystem.recent import Kept
 from fsstore.filesystem.sealed import Sealed, SealedSave, part_of
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
 from fsstore.values import snapshot
@@ -31,7 +31,7 @@ class Draft:
 
     id: str
     name: str
-    previous: Document | Placed | None
+    previous: Document | Kept | None
     part: JsonObject | None
     """Its record as it shall be, or the `part_of` it; None when it goes, or is not there."""
     is_whole: bool = False
@@ -62,7 +62,7 @@ class Draft:
     @property
     def written_here(self) -> bytes | None:
         """Its bytes as they shall be, or are, where it was this process that wrote them."""
-        if self.data is None and type(self.previous) is Placed and self.part is not None:
+        if self.data is None and type(self.previous) is Kept and self.part is not None:
             return self.previous.data
         return self.data
 
@@ -88,9 +88,8 @@ class Group:
 class Drafting:
     """Drafts groups of commits for one open store."""
 
-    def __init__(self, documents: Documents, recent: Recent, clock: Clock) -> None:
+    def __init__(self, documents: Documents, clock: Clock) -> None:
         self._documents = documents
-        self._recent = recent
         self._clock = clock
 
     def draft(self, commits: Sequence[Sequence[Sealed]]) -> Group:
@@ -149,8 +148,10 @@ class Drafting:
         there = self._documents.look(name)
         if there is None:
             return Draft(record_id, name, None, None)
-        placed = self._recent.get(name)
-        if placed is not None and placed.signature == there:
-            return Draft(record_id, name, placed, placed.part)
+        kept = self._documents.recent.get(name)
+        if kept is not None and kept.signature == there:
+            if kept.part is not None:
+                return Draft(record_id, name, kept, kept.part)
+            return Draft(record_id, name, kept, decode_examined(kept.data), is_whole=True)
         read = self._documents.read_in_turn(record_id)
         return Draft(record_id, name, read, None if read is None else read.record, is_whole=True)

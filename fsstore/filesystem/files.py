@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
 _MILLISECOND_NS = 1_000_000
 _PIECE_BYTES = 64 << 10
+# of which two may lie on both sides of a tick
+_LOOKS, _TICK_NS = 4, 500_000
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
@@ -165,6 +168,21 @@ class Tree:
         finally:
             os.close(descriptor)
 
+    def counts_finely(self, name: str) -> bool:
+        """Whether each change of a file that was looked at shows another time; makes a file to see it.
+
+        A tick of a clock that counts coarsely is a millisecond or more.
+        """
+        descriptor = self.open(name, CREATE)
+        try:
+            times = []
+            for _ in range(_LOOKS):
+                os.write(descriptor, b".")
+                times.append(os.fstat(descriptor).st_ctime_ns)
+        finally:
+            os.close(descriptor)
+        return any(0 < after - before < _TICK_NS for before, after in pairwise(times))
+
     def replace(self, source: str, target: str) -> Signature | None:
         """Give the file `source` the name `target`, in place of what was there; atomic.
 
@@ -241,6 +259,14 @@ class Tree:
         """Return the signature of a regular file, None when there is nothing of that name."""
         found = self._look(name)
         return None if found is None else _signature(found)
+
+    def is_same(self, name: str, signature: Signature) -> bool:
+        """Whether a file of which a signature is known is still there and has it; links above it do not matter then."""
+        try:
+            found = os.lstat(self._prefix + name)
+        except OSError:
+            return False
+        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == signature
 
     def inode(self, name: str) -> int:
         """Return the inode number of a regular file, 0 when there is nothing of that name."""

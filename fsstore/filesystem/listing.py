@@ -40,7 +40,9 @@ class Listing:
     def _taken(
         self, selection: Selection, condition: Condition, order: Order, *, limit: int | None, offset: int
     ) -> Records:
-        matching = self._matching(selection.rows, condition, is_judged=selection.residue is None)
+        matching = self._matching(
+            selection.rows, condition, is_judged=selection.residue is None, keeping=limit is not None
+        )
         if not selection.ordered:
             matching = iter(sorted(matching, key=order.key))
         for _ in range(offset):
@@ -51,14 +53,16 @@ class Listing:
 
     def batch(self, rows: Iterable[Row], condition: Condition) -> Records:
         """Return the records of rows, in their order, that match."""
-        return list(self._matching(rows, condition))
+        return list(self._matching(rows, condition, keeping=False))
 
-    def _matching(self, rows: Iterable[Row], condition: Condition, *, is_judged: bool = False) -> Iterator[JsonObject]:
+    def _matching(
+        self, rows: Iterable[Row], condition: Condition, *, is_judged: bool = False, keeping: bool = True
+    ) -> Iterator[JsonObject]:
         """Give the records of rows that match; of rows that the index has judged, the others are outdated."""
         outdated: list[str] = []
         try:
             for row in rows:
-                document = self._read(row)
+                document = self._read(row, keeping=keeping)
                 matches = document is not None and condition.matches(document.record)
                 if document is None or document.signature != row.signature or (is_judged and not matches):
                     outdated.append(row.name)
@@ -68,11 +72,11 @@ class Listing:
             if outdated:
                 self._outdated(outdated)
 
-    def _read(self, row: Row) -> Document | None:
+    def _read(self, row: Row, *, keeping: bool) -> Document | None:
         if self._documents.name(row.id) != row.name:
             raise IndexDamagedError(f"{row.name} is not the file of {row.id!r}")
         try:
-            return self._documents.read(row.id)
+            return self._documents.read(row.id, keeping=keeping)
         except StorageCorruptedError as error:
             _logger.warning("%s is left out of a list: %s", row.name, error.reason)
             return None

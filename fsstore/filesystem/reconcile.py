@@ -3,8 +3,8 @@
 Comparing needs no lock: it looks at signatures. What differs is absorbed under the store lock, so that no older state
 of a document ever replaces a newer one in the index. Invariants:
 - A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
-  than two seconds before it was recorded, as each is that a commit has made: an edit within the clock's tick leaves the
-  same signature. Its document is compared by hash, once: then the row is recorded as of the time of the comparison.
+  than two seconds before it was recorded, unless the clock is known to count finely (`recent`): an edit within its
+  tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
 - A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
 """
 
@@ -23,13 +23,12 @@ from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Entry, Index, Known, Problem
 from fsstore.filesystem.layout import is_shard
-from fsstore.filesystem.rows import marked_as_read
+from fsstore.filesystem.rows import RACY_NS, marked_as_read
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError
 from fsstore.interfaces import Progress
 
 _logger = logging.getLogger("fsstore")
-_RACY_NS = 2_000_000_000
 _UNKNOWN = Signature(0, 0, 0, 0)
 
 
@@ -166,4 +165,4 @@ def differs(signature: Signature | None, known: Known | None) -> bool:
 
 def _is_racy(known: Known) -> bool:
     # whichever is later: an old mtime may have been put back on a file that was changed a moment ago
-    return known.recorded_ns - max(known.signature.mtime_ns, known.signature.ctime_ns) < _RACY_NS
+    return known.recorded_ns - max(known.signature.mtime_ns, known.signature.ctime_ns) < RACY_NS

@@ -14,6 +14,10 @@ NOT_OURS = 1
 """When a row was recorded whose file is not what its commit has placed: at the beginning of time, by no commit."""
 
 
+RACY_NS = 2_000_000_000
+"""A row that was recorded so soon after its file had changed may be that of an earlier state of it, as in git."""
+
+
 class Entry(NamedTuple):
     """A document as it shall be indexed: record and bytes as `codec` gave them; `recorded_ns` counts from 1970."""
 
@@ -72,9 +76,12 @@ class Selection(NamedTuple):
     ordered: bool
 
 
-def recorded_by_commit(now_ns: int) -> int:
-    """Return when a commit has recorded the row of a file that it placed; the last bit tells that it was a commit."""
-    return now_ns & ~1
+def recorded_by_commit(now_ns: int, *, is_sure: bool = False) -> int:
+    """Return when a commit has recorded the row of a file that it placed; the last bit tells that it was a commit.
+
+    Where the signature alone is sure to show a later change, that is after the time in which it could be doubted.
+    """
+    return (now_ns + (RACY_NS if is_sure else 0)) & ~1
 
 
 def marked_as_read(entry: Entry, before: Known | None) -> Entry:
