@@ -11,6 +11,7 @@ A crash between staging and placing leaves a file in the staging directory, whic
 from __future__ import annotations
 
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -170,7 +171,8 @@ class Documents:
         if self._plain.get(name) == signature:
             return decode_examined(data), True
         record, is_plain = examine(data, record_id)
-        if is_plain:
+        if is_plain and record_id is not None:
+            # whose id was not asked for may lie in the wrong place
             self.note_plain(name, signature)
         return record, is_plain
 
@@ -234,7 +236,7 @@ class Documents:
             return self.tree.replace(staged, name)
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
-            self.tree.parents.forget()
+            self.tree.parents.forget(shard_of(name))
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
@@ -292,6 +294,26 @@ class Documents:
             return {f"{shard}/": None}
         except OSError as error:
             raise unavailable(error, self.tree.path(shard)) from error
+
+    def inventory(self, shard: str) -> str | None:
+        """Return names and signatures of a shard's documents in one text, as `Index.inventory` does of its rows.
+
+        None where that can not be told: a name may stand for something else, or be none that can be read.
+        """
+        try:
+            stats = sorted(self.tree.stats(shard))
+        except OSError:
+            return None
+        if not all(stat.S_ISREG(found.st_mode) for _, found in stats):
+            return None
+        # a base holds no slash, so lines are never taken for others
+        return "".join(
+            [
+                f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/"
+                for base, found in stats
+                if is_document(base)
+            ]
+        )
 
 
 def directories_of(name: str) -> list[str]:

@@ -356,16 +356,22 @@ class Tree:
 
     def signatures(self, name: str) -> Iterator[tuple[str, Signature | None]]:
         """Give each name in a directory with its signature; None for what is not a regular file."""
+        for base, found in self.stats(name):
+            yield base, _signature(found) if stat.S_ISREG(found.st_mode) else None
+
+    def stats(self, name: str) -> list[tuple[str, os.stat_result]]:
+        """Return the names in a directory, in no order, each with what the system tells of it."""
+        found: list[tuple[str, os.stat_result]] = []
         try:
             with self._opened_directory(name) as where, os.scandir(where) as listing:
                 for entry in listing:
                     try:
-                        found = entry.stat(follow_symlinks=False)
+                        found.append((entry.name, entry.stat(follow_symlinks=False)))
                     except FileNotFoundError:
                         continue
-                    yield entry.name, _signature(found) if stat.S_ISREG(found.st_mode) else None
         except FileNotFoundError:
-            return
+            pass
+        return found
 
     @contextmanager
     def _opened_directory(self, name: str) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from fsstore.filesystem.connection import (
     verify,
 )
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.rows import Entry, Known, Problem, Row, Selection, signature_of, signature_values
+from fsstore.filesystem.rows import RACY_NS, Entry, Known, Problem, Row, Selection, signature_of, signature_values
 from fsstore.filesystem.schema import (
     BEHIND_RELATION,
     CHANGE,
@@ -83,6 +83,13 @@ _KNOWN = " UNION ALL ".join(
     f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
     for table in ("entry", "problem")
 )
+_INVENTORY = """
+SELECT coalesce(group_concat(line, ''), ''), coalesce(sum(is_racy), 0) FROM (
+    SELECT name || '/' || inode || '/' || size || '/' || mtime_ns || '/' || ctime_ns || '/' AS line,
+        recorded_ns - max(mtime_ns, ctime_ns) < :racy AS is_racy
+    FROM entry INDEXED BY entry_file WHERE name >= :low AND name < :high ORDER BY name
+)
+"""
 _CONFIRM = (
     "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
     " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
@@ -303,6 +310,16 @@ class Index:
             yield shard
             # "0" comes right after "/", so this is before every name that lies elsewhere
             bound = f"{shard}0"
+
+    def inventory(self, shard: str) -> tuple[str, bool]:
+        """Return names and signatures of all rows of a shard in one text, and whether one of them is racy.
+
+        Made by SQLite, without the interpreter lock. What is not as it should be makes the text another one.
+        """
+        with translated(), _understood():
+            bounds = {"low": f"{shard}/", "high": f"{shard}0", "racy": RACY_NS}
+            text, racy = self._connection.execute(_INVENTORY, bounds).fetchone()
+            return str(text), bool(racy)
 
     def signatures(self, prefix: str = "") -> dict[str, Known]:
         """Return what is known of the files whose names begin so, problems included."""

@@ -58,10 +58,12 @@ class Parents:
         if descriptor is not None and not self._keeps:
             os.close(descriptor)
 
-    def forget(self) -> None:
-        """Close what is kept."""
-        while self._kept:
-            os.close(self._kept.popitem()[1])
+    def forget(self, directory: str = "") -> None:
+        """Close what is kept, or the one directory."""
+        for each in [directory] if directory else list(self._kept):
+            descriptor = self._kept.pop(each, None)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def refuse_links(self, directory: str) -> None:
         """Raise NotAFileError if a component is no directory itself."""

@@ -5,10 +5,10 @@ share it. Invariants:
 - What is kept is given with the signature that its file had. Whoever asks holds that against the file, by one stat:
   what another process or program has put there since has another inode, or other times.
 - Times tell two states of a file apart only if the clock has moved between them. Where it counts finely, as on Linux
-  from 6.13, it has, if the first was looked at (`files.Tree.counts_finely`). Elsewhere nothing is `is_sure` but what was
-  read two seconds or more after it had changed, and only that is given to readers. The writer, who holds the lock, also
-  believes what it has placed itself: what can go unseen is an edit by hand, in place and of the same size, within one
-  tick of the clock (10 ms at most).
+  from 6.13, it has, if the first was looked at (`files.Tree.counts_finely`). Elsewhere nothing is `is_sure` but what
+  was read two seconds or more after it had changed, and only that is given to readers. The writer, who holds the lock,
+  also believes what it has placed itself: what can go unseen is an edit by hand, in place and of the same size, within
+  one tick of the clock (10 ms at most).
 - Where a file system counts time in whole milliseconds, what was placed is not kept at all.
 
 A crash loses nothing that is not on disk.

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 from fsstore.changes import Absorbed
@@ -30,6 +33,7 @@ from fsstore.interfaces import Progress
 
 _logger = logging.getLogger("fsstore")
 _UNKNOWN = Signature(0, 0, 0, 0)
+_FEW_SHARDS, _AHEAD = 16, 8
 
 
 class Steps:
@@ -77,18 +81,38 @@ class Reconciler:
         index.verify()
         compared = Compared([], [], time.time_ns())
         shards = sorted({*self._documents.shards(), *_checked(index.shards())})
-        for done, shard in enumerate(shards, 1):
-            known = index.signatures(f"{shard}/")
-            for name, signature in self._documents.signatures(shard).items():
-                row = known.pop(name, None)
-                if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
-                    compared.differing.append(name)
-                elif _is_racy(row):
-                    compared.confirmed.append(name)
-            compared.differing.extend(known)
-            if progress is not None:
-                progress(done, len(shards))
+        with closing(self._inventories(shards)) as inventories:
+            for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
+                # most shards are as they were, and need not be looked at name by name
+                if index.inventory(shard) != (found, False):
+                    self._compare_names(index, shard, compared)
+                if progress is not None:
+                    progress(done, len(shards))
         return compared
+
+    def _inventories(self, shards: list[str]) -> Generator[str | None]:
+        """Give the inventory of each shard; of many in a thread that looks ahead while the index is asked."""
+        if len(shards) < _FEW_SHARDS:
+            yield from map(self._documents.inventory, shards)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
+            ahead: deque[Future[str | None]] = deque()
+            for shard in shards:
+                ahead.append(looking.submit(self._documents.inventory, shard))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            for future in ahead:
+                yield future.result()
+
+    def _compare_names(self, index: Index, shard: str, compared: Compared) -> None:
+        known = index.signatures(f"{shard}/")
+        for name, signature in self._documents.signatures(shard).items():
+            row = known.pop(name, None)
+            if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
+                compared.differing.append(name)
+            elif _is_racy(row):
+                compared.confirmed.append(name)
+        compared.differing.extend(known)
 
     def _is_confirmed(self, name: str, signature: Signature | None, row: Known) -> bool:
         """Whether a file whose row is racy holds what was indexed."""

@@ -88,7 +88,7 @@ def selecting(
     columns: Sequence[str], plan: Plan, start: Start | None, order: Order, *, limit: int | None = None, offset: int = 0
 ) -> tuple[Statement, bool]:
     """Select columns of the rows that match; also tell whether they come in order, and limit and offset hold."""
-    key = columns, None if start is None else id(start.part), order, limit, offset
+    key = tuple(columns), None if start is None else id(start.part), order, limit, offset
     if key not in plan.selections:
         if len(plan.selections) >= _MOST_SELECTIONS:
             plan.selections.clear()

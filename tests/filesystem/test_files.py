@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from fsstore.filesystem import exchange, files, parents
-from fsstore.filesystem.files import APPEND, CREATE, KEEP, READ, TooLargeError, Tree, sync_data, write_all
+from fsstore.filesystem.files import APPEND, CREATE, KEEP, READ, TooLargeError, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.system import (
     NO_BOOT_ID,
     NotAFileError,
@@ -325,8 +326,8 @@ def test_a_file_is_measured_before_it_is_read(tree: Tree, monkeypatch: pytest.Mo
     tree.write_new("file", b"12345")
     assert tree.read("file", max_bytes=5)[0] == b"12345"
 
-    monkeypatch.setattr(os, "read", None)
-    monkeypatch.setattr(os, "preadv", None, raising=False)
+    for name in ("read", "pread", "preadv"):
+        monkeypatch.setattr(os, name, None, raising=False)
     for read in (tree.read, tree.read_cached):
         with pytest.raises(TooLargeError, match="5 bytes, more than 4"):
             read("file", max_bytes=4)
@@ -339,25 +340,67 @@ def test_a_file_written_over_while_it_is_read_is_read_again(
     tree: Tree, monkeypatch: pytest.MonkeyPatch, before: bytes, after: bytes
 ) -> None:
     tree.write_new("file", before)
-    read, edits = os.read, iter([after])
+    name = "pread" if hasattr(os, "pread") else "read"
+    read, edits = getattr(os, name), iter([after])
 
-    def reading(descriptor: int, size: int) -> bytes:
+    def reading(descriptor: int, *wanted: int) -> bytes:
         # the bytes are those of before, the file is the one of after
-        data = read(descriptor, size)
+        data: bytes = read(descriptor, *wanted)
         for edit in edits:
             (tree.root / "file").write_bytes(edit)
             os.utime(tree.root / "file", ns=(1, 1))
         return data
 
-    monkeypatch.setattr(os, "read", reading)
+    monkeypatch.setattr(os, name, reading)
 
     assert tree.read("file", max_bytes=LIMIT) == (after, tree.signature("file"))
 
 
+@pytest.mark.parametrize(
+    ("times", "finely"),
+    [([1, 1, 1, 1], False), ([1, 1, 1_000_001, 1_000_001], False), ([1, 1_000_001, 1_000_051, 1_000_091], True)],
+)
+def test_a_clock_counts_finely_where_changes_show_that_lie_closer_than_ticks(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, times: list[int], *, finely: bool
+) -> None:
+    looks, looking = iter(times), os.fstat
+
+    def look(descriptor: int) -> os.stat_result:
+        found = looking(descriptor)
+        return os.stat_result((*found[:10], *[0.0] * 3, 0, 0, next(looks)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", look)
+        assert tree.counts_finely("probe") is finely
+
+
+def test_a_long_record_is_written_in_pieces(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [os.urandom(30_000) for _ in range(20)] + [b"", b"end"]
+    sizes: list[int] = []
+    write = os.write
+
+    def writing(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", writing)
+    descriptor = tree.open("file", files.CREATE)
+    write_parts(descriptor, parts)
+    os.close(descriptor)
+    assert (tree.root / "file").read_bytes() == b"".join(parts)
+    assert max(sizes) < 100_000
+
+
+def _in_pieces(read: Callable[..., bytes], descriptor: int, size: int, *where: int) -> bytes:
+    return read(descriptor, min(size, 3), *where)
+
+
 def test_a_file_that_comes_in_pieces_is_read_whole(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.write_new("file", b"0123456789")
-    read = os.read
-    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 3)))
+    for name in ("read", "pread"):
+        read = getattr(os, name, None)
+        if read is not None:
+            monkeypatch.setattr(os, name, partial(_in_pieces, read))
 
     assert tree.read("file", max_bytes=LIMIT)[0] == b"0123456789"
 

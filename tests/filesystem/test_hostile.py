@@ -201,8 +201,8 @@ async def test_nothing_is_written_through_a_name_that_was_planted_for_staging(
     monkeypatch.setattr("secrets.token_hex", lambda _size: "guessed")
     async with open_storage(store) as storage:
         if batch:
-            (store / ".fsstore/txn/guessed-0").mkdir()
-        name = "guessed-0/0" if batch else "guessed-0"
+            (store / ".fsstore/txn/guessed-1").mkdir()
+        name = "guessed-1/0" if batch else "guessed-1"
         with planted(obstacle, store / ".fsstore/txn" / name, outside):
             error = await in_time(storage.batch_save([{"id": "n1"}, {"id": "n2"}] if batch else [{"id": "n1"}]))
         assert isinstance(error, StorageUnavailableError)
@@ -416,7 +416,7 @@ async def test_a_directory_that_can_not_be_listed_is_an_error_of_the_store(
         def refusing(_tree: files.Tree, name: str) -> Iterator[Any]:
             raise OSError(code, os.strerror(code), name)
 
-        monkeypatch.setattr(files.Tree, "signatures", refusing)
+        monkeypatch.setattr(files.Tree, "stats", refusing)
         came = await ordeal(storage, store.with_name("export.jsonl"))
         assert of(came, StorageUnavailableError) == set()
         assert came["health"]["status"] == "degraded"

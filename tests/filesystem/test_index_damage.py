@@ -227,7 +227,10 @@ async def test_an_index_in_memory_follows_the_commits_of_others(store: Path) -> 
 
 async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with await FileStorage.open(store, fsync=False) as good:
+        # its connections are opened now, that of each thread
+        await good.save(note(7))
         await good.list()
+        await good._reading.under_lock(lambda: good._parts.sidecar.use(lambda index: index.get_meta("complete")))
         with full(monkeypatch):
             async with await FileStorage.open(store, fsync=False) as poor:
                 for number in range(8, 30):

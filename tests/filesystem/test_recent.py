@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, 
 from fsstore.filesystem import files, recent
 from fsstore.filesystem.documents import Document, Documents
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.recent import Placed, Recent
+from fsstore.filesystem.recent import Kept, Recent
 from fsstore.models import JsonObject, Mutation
 from tests.filesystem.faults import place
 
@@ -22,10 +23,6 @@ SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages"
 
 def signature(size: int = 10, mtime_ns: int = 1_000_000_001, ctime_ns: int = 1_000_000_001) -> Signature:
     return Signature(1, size, mtime_ns, ctime_ns)
-
-
-def placed(size: int = 10) -> Placed:
-    return Placed({"id": "a"}, b"digest", signature(size))
 
 
 @pytest.fixture(params=[True, False], ids=["durable", "no fsync"])
@@ -57,33 +54,56 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
-    kept, last = Recent(), placed()
-    kept.keep("a", placed(5))
-    kept.keep("a", last)
-    assert kept.get("a") is last
+    kept = Recent()
+    kept.placed("a", {"id": "a"}, b"old", signature(3))
+    kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4))
+    assert kept.get("a") == Kept(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
     kept.forget("a")
     kept.forget("a")
     assert kept.get("a") is None
 
 
-def test_what_was_placed_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "_MOST_BYTES", 30)
     kept = Recent()
-    for name in ("a", "b", "c", "a", "d"):
-        kept.keep(name, placed())
-    assert [kept.get(name) is not None for name in "abcd"] == [True, False, True, True]
-    kept.keep("huge", placed(31))
-    assert [kept.get(name) for name in ("a", "c", "d", "huge")] == [None] * 4
-    kept.keep("e", placed(30))
-    assert kept.get("e") is not None
+    for name in "abc":
+        kept.placed(name, {}, b"0123456789", signature())
+    assert kept.get("a") is not None
+    kept.placed("d", {}, b"0123456789", signature())
+    assert [name for name in "abcd" if kept.get(name) is None] == ["b"]
+    kept.placed("e", {}, bytes(30), signature())
+    assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
+
+
+def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "_LARGE_BYTES", 10)
+    kept = Recent()
+    kept.placed("a", {}, bytes(10), signature())
+    kept.placed("huge", {}, bytes(11), signature())
+    assert kept.get("a") is not None
+    assert kept.get("huge") is None
 
 
 @pytest.mark.parametrize("coarse", [signature(mtime_ns=1_000_000_000), signature(ctime_ns=1_002_000_000)])
 def test_nothing_is_kept_where_time_is_counted_coarsely(coarse: Signature) -> None:
     kept = Recent()
-    kept.keep("a", placed())
-    kept.keep("a", Placed({"id": "a"}, b"", coarse))
+    kept.placed("a", {}, b"", coarse)
     assert kept.get("a") is None
+
+
+def test_readers_are_given_what_each_change_would_show_in() -> None:
+    kept, now = Recent(), time.time_ns()
+    for name, changed_ns in (("long ago", now - 3 * 10**9), ("a moment ago", now)):
+        kept.was_read(name, b"", signature(ctime_ns=changed_ns))
+        kept.was_read(name, b"", signature(mtime_ns=changed_ns))
+    kept.placed("placed", {}, b"", signature())
+    assert kept.get("long ago") == Kept(b"", signature(mtime_ns=now - 3 * 10**9), is_sure=True)
+    assert kept.get("a moment ago") is None
+    assert kept.get("placed") == Kept(b"", signature(), is_sure=False, part={})
+    kept.clock_is_fine = True
+    kept.was_read("a moment ago", b"", signature(ctime_ns=now))
+    kept.placed("placed", {}, b"", signature())
+    assert [found is not None and found.is_sure for found in map(kept.get, ("a moment ago", "placed"))] == [True, True]
 
 
 # -- what is read, and what is not -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fsstore import FileStorage
 from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem import files
-from fsstore.filesystem.files import Signature
+from fsstore.filesystem.files import Signature, Tree
 from fsstore.filesystem.index import Known
 from fsstore.filesystem.reconcile import Reconciler
 from tests.filesystem.faults import contents, place
@@ -159,6 +159,7 @@ async def test_what_commits_have_placed_is_compared_by_hash_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An import is not read again, document by document, by the first list after it."""
+    monkeypatch.setattr(Tree, "counts_finely", lambda _tree, _name: False)
     hashed: list[str] = []
     absorbed: list[str] = []
     compare, absorb, now = Reconciler._is_confirmed, Reconciler.absorb, time.time_ns
@@ -184,6 +185,21 @@ async def test_what_commits_have_placed_is_compared_by_hash_once(
     assert sorted(set(hashed[:6])) == sorted(str(place(tmp_path, f"n{n}").relative_to(tmp_path)) for n in range(6))
     assert {*hashed[6:]} <= {str(place(tmp_path, "n5").relative_to(tmp_path))}
     assert absorbed == []
+
+
+async def test_where_each_change_shows_nothing_is_compared_by_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(Tree, "counts_finely", lambda _tree, _name: True)
+    monkeypatch.setattr(Reconciler, "_compare_names", never)
+    for _ in range(2):
+        async with await FileStorage.open(tmp_path) as storage:
+            await fill(storage)
+            assert await storage.count({"data.metadata.status": "old"}) == 6
+            assert (await storage.refresh()).changed == []
 
 
 async def test_a_file_that_was_only_touched_is_recorded_with_its_new_times(storage: FileStorage, store: Path) -> None:
