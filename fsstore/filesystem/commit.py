@@ -157,6 +157,7 @@ class Committer:
             return
         self._tidy()
         is_clean, self.is_under_way, self.is_clean = self.is_clean, False, True
+        self._log.trim()
         self._indexing.settle()
         if is_clean:
             self._sequence.write(indexing=even(self._sequence.read().indexing))
@@ -178,6 +179,8 @@ class Committer:
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
         self._indexing.drop()
+        # what it knows of its segment may not be so any more
+        self._log.close()
         self._placed, self._untidy = [], 0
         self.is_under_way, self.is_clean = False, True
 

@@ -35,8 +35,6 @@ def _flag(name: str) -> int:
 _COMMON = _flag("O_CLOEXEC") | _flag("O_NOFOLLOW") | _flag("O_BINARY") | _flag("O_NOCTTY")
 READ = os.O_RDONLY | _flag("O_NONBLOCK") | _COMMON
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
-APPEND = os.O_RDWR | os.O_APPEND | _COMMON
-CREATE_APPEND = APPEND | os.O_CREAT | os.O_EXCL
 WRITE = os.O_RDWR | _COMMON
 KEEP = WRITE | os.O_CREAT
 """Flags for a file that is made once and then kept: the lock."""

@@ -11,14 +11,17 @@ a torn group is one torn record:
 
 Invariants:
 - Only the holder of the store lock appends. A record is synced (`durable`) before anything of it is put in place.
+- While the lock is free a segment ends with its last record. Its holder writes zeros ahead once it appends more than a
+  few records: to sync what overwrites them takes no change of the file's size, which the journal of a file system would
+  have to bring to the disk with all else that it holds (286 us against 120). `trim` takes the rest of them away.
 - After a failed append nothing is ever written to that segment again; if it can not be cut back to its last whole
   record, what became of the commit is unknown, and recovery decides. Should a power cut undo the cutting back, the size
   that the next segment's header tells still voids the record.
 - Segments are deleted in the order of their numbers, each deletion synced before the next: a segment alone must never
   bring back what a later one has undone.
 
-A crash in an append leaves a damaged record at the very end: a commit that never happened. Damage with whole records
-behind it is not the work of a crash, and is reported as such.
+A crash in an append leaves a damaged record at the very end, maybe with zeros behind it: a commit that never happened.
+Damage with whole records behind it is not the work of a crash, and is reported as such.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.files import APPEND, CREATE_APPEND, READ, Tree, sync_data, write_all, write_parts
+from fsstore.filesystem.files import CREATE, READ, WRITE, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.layout import LOG, segment_name, segment_number
 from fsstore.filesystem.sequence import Sequence, State
 from fsstore.filesystem.system import boot_id
@@ -46,6 +49,7 @@ _CHANGE = struct.Struct("<BH16sQ")
 _SAVED, _DELETED = 1, 2
 _DURABLE = 1
 _NO_LIMIT = 1 << 62
+_MOST_AHEAD, _SEVERAL = 256 << 10, 4
 
 
 class LoggedChange(NamedTuple):
@@ -87,6 +91,10 @@ class Log:
         self._number = -1
         self._named = False
         self._is_alone = False
+        # where the last record ends, and the zeros behind it; not known while others may append
+        self._end = self._ahead = -1
+        # where it ended when it came to be known
+        self._first = 0
 
     def append(self, changes: list[LoggedChange], state: State, *, durable: bool) -> int:
         """Append one record, synced when `durable`, and return the size of its segment in bytes: the commit point.
@@ -94,17 +102,43 @@ class Log:
         Raises OSError when nothing was appended, UnknownOutcomeError when that is not known.
         """
         self._use(state, durable=durable)
-        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        start = self._end
         self._is_alone = start == len(_pack_header(0))
         record = pack(changes, durable=durable, time_ns=time.time_ns())
+        end = start + sum(map(len, record))
         try:
+            os.lseek(self._descriptor, start, os.SEEK_SET)
             write_parts(self._descriptor, record)
             if durable:
+                self._write_ahead(start, end)
                 self._sync()
         except OSError as error:
             self._take_back(start, error)
             raise
-        return start + sum(map(len, record))
+        self._end = end
+        return end
+
+    def _write_ahead(self, start: int, end: int) -> None:
+        """Write zeros behind a record that goes beyond those that are there, if it is one of several small ones."""
+        room = min(start - self._first, _MOST_AHEAD)
+        if end <= self._ahead or room < _SEVERAL * (end - start):
+            return
+        # as many as there are bytes of this turn, so that a few records pay little for others that may never come
+        with suppress(OSError):
+            self._ahead = end + os.write(self._descriptor, bytes(room))
+
+    def trim(self) -> None:
+        """Let the segment end with its last record, so that others append behind it; before the lock is released.
+
+        Raises OSError when it does not, and nothing can be appended until somebody has recovered.
+        """
+        if self._descriptor >= 0 and self._ahead > self._end >= 0:
+            try:
+                os.ftruncate(self._descriptor, self._end)
+            except OSError as error:
+                # the next record begins a new segment; zeros at the end of this one are no damage
+                self._seal(error)
+        self._end = self._ahead = -1
 
     def _sync(self) -> None:
         try:
@@ -119,6 +153,8 @@ class Log:
         elif state.newest != self._number:
             self.close()
             self._reopen(state.newest)
+        if self._end < 0:
+            self._first = self._end = self._ahead = os.lseek(self._descriptor, 0, os.SEEK_END)
         if durable and not self._named:
             try:
                 self._tree.sync_directory(LOG)
@@ -130,7 +166,7 @@ class Log:
 
     def _reopen(self, number: int) -> None:
         try:
-            self._descriptor = self._tree.open(segment_name(number), APPEND)
+            self._descriptor = self._tree.open(segment_name(number), WRITE)
         except FileNotFoundError:
             # a power cut left counters that are older than the last checkpoint
             self._begin(number + 1)
@@ -141,11 +177,11 @@ class Log:
         self.close()
         name, previous = segment_name(number), self._tree.signature(segment_name(number - 1))
         try:
-            self._descriptor = self._tree.open(name, CREATE_APPEND)
+            self._descriptor = self._tree.open(name, CREATE)
         except FileExistsError:
             # left by a beginning that failed and could not be taken back; the counters never told of it
             self._tree.unlink(name)
-            self._descriptor = self._tree.open(name, CREATE_APPEND)
+            self._descriptor = self._tree.open(name, CREATE)
         self._number = number
         try:
             write_all(self._descriptor, _pack_header(_NO_LIMIT if previous is None else previous.size))
@@ -233,6 +269,7 @@ class Log:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
         self._number, self._named = -1, False
+        self._end = self._ahead = -1
 
 
 def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> list[bytes]:

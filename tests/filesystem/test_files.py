@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from fsstore.filesystem import exchange, files, parents
-from fsstore.filesystem.files import APPEND, CREATE, KEEP, READ, TooLargeError, Tree, sync_data, write_all, write_parts
+from fsstore.filesystem.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.system import (
     NO_BOOT_ID,
     NotAFileError,
@@ -36,7 +36,7 @@ NOT_A_DIRECTORY = r"[Nn]ot a directory"
 
 
 def without_nofollow() -> Lacks:
-    flags = [(files, name) for name in ("_COMMON", "READ", "CREATE", "APPEND", "CREATE_APPEND", "KEEP")]
+    flags = [(files, name) for name in ("_COMMON", "READ", "CREATE", "WRITE", "KEEP")]
     flags.append((parents, "_PARENT"))
     return {(module, name): getattr(module, name) & ~os.O_NOFOLLOW for module, name in flags}
 
@@ -169,7 +169,7 @@ def test_nothing_is_written_where_something_stands(tree: Tree, outside: Path, ob
 
 
 @pytest.mark.parametrize("obstacle", [name for name in OBSTACLES if "link" in name])
-@pytest.mark.parametrize("flags", [READ, APPEND, KEEP], ids=["read", "append", "keep"])
+@pytest.mark.parametrize("flags", [READ, WRITE, KEEP], ids=["read", "write", "keep"])
 def test_no_flags_open_a_link(tree: Tree, outside: Path, obstacle: str, flags: int) -> None:
     OBSTACLES[obstacle](tree.root / "aa" / "link", outside)
 
@@ -647,7 +647,7 @@ def test_what_is_made_is_open_to_nobody_else_unless_asked_for(
 
 
 def test_no_descriptor_is_inherited(tree: Tree) -> None:
-    for flags in (KEEP, READ, APPEND):
+    for flags in (KEEP, READ, WRITE):
         descriptor = tree.open("aa/file", flags)
         assert not os.get_inheritable(descriptor)
         os.close(descriptor)
@@ -717,7 +717,7 @@ def test_a_sync_that_fails_is_heard(tree: Tree, monkeypatch: pytest.MonkeyPatch)
 
 def test_data_is_synced_by_what_the_system_has(tree: Tree, synced: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     signature = tree.write_new("file", b"")
-    descriptor = tree.open("file", APPEND)
+    descriptor = tree.open("file", WRITE)
 
     sync_data(descriptor)
     monkeypatch.delattr(os, "fdatasync", raising=False)

@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -247,15 +248,79 @@ def test_a_sealed_segment_takes_no_more_records(log: Log, sequence: Sequence) ->
 
 def test_processes_take_turns_in_one_segment(log: Log, sequence: Sequence, tree: Tree) -> None:
     other = Log(tree, sequence)
-    append(log, saved("a"))
-    append(other, saved("b"))
-    append(log, saved("c"))
-    sequence.write(sealed=1)
-    append(other, saved("d"))
-    append(log, saved("e"))
+    told: list[list[str]] = [[], []]
+    for turn in range(12):
+        if turn == 8:
+            sequence.write(sealed=1)
+        writing = (log, other)[turn % 2]
+        for at in range(turn):
+            append(writing, saved(f"{turn}-{at}"))
+            told[turn >= 8].append(f"{turn}-{at}")
+        writing.trim()
     other.close()
 
-    assert ids(log) == [["a", "b", "c"], ["d", "e"]]
+    assert ids(log) == told
+
+
+def test_zeros_are_written_ahead_of_many_records_and_are_gone_at_the_end_of_the_turn(log: Log, tree: Tree) -> None:
+    sizes = []
+    for at in range(40):
+        end = append(log, saved(f"{at}", "x" * 100))
+        sizes.append(size_of(tree, 1) - end)
+    # one that stands alone pays nothing, and of many few have the size of the file changed
+    assert sizes[:2] == [0, 0]
+    assert 0 < max(sizes) <= 40 * 200
+    assert sum(after > before for before, after in pairwise(sizes)) < 8
+    assert ids(log) == [[f"{at}" for at in range(40)]]
+    log.trim()
+    assert size_of(tree, 1) == end
+    log.trim()
+    assert append(log, saved("next")) == size_of(tree, 1)
+    assert ids(log) == [[*(f"{at}" for at in range(40)), "next"]]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 60])
+def test_a_record_torn_before_zeros_is_a_commit_that_never_happened(log: Log, tree: Tree, cut: int) -> None:
+    for at in range(20):
+        append(log, saved(f"{at}", "x" * 100))
+    end = append(log, saved("torn", "x" * 100))
+    path = tree.root / segment_name(1)
+    data = bytearray(path.read_bytes())
+    assert len(data) > end
+    data[end - cut : end] = bytes(cut)
+    path.write_bytes(data)
+    assert ids(log) == [[*(f"{at}" for at in range(20)), *([] if cut else ["torn"])]]
+
+
+def test_where_there_is_no_room_for_zeros_records_are_written_all_the_same(
+    log: Log, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def no_room_for_zeros(descriptor: int, data: bytes) -> int:
+        if not any(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", no_room_for_zeros)
+    for at in range(30):
+        assert append(log, saved(f"{at}", "x" * 100)) == size_of(tree, 1)
+    assert ids(log) == [[f"{at}" for at in range(30)]]
+
+
+def test_a_segment_whose_zeros_will_not_go_takes_no_more_records(
+    log: Log, tree: Tree, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Log(tree, sequence)
+    for at in range(30):
+        append(log, saved(f"{at}", "x" * 100))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", failing(errno.EIO))
+        log.trim()
+    append(other, saved("other"))
+    other.close()
+    append(log, saved("next"))
+    assert ids(log) == [[f"{at}" for at in range(30)], ["other", "next"]]
 
 
 def test_segments_are_read_in_the_order_of_their_numbers(log: Log, sequence: Sequence, tree: Tree) -> None:
