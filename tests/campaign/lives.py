@@ -25,6 +25,7 @@ DURING = Operation(lambda storage: storage.save(note("during", "after")), ["duri
 AFTER = Operation(lambda storage: storage.save(note("after", "after")), ["after"])
 _CALL_SECONDS = 8.0
 _BRIEF_CHARACTERS = 300
+_LOOKS, _LOOK_SECONDS = 50, 0.02
 
 
 class Diary:
@@ -106,13 +107,25 @@ class Life:
         self._diary.note(found=rescan(self._store))
         await self._operate(AFTER, must=True)(storage)
         await self._look(storage, "after a save", may_refuse=False)
-        self._descriptors("of the open store", ("/lock", "/seq", ".log", ".sqlite3", "-wal", "-shm"))
+        await self._descriptors("of the open store", ("/lock", "/seq", ".log", ".sqlite3", "-wal", "-shm"))
         await self._bounded("close", storage.close)
-        self._descriptors("of the closed store", ())
+        await self._descriptors("of the closed store", ())
 
-    def _descriptors(self, what: str, suffixes: tuple[str, ...]) -> None:
+    async def _descriptors(self, what: str, suffixes: tuple[str, ...]) -> None:
         # what hangs on the tracebacks of errors is no leak
         gc.collect()
+        found: list[str] = []
+        for _ in range(_LOOKS):
+            found = self._left_open(suffixes)
+            if not found:
+                return
+            # a checkpoint may be under way, which soon closes what it syncs
+            await asyncio.sleep(_LOOK_SECONDS)
+        for target in found:
+            self._wrong(f"a descriptor {what} is left open: {target}")
+
+    def _left_open(self, suffixes: tuple[str, ...]) -> list[str]:
+        found = []
         for link in Path("/proc/self/fd").iterdir():
             try:
                 target = str(link.readlink())
@@ -120,7 +133,8 @@ class Life:
                 continue
             # SQLite keeps a deleted file open as long as a connection to it is
             if target.startswith(str(self._store)) and not target.removesuffix(" (deleted)").endswith(suffixes or "\0"):
-                self._wrong(f"a descriptor {what} is left open: {target}")
+                found.append(target)
+        return found
 
     async def _rounds(self, storage: FileStorage | None) -> None:
         assert storage is not None

@@ -9,7 +9,7 @@ from tests.benchmarks.peers.keyed import KeyValue, Litestar
 from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.peers.raw import Raw, RawThread
 from tests.benchmarks.peers.sessions import OpenaiAgents, Strands
-from tests.benchmarks.peers.sqlite import Aiosqlite
+from tests.benchmarks.peers.sqlite import Aiosqlite, AiosqliteShared
 from tests.benchmarks.peers.store import Store
 
 STORES: tuple[type[Store], ...] = (
@@ -17,6 +17,7 @@ STORES: tuple[type[Store], ...] = (
     Raw,
     RawThread,
     Aiosqlite,
+    AiosqliteShared,
     Diskcache,
     Cachelib,
     Tinydb,

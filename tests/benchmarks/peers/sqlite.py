@@ -1,8 +1,15 @@
-"""SQLite, as an asynchronous program uses it: aiosqlite, one connection, one JSON column with indexes on it."""
+"""SQLite, as an asynchronous program uses it: aiosqlite, one connection, one JSON column with indexes on it.
+
+A connection has one transaction at a time. Tasks that share it take turns, or a write that is rolled back would take
+others with it that were told to be done. `AiosqliteShared` is for who accepts that: its tasks commit each other's
+writes, which is faster, since most of their commits find nothing left to do.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import orjson
@@ -26,14 +33,19 @@ _LIST = "FROM sessions WHERE status = ? AND user_id = ? ORDER BY updated_at DESC
 
 class Aiosqlite(Store):
     name = "aiosqlite"
-    timed = "WAL, synchronous NORMAL (durable: FULL); orjson to and from a JSON column; a commit for each write"
+    timed = "WAL, synchronous NORMAL (durable: FULL); orjson to and from a JSON column; a transaction for each write"
     modules = ("aiosqlite",)
     durabilities = (False, True)
     indexed = True
 
+    @property
+    def _turn(self) -> AbstractAsyncContextManager[object]:
+        return self._lock
+
     async def open(self) -> None:
         import aiosqlite  # noqa: PLC0415 - a peer is optional
 
+        self._lock = asyncio.Lock()
         self._connection = await aiosqlite.connect(self.directory / "sessions.sqlite3", timeout=30)
         await self._connection.execute("PRAGMA journal_mode=WAL")
         await self._connection.execute(f"PRAGMA synchronous={'FULL' if self.durable else 'NORMAL'}")
@@ -47,8 +59,9 @@ class Aiosqlite(Store):
 
     async def save_many(self, sessions: Mapping[str, Session]) -> None:
         rows = [(name, orjson.dumps(session).decode()) for name, session in sessions.items()]
-        await self._connection.executemany(_SAVE, rows)
-        await self._connection.commit()
+        async with self._turn:
+            await self._connection.executemany(_SAVE, rows)
+            await self._connection.commit()
 
     async def get(self, name: str) -> Any:
         rows = await self._fetch("SELECT document FROM sessions WHERE id = ?", (name,))
@@ -84,9 +97,19 @@ class Aiosqlite(Store):
                 yield orjson.loads(row[0])
 
     async def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        await self._connection.execute(statement, values)
-        await self._connection.commit()
+        async with self._turn:
+            await self._connection.execute(statement, values)
+            await self._connection.commit()
 
     async def _fetch(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         # one hop to its thread instead of three
         return list(await self._connection.execute_fetchall(statement, values))
+
+
+class AiosqliteShared(Aiosqlite):
+    name = "aiosqlite shared"
+    timed = "the same, but tasks do not take turns: the commit of one is that of the others too, and so is its failure"
+
+    @property
+    def _turn(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext()
