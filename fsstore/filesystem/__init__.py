@@ -30,17 +30,22 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 
 A save, step by step
 --------------------
-The caller's commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
+What the caller gives is written down at once as the bytes that it will be (`sealed`), so that it need not be copied;
+then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
 10 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
-1. draft: reads what is there, unless this process has placed it lately (`recent`), applies each mutation, encodes. A
-   refused commit ends here. (nothing on disk)
+1. draft: reads what is there, unless this process has placed or read it lately (`recent`), and applies each mutation
+   (`drafting`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
+   (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
-   the end of the log is a commit that never happened; a whole one is replayed)
+   the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
+   replayed)
 4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it
    becomes even, and the callers are answered. (recovery finishes what is missing)
-5. when somebody asks the index, and at the latest before the lock is released, the index gets their rows, and
+5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
+   index are made ready. (temp files, and an index that lags)
+6. when somebody asks the index, and at the latest before the lock is released, the index gets these rows, and
    `indexing` becomes even. Where many documents are written, a thread of its own begins with that earlier, beside the
    writer (`indexing`). A list waits for the end of it, and asks the writer for it, in whatever process this is. (a row
    that is missing or old is found by its signature)
@@ -50,8 +55,8 @@ A new version of a document changes names with the old one, which is then unlink
 leave an empty or torn document where other programs would have got the old one: it is reported, as all damage is.
 
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
-unsynced, which makes it whole after a SIGKILL. While the log holds any record, everything is logged, so that a replay
-never undoes a later write.
+unsynced, which makes it whole after a SIGKILL, and deletes it once all of it is in place. While the log holds any
+record, everything is logged, so that a replay never undoes a later write.
 
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.
@@ -82,9 +87,12 @@ Reading
 -------
 A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore.
 The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
-keeps its inode, size and times it need not be examined again, only parsed. A list takes rows from the index and
+keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
+which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands
+for reading them (`recent`). A list takes rows from the index and
 contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
-record contradicts its document, and `refresh` finds what other programs have changed.
+record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
+against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
 Watching
 --------
