@@ -12,8 +12,9 @@ A crash leaves nothing: nothing is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from fsstore.filesystem.codec import decode_examined, spliced
 from fsstore.filesystem.documents import Document, Documents
@@ -94,7 +95,7 @@ class Drafting:
 
     def draft(self, commits: Sequence[Sequence[Sealed]]) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
-        group, now = Group(), format_time(self._clock())
+        group, now = Group(), cache(lambda: format_time(self._clock()))
         for commit in commits:
             drafts: dict[str, Draft] = {}
             try:
@@ -112,11 +113,15 @@ class Drafting:
             group.has_batch |= len(drafts) > 1
         return group
 
-    def _apply(self, change: Sealed, own: dict[str, Draft], earlier: dict[str, Draft], now: str) -> Outcome:
+    def _apply(
+        self, change: Sealed, own: dict[str, Draft], earlier: dict[str, Draft], now: Callable[[], str]
+    ) -> Outcome:
         record_id = change.id
         draft = own.get(record_id) or earlier.get(record_id) or self._found(record_id)
         before = version_of(draft.part)
-        part, data = self._saved(change, draft) if isinstance(change, SealedSave) else self._changed(change, draft, now)
+        part, data = (
+            self._saved(change, draft) if isinstance(change, SealedSave) else self._changed(change, draft, now())
+        )
         if part is not draft.part:
             own[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data)
         return Outcome(record_id, before, version_of(part))

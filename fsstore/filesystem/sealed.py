@@ -9,6 +9,7 @@ the `part_of` its record, and the rest of the bytes stays: see `codec.spliced`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.codec import decode_examined, encode, spliced
@@ -46,11 +47,15 @@ class SealedSave(NamedTuple):
 Sealed: TypeAlias = Mutation | SealedSave
 
 
-def seal(change: Mutation, now: str, *, max_bytes: int) -> Sealed:
-    """Take a mutation in. Raises StorageValidationError for a save that can not be stored; O(its bytes)."""
+def seal(change: Mutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
+    """Take a mutation in; `now` is asked where it does not bring a time of its own.
+
+    Raises StorageValidationError for a save that can not be stored; O(its bytes).
+    """
     if change.save is None:
         return change
-    record = stamped(change, change.save.record, None, now)
+    given = change.save.record.get("updated_at") if change.keep_times else None
+    record = stamped(change, change.save.record, None, given or now())
     data = encode(record, max_bytes=max_bytes)
     return SealedSave(change, change.save, snapshot(part_of(record)), data)
 

@@ -124,7 +124,7 @@ class Sequence:
     def read(self) -> State:
         """Return the counters."""
         data = _read_at(self._descriptor, _ALL.size) if self._descriptor >= 0 else b""
-        return State(*_ALL.unpack(data.ljust(_ALL.size, b"\0")))
+        return State._make(_ALL.unpack(data if len(data) == _ALL.size else data.ljust(_ALL.size, b"\0")))
 
     def applying(self) -> int:
         """Return the one counter that every read of a document looks at."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -207,7 +207,7 @@ class FileStorage(IUnifiedStorage):
         for change in changes:
             check_id(change.id)
         # before anything is waited for: what the caller gave may change then
-        now, max_bytes = format_time(self.clock()), self._options.max_bytes
+        now, max_bytes = cache(lambda: format_time(self.clock())), self._options.max_bytes
         outcomes: Outcomes = await writer.commit([seal(change, now, max_bytes=max_bytes) for change in changes])
         return outcomes
 

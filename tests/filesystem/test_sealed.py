@@ -38,7 +38,7 @@ def written(record: JsonObject) -> bytes:
 
 
 def sealed(change: Any) -> SealedSave:
-    taken = seal(change, NOW, max_bytes=LIMIT)
+    taken = seal(change, lambda: NOW, max_bytes=LIMIT)
     assert isinstance(taken, SealedSave)
     return taken
 
@@ -133,5 +133,5 @@ def test_what_grows_over_the_limit_by_its_version_is_refused() -> None:
 )
 def test_what_can_not_be_kept_exactly_is_refused_when_it_is_sealed(value: JsonObject, path: str) -> None:
     with pytest.raises(StorageValidationError) as refused:
-        seal(saving_session("a", value, NOW), NOW, max_bytes=LIMIT)
+        seal(saving_session("a", value, NOW), lambda: NOW, max_bytes=LIMIT)
     assert refused.value.path == path
