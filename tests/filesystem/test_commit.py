@@ -12,6 +12,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundError, StorageUnavailableError
+from fsstore.filesystem import commit
 from fsstore.filesystem.sequence import State
 from fsstore.models import JsonObject, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
@@ -297,3 +298,55 @@ async def test_temp_files_that_would_not_go_are_gone_with_the_next_commit(
         await storage.save({"id": "after"})
         await until(lambda: control(tmp_path, "txn") == [])
         assert set(await contents(storage)) == {"a", "b", "c", "after"}
+
+
+async def test_where_nothing_is_synced_a_batch_that_is_in_place_leaves_no_log(tmp_path: Path) -> None:
+    async with await open_filled(tmp_path, fsync=False) as storage:
+        for _ in range(2):
+            await _batch(storage)
+            assert control(tmp_path, "log") == []
+            await _save(storage)
+            assert control(tmp_path, "log") == []
+        found = await contents(storage)
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        assert await contents(storage) == found
+
+
+async def test_a_batch_behind_what_others_have_synced_stays_in_the_log_with_what_follows(tmp_path: Path) -> None:
+    async with (
+        await open_filled(tmp_path, fsync=True) as durable,
+        await FileStorage.open(tmp_path, fsync=False) as quick,
+    ):
+        before = control(tmp_path, "log")
+        assert before != []
+        await _batch(quick)
+        await _save(quick)
+        assert set(before) <= set(control(tmp_path, "log"))
+        found = await contents(durable)
+        assert found == await contents(quick)
+    assert control(tmp_path, "log") == []
+    async with await FileStorage.open(tmp_path) as storage:
+        assert await contents(storage) == found
+
+
+@pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
+async def test_what_can_not_be_made_ready_for_the_index_is_committed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fsync: bool
+) -> None:
+    async with await open_filled(tmp_path, fsync=fsync) as storage:
+        with monkeypatch.context() as patch:
+            patch.setattr(commit, "described", lambda _entry: 1 / 0)
+            await _batch(storage)
+            await _insert(storage)
+            await until(lambda: not busy(storage))
+        found = await contents(storage)
+        assert set(found) == {"a", "b", "d", "Z 1"}
+        await _save(storage)
+        await until(lambda: control(tmp_path, "txn") == [])
+    async with await FileStorage.open(tmp_path) as storage:
+        assert set(await contents(storage)) == set(found)
+
+
+def busy(storage: FileStorage) -> bool:
+    writer = storage._parts.writer
+    return writer is not None and writer.is_holding
