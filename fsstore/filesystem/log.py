@@ -226,6 +226,7 @@ class Log:
         # segments go in the order of their numbers
         if not self._is_alone or self._sequence.read().deleted < number - 1:
             return
+        self._is_alone = False
         self.close()
         # where this fails, the next checkpoint does it
         with suppress(OSError):
