@@ -4,6 +4,8 @@
     python -m tests.benchmarks                      a few minutes: 8 KB documents, 1 000 of them for lists
     python -m tests.benchmarks --full --json results.json --plot comparison.svg
                                                     hours: 1, 8 and 64 KB; lists up to 100 000
+    python -m tests.benchmarks.growth --scale 1000,10000,100000
+                                                    how cost grows with the number of documents
     python -m tests.benchmarks --only fsstore --workloads save --seconds 5
                                                     one workload, nothing else: for py-spy, cProfile, strace
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.documents import belongs_to, session
+from tests.benchmarks.growth import ROWS, grow
 from tests.benchmarks.peers import STORES, missing
 from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.peers.raw import Raw
@@ -152,3 +153,12 @@ async def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:
         draw(results, tmp_path / name)
 
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+async def test_what_grows_is_measured_at_each_size(tmp_path: Path) -> None:
+    told = await grow(tmp_path / "store", [30, 20], 2, lambda _: None)
+
+    assert list(told) == [20, 30]
+    for figures in told.values():
+        assert figures.keys() == ROWS.keys()
+        assert all(len(values) == 2 and min(values) > 0 for values in figures.values())
