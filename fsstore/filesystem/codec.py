@@ -89,8 +89,11 @@ def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
     at = data.rfind(metadata, begin, last)
     if min(begin, new_begin, at) < 0 or not data.startswith(old[:begin]) or data[last:] != old[end:]:
         return None
-    parts = new[:new_begin], data[begin:at], new[new_begin:new_end], data[at + len(metadata) : last], new[new_end:]
-    return b"".join(parts)
+    following = data[at + len(metadata) : last]
+    if following and not following.startswith(b","):
+        # the metadata goes on where it should end: not the bytes of that record
+        return None
+    return b"".join((new[:new_begin], data[begin:at], new[new_begin:new_end], following, new[new_end:]))
 
 
 def _data_in(text: bytes) -> tuple[int, int]:

@@ -63,9 +63,11 @@ class Draft:
     @property
     def written_here(self) -> bytes | None:
         """Its bytes as they shall be, or are, where it was this process that wrote them."""
-        if self.data is None and type(self.previous) is Kept and self.part is not None:
-            return self.previous.data
-        return self.data
+        previous = self.previous
+        if self.data is not None or self.part is None or type(previous) is not Kept:
+            return self.data
+        # what was read may be in the form of another program
+        return None if previous.part is None else previous.data
 
     def record(self) -> JsonObject | None:
         """Return the whole record."""

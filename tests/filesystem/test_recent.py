@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,10 +13,11 @@ import pytest
 
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
 from fsstore.filesystem import files, recent
+from fsstore.filesystem.codec import encode
 from fsstore.filesystem.documents import Document, Documents
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.recent import Kept, Recent
-from fsstore.models import JsonObject, Mutation
+from fsstore.models import JsonObject, Mutation, patching
 from tests.filesystem.faults import place
 
 SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages": [{"role": "user"}], "state": {"n": 1}}
@@ -195,6 +197,34 @@ async def test_who_was_faster_than_the_look_at_what_was_placed_is_not_taken_for_
     session = await sessions.get_session("a")
     assert session is not None
     assert session["metadata"]["status"] == "shut"
+
+
+def doubled(text: str) -> str:
+    return text.replace('"data": {', '"data": {\n    "total": 0,')
+
+
+def with_a_longer_number(text: str) -> str:
+    return text.replace("1.5\n", "1.50\n")
+
+
+@pytest.mark.parametrize("edit", [doubled, with_a_longer_number])
+async def test_what_was_read_in_the_form_of_others_is_written_in_our_own(
+    tmp_path: Path, storage: FileStorage, edit: Callable[[str], str]
+) -> None:
+    record: JsonObject = {"id": "a", "type": "note", "data": {"metadata": {"status": "open"}, "total": 1.5}}
+    await storage.save(record)
+    path = place(tmp_path, "a")
+    path.write_text(edit(path.read_text()))
+    found = await storage.load("a")
+    # read again, from what was kept of it
+    assert await storage.load("a") == found
+    await storage.commit([patching("a", {"data": {"metadata": {"status": "shut"}}})])
+    assert found is not None
+    changed = await storage.load("a")
+    assert changed == json.loads(path.read_bytes())
+    assert changed is not None
+    assert path.read_bytes() == encode(changed, max_bytes=1 << 20)
+    assert (changed["data"]["total"], changed["version"]) == (1.5, 2)
 
 
 async def test_a_document_that_somebody_took_away_is_gone(tmp_path: Path, sessions: SessionService) -> None:

@@ -77,6 +77,9 @@ def test_bytes_in_another_form_are_never_spliced() -> None:
     for data in (b"{}", b"", written(before).replace(b"  ", b"\t"), written(before)[1:], written(before)[:-1]):
         assert spliced(data, part_of(before), part_of(before)) is None
     assert spliced(written(before), part_of(before), {**before, "x": object()}) is None
+    before = record_of({"metadata": 1, "n": 2}, {}, 1)
+    longer = written(before).replace(b'"metadata": 1', b'"metadata": 1.50')
+    assert spliced(longer, part_of(before), part_of(before)) is None
 
 
 @settings(deadline=None)
