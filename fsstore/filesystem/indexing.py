@@ -89,11 +89,19 @@ class Indexing:
         self._jobs.put((tell, self._telling))
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            tell, told = job
-            try:
-                tell()
-            except BaseException as error:  # noqa: BLE001 - the writer thread is to hear of it
-                told.set_exception(error)
-            else:
-                told.set_result(None)
+        while _do(self._jobs.get()):
+            pass
+
+
+def _do(job: _Job | None) -> bool:
+    """Do one job; False when it is the last. A call of its own, so that an idle thread keeps no documents."""
+    if job is None:
+        return False
+    tell, told = job
+    try:
+        tell()
+    except BaseException as error:  # noqa: BLE001 - the writer thread is to hear of it
+        told.set_exception(error)
+    else:
+        told.set_result(None)
+    return True

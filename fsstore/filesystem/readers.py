@@ -76,21 +76,28 @@ class Readers:
             self._free += 1
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            run, future = job
-            result: Any = None
-            failure: BaseException | None = None
-            if not future.cancelled():
-                try:
-                    result = run()
-                except BaseException as error:  # noqa: BLE001 - it is the answer of whoever asked
-                    failure = error
-            with self._guard:
-                self._free += 1
+        while self._do(self._jobs.get()):
+            pass
+
+    def _do(self, job: _Job | None) -> bool:
+        """Do one job; False when it is the last. A call of its own, so that an idle thread keeps nobody's answer."""
+        if job is None:
+            return False
+        run, future = job
+        result: Any = None
+        failure: BaseException | None = None
+        if not future.cancelled():
             try:
-                future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
-            except RuntimeError:
-                _logger.debug("an event loop was closed before it was answered")
+                result = run()
+            except BaseException as error:  # noqa: BLE001 - it is the answer of whoever asked
+                failure = error
+        with self._guard:
+            self._free += 1
+        try:
+            future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
+        except RuntimeError:
+            _logger.debug("an event loop was closed before it was answered")
+        return True
 
 
 def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.readers import Readers
+from tests.filesystem.faults import until
 
 
 @pytest.fixture
@@ -75,6 +77,15 @@ async def test_after_the_end_calls_are_refused_and_what_was_queued_is_done() -> 
         readers.submit(lambda: None)
     await asyncio.gather(*calls)
     assert ran == list(range(20))
+
+
+class Answer:
+    """What can be watched going."""
+
+
+async def test_an_idle_thread_keeps_nothing_of_its_last_answer(readers: Readers) -> None:
+    gone = weakref.ref(await readers.submit(Answer))
+    await until(lambda: gone() is None)
 
 
 async def test_a_system_without_threads_is_an_error_of_the_store(
