@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -68,6 +68,7 @@ class FileStorage(IUnifiedStorage):
             durable=options.fsync, cross_process=True, isolated_batches=True, external_edits=True, watching=True
         )
         self._closed = False
+        self._closing: Future[None] | None = None
         self._feed: Feed | None = None
         self._going_live: asyncio.Task[None] | None = None
 
@@ -116,7 +117,7 @@ class FileStorage(IUnifiedStorage):
         )
         root = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - this joins strings and asks no disk
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
-        opening = asyncio.ensure_future(_in_own_thread(storage._assemble))
+        opening = asyncio.wrap_future(_in_own_thread(storage._assemble))
         try:
             await asyncio.shield(opening)
             await storage._recover_if_needed()
@@ -167,14 +168,18 @@ class FileStorage(IUnifiedStorage):
                 self._go_live()
 
     async def close(self) -> None:
-        """Finish what is queued, sync it and empty the log; O(documents written since the last checkpoint)."""
-        if self._closed:
+        """Finish what is queued, sync it and empty the log; O(documents written since the last checkpoint).
+
+        Cancelling the caller does not stop it. Whoever calls it again waits for the same end.
+        """
+        if self._parts.process != os.getpid():
+            self._closed = True
             return
-        self._closed = True
-        if self._parts.process == os.getpid():
+        if self._closing is None:
+            self._closing, self._closed = _in_own_thread(self._shut), True
             if self._going_live is not None:
                 self._going_live.cancel()
-            await _in_own_thread(self._shut)
+        await asyncio.shield(asyncio.wrap_future(self._closing))
 
     def _shut(self) -> None:
         if self._feed is not None:
@@ -412,10 +417,12 @@ def _found(index: Index) -> dict[str, Any]:
     }
 
 
-async def _in_own_thread(run: Callable[[], T]) -> T:
-    """Run a function in a thread made for it, off the event loop and its executor, also if the caller is cancelled."""
+def _in_own_thread(run: Callable[[], T]) -> Future[T]:
+    """Run a function in a thread made for it, off the event loop and its executor.
+
+    Whoever waits for it shields it: a cancelled future that has not begun never does.
+    """
     executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
     future = executor.submit(run)
     executor.shutdown(wait=False)
-    # shielded, since a cancelled future that has not begun never does
-    return await asyncio.shield(asyncio.wrap_future(future))
+    return future

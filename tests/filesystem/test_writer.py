@@ -188,6 +188,26 @@ async def test_after_close_everything_is_refused(tmp_path: Path) -> None:
         await storage.commit([saving({"id": "a", "type": "note"})])
 
 
+async def test_a_second_close_waits_for_the_end_of_a_first_that_was_cancelled(tmp_path: Path) -> None:
+    storage = await FileStorage.open(tmp_path)
+    await storage.save({"id": "a"})
+    running = threads_of_the_store()
+    with busy_writer(storage):
+        first = asyncio.ensure_future(storage.close())
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.ensure_future(storage.close())
+        await asyncio.wait([second], timeout=0.05)
+        assert not second.done()
+    async with asyncio.timeout(10):
+        await second
+        await storage.close()
+    assert not any(thread.is_alive() for thread in running)
+    assert list((tmp_path / ".fsstore/log").iterdir()) == []
+
+
 async def test_commits_that_are_queued_when_a_store_is_closed_are_done(tmp_path: Path) -> None:
     storage = await FileStorage.open(tmp_path)
     with busy_writer(storage):
