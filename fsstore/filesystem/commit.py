@@ -51,13 +51,15 @@ _MOST_UNTIDY = 64
 class UnfinishedError(Exception):
     """The commit point is passed, or may be, and a later step failed: recovery must finish the commits.
 
-    `results` is what to tell the callers once it has; None when it is not known whether the commits happened.
+    `results` is what to tell the callers once it has; not those whose commit was drafted, unless `has_happened`: what
+    became of it is not known then.
     """
 
-    def __init__(self, cause: OSError, results: list[Outcomes | BaseException] | None = None) -> None:
+    def __init__(self, cause: OSError, results: list[Outcomes | BaseException], *, has_happened: bool) -> None:
         super().__init__(str(cause))
         self.cause = cause
         self.results = results
+        self.has_happened = has_happened
 
 
 def refusal(error: OSError, path: str) -> StorageUnavailableError:
@@ -139,7 +141,9 @@ class Committer:
             if changes:
                 self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
         except PlacingError as error:
-            raise UnfinishedError(error, self._all_told(group, commits, changes)) from error
+            raise UnfinishedError(error, self._all_told(group, commits, changes), has_happened=True) from error
+        except UnknownOutcomeError as error:
+            raise UnfinishedError(error, group.results, has_happened=False) from error
         finally:
             # somebody may remove these directories and make them anew
             self._documents.tree.parents.forget()
@@ -206,7 +210,8 @@ class Committer:
             self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
-                self._append(drafts, state)
+                changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
+                self.segment_bytes = self._log.append(changes, state, durable=self._durable)
         except OSError:
             self.is_clean &= self._unstage(drafts, directory)
             raise
@@ -218,9 +223,8 @@ class Committer:
             self._place(drafts, logged=logged)
             if has_batch:
                 self._sequence.write(applying=even(odd(state.applying)))
-            if logged and not self._durable:
+            if logged and not self._durable and self._log.withdraw():
                 # all is in place, and what comes next need not be logged
-                self._log.withdraw()
                 self.segment_bytes = 0
         except OSError as error:
             raise PlacingError(error.errno, error.strerror, error.filename) from error
@@ -253,13 +257,6 @@ class Committer:
         except OSError:
             return False
         return True
-
-    def _append(self, drafts: list[Draft], state: State) -> None:
-        changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
-        try:
-            self.segment_bytes = self._log.append(changes, state, durable=self._durable)
-        except UnknownOutcomeError as error:
-            raise UnfinishedError(error) from error
 
     def _place(self, drafts: list[Draft], *, logged: bool) -> None:
         # by name, so that documents of one directory follow each other

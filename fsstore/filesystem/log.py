@@ -217,15 +217,17 @@ class Log:
         finally:
             self.close()
 
-    def withdraw(self) -> None:
+    def withdraw(self) -> bool:
         """Delete the last record, which was not synced and is all in place, if its segment holds no other.
+
+        Returns whether it was alone, so that nothing is left for a checkpoint to bring to the disk.
 
         The deletion is not synced either: a power cut may bring back a record that has promised nothing of it.
         """
         number = self._number
         # segments go in the order of their numbers
         if not self._is_alone or self._sequence.read().deleted < number - 1:
-            return
+            return False
         self._is_alone = False
         self.close()
         # where this fails, the next checkpoint does it
@@ -233,6 +235,7 @@ class Log:
             self._sequence.write(sealed=number)
             self._tree.unlink(segment_name(number))
             self._sequence.write(deleted=number)
+        return True
 
     def numbers(self) -> list[int]:
         """Return the numbers of the segments that are there, the oldest first."""

@@ -81,9 +81,8 @@ class Turn:
             self._committer.finish()
             state = self._sequence.read()
             turns = state.turns if state.wishes != self._first.wishes else -1
-        except OSError as error:
-            # the counters stay odd: whoever is next recovers
-            _logger.warning("the counters of %s could not be used: %s", self._root, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lock is released and the thread lives on
+            self._leave(error)
         finally:
             self._lock.release()
             self.is_held = False
@@ -103,11 +102,19 @@ class Turn:
 
     def tell_index(self) -> None:
         """Let the index know of what was done: now if another process asked it since, else while the turn goes on."""
-        if self._state.asked != self._first.asked:
-            self._first = self._first._replace(asked=self._state.asked)
-            self._committer.finish()
-        else:
-            self._committer.proceed()
+        try:
+            if self._state.asked != self._first.asked:
+                self._first = self._first._replace(asked=self._state.asked)
+                self._committer.finish()
+            else:
+                self._committer.proceed()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the commits are answered and the thread lives on
+            self._leave(error)
+
+    def _leave(self, error: Exception) -> None:
+        """Leave what the index was to be told to recovery: the counters stay odd, and whoever is next sees it."""
+        _logger.warning("the index of %s could not be told what was committed: %s", self._root, error)
+        self._committer.abandon()
 
     def is_over(self) -> bool:
         """Whether it is somebody else's turn, or time to see to other things."""

@@ -227,10 +227,17 @@ class Writer:
             self._committer.abandon()
             results = [error] * len(group)
         if tell is not None and self._committer.notes:
-            tell(self._committer.notes)
+            self._tell_notes(tell, self._committer.notes)
         self.told = self.begun
         self._answer(group, results)
         return following
+
+    def _tell_notes(self, tell: Callable[[list[Note]], None], notes: list[Note]) -> None:
+        try:
+            tell(notes)
+        except Exception:
+            # who watches finds it by looking; who waits for the commit must be answered
+            _logger.exception("those who watch %s could not be told of a commit", self._root)
 
     def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
         for commit, result in zip(group, results, strict=True):
@@ -254,7 +261,7 @@ class Writer:
         try:
             return self._committer.run(commits, self._turn.settled())
         except UnfinishedError as error:
-            return self._recover_from(error, len(commits))
+            return self._recover_from(error)
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 try:
@@ -272,11 +279,11 @@ class Writer:
         try:
             return self._committer.run([commit], self._turn.settled())
         except UnfinishedError as error:
-            return self._recover_from(error, 1)
+            return self._recover_from(error)
         except OSError as error:
             return [refusal(error, self._root)]
 
-    def _recover_from(self, error: UnfinishedError, commits: int) -> Sequence[Any]:
+    def _recover_from(self, error: UnfinishedError) -> Sequence[Any]:
         """Finish a group whose commit point is passed, or may be."""
         self._committer.abandon()
         try:
@@ -284,7 +291,7 @@ class Writer:
         except OSError:
             _logger.exception("recovery failed in %s; the next access will try again", self._root)
         else:
-            if error.results is not None:
+            if error.has_happened:
                 return error.results
         failure = StorageUnavailableError(
             f"a commit could not be finished: {error.cause.strerror or error.cause}",
@@ -296,8 +303,7 @@ class Writer:
         # whether it happened is not known: whoever watches finds it, or not
         self._committer.notes = None
         # what was refused before the commit point stays refused
-        results = error.results or [failure] * commits
-        return [result if isinstance(result, BaseException) else failure for result in results]
+        return [result if isinstance(result, BaseException) else failure for result in error.results]
 
     # -- the checkpoint -----------------------------------------------------------------------------------------------
 

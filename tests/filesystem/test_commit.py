@@ -2,7 +2,7 @@ import asyncio
 import errno
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -12,7 +12,8 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundError, StorageUnavailableError
-from fsstore.filesystem import commit
+from fsstore.filesystem import commit, writer
+from fsstore.filesystem.commit import Committer
 from fsstore.filesystem.sequence import State
 from fsstore.models import JsonObject, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
@@ -327,6 +328,72 @@ async def test_a_batch_behind_what_others_have_synced_stays_in_the_log_with_what
     assert control(tmp_path, "log") == []
     async with await FileStorage.open(tmp_path) as storage:
         assert await contents(storage) == found
+
+
+async def test_a_log_that_a_store_without_fsync_shares_with_one_that_syncs_does_not_grow_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_IDLE_SECONDS", 60.0)
+    monkeypatch.setattr(writer, "_SEGMENT_BYTES", 20_000)
+
+    def log_bytes() -> int:
+        return sum(segment.stat().st_size for segment in (tmp_path / ".fsstore/log").iterdir())
+
+    async with (
+        await open_filled(tmp_path, fsync=True) as durable,
+        await FileStorage.open(tmp_path, fsync=False) as quick,
+    ):
+        for _ in range(20):
+            await quick.batch_save([{"id": name, "data": "x" * 2_000} for name in "de"])
+        await until(lambda: log_bytes() < 40_000)
+        assert set(await contents(durable)) == set("abcde")
+
+
+async def test_a_commit_that_was_refused_is_told_so_also_when_the_fate_of_its_group_is_unknown(
+    tmp_path: Path, faults: Faults
+) -> None:
+    async with await open_filled(tmp_path, fsync=True) as storage:
+        with faults.where(lambda name, _: name in ("fdatasync", "ftruncate")):
+            with busy_writer(storage):
+                good = asyncio.ensure_future(_save(storage))
+                bad = asyncio.ensure_future(storage.update("missing", {}))
+                await asyncio.sleep(0)
+            results: Sequence[Any] = await asyncio.gather(good, bad, return_exceptions=True)
+        assert isinstance(results[0], StorageUnavailableError)
+        assert results[0].outcome == "unknown"
+        assert isinstance(results[1], StorageNotFoundError)
+        assert set(await contents(storage)) == set("abc")
+
+
+@pytest.mark.parametrize("step", ["proceed", "finish"])
+@pytest.mark.parametrize("thrown", [OSError(errno.EIO, "no"), sqlite3.OperationalError("no")])
+@pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
+async def test_commits_go_on_when_the_step_behind_them_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, thrown: Exception, *, fsync: bool
+) -> None:
+    failures: list[str] = []
+
+    def fail(_committer: Committer) -> None:
+        failures.append(step)
+        raise thrown
+
+    async with await open_filled(tmp_path, fsync=fsync) as storage, asyncio.timeout(20):
+        with monkeypatch.context() as patch:
+            patch.setattr(Committer, step, fail)
+            await asyncio.gather(*(storage.save({"id": f"n{at}"}) for at in range(5)))
+            await _batch(storage)
+            await until(lambda: len(failures) > 1)
+        await _insert(storage)
+        assert set(await contents(storage)) == {"a", "b", "d", "Z 1", *(f"n{at}" for at in range(5))}
+
+
+async def test_a_watcher_that_can_not_be_told_keeps_no_commit_from_its_answer(tmp_path: Path) -> None:
+    async with await open_filled(tmp_path, fsync=False) as storage, asyncio.timeout(20):
+        assert storage._parts.writer is not None
+        storage._parts.writer.tell(lambda _notes: 1 / 0)  # type: ignore[arg-type]
+        await _batch(storage)
+        await _insert(storage)
+        assert set(await contents(storage)) == {"a", "b", "d", "Z 1"}
 
 
 @pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
