@@ -51,8 +51,8 @@ _MOST_UNTIDY = 64
 class UnfinishedError(Exception):
     """The commit point is passed, or may be, and a later step failed: recovery must finish the commits.
 
-    `results` is what to tell the callers once it has; not those whose commit was drafted, unless `has_happened`: what
-    became of it is not known then.
+    `results` is what became of each commit where `has_happened`. Where it is not known whether they happened, only the
+    exceptions among them hold: commits that were refused before.
     """
 
     def __init__(self, cause: OSError, results: list[Outcomes | BaseException], *, has_happened: bool) -> None:

@@ -220,9 +220,8 @@ class Log:
     def withdraw(self) -> bool:
         """Delete the last record, which was not synced and is all in place, if its segment holds no other.
 
-        Returns whether it was alone, so that nothing is left for a checkpoint to bring to the disk.
-
-        The deletion is not synced either: a power cut may bring back a record that has promised nothing of it.
+        Returns whether it was alone, and the log holds nothing that a checkpoint would be due for. The deletion is not
+        synced either: a power cut may bring back a record that has promised nothing of it.
         """
         number = self._number
         # segments go in the order of their numbers

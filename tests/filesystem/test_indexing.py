@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,11 @@ import pytest
 from fsstore.filesystem import indexing
 from fsstore.filesystem.index import Described
 from fsstore.filesystem.indexing import Indexing
+from tests.filesystem.faults import until
+
+
+class Value:
+    """What can be watched going."""
 
 
 class FakeSidecar:
@@ -144,3 +150,13 @@ def test_the_thread_ends_when_it_has_told_what_it_was_given(sidecar: FakeSidecar
     telling.stop()
     assert sidecar.told == [([], ["a"])]
     assert not telling._thread.is_alive()
+
+
+async def test_an_idle_thread_keeps_nothing_of_what_it_told(telling: Indexing, sidecar: FakeSidecar) -> None:
+    value = Value()
+    gone = weakref.ref(value)
+    telling.place("a", row(value))
+    del value
+    telling.settle()
+    sidecar.told.clear()
+    await until(lambda: gone() is None)
