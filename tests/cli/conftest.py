@@ -2,9 +2,11 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,16 @@ class Result(NamedTuple):
 
 
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> Iterator[None]:
+    """Let commands hear Ctrl-C also where the tests run in the background, where a shell has it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -84,9 +96,9 @@ class Terminal:
 
     def read_until(self, text: bytes) -> bytes:
         """Return what is shown up to and including a text; all of it, to the end of the command, for `b""`."""
-        shown = b""
+        shown, end = b"", time.monotonic() + 60
         while not text or text not in shown:
-            if not select.select([self.screen], [], [], 60)[0]:
+            if not select.select([self.screen], [], [], max(0.0, end - time.monotonic()))[0]:
                 self.process.kill()
                 pytest.fail(f"the command waits, and shows {shown!r}")
             try:
