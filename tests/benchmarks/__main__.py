@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.benchmarks.ground import spread
 from tests.benchmarks.peers import STORES
 from tests.benchmarks.picture import draw
 from tests.benchmarks.report import print_tables, write_json
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     plan = _plan(options)
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="fsstore-bench-", dir=options.directory) as directory:
+        spread(Path(directory))
         results = asyncio.run(_run(plan, Path(directory), options, progress))
     console = Console(width=max(Console().width, 130))
     print_tables(results, console)
