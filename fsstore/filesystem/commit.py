@@ -149,11 +149,16 @@ class Committer:
             self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
-    def proceed(self) -> None:
-        """Tidy up, and let the index hear of what was placed while the writer goes on, if that is much."""
-        if self._untidy >= _MOST_UNTIDY:
+    def proceed(self, *, all_of_it: bool = False) -> None:
+        """Tidy up, and let the index hear of what was placed while the writer goes on, if that is much or must be."""
+        if all_of_it or self._untidy >= _MOST_UNTIDY:
             self._tidy()
-        self._indexing.proceed()
+        self._indexing.proceed(all_of_it=all_of_it)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the index is hearing of something now, so that `finish` would have to wait."""
+        return self._indexing.is_telling
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""

@@ -43,11 +43,16 @@ class Indexing:
         """Note what became of a document's file; None means that it went."""
         self._placed[name] = document
 
-    def proceed(self) -> None:
-        """Let the thread have what waits, if that is much and it has nothing to do."""
+    @property
+    def is_telling(self) -> bool:
+        """Whether the thread has something to do now."""
+        return self._telling is not None and not self._telling.done()
+
+    def proceed(self, *, all_of_it: bool = False) -> None:
+        """Let the thread have what waits, if it has nothing to do and that is much, or `all_of_it` shall be told."""
         if len(self._placed) >= _MOST:
             self._hear()
-        if len(self._placed) >= _AT_ONCE and (self._telling is None or self._telling.done()):
+        if len(self._placed) >= (1 if all_of_it else _AT_ONCE) and not self.is_telling:
             self._hear()
             self._tell()
 

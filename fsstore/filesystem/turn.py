@@ -100,14 +100,17 @@ class Turn:
         self._state = state
         return state
 
-    def tell_index(self) -> None:
-        """Let the index know of what was done: now if another process asked it since, else while the turn goes on."""
+    def tell_index(self, *, all_of_it: bool = False) -> None:
+        """Let the index know of what was done: now if another process asked it since, else while the turn goes on.
+
+        `all_of_it` begins to tell the rest, too, which is else told when there is more or the turn ends.
+        """
         try:
             if self._state.asked != self._first.asked:
                 self._first = self._first._replace(asked=self._state.asked)
                 self._committer.finish()
             else:
-                self._committer.proceed()
+                self._committer.proceed(all_of_it=all_of_it)
         except Exception as error:  # noqa: BLE001 - whatever it is, the commits are answered and the thread lives on
             self._leave(error)
 

@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
+_TELLING_SECONDS = 0.0003
 _SEGMENT_BYTES = 16 << 20
 
 
@@ -175,10 +176,19 @@ class Writer:
                 job = self._do(job)
                 if self._turn.is_over() or self._committer.segment_bytes >= _SEGMENT_BYTES:
                     break
-                job = job or self._next(self._turn.linger_seconds)
+                job = job or self._linger()
             return job
         finally:
             self._turn.give_back()
+
+    def _linger(self) -> _Job | None:
+        """Wait a little for more work, and on while the index hears of all, since the lock is not released before."""
+        job = self._next(self._turn.linger_seconds)
+        if job is None:
+            self._turn.tell_index(all_of_it=True)
+        while job is None and self._committer.is_telling and not self._turn.is_over():
+            job = self._next(_TELLING_SECONDS)
+        return job
 
     def _locked(self, run: Callable[[], T]) -> T:
         self._turn.take()

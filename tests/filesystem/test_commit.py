@@ -373,7 +373,7 @@ async def test_commits_go_on_when_the_step_behind_them_fails(
 ) -> None:
     failures: list[str] = []
 
-    def fail(_committer: Committer) -> None:
+    def fail(_committer: Committer, **_options: object) -> None:
         failures.append(step)
         raise thrown
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
 from fsstore.filesystem import commit, indexing, turn
+from fsstore.filesystem.sidecar import Sidecar
 from tests.filesystem.faults import busy_writer, until
 
 WITHOUT_END = 60.0
@@ -90,6 +93,26 @@ async def test_the_index_hears_of_many_documents_while_the_turn_goes_on(
         await writing.save({"id": f"n{number}"})
     await until(lambda: indexed(tmp_path) >= 3)
     assert await writing.count() == 5
+
+
+async def test_a_commit_does_not_wait_for_the_index_to_hear_of_the_one_before(
+    writing: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, gate, record = threading.Event(), threading.Event(), Sidecar.record
+
+    def slowly(sidecar: Sidecar, *changes: Any) -> None:
+        heard.set()
+        assert gate.wait(20)
+        record(sidecar, *changes)
+
+    monkeypatch.setattr(Sidecar, "record", slowly)
+    try:
+        await writing.save({"id": "first"})
+        await until(heard.is_set)
+        await asyncio.wait_for(writing.save({"id": "second"}), 0.9 * turn._LONGEST_SECONDS)
+    finally:
+        gate.set()
+    assert await writing.count() == 2
 
 
 @pytest.mark.usefixtures("endless")
