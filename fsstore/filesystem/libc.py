@@ -35,7 +35,7 @@ def exchange(first: str, second: str, first_parent: int | None, second_parent: i
 def sync_file_system(descriptor: int) -> bool:
     """Bring all that waits to be written on an open file's file system to the disk, whoever has written it.
 
-    False where that was not done, or not all of it; what of a file was lost is for `raise_lost` to tell.
+    False where it was not done, or not all of it; what a file has lost is told to whoever syncs the file itself.
     """
     return _SYNCFS is not None and _SYNC_FILE_RANGE is not None and not _SYNCFS(descriptor)
 
@@ -60,8 +60,6 @@ def _function(name: str, *types: Any) -> Any:
     return found
 
 
-_RENAMEAT2 = _function(
-    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint
-)
+_RENAMEAT2 = _function("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _SYNCFS = _function("syncfs", ctypes.c_int)
 _SYNC_FILE_RANGE = _function("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
