@@ -90,6 +90,7 @@ class Log:
         self._descriptor = -1
         self._number = -1
         self._named = False
+        self._header_bytes = 0
         self._is_alone = False
         # where the last record ends, and the zeros behind it; not known while others may append
         self._end = self._ahead = -1
@@ -103,7 +104,7 @@ class Log:
         """
         self._use(state, durable=durable)
         start = self._end
-        self._is_alone = start == len(_pack_header(0))
+        self._is_alone = start == self._header_bytes
         record = pack(changes, durable=durable, time_ns=time.time_ns())
         end = start + sum(map(len, record))
         try:
@@ -171,7 +172,7 @@ class Log:
             # a power cut left counters that are older than the last checkpoint
             self._begin(number + 1)
         else:
-            self._number = number
+            self._number, self._header_bytes = number, len(_pack_header(0))
 
     def _begin(self, number: int) -> None:
         self.close()
@@ -182,9 +183,10 @@ class Log:
             # left by a beginning that failed and could not be taken back; the counters never told of it
             self._tree.unlink(name)
             self._descriptor = self._tree.open(name, CREATE)
-        self._number = number
+        header = _pack_header(_NO_LIMIT if previous is None else previous.size)
+        self._number, self._header_bytes = number, len(header)
         try:
-            write_all(self._descriptor, _pack_header(_NO_LIMIT if previous is None else previous.size))
+            write_all(self._descriptor, header)
             self._sequence.write(newest=number)
         except OSError:
             self.close()
