@@ -71,10 +71,12 @@ class Reading:
         seen = self._parts.sequence.applying()
         await self._await(lambda: bool(seen & 1) and self._parts.sequence.applying() == seen)
 
-    async def await_finished(self) -> None:
-        """Wait until the commit that is under way is done; if its writer died, recover."""
-        seen = self._parts.sequence.read()
-        await self._await(lambda: seen.unfinished and self._parts.sequence.read()[:2] == seen[:2])
+    async def recover_if_left(self) -> None:
+        """Recover if a writer died in mid-commit; one that is alive is not waited for."""
+        writer = self._parts.writer
+        if writer is not None and self._parts.sequence.read().unfinished and not writer.lock_is_held():
+            # taking the lock is all it needs: whoever takes it recovers first
+            await self.under_lock(lambda: None)
 
     async def _await_indexed(self) -> None:
         """Wait until what is committed has reached the index."""
@@ -101,7 +103,6 @@ class Reading:
         while is_busy():
             looks += 1
             if looks % _POLLS_A_LOOK == 0 and self._parts.writer is not None and not self._parts.writer.lock_is_held():
-                # taking the lock is all it needs: whoever takes it recovers first
                 await self.under_lock(lambda: None)
                 return
             if loop.time() >= deadline:

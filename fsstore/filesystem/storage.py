@@ -152,7 +152,7 @@ class FileStorage(IUnifiedStorage):
         if await self._reading.in_thread(self._parts.went_down):
             await self._reading.under_lock(self._parts.recover_after_power_cut)
         else:
-            await self._reading.await_finished()
+            await self._reading.recover_if_left()
             self._parts.adopt_log()
 
     def _check_open(self) -> None:

@@ -95,6 +95,19 @@ async def test_the_index_hears_of_many_documents_while_the_turn_goes_on(
     assert await writing.count() == 5
 
 
+@pytest.mark.usefixtures("endless")
+async def test_who_opens_a_store_does_not_wait_for_the_end_of_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path) as writing:
+        await writing.save({"id": "first"})
+        async with saving(writing):
+            opened = await asyncio.wait_for(FileStorage.open(tmp_path), 20)
+            assert await opened.exists("first")
+            monkeypatch.setattr(turn, "_WISHED_SECONDS", 0.01)
+            await opened.close()
+
+
 async def test_a_commit_does_not_wait_for_the_index_to_hear_of_the_one_before(
     writing: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
