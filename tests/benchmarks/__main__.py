@@ -44,8 +44,7 @@ async def _run(plan: Plan, directory: Path, options: argparse.Namespace, progres
         if options.seconds is not None:
             await run.for_seconds(options.seconds)
         else:
-            for number in range(options.rounds):
-                await run.round(number)
+            await run.rounds(options.rounds)
         return run.results
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -118,9 +118,15 @@ class Run:
     async def __aexit__(self, *_: object) -> None:
         await self._to_close.aclose()
 
-    async def round(self, number: int) -> None:
+    async def rounds(self, many: int) -> None:
+        """Do so many rounds of what finds stores in use, and then as many of what leaves caches empty."""
+        for cooling in (False, True):
+            for number in range(many):
+                await self._round(number, [row for row in self._plan.rows() if row.workload.cools == cooling])
+
+    async def _round(self, number: int, rows: Iterable[Row]) -> None:
         """Let every store do everything once; each round begins with another of them."""
-        for row in self._plan.rows():
+        for row in rows:
             self._tell(f"round {number + 1}: {row.size_kb} KB, {row.title}")
             turns = [kind for kind in self._stores if _takes_part(kind, row)]
             first = number % len(turns) if turns else 0
@@ -131,7 +137,7 @@ class Run:
         """Do one workload after another, round and round, until the time is over."""
         end = time.perf_counter() + seconds
         for number in itertools.count():
-            await self.round(number)
+            await self._round(number, self._plan.rows())
             if time.perf_counter() >= end:
                 return
 

@@ -47,9 +47,18 @@ async def measured(
 ) -> Results:
     plan = Plan(stores=stores, workloads=workloads, sizes_kb=(1,), scales=(40,), amounts=TINY)
     async with Run(plan, directory, lambda _: None) as run:
-        for number in range(rounds):
-            await run.round(number)
+        await run.rounds(rounds)
         return run.results
+
+
+async def test_what_leaves_caches_empty_comes_after_all_rounds_of_the_others(tmp_path: Path) -> None:
+    workloads = [workload for workload in WORKLOADS if workload.name in ("get", "open and get one", "exists")]
+    plan = Plan(stores=[Raw], workloads=workloads, sizes_kb=(1,), scales=(4,), amounts=TINY)
+    told: list[str] = []
+    async with Run(plan, tmp_path, told.append) as run:
+        await run.rounds(2)
+    done = [text.partition(" KB, ")[2].partition(",")[0] for text in told]
+    assert done == ["get", "exists", "get", "exists", "open and get one", "open and get one"]
 
 
 @pytest.mark.parametrize("store", INSTALLED, ids=lambda store: str(store.name))

@@ -123,6 +123,8 @@ class Workload:
     """Whether it makes no sense where calls block the event loop."""
     processes: bool = False
     """Whether several processes write."""
+    cools: bool = False
+    """Whether it leaves caches empty, of the system or of the store: then it comes after all rounds of the others."""
 
     @property
     def more_is_better(self) -> bool:

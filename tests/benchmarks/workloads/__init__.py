@@ -34,9 +34,14 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload(name="list metadata (50)", group="list", run=looking.list_metadata, setting=Setting.SCALED),
     Workload(name="list sessions (50)", group="list", run=looking.list_sessions, setting=Setting.SCALED),
     Workload(name="count a status", group="count", run=looking.count, setting=Setting.SCALED),
-    Workload(name="open and get one", group="open", run=opening.reopen, setting=Setting.LARGEST, unit="ms"),
+    Workload(name="open and get one", group="open", run=opening.reopen, setting=Setting.LARGEST, unit="ms", cools=True),
     Workload(
-        name="open and get one (new process)", group="open", run=opening.in_process, setting=Setting.LARGEST, unit="ms"
+        name="open and get one (new process)",
+        group="open",
+        run=opening.in_process,
+        setting=Setting.LARGEST,
+        unit="ms",
+        cools=True,
     ),
     Workload(
         name="open and get one (new process and cold caches)",
@@ -44,8 +49,16 @@ WORKLOADS: tuple[Workload, ...] = (
         run=opening.cold,
         setting=Setting.LARGEST,
         unit="ms",
+        cools=True,
     ),
-    Workload(name="first look at all files", group="first-use", run=opening.survey, setting=Setting.LARGEST, unit="ms"),
+    Workload(
+        name="first look at all files",
+        group="first-use",
+        run=opening.survey,
+        setting=Setting.LARGEST,
+        unit="ms",
+        cools=True,
+    ),
     Workload(name="memory of listing 50", group="memory", run=processes.listing, setting=Setting.LARGEST, unit="MB"),
     Workload(
         name="memory of streaming all", group="memory", run=processes.streaming, setting=Setting.LARGEST, unit="MB"
@@ -73,6 +86,7 @@ WORKLOADS: tuple[Workload, ...] = (
         run=reading.stall_cold,
         setting=Setting.FILLED,
         unit="ms",
+        cools=True,
     ),
 )
 
