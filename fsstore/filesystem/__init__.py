@@ -32,7 +32,7 @@ A save, step by step
 --------------------
 What the caller gives is written down at once as the bytes that it will be (`sealed`), so that it need not be copied;
 then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
-10 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
+20 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
 1. draft: reads what is there, unless this process has placed or read it lately (`recent`), and applies each mutation
    (`drafting`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.

@@ -4,7 +4,7 @@ Owns what comes before and after the work under the lock, and how long one proce
 alone. Invariants:
 - Whoever gets the lock and finds that the one before it died in mid-commit recovers first.
 - The lock is released when the index has heard of everything, or is known not to have.
-- A turn goes on while work comes: 10 ms where another process wished for the lock, and a second at most. After its
+- A turn goes on while work comes: 20 ms where another process wished for the lock, and a second at most. After its
   release, if it was wished for, the thread waits until another has had a turn.
 
 A crash in a turn leaves odd counters, by which the next one knows of it.
@@ -27,7 +27,7 @@ from fsstore.filesystem.system import unavailable
 _logger = logging.getLogger("fsstore")
 
 _COURTESY_SECONDS, _COURTESIES = 0.001, 20
-_WISHED_SECONDS, _LONGEST_SECONDS = 0.01, 1.0
+_WISHED_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 _LINGER_SECONDS, _SHORT_LINGER_SECONDS = 0.001, 0.0003
 
 
