@@ -65,7 +65,7 @@ The checkpoint
 --------------
 After 16 MB of log, after a second without writes, and on close: under the lock the newest segment is sealed; outside of
 it the documents and directories it names are synced; then sealed segments are deleted, the oldest first, each deletion
-synced before the next. Of 128 documents on, the file system as a whole is synced by one call (syncfs(2)) where it is
+synced before the next. From 128 documents on, the file system as a whole is synced by one call (syncfs(2)) where it is
 one whose files then tell of what they have lost (`files`). A document that can not be synced is written anew from the
 log: a second fsync that succeeds proves nothing about bytes that a first one has lost.
 
