@@ -404,7 +404,7 @@ class Tree:
     def sync_all(self) -> bool:
         """Bring all that waits on the file system of the root to the disk, by one call; False where it is not done so.
 
-        It waits for what other programs have written there, too. Afterwards `raise_lost` tells what of a file has not got there.
+        It waits for what other programs have written there, too. Afterwards `raise_lost` tells what of a file was lost.
         """
         if filesystem_type(self.root) not in _KEEPS_LOSSES:
             return False
