@@ -62,7 +62,7 @@ async def test_what_the_index_answers_is_never_older_than_a_document_of_a_batch_
         batch = asyncio.ensure_future(storage.batch_save([{"id": "a"}, {"id": "b"}]))
         assert await asyncio.to_thread(placing.wait, 20)
         # a load that looked at the counters a moment ago finds the first of them, new
-        assert storage._documents.read_cached("a") or storage._documents.read_cached("b")
+        assert storage._documents.read("a") or storage._documents.read("b")
         looking = asyncio.ensure_future(read(storage))
         await asyncio.wait([looking], timeout=0.3)
         go.set()
