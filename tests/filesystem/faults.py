@@ -153,5 +153,5 @@ def threads_of_the_store() -> list[threading.Thread]:
 
 
 def below(directory: Path) -> list[Path]:
-    """Return all that lies in a directory and its directories, in order."""
-    return sorted(directory.rglob("*"))
+    """Return all that lies in a directory and its directories, in order; what goes away meanwhile is passed over."""
+    return sorted(Path(root, name) for root, *kinds in os.walk(directory) for names in kinds for name in names)
