@@ -51,7 +51,7 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
    that is missing or old is found by its signature)
 
 A new version of a document changes names with the old one, which is then unlinked, where the system can do that
-(`libc`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
+(`exchange`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
 leave an empty or torn document where other programs would have got the old one: it is reported, as all damage is.
 
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
@@ -65,9 +65,10 @@ The checkpoint
 --------------
 After 16 MB of log, after a second without writes, and on close: under the lock the newest segment is sealed; outside of
 it the documents and directories it names are synced; then sealed segments are deleted, the oldest first, each deletion
-synced before the next. From 128 documents on, the file system as a whole is synced by one call (syncfs(2)) where it is
-one whose files then tell of what they have lost (`files`). A document that can not be synced is written anew from the
-log: a second fsync that succeeds proves nothing about bytes that a first one has lost.
+synced before the next. Each document is synced by itself, not all of them by one syncfs(2), which does not hear of
+every loss: ext4 tells of a delayed allocation that failed only the call that has written the page back. A document that
+can not be synced is written anew from the log: a second fsync that succeeds proves nothing about bytes that a first one
+has lost.
 
 Recovery
 --------

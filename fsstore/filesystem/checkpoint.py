@@ -8,7 +8,7 @@ segment alive, and is written anew from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from fsstore.filesystem.documents import Documents, directories_of
@@ -16,7 +16,7 @@ from fsstore.filesystem.log import Log
 from fsstore.filesystem.sequence import Sequence
 
 _SYNCING_THREADS = 16
-_ALONE, _MANY = 4, 128
+_ALONE = 4
 
 
 class NotSyncedError(OSError):
@@ -64,39 +64,32 @@ class Checkpoint:
 
 
 def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:
-    """Bring documents, and the directories that name them, to the disk; many at a time, so that they share the wait.
-
-    For very many the whole file system is synced: the disk then flushes its cache once, not for each of them.
-    """
+    """Bring documents, and the directories that name them, to the disk; many at a time, so that they share the wait."""
     names = [documents.name(record_id) for record_id in record_ids]
     if not names:
         return
     directories = {directory for name in names for directory in directories_of(name)}
-    if len(names) >= _MANY and documents.tree.sync_all():
-        for name in names:
-            _sync(documents.tree.raise_lost, name)
-        return
     if len(names) <= _ALONE:
         _sync_all(documents, names, directories)
         return
     with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="fsstore-sync") as threads:
         # the results are fetched, since a failure must be heard
-        list(threads.map(lambda name: _sync(documents.tree.sync, name), names))
+        list(threads.map(lambda name: _sync(documents, name), names))
         list(threads.map(documents.tree.sync_directory, filter(documents.tree.is_directory, directories)))
     documents.tree.sync_directory()
 
 
 def _sync_all(documents: Documents, names: list[str], directories: set[str]) -> None:
     for name in names:
-        _sync(documents.tree.sync, name)
+        _sync(documents, name)
     for directory in filter(documents.tree.is_directory, directories):
         documents.tree.sync_directory(directory)
     documents.tree.sync_directory()
 
 
-def _sync(sync: Callable[[str], None], name: str) -> None:
+def _sync(documents: Documents, name: str) -> None:
     try:
-        sync(name)
+        documents.tree.sync(name)
     except FileNotFoundError:
         # deleted since; its directory is synced, and that is what counts
         return

@@ -23,9 +23,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.libc import exchange, raise_lost, sync_file_system
+from fsstore.filesystem.exchange import exchange
 from fsstore.filesystem.parents import Parents
-from fsstore.filesystem.system import NotAFileError, filesystem_type
+from fsstore.filesystem.system import NotAFileError
 
 
 def _flag(name: str) -> int:
@@ -43,9 +43,6 @@ _REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
 _SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
 _LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
 _NOWAIT = _flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
-
-# on which a file itself tells what of it was lost; above a layer, as on overlayfs, another one would be asked
-_KEEPS_LOSSES = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs"}
 
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
@@ -398,27 +395,6 @@ class Tree:
             descriptor = self.open(name, READ)
         try:
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def sync_all(self) -> bool:
-        """Bring all that waits on the file system of the root to the disk, by one call; False where it is not done so.
-
-        It waits for what other programs have written there, too. Afterwards `raise_lost` tells what of a file was lost.
-        """
-        if filesystem_type(self.root) not in _KEEPS_LOSSES:
-            return False
-        descriptor = os.open(self.root, os.O_RDONLY)
-        try:
-            return sync_file_system(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def raise_lost(self, name: str) -> None:
-        """Raise OSError where a file has bytes that did not get to the disk when all were to."""
-        descriptor = self.open(name, READ)
-        try:
-            raise_lost(descriptor)
         finally:
             os.close(descriptor)
 

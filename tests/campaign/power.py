@@ -9,7 +9,6 @@ Takes recorded calls one after the other. What we assume of a file system is no 
   two, and the file may be seen in both or in none.
 - A file may have its new size before its new bytes: what is missing reads as zeros.
 - A sync that failed may have lost what it was to write, and a later one that succeeds says nothing about it.
-- After syncfs everything is certain. One that failed is nothing: whoever then syncs a file itself is told of its loss.
 """
 
 from __future__ import annotations
@@ -188,15 +187,15 @@ class Disk:
                 self._files[call.inode].add(Bytes(call.offset, None))
             case "truncate":
                 self._files[call.inode].add(Bytes(0, None))
-            case "sync" | "failed":
-                self._sync(call)
-            case "syncfs":
-                self._sync_all()
+            case "sync":
+                self._settle(call, Standing.certain)
+            case "failed" if call.other in _SYNCS:
+                self._settle(call, Standing.doubtful)
             case "rename" | "exchange" | "link":
                 self._move(call)
             case "unlink" | "rmdir":
                 self._change(self._parent(call.path), {_base(call.path): None})
-            case "mark" | "open":
+            case "mark" | "open" | "failed":
                 pass
             case _:
                 raise ValueError(f"the model does not know {call.name}")
@@ -234,18 +233,6 @@ class Disk:
         if node is not None:
             node.settle(standing)
 
-    def _sync(self, call: Call) -> None:
-        if call.name == "sync":
-            self._settle(call, Standing.certain)
-        elif call.other in _SYNCS:
-            self._settle(call, Standing.doubtful)
-
-    def _sync_all(self) -> None:
-        for file in self._files.values():
-            file.settle(Standing.certain)
-        for directory in self._directories():
-            directory.settle(Standing.certain)
-
     def _parent(self, path: str) -> Directory:
         parent = self._at(path.rpartition("/")[0])
         if not isinstance(parent, Directory):
@@ -265,19 +252,17 @@ class Disk:
         """Return the changes of names that are not certain, and the files whose bytes are not."""
         names: list[Names] = []
         files: dict[File, None] = {}
-        for directory in self._directories():
-            names += [change for change in directory.changes if change.standing is not Standing.certain]
-            files |= dict.fromkeys(node for node in directory.all() if isinstance(node, File))
-        return names, [file for file in files if file.changes]
-
-    def _directories(self) -> list[Directory]:
-        """Return all directories that any name may stand for."""
-        waiting, seen = [self.root], {self.root: None}
+        waiting, seen = [self.root], {self.root}
         while waiting:
-            inner = [node for node in waiting.pop().all() if isinstance(node, Directory) and node not in seen]
-            seen |= dict.fromkeys(inner)
-            waiting += inner
-        return list(seen)
+            directory = waiting.pop()
+            names += [change for change in directory.changes if change.standing is not Standing.certain]
+            for node in directory.all():
+                if isinstance(node, File):
+                    files[node] = None
+                elif node not in seen:
+                    seen.add(node)
+                    waiting.append(node)
+        return names, [file for file in files if file.changes]
 
     def tree(self, names: AbstractSet[Names], contents: Mapping[File, bytes]) -> Tree:
         """Return what is on the disk when those changes of names were made, and files hold those bytes."""

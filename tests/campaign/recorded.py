@@ -18,11 +18,9 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem import checkpoint, files
 from fsstore.filesystem import writer as writing
 from fsstore.filesystem.codec import encode
 from fsstore.filesystem.layout import Layout
-from fsstore.filesystem.system import filesystem_type
 from fsstore.models import Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
@@ -179,24 +177,6 @@ async def _checkpoints(shop: Shop) -> None:
         await shop.save(storage, IDS[1])
 
 
-async def _together(shop: Shop, *, fails: bool = False) -> None:
-    """Have checkpoints sync the whole file system."""
-    writing._IDLE_SECONDS = _SOON_SECONDS
-    vars(checkpoint)["_MANY"] = 2
-    vars(files)["_KEEPS_LOSSES"] = {filesystem_type(shop.store)}
-    async with await shop.open() as storage:
-        if fails:
-            assert shop.interposer is not None
-            shop.interposer.only(["syncfs"])
-            shop.interposer.at(shop.interposer.calls + 1, Action.fail, error=errno.EIO)
-        await shop.save(storage, *IDS)
-        await shop.emptied(storage)
-        await shop.save(storage, IDS[0], "doc-8", "doc-9")
-        await shop.delete(storage, IDS[1])
-        await shop.emptied(storage)
-        await shop.save(storage, IDS[1])
-
-
 async def _segments(shop: Shop) -> None:
     writing._SEGMENT_BYTES = _SMALL_SEGMENT
     async with await shop.open() as storage:
@@ -315,8 +295,6 @@ SCENARIOS: dict[str, Recorded] = {
     "64 in flight": Recorded(_flight, _some),
     "batches": Recorded(_batches, _some),
     "checkpoints": Recorded(_checkpoints, _some),
-    "synced together": Recorded(_together, _some),
-    "synced together, which fails": Recorded(partial(_together, fails=True), _some),
     "segments": Recorded(_segments, _some),
     "segments deleted together": Recorded(_sealed, _some),
     "two writers": Recorded(_two, _some),

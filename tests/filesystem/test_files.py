@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem import files, libc, parents
+from fsstore.filesystem import exchange, files, parents
 from fsstore.filesystem.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.system import (
     NO_BOOT_ID,
@@ -44,13 +44,12 @@ def without_nofollow() -> Lacks:
 SYSTEMS: dict[str, Lacks] = {
     "as it is": {},
     "no dir_fd": {(parents, "_PINS"): False, (files, "_LISTS_DESCRIPTORS"): False},
-    "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2, no syncfs": {
+    "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
         (parents, "_PINS"): False,
         (files, "_REFUSES_LINKS"): False,
         (files, "_SYNCS_DIRECTORIES"): False,
         (files, "_LISTS_DESCRIPTORS"): False,
-        (libc, "_RENAMEAT2"): None,
-        (libc, "_SYNCFS"): None,
+        (exchange, "_RENAMEAT2"): None,
         **without_nofollow(),
     },
 }

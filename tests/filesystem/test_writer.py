@@ -1,5 +1,4 @@
 import asyncio
-import errno
 import os
 import random
 import subprocess
@@ -14,10 +13,8 @@ import pytest_asyncio
 
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageClosedError, StorageTimeoutError
-from fsstore.filesystem import checkpoint, files
 from fsstore.filesystem.files import Tree
 from fsstore.filesystem.lock import StoreLock
-from fsstore.filesystem.system import filesystem_type
 from fsstore.models import JsonObject, Mutation, saving
 from tests.filesystem.faults import Faults, busy_writer, contents, descriptors, threads_of_the_store, until
 
@@ -360,63 +357,6 @@ async def test_a_checkpoint_that_failed_is_told_until_one_has_succeeded(
         await until(lambda: not list((tmp_path / ".fsstore/log").iterdir()))
         await until(lambda: not writer.checkpoint_error)
         assert (await storage.health_check())["status"] == "ok"
-
-
-@pytest.mark.parametrize("can", [True, False], ids=["as one", "each"])
-async def test_a_checkpoint_of_many_documents_deletes_the_log_when_all_are_synced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can: bool
-) -> None:
-    asked = synced_together(tmp_path, monkeypatch, can=can)
-    each: list[str] = []
-    sync = Tree.sync
-
-    def sync_one(tree: Tree, name: str) -> None:
-        each.append(name)
-        sync(tree, name)
-
-    monkeypatch.setattr(Tree, "sync", sync_one)
-    async with await FileStorage.open(tmp_path) as storage:
-        await storage.batch_save([{"id": "a"}, {"id": "b"}, {"id": "c"}])
-        await until(lambda: not list((tmp_path / ".fsstore/log").iterdir()))
-        assert asked
-        assert len([name for name in each if Path(name).match("??/*.json")]) == (0 if can else 3)
-
-
-async def test_a_document_that_was_lost_when_all_were_synced_is_written_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced_together(tmp_path, monkeypatch, can=True)
-    async with await FileStorage.open(tmp_path) as storage:
-        await storage.batch_save([{"id": "a"}, {"id": "b"}, {"id": "c"}])
-        path = next(tmp_path.glob("??/a.json"))
-        # open, so that its inode is not given to another one
-        with path.open() as before:
-            lost = os.fstat(before.fileno()).st_ino
-            told: list[int] = []
-
-            def lose(descriptor: int) -> None:
-                if os.fstat(descriptor).st_ino == lost and not told:
-                    told.append(lost)
-                    raise OSError(errno.EIO, "no")
-
-            monkeypatch.setattr(files, "raise_lost", lose)
-            await until(lambda: told and not list((tmp_path / ".fsstore/log").iterdir()))
-            assert path.stat().st_ino != lost
-        assert (await storage.load("a") or {})["id"] == "a"
-
-
-def synced_together(store: Path, monkeypatch: pytest.MonkeyPatch, *, can: bool) -> list[int]:
-    """Have two documents be many, on a file system that can or can not sync all at once; returns who asked it to."""
-    asked: list[int] = []
-    monkeypatch.setattr(checkpoint, "_MANY", 2)
-    monkeypatch.setattr(files, "_KEEPS_LOSSES", {filesystem_type(store)})
-
-    def sync(descriptor: int) -> bool:
-        asked.append(descriptor)
-        return can
-
-    monkeypatch.setattr(files, "sync_file_system", sync)
-    return asked
 
 
 # -- fork -------------------------------------------------------------------------------------------------------------
