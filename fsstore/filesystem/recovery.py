@@ -68,6 +68,9 @@ class Recovery:
             if segment.damage:
                 self._set_segment_aside(segment)
         histories = _histories(segments)
+        if histories:
+            # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
+            self._sequence.write(applying=self._sequence.read().applying | 1)
         restored = [record_id for record_id, history in histories.items() if self._settle(history)]
         durable = {record_id for record_id, history in histories.items() if history.durable}
         try:

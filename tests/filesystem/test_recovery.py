@@ -14,6 +14,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem import system
 from fsstore.filesystem.checkpoint import Checkpoint
 from fsstore.filesystem.log import Log
+from fsstore.filesystem.recovery import Recovery
 from fsstore.models import JsonObject
 from tests.filesystem.faults import Faults, below, contents, control, cut_off, first, place, until
 from tests.filesystem.test_crashes import crash
@@ -53,6 +54,35 @@ async def two_saves(storage: FileStorage) -> bytes:
     before = place(Path(storage._tree.root), "a").read_bytes()
     await storage.save({"id": "a", "data": "last"})
     return before
+
+
+async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
+    tmp_path: Path, power_cut: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer has died between the log and the first document."""
+
+    async def work(storage: FileStorage) -> None:
+        await storage.batch_save([{"id": "a", "data": "first"}, {"id": "b", "data": "first"}])
+        before.update({name: place(tmp_path / "store", name).read_bytes() for name in "ab"})
+        await storage.batch_save([{"id": "a", "data": "last"}, {"id": "b", "data": "last"}])
+
+    before: dict[str, bytes] = {}
+    store = await left_by(tmp_path, work)
+    for name, data in before.items():
+        place(store, name).write_bytes(data)
+    power_cut()
+    settle, seen = Recovery._settle, []
+
+    def watched(recovery: Recovery, history: Any) -> bool:
+        done = settle(recovery, history)
+        seen.append(recovery._sequence.read().applying % 2)
+        return done
+
+    monkeypatch.setattr(Recovery, "_settle", watched)
+    assert await values(store) == {"a": "last", "b": "last"}
+    assert seen == [1, 1]
+    async with await FileStorage.open(store) as storage:
+        assert storage._sequence.read().applying % 2 == 0
 
 
 # -- what lies there, and what becomes of it --------------------------------------------------------------------------
