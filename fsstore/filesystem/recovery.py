@@ -26,7 +26,7 @@ from fsstore.filesystem.files import TooLargeError
 from fsstore.filesystem.layout import segment_name
 from fsstore.filesystem.log import NO_DOCUMENT, Log, LoggedChange, Segment
 from fsstore.filesystem.quarantine import Quarantine
-from fsstore.filesystem.sequence import Sequence, even, odd
+from fsstore.filesystem.sequence import Sequence, even
 from fsstore.filesystem.system import NotAFileError
 
 _logger = logging.getLogger("fsstore")
@@ -59,8 +59,7 @@ class Recovery:
         # odd until it is done: if it fails, whoever next takes the lock must do it again, before a checkpoint forgets
         # which documents could not be synced
         state = self._sequence.read()
-        if not state.unfinished:
-            self._sequence.write(indexing=odd(state.indexing))
+        self._sequence.write(indexing=state.indexing | 1)
         self._log.close()
         numbers = self._log.numbers()
         segments = self._log.read(numbers)
@@ -68,10 +67,11 @@ class Recovery:
             if segment.damage:
                 self._set_segment_aside(segment)
         histories = _histories(segments)
-        if histories:
-            # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
-            self._sequence.write(applying=self._sequence.read().applying | 1)
+        # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
+        self._sequence.write(applying=state.applying | 1)
         restored = [record_id for record_id, history in histories.items() if self._settle(history)]
+        # all is in place, and can be read whatever the disk says to a sync
+        self._sequence.write(applying=even(state.applying | 1))
         durable = {record_id for record_id, history in histories.items() if history.durable}
         try:
             sync_documents(self._documents, durable)
@@ -91,7 +91,7 @@ class Recovery:
         state = self._sequence.read()
         newest = max(newest, state.newest)
         self._sequence.write(stale=state.stale + 1, newest=newest, sealed=newest, deleted=newest)
-        self._sequence.write(applying=even(state.applying), indexing=even(state.indexing))
+        self._sequence.write(indexing=even(state.indexing))
 
     def _settle(self, history: _History) -> bool:
         """Make a document what the log says, unless somebody edited it; True when it was written."""

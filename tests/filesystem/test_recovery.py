@@ -85,6 +85,24 @@ async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
         assert storage._sequence.read().applying % 2 == 0
 
 
+async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    async with await FileStorage.open(tmp_path) as storage:
+        await two_saves(storage)
+        parts = storage._parts
+        assert parts.writer is not None
+        with monkeypatch.context() as patch:
+            patch.setattr("fsstore.filesystem.recovery.sync_documents", refuse)
+            with pytest.raises(StorageUnavailableError):
+                await asyncio.wrap_future(parts.writer.call(parts.recovery.run))
+            assert parts.sequence.read().unfinished
+            assert (await storage.load("a") or {})["data"] == "last"
+
+
 # -- what lies there, and what becomes of it --------------------------------------------------------------------------
 
 
