@@ -26,9 +26,9 @@ from fsstore.filesystem.files import KEEP, WRITE, Tree
 from fsstore.filesystem.layout import LOCK, SEQUENCE
 
 _LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
-_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0002, 0.002
-# who has waited so long polls the more often the longer it waits, by the square, and so comes before the others
-_PATIENT_SECONDS, _IMPATIENT_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.03, 0.0005, 0.0001
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.0002, 0.001, 0.0001
+# who has waited for a few turns polls the more often the longer it waits, by the cube: the oldest comes first, mostly
+_PATIENT_SECONDS = 0.08
 # shorter than a long hold: a holder pauses only for what was wished for in its time
 _WISH_SECONDS = 0.005
 
@@ -67,8 +67,7 @@ class StoreLock:
             if now - start < _PATIENT_SECONDS:
                 pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
             else:
-                pause = _IMPATIENT_POLL_SECONDS * (_PATIENT_SECONDS / (now - start)) ** 2
-                pause = max(pause, _SHORTEST_POLL_SECONDS)
+                pause = max(_LONGEST_POLL_SECONDS * (_PATIENT_SECONDS / (now - start)) ** 3, _SHORTEST_POLL_SECONDS)
 
     def release(self) -> None:
         """Let the next one write."""
@@ -130,7 +129,8 @@ def _lock_all(descriptors: Sequence[int]) -> bool:
 
 
 def _unlock_all(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
+    # the first one last: who gets it while another is still locked has polled for nothing
+    for descriptor in reversed(descriptors):
         unlock_descriptor(descriptor)
 
 
