@@ -80,7 +80,7 @@ DESCRIPTOR_USERS = {
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch"},
     "filelock": {"filesystem.lock"},
-    "sqlite3": {"relation", "filesystem.connection", "filesystem.index"},
+    "sqlite3": {"relation", "filesystem.connection", "filesystem.index", "filesystem.inventory"},
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
     "pytest_asyncio": {"testing"},

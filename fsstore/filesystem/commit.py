@@ -32,10 +32,10 @@ from fsstore.filesystem.codec import digest
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.drafting import Draft, Drafting, Group
 from fsstore.filesystem.files import UNTOLD, Signature
-from fsstore.filesystem.index import Described, Entry, described
+from fsstore.filesystem.index import Described, described
 from fsstore.filesystem.indexing import Indexing
 from fsstore.filesystem.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
-from fsstore.filesystem.rows import NOT_OURS, Problem, recorded_by_commit
+from fsstore.filesystem.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.sealed import Sealed
 from fsstore.filesystem.sequence import Sequence as SequenceFile
 from fsstore.filesystem.sequence import State, even, odd

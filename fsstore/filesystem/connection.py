@@ -128,3 +128,12 @@ def translated() -> Iterator[None]:
         if code in _DAMAGE or str(error).startswith(_COMPLAINTS):
             raise IndexDamagedError(str(error)) from error
         raise IndexUnavailableError(str(error)) from error
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Tell damage that SQLite does not see: a value of another type, JSON that is none."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise IndexDamagedError(f"a row can not be read: {error}") from error

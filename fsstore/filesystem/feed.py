@@ -41,7 +41,7 @@ class Feed:
     async def ready(self) -> None:
         """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
         if not self._live.ready.done():
-            self._live.begin(await self._reading.with_index(lambda index: list(index.entries())))
+            self._live.begin(await self._reading.with_index(lambda index: list(index.inventory.entries())))
         # shielded, since others wait for the same
         await asyncio.shield(asyncio.wrap_future(self._live.ready))
 

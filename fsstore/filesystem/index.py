@@ -1,6 +1,7 @@
 """The sidecar index: one SQLite file that answers filters, orders and counts without opening documents.
 
-Owns the rows; `schema` says what they hold, `sql` what is asked of them. Invariants:
+Owns the rows; `schema` says what they hold, `sql` what is asked of them, `inventory` what they say of the files.
+Invariants:
 - The index decides nothing. A row is a hint at what its document holds, and the file may be thrown away at any time.
 - What changed together is applied in one transaction. A crash leaves the state before or after it; a power cut may take
   the last ones back (write-ahead log, `synchronous=NORMAL`), which reconciling makes up for.
@@ -22,14 +23,14 @@ from weakref import WeakValueDictionary
 from fsstore.conditions import Condition, Order
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import (
-    IndexDamagedError,
     connect,
     prepare,
     translated,
+    understood,
     verify,
 )
-from fsstore.filesystem.files import Signature
-from fsstore.filesystem.rows import RACY_NS, Entry, Known, Problem, Row, Selection, signature_of, signature_values
+from fsstore.filesystem.inventory import Inventory
+from fsstore.filesystem.rows import Entry, Problem, Row, Selection, signature_of, signature_values
 from fsstore.filesystem.schema import (
     BEHIND_RELATION,
     CHANGE,
@@ -46,20 +47,8 @@ from fsstore.filesystem.schema import (
 from fsstore.filesystem.sql import Plan, Start, Statement, counting, following, plan, probing, selecting
 from fsstore.filesystem.terms import functions
 from fsstore.filters import RECENT_FIRST
-from fsstore.interfaces import summary as summary_of
 from fsstore.models import JsonObject
 from fsstore.relation import guarded_select
-
-__all__ = [
-    "Described",
-    "Entry",
-    "Index",
-    "Known",
-    "Problem",
-    "Row",
-    "Selection",
-    "described",
-]
 
 Values: TypeAlias = tuple[Any, ...]
 
@@ -75,29 +64,12 @@ _FEW = 1_000
 _LISTS_BELIEVED, _MOST_PLANS = 100, 256
 # few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
 _ROWS_AT_ONCE = (512, 64, 8, 1)
-_LAST_CHARACTER = "\U0010ffff"
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
-_FILE = ", ".join(FILE_COLUMNS)
-_KNOWN = " UNION ALL ".join(
-    f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
-    for table in ("entry", "problem")
-)
-_INVENTORY = """
-SELECT coalesce(group_concat(line, ''), ''), coalesce(sum(is_racy), 0) FROM (
-    SELECT name || '/' || inode || '/' || size || '/' || mtime_ns || '/' || ctime_ns || '/' AS line,
-        recorded_ns - max(mtime_ns, ctime_ns) < :racy AS is_racy
-    FROM entry INDEXED BY entry_file WHERE name >= :low AND name < :high ORDER BY name
-)
-"""
 _CONFIRM = (
     "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
     " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
 )
-_KNOWN_OF = f"SELECT name, {_FILE} FROM entry WHERE name IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
-_ENTRIES = f"SELECT name, id, version, {', '.join(SIGNATURE_COLUMNS)}, digest FROM entry"  # noqa: S608 - constants
-_SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
-_PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
 _REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
 
 
@@ -106,6 +78,7 @@ class Index:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.inventory = Inventory(connection)
         self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
         # by identity, since 1 and True are equal to Python; filters that come again are the same condition
         self._plans: dict[int, tuple[Condition, Plan]] = {}
@@ -218,7 +191,7 @@ class Index:
         known = self._planned(condition)
         if known.residue is not None:
             return None
-        with translated(), _understood():
+        with translated(), understood():
             start = self._start(known, order)
             statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
@@ -272,7 +245,7 @@ class Index:
             return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
 
     def _rows(self, statement: Statement) -> Generator[Row]:
-        with translated(), _understood():
+        with translated(), understood():
             for row in self._execute(statement):
                 if type(row[0]) is not str or type(row[1]) is not str:
                     raise TypeError(f"{row[:2]!r} is no name and no id")
@@ -293,67 +266,6 @@ class Index:
         """Raise IndexDamagedError if somebody has altered the tables; O(1)."""
         with translated():
             verify(self._connection)
-
-    # -- what the index knows of the files ----------------------------------------------------------------------------
-
-    def shards(self) -> list[str]:
-        """Return the directories that rows and problems lie in; O(directories)."""
-        with translated(), _understood():
-            found = {shard for table in ("entry", "problem") for shard in self._shards(table)}
-        return sorted(found)
-
-    def _shards(self, table: str) -> Iterator[str]:
-        first = f"SELECT min(name) FROM {table} WHERE name >= ?"  # noqa: S608 - a constant
-        bound = ""
-        while (name := self._connection.execute(first, (bound,)).fetchone()[0]) is not None:
-            shard = name.rpartition("/")[0]
-            yield shard
-            # "0" comes right after "/", so this is before every name that lies elsewhere
-            bound = f"{shard}0"
-
-    def inventory(self, shard: str) -> tuple[str, bool]:
-        """Return names and signatures of all rows of a shard in one text, and whether one of them is racy.
-
-        Made by SQLite, without the interpreter lock. What is not as it should be makes the text another one.
-        """
-        with translated(), _understood():
-            bounds = {"low": f"{shard}/", "high": f"{shard}0", "racy": RACY_NS}
-            text, racy = self._connection.execute(_INVENTORY, bounds).fetchone()
-            return str(text), bool(racy)
-
-    def signatures(self, prefix: str = "") -> dict[str, Known]:
-        """Return what is known of the files whose names begin so, problems included."""
-        with translated(), _understood():
-            found = self._connection.execute(_KNOWN, {"low": prefix, "high": prefix + _LAST_CHARACTER})
-            return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
-
-    def known(self, names: Sequence[str]) -> dict[str, Known]:
-        """Return what is known of those documents that are indexed; O(names)."""
-        with translated(), _understood():
-            found = self._connection.execute(_KNOWN_OF, (json_array(names),))
-            return {str(row[0]): Known(signature_of(*row[1:5]), row[5], int(row[6])) for row in found}
-
-    def entries(self) -> Iterator[tuple[str, str, int, Signature, bytes]]:
-        """Give name, id, version, signature and digest of every document; O(documents)."""
-        with translated(), _understood():
-            for row in self._connection.execute(_ENTRIES):
-                yield str(row[0]), str(row[1]), int(row[2]), signature_of(*row[3:7]), row[7]
-
-    def problems(self) -> list[Problem]:
-        """Return the files that can not be read as documents, by name."""
-        with translated(), _understood():
-            found = self._connection.execute(_PROBLEMS)
-            return [Problem(row[0], row[1], signature_of(*row[2:6]), row[6], row[7]) for row in found]
-
-    def agrees(self, name: str, record: JsonObject) -> bool:
-        """Whether the row of a file says what its record says; of one that is nested too deep there is no row."""
-        with translated():
-            found = self._connection.execute(_SAYS, (name,)).fetchone()
-        try:
-            settled = record_row(record).settled
-        except TooDeepError:
-            return found is None
-        return found is not None and found[:3] == settled[3:6] and summary(found[3:]) == summary_of(record)
 
     def check(self, *, thorough: bool) -> str:
         """Return what SQLite finds wrong with the file, nothing for a whole one; O(its size).
@@ -413,12 +325,3 @@ def _put(cursor: sqlite3.Cursor, key: Values, values: Values) -> None:
     # the id is there under another name, or the name with another id: the rows in the way must go first
     cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)
     cursor.execute(INSERT, (*key, *values))
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Tell damage that SQLite does not see: a value of another type, JSON that is none."""
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise IndexDamagedError(f"a row can not be read: {error}") from error

@@ -29,9 +29,9 @@ from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUna
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.documents import Document
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import Known
 from fsstore.filesystem.lookout import mark_of
 from fsstore.filesystem.parts import Parts
+from fsstore.filesystem.rows import Known
 from fsstore.filesystem.system import NotAFileError, unavailable
 from fsstore.ledger import Ledger, Told
 
@@ -276,7 +276,7 @@ class Judge:
 
     def _rows(self, names: list[str]) -> dict[str, Known]:
         try:
-            return self._parts.sidecar.use(lambda index: index.known(names))
+            return self._parts.sidecar.use(lambda index: index.inventory.known(names))
         except (IndexDamagedError, IndexUnavailableError):
             # whoever lists next makes it anew
             return {}

@@ -17,7 +17,8 @@ from fsstore.conditions import Condition, Order
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.documents import Document, Documents
-from fsstore.filesystem.index import Index, Row, Selection
+from fsstore.filesystem.index import Index
+from fsstore.filesystem.rows import Row, Selection
 from fsstore.models import JsonObject, Records
 
 _logger = logging.getLogger("fsstore")

@@ -24,9 +24,9 @@ from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import IndexDamagedError
 from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import Entry, Index, Known, Problem
+from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import is_shard
-from fsstore.filesystem.rows import RACY_NS, marked_as_read
+from fsstore.filesystem.rows import RACY_NS, Entry, Known, Problem, marked_as_read
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError
 from fsstore.interfaces import Progress
@@ -80,11 +80,11 @@ class Reconciler:
         """Compare all files with their rows; one stat a document, and one read where the row is racy."""
         index.verify()
         compared = Compared([], [], time.time_ns())
-        shards = sorted({*self._documents.shards(), *_checked(index.shards())})
+        shards = sorted({*self._documents.shards(), *_checked(index.inventory.shards())})
         with closing(self._inventories(shards)) as inventories:
             for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
                 # most shards are as they were, and need not be looked at name by name
-                if index.inventory(shard) != (found, False):
+                if index.inventory.text(shard) != (found, False):
                     self._compare_names(index, shard, compared)
                 if progress is not None:
                     progress(done, len(shards))
@@ -105,7 +105,7 @@ class Reconciler:
                 yield future.result()
 
     def _compare_names(self, index: Index, shard: str, compared: Compared) -> None:
-        known = index.signatures(f"{shard}/")
+        known = index.inventory.signatures(f"{shard}/")
         for name, signature in self._documents.signatures(shard).items():
             row = known.pop(name, None)
             if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
@@ -152,7 +152,7 @@ class Reconciler:
                 entries.append(entry)
                 absorbed.changed.append(entry.record["id"])
         asked = [*absorbed.removed, *(entry.name for entry in entries)]
-        before = self._sidecar.use(lambda index: index.known(asked), writing=True)
+        before = self._sidecar.use(lambda index: index.inventory.known(asked), writing=True)
         if self.missing is not None:
             self.missing |= before.keys() & absorbed.removed
         # which files a commit has placed is kept in mind when they are only looked at once more

@@ -24,8 +24,9 @@ from typing import NamedTuple, TypeVar
 
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import CREATE, Tree
-from fsstore.filesystem.index import Described, Entry, Index, Problem
+from fsstore.filesystem.index import Described, Index
 from fsstore.filesystem.layout import INDEX, INDEX_FILES
+from fsstore.filesystem.rows import Entry, Problem
 from fsstore.filesystem.sequence import Sequence
 from fsstore.filesystem.system import NotAFileError
 

@@ -22,12 +22,13 @@ from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.files import Tree
 from fsstore.filesystem.findings import RepairReport, VerifyReport
-from fsstore.filesystem.index import Index, Row
+from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.listing import Listing
 from fsstore.filesystem.parts import Options, Parts
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.repair import repair
+from fsstore.filesystem.rows import Row
 from fsstore.filesystem.sealed import seal
 from fsstore.filesystem.verify import verify
 from fsstore.filesystem.writer import Writer
@@ -413,7 +414,7 @@ def _found(index: Index) -> dict[str, Any]:
     return {
         "documents": index.count(parse(None)),
         "document_bytes": index.total_bytes(),
-        "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.problems()],
+        "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.inventory.problems()],
     }
 
 

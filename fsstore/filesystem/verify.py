@@ -22,11 +22,12 @@ from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableErr
 from fsstore.filesystem.documents import Document
 from fsstore.filesystem.files import TooLargeError
 from fsstore.filesystem.findings import Finding, Kind, VerifyReport
-from fsstore.filesystem.index import Index, Known
+from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import INDEX, QUARANTINE, SHARD_DEPTHS, STAGING, is_document, is_shard, segment_name
 from fsstore.filesystem.parts import Parts
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.reconcile import differs
+from fsstore.filesystem.rows import Known
 from fsstore.interfaces import Progress
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Examiner:
 
     def directories(self) -> list[str]:
         """Return the names of all directories that hold documents, should hold some, or do so by the index."""
-        known = self._with_index(lambda index: index.shards() if index is not None else [])
+        known = self._with_index(lambda index: index.inventory.shards() if index is not None else [])
         return sorted({*self._directories("", 1), *known})
 
     def _directories(self, above: str, depth: int) -> Iterator[str]:
@@ -107,7 +108,7 @@ class Examiner:
     def _examine(self, directory: str, index: Index | None) -> Examined:
         examined = Examined()
         is_shard_itself = directory.count("/") + 1 == self._documents.layout.shard_depth
-        known = index.signatures(f"{directory}/") if index is not None and is_shard_itself else {}
+        known = index.inventory.signatures(f"{directory}/") if index is not None and is_shard_itself else {}
         for name in sorted({*self._documents.signatures(directory), *known}):
             document, findings = self._judge_document(name, known.get(name), index)
             if document is not None:
@@ -126,7 +127,7 @@ class Examiner:
         findings: list[Finding] = []
         for name in names:
             if is_document(name):
-                known = index.signatures(name).get(name) if index is not None else None
+                known = index.inventory.signatures(name).get(name) if index is not None else None
                 findings += self._judge_document(name, known, index)[1]
             else:
                 findings += self._judge_directory(name)
@@ -189,7 +190,7 @@ class Examiner:
             yield Finding(Kind.INDEX_WRONG, name, "the index holds it to be unreadable")
         elif self._hashed and known.digest != document.digest:
             yield Finding(Kind.ALTERED, name, "other bytes than were indexed, under the same size and times")
-        elif self._hashed and not index.agrees(name, document.record):
+        elif self._hashed and not index.inventory.agrees(name, document.record):
             yield Finding(Kind.INDEX_WRONG, name, "the index says something else than the document")
 
     # -- the index and the log ----------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from fsstore.conditions import Condition
 from fsstore.filesystem.codec import digest
 from fsstore.filesystem.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import Entry, Index, Known, Problem
-from fsstore.filesystem.rows import RACY_NS
+from fsstore.filesystem.index import Index
+from fsstore.filesystem.rows import RACY_NS, Entry, Known, Problem
 from fsstore.filesystem.schema import SCHEMA_NUMBER
 from fsstore.filesystem.sql import Statement, counting, following, plan, selecting
 from fsstore.filters import EVERYTHING, parse, parse_order
@@ -126,7 +126,7 @@ def test_an_id_that_is_there_under_another_name_moves(index: Index) -> None:
     index.apply([entry(record("a", metadata={"tags": ["x"]}), name="3f/a.json")])
     index.apply([entry(record("a"), name="3f/00/a.json"), entry(record("b"))])
 
-    assert index.signatures().keys() == {"3f/00/a.json", "62/b.json"}
+    assert index.inventory.signatures().keys() == {"3f/00/a.json", "62/b.json"}
     assert ids(index, {"data.metadata.tags": "x"}) == []
 
 
@@ -135,7 +135,7 @@ def test_a_name_with_another_id_takes_its_place(index: Index) -> None:
     index.apply([entry(record("b"), name="3f/x.json")])
 
     assert ids(index) == ["b"]
-    assert index.signatures().keys() == {"3f/x.json"}
+    assert index.inventory.signatures().keys() == {"3f/x.json"}
 
 
 def test_a_transaction_is_applied_whole_or_not_at_all(index: Index) -> None:
@@ -153,7 +153,7 @@ def test_numbers_that_sqlite_can_not_hold_are_kept_in_a_signature(index: Index) 
     signature = Signature(2**128 - 1, 2**40, 2**63, -(2**40))
     index.apply([entry(record("a"), name="3f/a.json", signature=signature)])
 
-    assert index.signatures() == {"3f/a.json": Known(signature, digest(b"data"), 5)}
+    assert index.inventory.signatures() == {"3f/a.json": Known(signature, digest(b"data"), 5)}
     assert next(index.select(EVERYTHING, RECENT).rows).signature == signature
 
 
@@ -172,7 +172,7 @@ def test_what_is_nested_too_deep_becomes_a_problem(index: Index) -> None:
     index.apply([entry(record("a")), entry(record("b", metadata={"x": deep}), name="3f/b.json")])
 
     assert ids(index) == ["a"]
-    (problem,) = index.problems()
+    (problem,) = index.inventory.problems()
     assert (problem.name, problem.signature) == ("3f/b.json", SIGNATURE)
     assert "nested deeper" in problem.reason
 
@@ -185,13 +185,13 @@ def test_a_problem_takes_the_place_of_an_entry_and_an_entry_solves_it(index: Ind
     index.apply([entry(record("a"), name="3f/a.json")])
     index.apply([], [], [problem])
 
-    assert index.problems() == [problem]
+    assert index.inventory.problems() == [problem]
     assert ids(index) == []
-    assert index.signatures("3f/") == {"3f/a.json": Known(SIGNATURE, b"other", 7)}
+    assert index.inventory.signatures("3f/") == {"3f/a.json": Known(SIGNATURE, b"other", 7)}
 
     index.apply([entry(record("a"), name="3f/a.json")])
 
-    assert index.problems() == []
+    assert index.inventory.problems() == []
     assert ids(index) == ["a"]
 
 
@@ -199,7 +199,7 @@ def test_a_problem_goes_when_its_file_does(index: Index) -> None:
     index.apply([], [], [Problem("3f/a.json", "x", SIGNATURE), Problem("3f/b.json", "y", SIGNATURE)])
     index.apply([], ["3f/a.json"])
 
-    assert [problem.name for problem in index.problems()] == ["3f/b.json"]
+    assert [problem.name for problem in index.inventory.problems()] == ["3f/b.json"]
 
 
 def test_many_rows_at_once_give_what_they_give_one_by_one(index: Index) -> None:
@@ -236,7 +236,7 @@ def test_rows_are_confirmed_as_of_a_time_and_not_those_that_came_later(index: In
     index.apply([entry(record(name), name=name, recorded_ns=at) for name, at in times.items()])
     index.confirm(["by a commit", "by a reader", "later", "at that time", "unknown"], 51)
 
-    found = {name: known.recorded_ns for name, known in index.signatures().items()}
+    found = {name: known.recorded_ns for name, known in index.inventory.signatures().items()}
     assert found == {"by a commit": 50, "by a reader": 51, "later": 100, "at that time": 50, "not named": 10}
 
 
@@ -244,19 +244,19 @@ def test_signatures_are_those_of_one_directory(index: Index) -> None:
     names = ["3e/z.json", "3f/a.json", "3f/~.json", "3f/00/deep.json", "3f0/b.json", "40/a.json"]
     index.apply([entry(record(name), name=name) for name in names])
 
-    assert index.signatures("3f/").keys() == {"3f/a.json", "3f/~.json", "3f/00/deep.json"}
-    assert index.signatures().keys() == set(names)
+    assert index.inventory.signatures("3f/").keys() == {"3f/a.json", "3f/~.json", "3f/00/deep.json"}
+    assert index.inventory.signatures().keys() == set(names)
 
 
 def test_the_inventory_of_a_shard_names_its_rows_in_order_with_their_signatures(index: Index) -> None:
-    assert index.inventory("3f") == ("", False)
+    assert index.inventory.text("3f") == ("", False)
     names = ["3f/b.json", "3f/a.json.json", "3f/a.json", "3f0/c.json", "40/a.json"]
     sure = 100 + RACY_NS
     index.apply([entry(record(name), name=name, signature=Signature(1, 2, 3, 100), recorded_ns=sure) for name in names])
     ordered = ("3f/a.json", "3f/a.json.json", "3f/b.json")
-    assert index.inventory("3f") == ("".join(f"{name}/1/2/3/100/" for name in ordered), False)
+    assert index.inventory.text("3f") == ("".join(f"{name}/1/2/3/100/" for name in ordered), False)
     index.apply([entry(record("x"), name="3f/x.json", signature=Signature(1, 2, 3, 100), recorded_ns=sure - 1)])
-    assert index.inventory("3f")[1]
+    assert index.inventory.text("3f")[1]
 
 
 def test_equal_filters_of_other_types_are_planned_each_for_itself(index: Index) -> None:
@@ -272,7 +272,7 @@ def test_shards_are_told_once_each_problems_included(index: Index) -> None:
     names = ["00/a.json", "00/b.json", "3f/0a/c.json", "3f/0a/d.json", "3f/0b/e.json", "ff/z.json"]
     index.apply([entry(record(name), name=name) for name in names], [], [Problem("7f/x.json", "", SIGNATURE)])
 
-    assert index.shards() == ["00", "3f/0a", "3f/0b", "7f", "ff"]
+    assert index.inventory.shards() == ["00", "3f/0a", "3f/0b", "7f", "ff"]
 
 
 def test_the_bytes_of_all_documents_are_added_up(index: Index) -> None:
@@ -649,7 +649,7 @@ def test_damage_within_the_file_is_told_wherever_it_is_met(file: Index, path: st
         lambda: list(damaged.select(EVERYTHING, RECENT).rows),
         lambda: damaged.count(parse({"data.metadata.n": 1})),
         lambda: damaged.apply([entry(record("a"))]),
-        lambda: damaged.signatures("3"),
+        lambda: damaged.inventory.signatures("3"),
     ):
         with pytest.raises(IndexDamagedError):
             work()

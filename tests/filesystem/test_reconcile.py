@@ -14,8 +14,8 @@ from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem import files
 from fsstore.filesystem.files import Signature, Tree
-from fsstore.filesystem.index import Known
 from fsstore.filesystem.reconcile import Reconciler
+from fsstore.filesystem.rows import Known
 from tests.filesystem.faults import contents, place
 
 DAY_NS = 86_400_000_000_000

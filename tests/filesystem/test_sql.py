@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fsstore.conditions import ABSENT, Condition, Order, reached
 from fsstore.filesystem.files import Signature
-from fsstore.filesystem.index import Entry, Index
+from fsstore.filesystem.index import Index
+from fsstore.filesystem.rows import Entry
 from fsstore.filesystem.sql import Start, counting, following, plan, selecting
 from fsstore.filters import matches, parse, parse_order
 from fsstore.models import JsonObject
