@@ -58,6 +58,7 @@ BACKENDS = {"memory", "filesystem"}
 
 SYSTEM_USERS = {
     "filesystem.files": "it is the one who calls the system",
+    "filesystem.directories": "its part about what files lie in",
     "filesystem.exchange": "its part that Python does not offer",
     "filesystem.parents": "its part that opens directories",
     "filesystem.system": "it asks what the system is",

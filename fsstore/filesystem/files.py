@@ -1,6 +1,7 @@
-"""The only module that calls the operating system about files: names below one root, bytes, signatures, syncing.
+"""The files below one root: names, bytes, signatures, syncing. Nobody else calls the operating system about files.
 
-Owns: how a file is opened, written whole, replaced, removed and synced. Knows nothing of documents, JSON or the log.
+Owns: how a file is opened, written whole, replaced, removed and synced; `directories` is the part about what they lie
+in. Knows nothing of documents, JSON or the log.
 
 Invariants:
 - A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link: see `parents`.
@@ -18,31 +19,23 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from fsstore.filesystem.directories import COMMON, Directories
 from fsstore.filesystem.exchange import exchange
-from fsstore.filesystem.parents import Parents
-from fsstore.filesystem.system import NotAFileError
+from fsstore.filesystem.system import NotAFileError, flag
 
-
-def _flag(name: str) -> int:
-    return int(getattr(os, name, 0))
-
-
-_COMMON = _flag("O_CLOEXEC") | _flag("O_NOFOLLOW") | _flag("O_BINARY") | _flag("O_NOCTTY")
-READ = os.O_RDONLY | _flag("O_NONBLOCK") | _COMMON
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _COMMON
-WRITE = os.O_RDWR | _COMMON
+READ = os.O_RDONLY | flag("O_NONBLOCK") | COMMON
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | COMMON
+WRITE = os.O_RDWR | COMMON
 KEEP = WRITE | os.O_CREAT
 """Flags for a file that is made once and then kept: the lock."""
 
 _REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
-_SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
-_LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
-_NOWAIT = _flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
+_NOWAIT = flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
 
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
@@ -76,25 +69,8 @@ class TooLargeError(OSError):
     """The file has more bytes than may be read."""
 
 
-class Tree:
+class Tree(Directories):
     """The directory of a store. Methods take names relative to its root."""
-
-    def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "", keeps: int = 0) -> None:
-        """Names that begin with `trusted` lie in directories that were looked at before, and only once.
-
-        `keeps` is for a tree of one thread's own: see `Parents`.
-        """
-        self.root = root
-        self.trusted = trusted
-        self.file_mode = file_mode
-        # a directory may be entered by whoever may read its files
-        self.directory_mode = file_mode | (file_mode & 0o444) >> 2
-        self._prefix = f"{root}{os.sep}"
-        self.parents = Parents(self._prefix, trusted=trusted, keeps=keeps)
-
-    def path(self, name: str) -> str:
-        """Return the full path, for messages and for libraries that want one."""
-        return self._prefix + name
 
     def for_one_thread(self, *, keeps: int) -> Tree:
         """Return the same tree for the use of one thread: see `Parents`."""
@@ -209,14 +185,6 @@ class Tree:
         finally:
             self.parents.leave(old_parent)
 
-    @contextmanager
-    def _entered(self, name: str) -> Iterator[tuple[str, int | None]]:
-        base, parent = self.parents.enter(name)
-        try:
-            yield base, parent
-        finally:
-            self.parents.leave(parent)
-
     def exchange(self, source: str, target: str) -> Signature | None:
         """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.
 
@@ -294,97 +262,10 @@ class Tree:
             if self.signature(target) is None:
                 self.replace(source, target)
 
-    def is_writable(self, name: str) -> bool:
-        """Whether files can be made in a directory, as far as the system tells beforehand."""
-        return os.access(self.path(name), os.W_OK)
-
-    def make_root(self) -> None:
-        """Make the root itself, and what is missing above it, durably."""
-        missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
-        for path in reversed(missing[1:]):
-            # one by one, since for parents mkdir knows no mode but the system's
-            path.mkdir(self.directory_mode, exist_ok=True)
-        self.root.mkdir(self.directory_mode, exist_ok=True)
-        for path in missing:
-            _sync_directory(str(path.parent), 0)
-
-    def make_directory(self, name: str) -> bool:
-        """Make a directory; False when it was there already."""
-        try:
-            with self._entered(name) as (base, parent):
-                os.mkdir(base, self.directory_mode, dir_fd=parent)
-        except FileExistsError:
-            if self.is_directory(name):
-                return False
-            raise
-        return True
-
-    def remove_directory(self, name: str) -> None:
-        """Remove an empty directory."""
-        with self._entered(name) as (base, parent):
-            os.rmdir(base, dir_fd=parent)
-
-    def is_directory(self, name: str) -> bool:
-        """Whether the name is a directory itself, not a link to one."""
-        try:
-            with self._entered(name) as (base, parent):
-                return stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
-        except FileNotFoundError:
-            return False
-
-    def moment(self, name: str = "") -> tuple[int, int] | None:
-        """Return inode and mtime_ns of a directory, which change with the names in it; None when it is not there."""
-        try:
-            if not name:
-                found = self.root.stat()
-            else:
-                with self._entered(name) as (base, parent):
-                    found = os.stat(base, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns
-
-    def entries(self, name: str = "") -> list[str]:
-        """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
-        try:
-            with self._opened_directory(name) as where:
-                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path can not do
-        except FileNotFoundError:
-            return []
-
     def signatures(self, name: str) -> Iterator[tuple[str, Signature | None]]:
         """Give each name in a directory with its signature; None for what is not a regular file."""
         for base, found in self.stats(name):
             yield base, _signature(found) if stat.S_ISREG(found.st_mode) else None
-
-    def stats(self, name: str) -> list[tuple[str, os.stat_result]]:
-        """Return the names in a directory, in no order, each with what the system tells of it."""
-        found: list[tuple[str, os.stat_result]] = []
-        try:
-            with self._opened_directory(name) as where, os.scandir(where) as listing:
-                for entry in listing:
-                    try:
-                        found.append((entry.name, entry.stat(follow_symlinks=False)))
-                    except FileNotFoundError:
-                        continue
-        except FileNotFoundError:
-            pass
-        return found
-
-    @contextmanager
-    def _opened_directory(self, name: str) -> Iterator[Any]:
-        if not name:
-            yield self.root
-        elif _LISTS_DESCRIPTORS:
-            with self._entered(name) as (base, parent):
-                descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | _COMMON, dir_fd=parent)
-            try:
-                yield descriptor
-            finally:
-                os.close(descriptor)
-        else:
-            self.parents.refuse_links(name)
-            yield self.path(name)
 
     def sync(self, name: str) -> None:
         """Bring a file's bytes to the disk."""
@@ -397,25 +278,6 @@ class Tree:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-    def sync_directory(self, name: str = "") -> None:
-        """Bring the names in a directory to the disk, where the system can do that."""
-        if name:
-            with self._entered(name) as (base, parent):
-                _sync_directory(base, _COMMON, parent)
-        else:
-            # the root may be a link: where a store lies is its user's business
-            _sync_directory(str(self.root), 0)
-
-
-def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
-    if not _SYNCS_DIRECTORIES:
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=parent)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _signature_at(base: str, parent: int | None) -> Signature | None:

@@ -11,11 +11,10 @@ import errno
 import os
 import stat
 
-from fsstore.filesystem.system import NotAFileError
+from fsstore.filesystem.system import NotAFileError, flag
 
 _PINS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
-_LINKS = int(getattr(os, "O_CLOEXEC", 0)) | int(getattr(os, "O_NOFOLLOW", 0))
-_PARENT = os.O_RDONLY | int(getattr(os, "O_DIRECTORY", 0)) | int(getattr(os, "O_PATH", 0)) | _LINKS
+_PARENT = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_PATH") | flag("O_CLOEXEC") | flag("O_NOFOLLOW")
 
 
 class Parents:

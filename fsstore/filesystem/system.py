@@ -1,4 +1,4 @@
-"""What the system under a store is and says: its boot, the type of a file system, the errors it gives.
+"""What the system under a store is and says: its boot, its file systems, the flags it takes, the errors it gives.
 
 Owns the translation of the system's errors into the store's. Knows nothing of a store's names or files.
 """
@@ -6,6 +6,7 @@ Owns the translation of the system's errors into the store's. Knows nothing of a
 from __future__ import annotations
 
 import errno
+import os
 import re
 from pathlib import Path
 
@@ -19,6 +20,11 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 class NotAFileError(OSError):
     """The name is there and is not a regular file."""
+
+
+def flag(name: str) -> int:
+    """Return a flag for opening a file, 0 where the system has none of that name."""
+    return int(getattr(os, name, 0))
 
 
 def refuses_writing(error: OSError) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem import exchange, files, parents
+from fsstore.filesystem import directories, exchange, files, parents
 from fsstore.filesystem.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.system import (
     NO_BOOT_ID,
@@ -36,19 +36,19 @@ NOT_A_DIRECTORY = r"[Nn]ot a directory"
 
 
 def without_nofollow() -> Lacks:
-    flags = [(files, name) for name in ("_COMMON", "READ", "CREATE", "WRITE", "KEEP")]
-    flags.append((parents, "_PARENT"))
+    flags = [(files, name) for name in ("READ", "CREATE", "WRITE", "KEEP")]
+    flags += [(directories, "COMMON"), (parents, "_PARENT")]
     return {(module, name): getattr(module, name) & ~os.O_NOFOLLOW for module, name in flags}
 
 
 SYSTEMS: dict[str, Lacks] = {
     "as it is": {},
-    "no dir_fd": {(parents, "_PINS"): False, (files, "_LISTS_DESCRIPTORS"): False},
+    "no dir_fd": {(parents, "_PINS"): False, (directories, "_LISTS_DESCRIPTORS"): False},
     "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
         (parents, "_PINS"): False,
         (files, "_REFUSES_LINKS"): False,
-        (files, "_SYNCS_DIRECTORIES"): False,
-        (files, "_LISTS_DESCRIPTORS"): False,
+        (directories, "_SYNCS_DIRECTORIES"): False,
+        (directories, "_LISTS_DESCRIPTORS"): False,
         (exchange, "_RENAMEAT2"): None,
         **without_nofollow(),
     },
@@ -220,7 +220,7 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
 def must_be_refused(operation: str) -> bool:
-    return files._SYNCS_DIRECTORIES or not operation.startswith("sync_directory")
+    return directories._SYNCS_DIRECTORIES or not operation.startswith("sync_directory")
 
 
 @each_operation
@@ -670,17 +670,17 @@ def test_what_is_synced_is_what_was_named(tree: Tree, synced: list[int]) -> None
     tree.write_new("aa/file", b"")
 
     tree.sync("aa/file")
-    directories = ("aa", "aa/bb", "") if files._SYNCS_DIRECTORIES else ()
-    for name in directories:
+    names = ("aa", "aa/bb", "") if directories._SYNCS_DIRECTORIES else ()
+    for name in names:
         tree.sync_directory(name)
 
-    assert synced == [(tree.root / name).stat().st_ino for name in ("aa/file", *directories)]
+    assert synced == [(tree.root / name).stat().st_ino for name in ("aa/file", *names)]
 
 
 def test_a_directory_is_not_synced_where_that_can_not_be_done(
     tree: Tree, synced: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_SYNCS_DIRECTORIES", False)
+    monkeypatch.setattr(directories, "_SYNCS_DIRECTORIES", False)
 
     tree.sync_directory("aa")
 
@@ -709,8 +709,8 @@ def test_a_sync_that_fails_is_heard(tree: Tree, monkeypatch: pytest.MonkeyPatch)
     tree.write_new("file", b"")
     monkeypatch.setattr(os, "fsync", failing(errno.EIO))
 
-    directories = ("aa", "") if files._SYNCS_DIRECTORIES else ()
-    for sync, name in ((tree.sync, "file"), *((tree.sync_directory, name) for name in directories)):
+    names = ("aa", "") if directories._SYNCS_DIRECTORIES else ()
+    for sync, name in ((tree.sync, "file"), *((tree.sync_directory, name) for name in names)):
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             sync(name)
 
