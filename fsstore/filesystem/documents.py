@@ -296,7 +296,7 @@ class Documents:
             raise unavailable(error, self.tree.path(shard)) from error
 
     def inventory(self, shard: str) -> str | None:
-        """Return names and signatures of a shard's documents in one text, as `Index.inventory` does of its rows.
+        """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
 
         None where that can not be told: a name may stand for something else, or be none that can be read.
         """
