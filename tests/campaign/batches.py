@@ -18,6 +18,7 @@ from fsstore import FileStorage
 from fsstore.models import JsonObject, Mutation, deleting, saving
 
 DOCUMENTS = 10
+_LOADS = 100
 _NAMES = [f"member-{number}" for number in range(DOCUMENTS)]
 _EXTRA = "odd-one-out"
 _NUMBERS = "SELECT id, json_extract(metadata, '$.number') AS number FROM documents"
@@ -62,7 +63,8 @@ class Watcher:
         await self._chance.choice(ways)()
 
     async def _load(self) -> None:
-        for name in self._chance.sample(_NAMES, 4):
+        # many, since one costs so little: a batch is being put in place for a moment only
+        for name in self._chance.choices(_NAMES, k=_LOADS):
             record = await self._storage.load(name)
             self._see("load", [] if record is None else [record["data"]["metadata"]["number"]])
 
