@@ -59,7 +59,8 @@ BACKENDS = {"memory", "filesystem"}
 SYSTEM_USERS = {
     "filesystem.files": "it is the one who calls the system",
     "filesystem.directories": "its part about what files lie in",
-    "filesystem.exchange": "its part that Python does not offer",
+    "filesystem.cached": "its parts that Python does not offer",
+    "filesystem.exchange": "the same",
     "filesystem.parents": "its part that opens directories",
     "filesystem.system": "it asks what the system is",
     "cli": "an edge",

@@ -1,8 +1,9 @@
 """`FileStorage`: the contract on top of the engine; one hop per call.
 
 A save goes to the writer thread and comes back when it is committed. A get reads the file in the event loop when its
-pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the disk in
-the event loop, and the loop's default executor is never used.
+name and pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the
+disk in the event loop, but for a stat of a file whose name the system has forgotten, and the loop's default executor is
+never used.
 """
 
 from __future__ import annotations
@@ -277,7 +278,7 @@ class FileStorage(IUnifiedStorage):
     # -- derived methods, faster --------------------------------------------------------------------------------------
 
     async def exists(self, id: str) -> bool:
-        """Whether there is a document with that id; one stat, it is not read."""
+        """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
         if self._sequence.applying() & 1:

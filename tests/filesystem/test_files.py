@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem import directories, exchange, files, parents
+from fsstore.filesystem import cached, directories, exchange, files, parents
 from fsstore.filesystem.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.system import (
     NO_BOOT_ID,
@@ -43,13 +43,18 @@ def without_nofollow() -> Lacks:
 
 SYSTEMS: dict[str, Lacks] = {
     "as it is": {},
-    "no dir_fd": {(parents, "_PINS"): False, (directories, "_LISTS_DESCRIPTORS"): False},
+    "no dir_fd": {
+        (parents, "_PINS"): False,
+        (directories, "_LISTS_DESCRIPTORS"): False,
+        (files, "_OPENS_CACHED"): False,
+    },
     "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
         (parents, "_PINS"): False,
         (files, "_REFUSES_LINKS"): False,
         (directories, "_SYNCS_DIRECTORIES"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,
         (exchange, "_RENAMEAT2"): None,
+        (files, "_OPENS_CACHED"): False,
         **without_nofollow(),
     },
 }
@@ -200,7 +205,7 @@ OPERATIONS: dict[str, Callable[[Tree, str], object]] = {
     "create": lambda tree, within: tree.open(f"{within}/new", CREATE),
     "keep": lambda tree, within: tree.open(f"{within}/new", KEEP),
     "read": lambda tree, within: tree.read(f"{within}/there", max_bytes=LIMIT),
-    "read_cached": lambda tree, within: tree.read_cached(f"{within}/there", max_bytes=LIMIT),
+    "read, cached first": lambda tree, within: read_cached_first(tree, f"{within}/there"),
     "write_new": lambda tree, within: tree.write_new(f"{within}/new", b"new"),
     "replace, from": lambda tree, within: tree.replace(f"{within}/there", "taken"),
     "replace, to": lambda tree, within: tree.replace("own", f"{within}/there"),
@@ -216,6 +221,13 @@ OPERATIONS: dict[str, Callable[[Tree, str], object]] = {
     "sync_directory": lambda tree, within: tree.sync_directory(within),
     "sync_directory of an inner one": lambda tree, within: tree.sync_directory(f"{within}/inner"),
 }
+
+
+def read_cached_first(tree: Tree, name: str) -> object:
+    """Read as documents are read: what would have to be waited for is read again by who may wait."""
+    return tree.read_cached(name, max_bytes=LIMIT) or tree.read(name, max_bytes=LIMIT)
+
+
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
@@ -275,7 +287,8 @@ def test_a_directory_that_is_missing_is_empty(tree: Tree, within: str) -> None:
     assert tree.is_directory(within) is False
     assert tree.signature(f"{within}/file") is None
     assert tree.unlink(f"{within}/file") is False
-    for operation in ("read", "read_cached", "write_new", "replace, to", "make_directory", "remove_directory", "sync"):
+    reads = ("read", "read, cached first")
+    for operation in (*reads, "write_new", "replace, to", "make_directory", "remove_directory", "sync"):
         with pytest.raises(FileNotFoundError):
             OPERATIONS[operation](tree, within)
 
@@ -317,9 +330,37 @@ def test_bytes_come_with_the_signature_that_belongs_to_them(tree: Tree) -> None:
 
 
 def test_a_file_that_is_not_there_is_told_from_an_empty_one(tree: Tree) -> None:
-    for read in (tree.read, tree.read_cached):
-        with pytest.raises(FileNotFoundError):
-            read("aa/file", max_bytes=LIMIT)
+    with pytest.raises(FileNotFoundError):
+        tree.read("aa/file", max_bytes=LIMIT)
+    with pytest.raises(FileNotFoundError):
+        read_cached_first(tree, "aa/file")
+
+
+@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
+def test_what_was_never_looked_up_is_not_waited_for(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", failing(errno.EIO))
+    monkeypatch.setattr(files, "_OPENS_CACHED", True)
+
+    for name in ("aa/file", "file", "bb/file", "aa/bb/file"):
+        assert tree.read_cached(name, max_bytes=LIMIT) is None
+
+
+@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
+def test_what_lies_in_memory_is_opened_and_what_would_wait_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "aa").mkdir()
+    (tmp_path / "aa" / "file").write_bytes(b"12345")
+
+    above = cached.open_cached(f"{tmp_path}/aa", os.O_RDONLY | os.O_DIRECTORY)
+    inner = cached.open_cached("file", os.O_RDONLY, above)
+    assert os.read(inner, 10) == b"12345"
+    with pytest.raises(BlockingIOError):
+        cached.open_cached("never looked up", os.O_RDONLY, above)
+    (tmp_path / "aa" / "link").symlink_to("file")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        cached.open_cached("link", READ, above)
+
+    for descriptor in (above, inner):
+        os.close(descriptor)
 
 
 def test_a_file_is_measured_before_it_is_read(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
