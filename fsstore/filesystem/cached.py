@@ -1,7 +1,11 @@
 """Opening a file without asking the disk: openat2(2) with RESOLVE_CACHED, which Python does not offer.
 
-Linux has it since 5.12; elsewhere `can_open` is False. A name that was looked up before is in the system's memory, and
-with it what an open needs; any other is refused at once with BlockingIOError, and is for a thread that may wait.
+Linux has it since 5.12; elsewhere `can_open` is False. A name that was looked up before is in the system's memory; any
+other is refused at once with BlockingIOError, and is for a thread that may wait. What a file system does itself when a
+file is opened (FUSE, NFS) may wait all the same.
+
+The call goes by its number, and what that means to another system, or to a filter of calls, may end the process. So it
+is made only where Linux says that nothing filters them; in a container, as a rule, it is not.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from fsstore.filesystem.system import flag, is_filtered
 
 _AT_FDCWD, _NUMBER, _CACHED = -100, 437, 0x20
 
@@ -41,7 +47,9 @@ def _how(flags: int) -> tuple[Any, int]:
 
 
 def _function() -> Any:
-    """Return the C library's `syscall`, None where it has none, or this call is not the system's."""
+    """Return the C library's `syscall`, None where it has none, or must not be asked."""
+    if is_filtered():
+        return None
     try:
         found = ctypes.CDLL(None, use_errno=True).syscall
     except (OSError, AttributeError, TypeError):
@@ -56,7 +64,7 @@ def _is_known() -> bool:
     if _SYSCALL is None:
         return False
     try:
-        descriptor = open_cached(os.sep, os.O_RDONLY)
+        descriptor = open_cached(os.sep, os.O_RDONLY | flag("O_PATH"))
     except OSError:
         return False
     try:

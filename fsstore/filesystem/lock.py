@@ -121,11 +121,14 @@ class StoreLock:
 
 def _lock_all(descriptors: Sequence[int]) -> bool:
     """Lock all or none."""
-    for at, descriptor in enumerate(descriptors):
-        if not lock_descriptor(descriptor, blocking=False):
-            _unlock_all(descriptors[:at])
-            return False
-    return True
+    locked = 0
+    try:
+        while locked < len(descriptors) and lock_descriptor(descriptors[locked], blocking=False):
+            locked += 1
+        return locked == len(descriptors)
+    finally:
+        if locked < len(descriptors):
+            _unlock_all(descriptors[:locked])
 
 
 def _unlock_all(descriptors: Sequence[int]) -> None:

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +24,7 @@ from fsstore.filesystem.system import (
     NotAFileError,
     boot_id,
     filesystem_type,
+    is_filtered,
     refuses_writing,
     same_boot,
     unavailable,
@@ -509,6 +512,65 @@ def test_nothing_is_cached_where_the_system_can_not_tell(tree: Tree, monkeypatch
     monkeypatch.setattr(files, "_NOWAIT", 0)
 
     assert tree.read_cached("file", max_bytes=LIMIT) is None
+
+
+UNDER_A_FILTER = """
+import asyncio, ctypes, struct, sys
+import fsstore
+
+# seccomp(2), as a program in classic BPF: load the call's number; if it is openat2, end the process; else go on
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
+
+
+prctl = ctypes.CDLL(None).prctl
+filter = Program(len(steps), ctypes.addressof(program))
+SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
+if prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(SET_SECCOMP, FILTER, ctypes.byref(filter), 0, 0):
+    sys.exit("no filters here")
+
+
+async def main():
+    async with fsstore.open_storage(sys.argv[1]) as storage:
+        await storage.save({"id": "a", "type": "note", "data": 1})
+        print((await storage.load("a"))["data"])
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
+def test_where_a_filter_would_end_the_process_the_call_is_never_made(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", UNDER_A_FILTER, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    if "no filters here" in done.stderr:
+        pytest.skip("the system takes no filter")
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "filtered"),
+    [("Name:\tx\nSeccomp:\t0\n", False), ("Seccomp:\t2\n", True), ("Name:\tx\n", True), (None, True)],
+)
+def test_calls_are_filtered_unless_the_system_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, status: str | None, *, filtered: bool
+) -> None:
+    def read_text(*_: object) -> str:
+        if status is None:
+            raise FileNotFoundError
+        return status
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+    assert is_filtered() is filtered
+    if filtered:
+        assert cached._function() is None
 
 
 # -- writing --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import lock_descriptor
 
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem import lock as lock_module
@@ -354,3 +356,22 @@ def test_a_child_of_fork_does_not_outlive_the_lock(
     process.wait()
 
     assert lock.acquire(0) is False
+
+
+def test_what_is_locked_is_let_go_when_the_next_can_not_be_locked(
+    tree: Tree, lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.write_new(SEQUENCE, b"")
+    calls = itertools.count()
+
+    def refusing(descriptor: int, *, blocking: bool) -> bool:
+        if next(calls) == 1:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return lock_descriptor(descriptor, blocking=blocking)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "lock_descriptor", refusing)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+            lock.acquire(0)
+
+    assert not other.is_held_by_somebody()
