@@ -2,8 +2,8 @@
 
 A save goes to the writer thread and comes back when it is committed. A get reads the file in the event loop when its
 name and pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the
-disk in the event loop, but for a stat of a file whose name the system has forgotten, and the loop's default executor is
-never used.
+disk in the event loop, but for a name that the system has forgotten: `exists` looks it up there, and a get where the
+system can not open a file without the disk (`cached`). The loop's default executor is never used.
 """
 
 from __future__ import annotations
