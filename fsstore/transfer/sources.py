@@ -19,6 +19,7 @@ import aiofiles
 
 from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.layout import MARKER
+from fsstore.paths import path_of
 from fsstore.transfer.lines import STANDARD_STREAM, system_errors
 
 Chunks: TypeAlias = AsyncGenerator[bytes]
@@ -48,6 +49,7 @@ def entries(source: str) -> AsyncGenerator[Entry]:
     """Give the sessions of a source as they stand there. Raises StorageValidationError, StorageUnavailableError."""
     if source == STANDARD_STREAM:
         return _lines(_standard_input(), "standard input")
+    source = path_of(source, name="source")
     if Path(source).is_dir():
         return _flat_files(Path(source))
     return _lines(_file_chunks(source), source)

@@ -83,9 +83,43 @@ def test_a_store_must_be_named(fsstore: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_store_of_an_unknown_scheme_is_wrong_usage(fsstore: Run) -> None:
-    result = fsstore("ls", "--store", "postgres://host/db")
+    for named in (["ls", "--store", "postgres://u:hunter2@host/db"], ["init", "s3+x://u:hunter2@host/db"]):
+        result = fsstore(*named)
+        assert result.code == 2
+        assert "there is no store of the scheme '" in result.err
+        assert "hunter2" not in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["import", "{}"], ["export", "{}"], ["put", "a", "{}"], ["git", "install", "{}"], ["export", "{}", "--store", "memory:"]],
+)
+def test_a_url_in_the_place_of_a_path_is_wrong_usage_and_makes_nothing(
+    fsstore: Run, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    save("a")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    result = fsstore(*(text.format("postgresql+x://u:hunter2@host") for text in arguments))
     assert result.code == 2
-    assert "unknown store 'postgres://host/db'" in result.err
+    assert "a URL of the scheme 'postgresql+x'" in result.err
+    assert "hunter2" not in result.err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_tilde_is_the_home_also_where_no_shell_has_seen_it(
+    fsstore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fsstore("init", "~/other").code == 0
+    assert (tmp_path / "other/fsstore.json").exists()
+    monkeypatch.setenv("FSSTORE_STORE", "~/other")
+    (tmp_path / "session.json").write_text("{}")
+    assert fsstore("put", "a", "~/session.json").code == 0
+    assert fsstore("export", "~/out.jsonl", "-q").code == 0
+    assert fsstore("import", "--store=~/other", "~/out.jsonl", "-q").code == 0
+    assert fsstore("count").out == "1\n"
+    assert fsstore("count", "--store", "~nobody-of-that-name/x").code == 2
 
 
 def test_an_option_wins_over_the_environment(fsstore: Run, save: Save, tmp_path: Path) -> None:
