@@ -185,7 +185,7 @@ def replace_surrogates(value: str) -> tuple[str, int]:
     return replaced, count
 
 
-def utf8_of(data: bytes) -> bytes:
+def utf8_of(data: bytes | bytearray) -> bytes | bytearray:
     """Return the bytes of a text without the byte order mark that Windows' editors put before it; O(1) without one.
 
     Raises ValueError, which says what to do, for UTF-16 and UTF-32, as the same editors write "Unicode".
