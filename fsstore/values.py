@@ -7,7 +7,6 @@ A value is allowed when writing it as JSON and reading it back gives an equal va
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -23,16 +22,11 @@ MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 PLAIN_TYPES = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 """Options of orjson by which it refuses what would come back as something else."""
 
-BYTE_ORDER_MARK = codecs.BOM_UTF8
-
 SURROGATE_ADVICE = (
     "correct the input, as by text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace'); "
     "`fsstore import --replace-surrogates` does that"
 )
 
-_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_WIDEST = 4
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _ONE_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _INDENTED = _ONE_LINE | orjson.OPT_INDENT_2
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -174,27 +168,6 @@ def lone_surrogate(value: str) -> str:
     except UnicodeEncodeError as error:
         return f"the lone surrogate U+{ord(value[error.start]):04X} at offset {error.start}, which UTF-8 can not hold"
     return ""
-
-
-def replace_surrogates(value: str) -> tuple[str, int]:
-    """Return a string with U+FFFD for each lone surrogate, and how many there were; halves side by side are joined."""
-    if is_text(value):
-        return value, 0
-    joined = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-    replaced, count = _SURROGATES.subn("\ufffd", joined)
-    return replaced, count
-
-
-def utf8_of(data: bytes | bytearray) -> bytes | bytearray:
-    """Return the bytes of a text without the byte order mark that Windows' editors put before it; O(1) without one.
-
-    Raises ValueError, which says what to do, for UTF-16 and UTF-32, as the same editors write "Unicode".
-    """
-    head = data[:_WIDEST]
-    # JSON begins with a character of ASCII and holds no NUL; nothing but NULs is what a power cut leaves
-    if head.startswith(_OTHER_MARKS) or (b"\0" in head and head.strip(b"\0")):
-        raise ValueError("it is not UTF-8 but UTF-16 or UTF-32: save it as UTF-8")
-    return data[len(BYTE_ORDER_MARK) :] if data.startswith(BYTE_ORDER_MARK) else data
 
 
 def _refusal(value: Any, depth: int) -> str:

@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "values": 0,
     "paths": 0,
+    "json_text": 0,
     "models": 0,
     "changes": 0,
     "conditions": 0,

@@ -195,7 +195,7 @@ def _read(source: str) -> bytes:
             raise StorageValidationError(f"there is no file {source}", advice="check the path") from error
     if len(data) > _MAX_INPUT_BYTES:
         raise StorageValidationError(f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session")
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return data
 
 
 def _read_standard_input() -> bytes:

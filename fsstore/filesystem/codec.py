@@ -22,8 +22,9 @@ import orjson
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
+from fsstore.json_text import BYTE_ORDER_MARK, utf8_of
 from fsstore.models import JsonObject, canonical_time, check_envelope
-from fsstore.values import BYTE_ORDER_MARK, MAX_DEPTH, PLAIN_TYPES, check_value, copy_value, utf8_of
+from fsstore.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
 
 _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | PLAIN_TYPES
 # text is indented by two a level and strings hold no raw newline, so only a value too deep is indented this far
