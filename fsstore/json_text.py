@@ -1,8 +1,8 @@
-"""JSON text from elsewhere, read exactly: with a byte order mark or not, and what lone surrogates become. Pure: no I/O.
+r"""JSON text from elsewhere, read exactly: with a byte order mark or not, and what becomes of lone surrogates. Pure.
 
 - The byte order mark that editors on Windows put before UTF-8 is passed over; UTF-16 and UTF-32 are refused as such.
 - Integers beyond 64 bits are read as they are, so that the store sees and refuses them; NaN and infinity are no JSON.
-- A lone surrogate (`\\ud800` without its other half, or the bytes of one) is no text. It is refused with its JSON path
+- A lone surrogate (`\ud800` without its other half, or the bytes of one) is no text. It is refused with its JSON path
   and its offset, unless the caller wants U+FFFD in its place.
 """
 
@@ -11,20 +11,17 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
 from fsstore.values import MAX_DEPTH, copy_value, format_path, is_text
 
-Data = TypeVar("Data", bytes, bytearray)
-
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 REPLACEMENT = "\ufffd"
 
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_MARK = "\ufeff"
 _WIDEST = 4
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -33,15 +30,15 @@ class LoneSurrogateError(ValueError):
     """It would be JSON, but for lone surrogates. The text says where the first one is."""
 
 
-def utf8_of(data: Data) -> Data:
-    """Return text without its byte order mark, and the very same bytes where there is none; O(1) then.
+def utf8_of(data: bytes | bytearray) -> bytes | bytearray:
+    """Return text without its byte order mark.
 
     Raises ValueError, which says what to do, for UTF-16 and UTF-32, which editors on Windows call Unicode.
     """
     # JSON begins with a character of ASCII and holds no NUL; nothing but NULs is what a power cut leaves
     if data.startswith(_OTHER_MARKS) or (b"\0" in data[:2] and data[:_WIDEST].strip(b"\0")):
         raise ValueError("it is not UTF-8 but UTF-16 or UTF-32: save it as UTF-8")
-    return data[len(BYTE_ORDER_MARK) :] if data.startswith(BYTE_ORDER_MARK) else data
+    return data.removeprefix(BYTE_ORDER_MARK)
 
 
 def read_exact(text: str | bytes) -> Any:
@@ -50,7 +47,8 @@ def read_exact(text: str | bytes) -> Any:
     That is LoneSurrogateError where `read_lenient` gives a value all the same.
     """
     try:
-        data = text.removeprefix(_MARK) if isinstance(text, str) else utf8_of(text)
+        # text may hold lone surrogates as they are, and the reader takes none
+        data = utf8_of(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("it ")) from error
     try:
@@ -61,10 +59,10 @@ def read_exact(text: str | bytes) -> Any:
         raise ValueError(f"is not JSON: {error}") from error
 
 
-def read_lenient(text: str | bytes) -> Any:
+def read_lenient(text: bytes | bytearray) -> Any:
     """Return the value that JSON text is, with its lone surrogates. Raises ValueError."""
     # bytes of surrogates, as old databases write them, are taken for what they stand for
-    decoded = text if isinstance(text, str) else utf8_of(text).decode("utf-8", "surrogatepass")
+    decoded = utf8_of(text).decode("utf-8", "surrogatepass")
     try:
         return json.loads(decoded, parse_constant=_refuse_constant)
     except RecursionError as error:
@@ -107,7 +105,7 @@ def _replaced_object(value: dict[str, Any], steps: tuple[str | int, ...]) -> tup
     return made, total
 
 
-def _first_surrogate(text: str | bytes) -> str:
+def _first_surrogate(text: bytes | bytearray) -> str:
     """Return where the first lone surrogate of JSON text is; empty when it is something else that is wrong."""
     try:
         copy_value(read_lenient(text))

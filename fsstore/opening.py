@@ -123,7 +123,9 @@ def _with_options(make: Callable[..., Any], *given: str, **options: Any) -> Any:
 
 
 def _unknown(scheme: str) -> StorageValidationError:
-    which = f"there is no store of the scheme {scheme!r}" if scheme else "it looks like a URL, and begins with no scheme"
+    which = (
+        f"there is no store of the scheme {scheme!r}" if scheme else "it looks like a URL, and begins with no scheme"
+    )
     known = " or ".join(f"{known}:" for known in SCHEMES)
     return StorageValidationError(
         which, path=_NAME, advice=f"give a path, or a URL with {known}; write ./ before a path that looks like a URL"

@@ -99,5 +99,7 @@ def absolute(path: str) -> str:
 def _not_a_path(scheme: str, name: str) -> StorageValidationError:
     which = f"a URL of the scheme {scheme!r}" if scheme else "a URL"
     return StorageValidationError(
-        f"it is {which}, and a path is wanted", path=name, advice="give a path; write ./ before one that looks like a URL"
+        f"it is {which}, and a path is wanted",
+        path=name,
+        advice="give a path; write ./ before one that looks like a URL",
     )

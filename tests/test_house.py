@@ -105,7 +105,18 @@ JSON_IN_FILESYSTEM = {
     "filesystem.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }
 
-PURE_OF_OS = {"PathLike", "fspath", "fsencode", "fsdecode", "getpid", "register_at_fork", "environ", "sep", "devnull", "path.abspath"}
+PURE_OF_OS = {
+    "PathLike",
+    "fspath",
+    "fsencode",
+    "fsdecode",
+    "getpid",
+    "register_at_fork",
+    "environ",
+    "sep",
+    "devnull",
+    "path.abspath",
+}
 """Names of `os` that ask no file system."""
 
 ON_DESCRIPTORS = {"close", "fstat", "ftruncate", "lseek", "pread", "pwrite", "read", "write"}

@@ -345,9 +345,7 @@ async def test_what_names_nothing_is_refused(tmp_path: Path, monkeypatch: pytest
         *(Path("~"), Path("~/x"), Named("~/x"), Named(b"~/x")),
     ],
 )
-async def test_a_tilde_is_the_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any
-) -> None:
+async def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
     (tmp_path / "home/a:").mkdir(parents=True)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -377,7 +375,14 @@ async def test_the_home_of_another_user_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["~nobody-of-that-name", "~nobody-of-that-name/x", "file:~nobody-of-that-name/x", "file:///~/x", Path("~nobody-of-that-name")]
+    "given",
+    [
+        "~nobody-of-that-name",
+        "~nobody-of-that-name/x",
+        "file:~nobody-of-that-name/x",
+        "file:///~/x",
+        Path("~nobody-of-that-name"),
+    ],
 )
 async def test_a_home_that_is_not_there_is_no_directory_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any

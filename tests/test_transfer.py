@@ -411,7 +411,10 @@ INVALID: dict[str, tuple[bytes, str]] = {
     "infinity": (b'{"metadata": {"session_id": "x"}, "n": 1e400}', "$.data.n: inf"),
     "a big integer": (b'{"metadata": {"session_id": "x"}, "n": 18446744073709551616}', "64 bits"),
     "a huge integer": (b'{"metadata": {"session_id": "x"}, "n": ' + HUGE + b"}", "number out of range"),
-    "too deep": (b'{"metadata": {"session_id": "x"}, "deep": ' + b"[" * 199 + b"1" + b"]" * 199 + b"}", "deeper than 200"),
+    "too deep": (
+        b'{"metadata": {"session_id": "x"}, "deep": ' + b"[" * 199 + b"1" + b"]" * 199 + b"}",
+        "deeper than 200",
+    ),
     "deeper than any reader": (b"[" * 100_000, "it is not JSON: recursion limit"),
     "a time that is none": (b'{"metadata": {"session_id": "x", "updated_at": "yesterday"}}', "ISO 8601"),
     "too large for a line": (b'{"metadata": {"session_id": "x"}, "t": "' + b"y" * 150_000 + b'"}', "it is longer than"),
@@ -538,7 +541,11 @@ REPLACED: dict[str, tuple[bytes, Any, int]] = {
     "a key": (rb'{"a\ud800": 1}', {"a\ufffd": 1}, 1),
     "keys and values": (rb'{"\ud800": ["\udfff", {"x": "\ud800"}]}', {"\ufffd": ["\ufffd", {"x": "\ufffd"}]}, 3),
     "beside U+FFFD": (rb'["\ufffd", "\ud800"]', ["\ufffd", "\ufffd"], 1),
-    "beside numbers": (rb'["\ud800", 18446744073709551615, 0.1, -0.0, null]', ["\ufffd", 2**64 - 1, 0.1, -0.0, None], 1),
+    "beside numbers": (
+        rb'["\ud800", 18446744073709551615, 0.1, -0.0, null]',
+        ["\ufffd", 2**64 - 1, 0.1, -0.0, None],
+        1,
+    ),
     "beside NUL and others": (rb'"\u0000\ud800\uffff"', "\x00\ufffd\uffff", 1),
     "the same key twice": (rb'{"\ud800": 1, "\ud800": 2}', {"\ufffd": 2}, 1),
 }

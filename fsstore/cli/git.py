@@ -31,9 +31,7 @@ Version = Annotated[Path, typer.Argument(help="A file that git has made.")]
 
 @commands.command("install")
 def install(
-    repository: Annotated[
-        str, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.")
-    ] = ".",
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.")] = ".",
     *,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Take back what was installed.")] = False,
 ) -> None:

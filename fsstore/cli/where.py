@@ -123,7 +123,7 @@ def _unquoted(value: str, text: str) -> str:
         return value[1:-1]
     try:
         return str(from_json(value))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise _refusal(
             text, f"{value} is not a JSON string", "use single quotes, in which nothing is special"
         ) from error
@@ -132,7 +132,8 @@ def _unquoted(value: str, text: str) -> str:
 def _json_or_none(value: str) -> Any:
     try:
         return from_json(value, allow_inf_nan=False)
-    except ValueError:
+    except (ValueError, TypeError):
+        # the latter for lone surrogates, which are for the store to refuse, with their place
         return None
 
 

@@ -173,4 +173,4 @@ def _read(data: bytes | bytearray) -> tuple[Any, bool]:
     value = orjson.loads(text)
     if _LONG_NUMBER in text.translate(_DIGITS_ONLY):
         return from_json(bytes(text), allow_inf_nan=False), False
-    return value, text is data
+    return value, len(text) == len(data)

@@ -98,9 +98,10 @@ class FileStorage(IUnifiedStorage):
         with `shard_depth` (2 for millions of documents). `fsync=False` acknowledges writes that survive the process but
         not a power cut. `file_mode` is for new files; directories follow from it. `max_bytes` bounds a document.
         `lock_timeout_seconds` bounds the wait for another process's commit. `reconcile="off"` trusts the index as it is
-        found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the beginning, so that lists are right within a second of an
-        edit by another program, without `refresh`. `polling` watches without the system's events, by looking alone, for
-        mounts where they do not come (see `watch`). `clock` gives the present, aware.
+        found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the
+        beginning, so that lists are right within a second of an edit by another program, without `refresh`. `polling`
+        watches without the system's events, by looking alone, for mounts where they do not come (see `watch`). `clock`
+        gives the present, aware.
 
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.

@@ -22,7 +22,9 @@ TIME = "2026-01-21T09:15:00.000000+00:00"
 def document(**data: Any) -> bytes:
     record = {"id": "s", "type": "session", "version": 3, "created_at": TIME, "updated_at": TIME}
     metadata = {"session_id": "s", "status": "by hand", "created_at": TIME, "updated_at": TIME}
-    return encode({**record, "data": {"metadata": metadata, "messages": [{"text": "größe"}], **data}}, max_bytes=1 << 20)
+    return encode(
+        {**record, "data": {"metadata": metadata, "messages": [{"text": "größe"}], **data}}, max_bytes=1 << 20
+    )
 
 
 WRITTEN_BY_HAND: dict[str, Callable[[bytes], bytes]] = {
@@ -68,7 +70,7 @@ async def write(sessions: SessionService, data: bytes) -> Path:
     await sessions.save_session("s", {"metadata": {"status": "saved"}})
     (path,) = Path((await sessions.health_check())["path"]).glob("[0-9a-f][0-9a-f]/s.json")
     path.write_bytes(data)
-    await sessions.storage.refresh()  # type: ignore[attr-defined]
+    await sessions.storage.refresh()
     return path
 
 
@@ -86,7 +88,9 @@ def test_another_encoding_is_named_and_so_is_the_remedy(name: str) -> None:
         decode(in_encoding(name), "s")
 
 
-@pytest.mark.parametrize("data", [MARK * 2 + document(), b" " + MARK + document(), document() + MARK, MARK, b"\0" * 512])
+@pytest.mark.parametrize(
+    "data", [MARK * 2 + document(), b" " + MARK + document(), document() + MARK, MARK, b"\0" * 512]
+)
 def test_a_mark_is_passed_over_at_the_beginning_only(data: bytes) -> None:
     with pytest.raises(NotARecordError) as caught:
         decode(data, "s")
