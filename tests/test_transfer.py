@@ -305,6 +305,13 @@ async def test_a_source_that_is_not_there_is_named(sessions: SessionService, tmp
         await import_sessions(sessions, tmp_path / "absent.jsonl")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "", "s3://bucket/x", "~nobody-of-that-name"])
+async def test_a_source_that_can_not_be_named_is_an_error_of_ours(sessions: SessionService, name: str) -> None:
+    for move in (import_sessions, export_sessions):
+        with pytest.raises((StorageValidationError, StorageUnavailableError)):
+            await move(sessions, name)
+
+
 async def test_importing_from_standard_input_reads_until_its_end(
     sessions: SessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,9 @@ def entries(source: str) -> AsyncGenerator[Entry]:
     if source == STANDARD_STREAM:
         return _lines(_standard_input(), "standard input")
     source = path_of(source, name="source")
-    if Path(source).is_dir():
+    with system_errors(source):
+        is_folder = Path(source).is_dir()
+    if is_folder:
         return _flat_files(Path(source))
     return _lines(_file_chunks(source), source)
 
