@@ -73,7 +73,7 @@ def test_put_takes_the_id_from_the_session(fsstore: Run, typed: Callable[[str], 
     [
         (b"", "standard input is not JSON"),
         (b"{", "standard input is not JSON"),
-        (b"\xff\xfe", "standard input is not JSON"),
+        (b"\xff\xfe", "standard input is not UTF-8"),
         (b"[]", "standard input holds a JSON list, not an object"),
         (b"{}", "the session has no id"),
         (b'{"metadata": 5}', "the session has no id"),
