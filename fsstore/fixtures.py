@@ -31,6 +31,7 @@ from fsstore.filesystem.documents import directories_of
 from fsstore.filesystem.files import CREATE, READ, Tree
 from fsstore.filesystem.layout import MARKER, SHARD_DEPTHS, is_document, is_shard
 from fsstore.filesystem.system import unavailable
+from fsstore.paths import path_of
 
 try:
     import fcntl
@@ -52,8 +53,9 @@ def locate(path: str | os.PathLike[str], *, beside: Path, root: Path) -> Path:
     """Return the directory of the store that a test in the directory `beside` calls by that path.
 
     `root` is where people might think that paths start; it only serves the advice. Raises StorageUnavailableError when
-    there is no store.
+    there is no store, StorageValidationError for what is no path.
     """
+    path = path_of(path)
     found = (beside / path).resolve()
     if (found / MARKER).is_file():
         return found

@@ -291,10 +291,12 @@ def check_id(record_id: Any) -> str:
 
 
 def _check_characters(record_id: str) -> None:
-    for character in record_id:
+    for at, character in enumerate(record_id):
         if character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff":
             raise StorageValidationError(
-                f"an id must not hold the character U+{ord(character):04X}", path="$.id", record_id=record_id
+                f"an id must not hold the character U+{ord(character):04X}, as at offset {at}",
+                path="$.id",
+                record_id=record_id,
             )
 
 

@@ -22,6 +22,11 @@ MIN_INT, MAX_INT = -(2**63), 2**64 - 1
 PLAIN_TYPES = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 """Options of orjson by which it refuses what would come back as something else."""
 
+SURROGATE_ADVICE = (
+    "correct the input, as by text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace'); "
+    "`fsstore import --replace-surrogates` does that"
+)
+
 _ONE_LINE = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 _INDENTED = _ONE_LINE | orjson.OPT_INDENT_2
 _SCALARS = frozenset({str, int, bool, type(None)})
@@ -106,7 +111,8 @@ def write_json(value: Any, *, indent: bool = False, record_id: str | None = None
             record_id=record_id,
             advice="make it flatter, by hand",
         ) from error
-    return text.encode() + b"\n"
+    # what no document can hold, such as the name of a file that is no text, is written by JSON's own escapes
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def format_path(steps: tuple[str | int, ...]) -> str:
@@ -123,6 +129,10 @@ def _format_step(step: str | int) -> str:
 def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> Any:
     if reason := _refusal(value, len(steps)):
         raise StorageValidationError(reason, path=format_path(steps), record_id=record_id)
+    if type(value) is str and (reason := lone_surrogate(value)):
+        raise StorageValidationError(
+            f"the string holds {reason}", path=format_path(steps), record_id=record_id, advice=SURROGATE_ADVICE
+        )
     if type(value) is dict:
         return {_key(key, steps, record_id): _copy(item, (*steps, key), record_id) for key, item in value.items()}
     if type(value) is list:
@@ -135,9 +145,9 @@ def _key(key: Any, steps: tuple[str | int, ...], record_id: str | None) -> str:
         raise StorageValidationError(
             f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), record_id=record_id
         )
-    if not is_text(key):
+    if reason := lone_surrogate(key):
         raise StorageValidationError(
-            f"the key {key!r} has a lone surrogate", path=format_path(steps), record_id=record_id
+            f"the key {key!r} holds {reason}", path=format_path(steps), record_id=record_id, advice=SURROGATE_ADVICE
         )
     return key
 
@@ -151,18 +161,25 @@ def is_text(value: str) -> bool:
     return True
 
 
+def lone_surrogate(value: str) -> str:
+    """Return which lone surrogate keeps a string from being text, and its offset in code points; empty for text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"the lone surrogate U+{ord(value[error.start]):04X} at offset {error.start}, which UTF-8 can not hold"
+    return ""
+
+
 def _refusal(value: Any, depth: int) -> str:
     """Why a value itself (not its parts) can not be stored; empty when it can."""
     kind = type(value)
     if kind in (dict, list):
         return f"nested deeper than {MAX_DEPTH}" if value and depth >= MAX_DEPTH else ""
-    if kind is str:
-        return "" if is_text(value) else "the string has a lone surrogate, which UTF-8 can not hold"
     if kind is int:
         return "" if MIN_INT <= value <= MAX_INT else f"the integer {_shortened(value)} exceeds 64 bits"
     if kind is float:
         return "" if math.isfinite(value) else f"{value} is not a JSON number"
-    if value is None or kind is bool:
+    if value is None or kind is bool or kind is str:
         return ""
     return f"{kind.__name__} is not a JSON value"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage, fixtures
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.fixtures import contents_of, copy_store, differences, locate
 from tests.pytest_projects import make_store, session_in
 
@@ -227,3 +227,17 @@ def test_a_store_without_marker_has_no_differences_but_an_error(store: Path) -> 
 
     with pytest.raises(StorageUnavailableError, match="leave the store in place"):
         differences(store, given)
+
+
+@pytest.mark.parametrize(
+    "path", ["s3+x://u:hunter2@host/x", "postgres://u:hunter2@host", "", "~nobody-of-that-name/x", "a\0b"]
+)
+def test_what_is_no_path_names_no_fixtures_and_no_secret(tmp_path: Path, path: str) -> None:
+    with pytest.raises(StorageValidationError) as caught:
+        locate(path, beside=tmp_path, root=tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_fixtures_may_lie_in_the_home(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(store.parent))
+    assert locate(f"~/{store.name}", beside=tmp_path / "elsewhere", root=tmp_path) == store.resolve()

@@ -19,6 +19,8 @@ HOME = Path(fsstore.__file__).parent
 FLOORS = {
     "errors": 0,
     "values": 0,
+    "paths": 0,
+    "json_text": 0,
     "models": 0,
     "changes": 0,
     "conditions": 0,
@@ -63,6 +65,7 @@ SYSTEM_USERS = {
     "filesystem.exchange": "the same",
     "filesystem.parents": "its part that opens directories",
     "filesystem.system": "it asks what the system is",
+    "paths": "it asks where the home of a user is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
     "transfer": "it reads and writes files outside the store",
@@ -102,7 +105,18 @@ JSON_IN_FILESYSTEM = {
     "filesystem.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }
 
-PURE_OF_OS = {"PathLike", "fspath", "getpid", "register_at_fork", "environ", "sep", "devnull", "path.abspath"}
+PURE_OF_OS = {
+    "PathLike",
+    "fspath",
+    "fsencode",
+    "fsdecode",
+    "getpid",
+    "register_at_fork",
+    "environ",
+    "sep",
+    "devnull",
+    "path.abspath",
+}
 """Names of `os` that ask no file system."""
 
 ON_DESCRIPTORS = {"close", "fstat", "ftruncate", "lseek", "pread", "pwrite", "read", "write"}

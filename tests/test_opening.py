@@ -1,13 +1,18 @@
+import getpass
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsstore import MemoryStorage, SessionService, open_sessions, open_storage
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.legacy import LegacySessionStoreAdapter
+from fsstore.paths import path_of
 from fsstore.testing import HandClock
 
 
@@ -158,3 +163,247 @@ async def test_a_single_letter_before_a_colon_belongs_to_the_path(
         await storage.save({"id": "a"})
 
     assert entries(tmp_path) == ["c:store"]
+
+
+# -- what is no path --------------------------------------------------------------------------------------------------
+
+SECRETS = ("hunter2", "admin")
+FOREIGN_URLS = {
+    "s3://bucket/hunter2": "s3",
+    "postgresql+asyncpg://admin:hunter2@host/db": "postgresql+asyncpg",
+    "postgres://admin:hunter2@host/db": "postgres",
+    "sqlite+aiosqlite:///hunter2.db": "sqlite+aiosqlite",
+    "sqlite+aiosqlite:hunter2.db": "sqlite+aiosqlite",
+    "SQLITE:///hunter2.db": "sqlite",
+    "redis://:hunter2@localhost:6379/0": "redis",
+    "rediss+sentinel.v2://admin:hunter2@host": "rediss+sentinel.v2",
+    "redis:hunter2": "redis",
+    "jdbc:postgresql://host/db?user=admin&password=hunter2": "jdbc",
+    "https://host/store?token=hunter2#admin": "https",
+    "h2://hunter2": "h2",
+    "c://hunter2": "c",
+    "X-Y.z+1://hunter2": "x-y.z+1",
+    " s3://bucket/hunter2": "s3",
+    "\ts3://bucket/hunter2\n": "s3",
+    "'postgresql+psycopg://admin:hunter2@host/db'": "",
+    '"postgresql+psycopg://admin:hunter2@host/db"': "",
+    "url=s3://bucket/hunter2": "",
+    "://admin:hunter2@host": "",
+    "1st://hunter2": "",
+    "~://hunter2": "",
+    "memory+x://hunter2": "memory+x",
+    "file+x://hunter2": "file+x",
+}
+
+
+def told(error: BaseException) -> str:
+    """Return everything that an error, and what caused it, says or carries."""
+    causes = [cause for cause in (error.__cause__, error.__context__) if cause is not None]
+    return " ".join([str(error), repr(error), repr(error.args), repr(vars(error)), *map(told, causes)])
+
+
+@pytest.mark.parametrize("url", FOREIGN_URLS)
+async def test_a_url_of_another_system_is_refused_without_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    openings: list[Any] = [open_storage(url), open_sessions(url)]
+    if "://" in url:
+        openings.append(FileStorage.open(url))
+    for opening in openings:
+        with pytest.raises(StorageValidationError) as caught:
+            await opening
+        assert not [secret for secret in SECRETS if secret in told(caught.value)]
+    with pytest.raises(StorageValidationError) as caught, LegacySessionStoreAdapter(url):
+        pass
+    assert not [secret for secret in SECRETS if secret in told(caught.value)]
+    with pytest.raises(StorageValidationError, match="file: or memory:") as caught:
+        await open_storage(url)
+    assert repr(FOREIGN_URLS[url]) in str(caught.value) or not FOREIGN_URLS[url]
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file://admin:hunter2@host/store",
+        "file://host/store?password=hunter2",
+        "file:///store?password=hunter2",
+        "file:///store#hunter2",
+        "file://[hunter2/store",
+        "file:postgresql://admin:hunter2@host",
+        "memory:hunter2",
+        "memory://admin:hunter2@host",
+        "MEMORY:///hunter2",
+    ],
+)
+async def test_a_url_of_our_own_that_is_wrong_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(StorageValidationError) as caught:
+        await open_storage(url)
+
+    assert not [secret for secret in SECRETS if secret in told(caught.value)]
+
+
+@pytest.mark.parametrize("url", ["Memory:", "MEMORY://", "memory:///", " memory://"])
+async def test_the_case_of_a_scheme_makes_no_difference_for_memory(url: str) -> None:
+    async with open_storage(url) as storage:
+        assert isinstance(storage, MemoryStorage)
+
+
+@pytest.mark.parametrize("scheme", ["FILE://", "File:", "file://LOCALHOST", " file://"])
+async def test_the_case_of_a_scheme_makes_no_difference_for_files(tmp_path: Path, scheme: str) -> None:
+    async with open_storage(f"{scheme}{tmp_path}/store", fsync=False):
+        pass
+
+    assert entries(tmp_path) == ["store"]
+
+
+PATHS = {
+    "./a://b": "a:/b",
+    "x/a://b": "x/a:/b",
+    "./s3://u:pw@h": "s3:/u:pw@h",
+    ".\\a://b": ".\\a:/b",
+    "run-12:30": "run-12:30",
+    "2026-01-01T10:00:00+01:00": "2026-01-01T10:00:00+01:00",
+    "C:\\x": "C:\\x",
+    "C:/x": "C:/x",
+    "a.b:c": "a.b:c",
+    "./~": "~",
+    "./~/x": "~/x",
+    "x/~": "x/~",
+    "a~": "a~",
+    "file:relative": "relative",
+    "file:a%3A//b": "a:/b",
+    "file:a%7Eb": "a~b",
+    "file:tab%09and%0Aline": "tab\tand\nline",
+    "file:tab\tand\nline": "tab\tand\nline",
+    "file:%FF": os.fsdecode(b"\xff"),
+}
+"""What is a path, and what of it is made below the current directory."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there some of these characters are in no name")
+@pytest.mark.parametrize("url", PATHS)
+async def test_what_is_a_path_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    made = tmp_path / "work" / PATHS[url]
+    made.parent.mkdir(parents=True, exist_ok=True)
+
+    async with open_storage(url, fsync=False) as storage:
+        await storage.save({"id": "a"})
+
+    assert (made / "fsstore.json").exists()
+    assert entries(tmp_path / "home") == []
+
+
+class Named:
+    """A path object of somebody's own."""
+
+    def __init__(self, path: str | bytes) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str | bytes:
+        return self.path
+
+
+@pytest.mark.parametrize("given", [Path("s3://bucket"), Path("file:x"), Named("s3://bucket"), Named(b"memory:")])
+async def test_a_path_object_is_never_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / os.fsdecode(given)
+    made.parent.mkdir(exist_ok=True)
+
+    async with open_storage(given, fsync=False):
+        pass
+
+    assert (made / "fsstore.json").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", " ", "\n\t", "a\0b", "file:a%00b", "file:%20", None, 7, b"bytes", ["list"], "a\ud800b", Named("")],
+)
+async def test_what_names_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for opening in (open_storage(given), open_sessions(given)):
+        with pytest.raises(StorageValidationError) as caught:
+            await opening
+        assert caught.value.path == "url"
+        assert caught.value.advice
+    assert entries(tmp_path) == []
+
+
+# -- the home ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("~", "~/x", "~/x/", "~/größe", "~/a://b", "~//x", "file:~/x", "file://~/x", "FILE:~", "file:%7E/x"),
+        *(Path("~"), Path("~/x"), Named("~/x"), Named(b"~/x")),
+    ],
+)
+async def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any) -> None:
+    (tmp_path / "home/a:").mkdir(parents=True)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    async with open_storage(given, fsync=False):
+        pass
+
+    (marker,) = (tmp_path / "home").rglob("fsstore.json")
+    assert "~" not in str(marker.relative_to(tmp_path))
+    assert entries(tmp_path / "work") == []
+
+
+async def test_the_engine_itself_knows_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("~/text", Path("~/object")):
+        await (await FileStorage.open(given, fsync=False)).close()
+
+    assert sorted(entries(tmp_path)) == ["object", "text"]
+
+
+async def test_the_home_of_another_user_is_found() -> None:
+    pwd = pytest.importorskip("pwd")
+    user = getpass.getuser()
+
+    assert path_of(f"~{user}/x") == f"{pwd.getpwnam(user).pw_dir}/x"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "~nobody-of-that-name",
+        "~nobody-of-that-name/x",
+        "file:~nobody-of-that-name/x",
+        "file:///~/x",
+        Path("~nobody-of-that-name"),
+    ],
+)
+async def test_a_home_that_is_not_there_is_no_directory_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageValidationError, match="~"):
+        await open_storage(given)
+
+    assert entries(tmp_path) == []
+
+
+async def test_a_current_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(StorageUnavailableError, match="current directory was removed"):
+        await open_storage("store")
+
+
+async def test_an_option_does_not_replace_the_path(tmp_path: Path) -> None:
+    with pytest.raises(StorageValidationError, match="path"):
+        await open_storage(tmp_path / "store", path=tmp_path / "other")
+
+    assert entries(tmp_path) == []

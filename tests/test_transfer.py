@@ -3,6 +3,7 @@ import io
 import json
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -244,12 +245,12 @@ async def test_an_import_can_be_repeated(sessions: SessionService, write: Callab
         (b'{"metadata": {"session_id": "x"}', "it is not JSON: EOF while parsing an object at column 32"),
         (b'{"metadata": {"session_id": "x"}} {}', "it is not JSON: trailing characters"),
         (b'{"metadata": {"session_id": "\xff"}}', "it is not JSON: invalid unicode"),
-        (b'{"metadata": {"session_id": "\\ud800"}}', "it is not JSON"),
+        (b'{"metadata": {"session_id": "\\ud800"}}', "$.metadata.session_id: the string holds the lone"),
         (b'{"metadata": {"session_id": "x"}, "n": NaN}', "it is not JSON"),
         (b'{"metadata": {"session_id": "x"}, "n": Infinity}', "it is not JSON"),
         (b'{"metadata": {"session_id": "x"}, "n": ' + b"9" * 5000 + b"}", "it is not JSON: number out of range"),
         (b"[" * 100_000, "it is not JSON: recursion limit"),
-        ('{"metadata": {"session_id": "x"}}'.encode("utf-16"), "it is not JSON"),
+        ('{"metadata": {"session_id": "x"}}'.encode("utf-16"), "it is not UTF-8 but UTF-16"),
         (b"\x00\x00\x00", "it is not JSON"),
         (b"[1, 2]", "it is a JSON list, a session is an object"),
         (b"null", "it is a JSON NoneType"),
@@ -302,6 +303,13 @@ async def test_an_error_of_the_store_tells_how_much_was_imported(write: Callable
 async def test_a_source_that_is_not_there_is_named(sessions: SessionService, tmp_path: Path) -> None:
     with pytest.raises(StorageValidationError, match=r"absent\.jsonl: there is no such file"):
         await import_sessions(sessions, tmp_path / "absent.jsonl")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "", "s3://bucket/x", "~nobody-of-that-name"])
+async def test_a_source_that_can_not_be_named_is_an_error_of_ours(sessions: SessionService, name: str) -> None:
+    for move in (import_sessions, export_sessions):
+        with pytest.raises((StorageValidationError, StorageUnavailableError)):
+            await move(sessions, name)
 
 
 async def test_importing_from_standard_input_reads_until_its_end(
@@ -391,6 +399,234 @@ async def test_a_store_is_not_taken_for_a_flat_folder(sessions: SessionService, 
     (tmp_path / "other" / "fsstore.json").write_text('{"format": 1, "shard_depth": 1}')
     with pytest.raises(StorageValidationError, match="is a store"):
         await import_sessions(sessions, tmp_path / "other")
+
+
+# -- what is invalid --------------------------------------------------------------------------------------------------
+
+HUGE = b"1" * 5000
+INVALID: dict[str, tuple[bytes, str]] = {
+    "no JSON": (b"not json", "it is not JSON"),
+    "half a line": (b'{"metadata": {"session_id": "x"', "it is not JSON: EOF"),
+    "latin-1": (b'{"metadata": {"session_id": "\xe9"}}', "it is not JSON: invalid unicode"),
+    "UTF-16": ('{"metadata": {"session_id": "x"}}'.encode("utf-16-be"), "save it as UTF-8"),
+    "a list": (b"[1, 2]", "it is a JSON list"),
+    "no id": (b'{"metadata": {}}', "it has no id"),
+    "an id that is a number": (b'{"metadata": {"session_id": 7}}', "it has no id"),
+    "an id that is too long": (b'{"metadata": {"session_id": "' + b"x" * 2000 + b'"}}', "1 to 1024 characters"),
+    "a control in the id": (b'{"metadata": {"session_id": "a\\nb"}}', "U+000A"),
+    "NaN": (b'{"metadata": {"session_id": "x"}, "n": NaN}', "it is not JSON"),
+    "infinity": (b'{"metadata": {"session_id": "x"}, "n": 1e400}', "$.data.n: inf"),
+    "a big integer": (b'{"metadata": {"session_id": "x"}, "n": 18446744073709551616}', "64 bits"),
+    "a huge integer": (b'{"metadata": {"session_id": "x"}, "n": ' + HUGE + b"}", "number out of range"),
+    "too deep": (
+        b'{"metadata": {"session_id": "x"}, "deep": ' + b"[" * 199 + b"1" + b"]" * 199 + b"}",
+        "deeper than 200",
+    ),
+    "deeper than any reader": (b"[" * 100_000, "it is not JSON: recursion limit"),
+    "a time that is none": (b'{"metadata": {"session_id": "x", "updated_at": "yesterday"}}', "ISO 8601"),
+    "too large for a line": (b'{"metadata": {"session_id": "x"}, "t": "' + b"y" * 150_000 + b'"}', "it is longer than"),
+    "too large for a document": (b'{"metadata": {"session_id": "x"}, "t": "' + b"y" * 40_000 + b'"}', "allowed"),
+    "a lone surrogate": (
+        b'{"metadata": {"session_id": "x"}, "messages": [{"text": "ab\\ud83dc"}]}',
+        "it holds what is no text: $.messages[0].text: the string holds the lone surrogate U+D83D at offset 2",
+    ),
+    "a lone surrogate in a key": (
+        b'{"metadata": {"session_id": "x"}, "state": {"k\\udc00": 1}}',
+        "$.state: the key 'k\\udc00' holds the lone surrogate U+DC00 at offset 1",
+    ),
+    "a lone surrogate as bytes": (b'{"metadata": {"session_id": "x"}, "t": "\xed\xa0\x80"}', "$.t: the string holds"),
+}
+"""Lines that no store can hold, and what is said of them."""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 120_000)
+    monkeypatch.setattr(sources, "_CHUNK_BYTES", 1000)
+
+
+@pytest.fixture
+async def limited(tmp_path: Path) -> AsyncIterator[SessionService]:
+    async with await FileStorage.open(tmp_path / "limited", fsync=False, max_bytes=30_000) as storage:
+        yield SessionService(storage)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("place", [0, 1, 99, 150])
+@pytest.mark.parametrize("name", INVALID)
+async def test_what_is_invalid_is_left_out_alone_and_named(
+    limited: SessionService, write: Callable[..., Path], name: str, place: int
+) -> None:
+    line, reason = INVALID[name]
+    good: list[Any] = [session(f"s{number:03}") for number in range(150)]
+    told: list[str] = []
+
+    source = write(*good[:place], line + b"\n", *good[place:])
+    report = await import_sessions(limited, source, skip_invalid=True, on_skip=told.append)
+
+    assert await ids(limited) == [f"s{number:03}" for number in range(150)]
+    assert (report.sessions, report.skipped, report.skips) == (150, 1, tuple(told))
+    assert told[0].startswith(f"{source}, line {place + 1}: ")
+    assert reason in told[0]
+    with pytest.raises(StorageValidationError) as caught:
+        await import_sessions(limited, source)
+    assert told[0] in str(caught.value)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("name", INVALID)
+async def test_an_invalid_file_of_a_flat_folder_is_left_out_alone(
+    limited: SessionService, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"s{number}.json").write_text(json.dumps(session(f"s{number}")))
+    text, reason = INVALID[name]
+    (folder / "s2x.json").write_bytes(text)
+
+    report = await import_sessions(limited, folder, skip_invalid=True)
+
+    # a file has its name for an id
+    is_valid = name == "no id"
+    assert await ids(limited) == ["s0", "s1", "s2", *(["s2x"] if is_valid else []), "s3", "s4"]
+    assert report.skipped == (not is_valid)
+    assert all(told.startswith(f"{folder / 's2x.json'}: ") and reason in told for told in report.skips)
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_source_of_nothing_but_what_is_invalid_is_an_import_of_nothing(
+    limited: SessionService, write: Callable[..., Path]
+) -> None:
+    source = write(*(line + b"\n" for line, _ in INVALID.values()))
+
+    report = await import_sessions(limited, source, skip_invalid=True)
+
+    assert (report.sessions, report.skipped, report.bytes) == (0, len(INVALID), 0)
+    assert {told.partition(": ")[0] for told in report.skips} == {
+        f"{source}, line {number + 1}" for number in range(len(INVALID))
+    }
+
+
+async def test_of_very_many_only_the_first_are_kept_and_all_are_counted(
+    sessions: SessionService, write: Callable[..., Path]
+) -> None:
+    told: list[str] = []
+    report = await import_sessions(sessions, write(*["x"] * 250), skip_invalid=True, on_skip=told.append)
+
+    assert (report.skipped, len(report.skips), len(told)) == (250, 100, 250)
+
+
+@pytest.mark.parametrize("bad_first", [False, True])
+async def test_an_invalid_line_does_not_take_a_valid_one_of_the_same_id_with_it(
+    sessions: SessionService, write: Callable[..., Path], *, bad_first: bool
+) -> None:
+    lines = [{**session("a"), "text": "good"}, {**session("a"), "n": 2**70}]
+    report = await import_sessions(sessions, write(*(lines[::-1] if bad_first else lines)), skip_invalid=True)
+
+    assert (await sessions.get_session("a") or {})["text"] == "good"
+    assert report.skipped == (not bad_first)  # what a later line replaces need not be valid
+
+
+async def test_what_is_wrong_with_the_store_is_not_left_out(write: Callable[..., Path]) -> None:
+    storage = MemoryStorage()
+    await storage.save({"id": "s1", "type": "document", "data": {}})
+    with pytest.raises(StorageConflictError):
+        await import_sessions(SessionService(storage), write(session("s0"), session("s1")), skip_invalid=True)
+
+
+REPLACED: dict[str, tuple[bytes, Any, int]] = {
+    "high alone": (rb'"a\ud800b"', "a\ufffdb", 1),
+    "low alone": (rb'"\udc00"', "\ufffd", 1),
+    "the wrong way round": (rb'"\udc00\ud800"', "\ufffd\ufffd", 2),
+    "upper case": (rb'"\uD800"', "\ufffd", 1),
+    "a pair is text": (rb'"\ud83d\ude00"', "\U0001f600", 0),
+    "a pair after one alone": (rb'"\ud83d\ud83d\ude00"', "\ufffd\U0001f600", 1),
+    "an escaped backslash": (rb'"\\ud800"', "\\ud800", 0),
+    "as bytes": (b'"\xed\xa0\x80"', "\ufffd", 1),
+    "a pair as bytes": (b'"\xed\xa0\xbd\xed\xb8\x80"', "\U0001f600", 0),
+    "a key": (rb'{"a\ud800": 1}', {"a\ufffd": 1}, 1),
+    "keys and values": (rb'{"\ud800": ["\udfff", {"x": "\ud800"}]}', {"\ufffd": ["\ufffd", {"x": "\ufffd"}]}, 3),
+    "beside U+FFFD": (rb'["\ufffd", "\ud800"]', ["\ufffd", "\ufffd"], 1),
+    "beside numbers": (
+        rb'["\ud800", 18446744073709551615, 0.1, -0.0, null]',
+        ["\ufffd", 2**64 - 1, 0.1, -0.0, None],
+        1,
+    ),
+    "beside NUL and others": (rb'"\u0000\ud800\uffff"', "\x00\ufffd\uffff", 1),
+    "the same key twice": (rb'{"\ud800": 1, "\ud800": 2}', {"\ufffd": 2}, 1),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+async def test_lone_surrogates_are_replaced_where_that_is_wanted(
+    sessions: SessionService, tmp_path: Path, name: str
+) -> None:
+    text, value, count = REPLACED[name]
+    (tmp_path / "flat").mkdir()
+    for source in (tmp_path / "lines.jsonl", tmp_path / "flat/x.json"):
+        source.write_bytes(b'\xef\xbb\xbf{"metadata": {"session_id": "x"}, "value": ' + text + b"}")
+        report = await import_sessions(
+            sessions, source if source.suffix == ".jsonl" else source.parent, replace_surrogates=True
+        )
+        assert (report.sessions, report.replaced, report.skipped) == (1, count, 0)
+        assert (await sessions.get_session("x") or {})["value"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (rb'{"k\ud800": 1, "k\udfff": 2}', "two keys that would both become 'k\ufffd', in the object at $.value"),
+        (rb'[{"\ufffd": 1, "\ud800": 2}]', "two keys that would both become '\ufffd', in the object at $.value[0]"),
+        (rb'{"\ud800": 1, "\ufffd": 2}', "two keys"),
+        (rb'{"a": {"\ud800\ud801": 1, "\ud801\ud800": 2}}', "in the object at $.value.a"),
+        (rb'["\ud800", NaN]', "it is not JSON"),
+        (rb'["\ud800", 1e400]', "inf"),
+        (rb'["\ud800", 18446744073709551616]', "64 bits"),
+        (rb'"\ud800', "it is not JSON"),
+        (b'"\\ud800\xff"', "it is not JSON"),
+        (b'["\\ud800", ' + b"[" * 300 + b"]" * 300 + b"]", "deeper than 200"),
+        (b'["\\ud800", ' + b"[" * 100_000, "it is not JSON"),
+    ],
+)
+async def test_what_replacing_does_not_mend_is_invalid_all_the_same(
+    sessions: SessionService, write: Callable[..., Path], text: bytes, reason: str
+) -> None:
+    source = write(session("a"), b'{"metadata": {"session_id": "x"}, "value": ' + text + b"}\n", session("b"))
+    with pytest.raises(StorageValidationError) as caught:
+        await import_sessions(sessions, source, replace_surrogates=True)
+    assert f"{source}, line 2: " in str(caught.value)
+    assert reason in str(caught.value)
+
+    report = await import_sessions(sessions, source, replace_surrogates=True, skip_invalid=True)
+
+    assert (report.sessions, report.skipped) == (2, 1)
+    assert await ids(sessions) == ["a", "b"]
+
+
+async def test_two_ids_never_become_one(sessions: SessionService, write: Callable[..., Path]) -> None:
+    named = [rb"a\ud800", rb"a\ud801", rb"a\ufffd", rb"a\ud800"]
+    lines = [b'{"metadata": {"session_id": "%b"}, "n": %d}\n' % (name, at) for at, name in enumerate(named)]
+
+    report = await import_sessions(sessions, write(*lines), replace_surrogates=True, skip_invalid=True)
+
+    assert (report.sessions, report.skipped, report.replaced) == (2, 2, 2)
+    assert all("so has another session" in told for told in report.skips)
+    assert (await sessions.get_session("a\ufffd") or {})["n"] == 3  # of the same id the later one counts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+async def test_a_file_whose_name_is_no_text_is_named_or_its_id_replaced(
+    sessions: SessionService, tmp_path: Path
+) -> None:
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / os.fsdecode(b"caf\xe9.json")).write_text("{}")
+    with pytest.raises(StorageValidationError, match=r"U\+DCE9"):
+        await import_sessions(sessions, tmp_path / "flat")
+
+    await import_sessions(sessions, tmp_path / "flat", replace_surrogates=True)
+
+    assert await ids(sessions) == ["caf\ufffd"]
 
 
 # -- out --------------------------------------------------------------------------------------------------------------

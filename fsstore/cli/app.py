@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 import fsstore
 from fsstore.cli.failures import PipeClosedError
+from fsstore.values import is_text
 
 _COMMANDS = {
     "init": "sessions:init",
@@ -36,6 +37,27 @@ _COMMANDS = {
 """Where each command is, in the order of the help: a function, or an application of its own with several commands."""
 
 _PLAIN: Any = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+
+
+_PATHS = frozenset({"store", "location", "sources", "source", "target"})
+"""Parameters that name files and directories, which on some systems may be any bytes."""
+
+
+class Command(TyperCommand):
+    """A command that takes text: bytes that are no UTF-8 are wrong usage, but in the name of a file."""
+
+    def parse_args(self, ctx: Any, args: Any) -> Any:
+        """Read the arguments. Raises BadParameter for one that is no text, also from the environment."""
+        rest = super().parse_args(ctx, args)
+        param: Any  # typer's own kind of it differs between its versions
+        for param in self.params:
+            given = ctx.params.get(param.name)
+            for value in given if isinstance(given, list | tuple) else [given]:
+                # while the shell completes, nothing is refused
+                if ctx.resilient_parsing or param.name in _PATHS or not isinstance(value, str) or is_text(value):
+                    continue
+                raise typer.BadParameter(f"{value!r} is not UTF-8.", ctx=ctx, param=param)
+        return rest
 
 
 class Commands(TyperGroup):
@@ -81,7 +103,7 @@ def _loaded(name: str) -> Any:
     if isinstance(found, typer.Typer):
         return get_group(found)
     alone = typer.Typer(add_completion=False, **_PLAIN)
-    alone.command(name)(found)
+    alone.command(name, cls=Command)(found)
     return get_command(alone)
 
 

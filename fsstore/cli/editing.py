@@ -28,6 +28,7 @@ from fsstore.cli.options import Store, with_store
 from fsstore.cli.output import printable, say, show_lines
 from fsstore.cli.sessions import SessionId
 from fsstore.errors import StorageError, StorageNotFoundError, StorageUnavailableError, StorageValidationError
+from fsstore.json_text import BYTE_ORDER_MARK
 from fsstore.values import write_json
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _EMPTY: "JsonObject" = {"messages": [], "metadata": {}, "state": {}}
 _EDITORS = ("sensible-editor", "editor", "nano", "vim", "vi", "emacs", "notepad")
 _ADVICE = "set VISUAL or EDITOR to one that is there, as in EDITOR='code --wait'"
 _PLACE = re.compile(r"(?P<reason>.*) at line (?P<line>[0-9]+) column (?P<column>[0-9]+)", re.DOTALL)
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def edit(
@@ -152,7 +152,7 @@ def _was_changed(path: Path, text: bytes) -> bool:
 def _edited(draft: Path, given: bytes, session_id: str) -> "JsonObject | None":
     """Return the session that stands in the file, None if it is the one that was given."""
     try:
-        text = draft.read_bytes().removeprefix(_BYTE_ORDER_MARK)
+        text = draft.read_bytes().removeprefix(BYTE_ORDER_MARK)
     except FileNotFoundError as error:
         raise StorageUnavailableError("the editor took it away", path=str(draft), advice="edit it again") from error
     if text == given:
@@ -165,15 +165,15 @@ def _edited(draft: Path, given: bytes, session_id: str) -> "JsonObject | None":
 
 
 def _parsed(text: bytes) -> "JsonObject":
-    from pydantic_core import from_json  # noqa: PLC0415 - only this command needs it
+    from fsstore.json_text import read_exact  # noqa: PLC0415 - only this command needs it
 
     try:
-        session = from_json(text, allow_inf_nan=False)
+        session = read_exact(text)
     except ValueError as error:
         place = _PLACE.fullmatch(str(error))
         where = f"line {place['line']}, column {place['column']}: " if place else ""
         reason = place["reason"] if place else str(error)
-        raise StorageValidationError(f"{where}the text is not JSON: {reason}") from error
+        raise StorageValidationError(f"{where}the text {reason}") from error
     if type(session) is not dict:
         raise StorageValidationError(f"the text is a JSON {type(session).__name__}, a session is an object")
     return session

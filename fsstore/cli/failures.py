@@ -1,7 +1,8 @@
 """From an error to an exit code and one line that says what happened and what to do next.
 
 0 done, 1 not found, 2 wrong usage or input, 3 conflict, 4 corrupt, 5 unavailable, timed out or closed, 70 an error in
-fsstore itself, 130 stopped by the user, 141 the reader of the output went away. For scrub 1 is that secrets were found.
+fsstore itself, 130 stopped by the user, 141 the reader of the output went away. For scrub 1 is that secrets were found,
+and for import --skip-invalid 2 is that something was left out.
 """
 
 from fsstore.errors import (

@@ -13,6 +13,7 @@ import typer
 
 from fsstore.cli.output import counted, say, show_lines, show_text
 from fsstore.errors import StorageUnavailableError, StorageValidationError
+from fsstore.paths import path_of
 
 if TYPE_CHECKING:
     from fsstore.models import JsonObject
@@ -30,9 +31,7 @@ Version = Annotated[Path, typer.Argument(help="A file that git has made.")]
 
 @commands.command("install")
 def install(
-    repository: Annotated[
-        Path, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.", file_okay=False)
-    ] = Path(),
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.")] = ".",
     *,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Take back what was installed.")] = False,
 ) -> None:
@@ -43,7 +42,7 @@ def install(
     """
     from fsstore.cli.repository import Repository, set_attributes  # noqa: PLC0415 - only this command needs it
 
-    found = Repository.around(repository)
+    found = Repository.around(Path(path_of(repository, name="REPOSITORY")))
     stores = found.stores()
     if not stores and not uninstall:
         raise StorageUnavailableError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsstore.cli.failures import USAGE
 from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
 from fsstore.cli.output import counted, format_bytes, say
 from fsstore.cli.progress import bar, is_shown
@@ -26,9 +27,16 @@ def import_(
     ],
     *,
     store: Store = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option("--skip-invalid", help="Leave out what is no session, name each, and end with the exit code 2."),
+    ] = False,
+    replace_surrogates: Annotated[
+        bool, typer.Option("--replace-surrogates", help="Put U+FFFD for lone surrogates, which are no text.")
+    ] = False,
     fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut takes nothing back.")] = True,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Save sessions from JSON lines, or from a folder of JSON files.
 
     A session of the same id is replaced. Times in the metadata are kept. If something stops it, import again.
@@ -40,13 +48,23 @@ def import_(
         reports = []
         for source in sources:
             with _bar(source, _size(source), counts_bytes=True, quiet=quiet) as progress:
-                reports.append(await import_sessions(sessions, source, progress=progress))
+                reports.append(
+                    await import_sessions(
+                        sessions,
+                        source,
+                        skip_invalid=skip_invalid,
+                        replace_surrogates=replace_surrogates,
+                        progress=progress,
+                        on_skip=_name_skipped,
+                    )
+                )
         return reports
 
     started = time.perf_counter()
     reports = with_store(store, work, create=True, fsync=fsync)
     if not quiet:
-        say(_summary("imported", reports, time.perf_counter() - started))
+        say("; ".join([_summary("imported", reports, time.perf_counter() - started), *_mended(reports)]))
+    return USAGE if any(report.skipped for report in reports) else 0
 
 
 def export(
@@ -102,6 +120,18 @@ def export(
 def _summary(what: str, reports: "list[TransferReport]", seconds: float) -> str:
     sessions, size = sum(report.sessions for report in reports), sum(report.bytes for report in reports)
     return f"{what} {counted(sessions, 'session')} ({format_bytes(size)}) in {seconds:.1f} s"
+
+
+def _name_skipped(text: str) -> None:
+    say(f"left out: {text}")
+
+
+def _mended(reports: "list[TransferReport]") -> Iterator[str]:
+    """Give what an import was asked to do about sessions that are invalid."""
+    if skipped := sum(report.skipped for report in reports):
+        yield f"{counted(skipped, 'invalid session')} left out"
+    if replaced := sum(report.replaced for report in reports):
+        yield f"{counted(replaced, 'lone surrogate')} replaced"
 
 
 def _redacted(report: "TransferReport", *, quiet: bool) -> Iterator[str]:

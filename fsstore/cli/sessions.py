@@ -12,6 +12,7 @@ from fsstore.cli.options import ExpectedVersion, FilterText, Store, Where, compl
 from fsstore.cli.output import counted, say, show_json, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
 from fsstore.errors import StorageNotFoundError, StorageUnavailableError, StorageValidationError
+from fsstore.paths import path_of
 
 if TYPE_CHECKING:
     from fsstore.conditions import Condition
@@ -188,13 +189,13 @@ def _read(source: str) -> bytes:
         data = _read_standard_input()
     else:
         try:
-            with Path(source).open("rb") as file:
+            with Path(path_of(source, name="FILE")).open("rb") as file:
                 data = file.read(_MAX_INPUT_BYTES + 1)
         except FileNotFoundError as error:
             raise StorageValidationError(f"there is no file {source}", advice="check the path") from error
     if len(data) > _MAX_INPUT_BYTES:
         raise StorageValidationError(f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session")
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return data
 
 
 def _read_standard_input() -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
+from fsstore.json_text import read_exact
 
 if TYPE_CHECKING:
     from fsstore.models import Filters, JsonObject
@@ -72,9 +73,9 @@ def parse_settings(settings: Sequence[str], patch: "JsonObject | None" = None) -
 def parse_object(text: str | bytes, name: str) -> "JsonObject":
     """Return a JSON object, read exactly; `name` tells the user what was read."""
     try:
-        found = from_json(text, allow_inf_nan=False)
+        found = read_exact(text)
     except ValueError as error:
-        raise StorageValidationError(f"{name} is not JSON: {error}") from error
+        raise StorageValidationError(f"{name} {error}") from error
     if type(found) is not dict:
         raise StorageValidationError(f"{name} holds a JSON {type(found).__name__}, not an object")
     return found
@@ -122,7 +123,7 @@ def _unquoted(value: str, text: str) -> str:
         return value[1:-1]
     try:
         return str(from_json(value))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise _refusal(
             text, f"{value} is not a JSON string", "use single quotes, in which nothing is special"
         ) from error
@@ -131,7 +132,8 @@ def _unquoted(value: str, text: str) -> str:
 def _json_or_none(value: str) -> Any:
     try:
         return from_json(value, allow_inf_nan=False)
-    except ValueError:
+    except (ValueError, TypeError):
+        # the latter for lone surrogates, which are for the store to refuse, with their place
         return None
 
 

@@ -5,6 +5,8 @@ Invariants:
 - A round trip is exact or refused; `fsstore.values` is the rule, and names the path of what it refuses.
 - `decode` gives a record or says why the bytes are none; it never guesses. Integers beyond 64 bits, which orjson would
   read as floats, are read exactly by the slower reader, up to the size of the largest float.
+- A byte order mark, as editors on Windows put before UTF-8, is passed over; such a document is never plain, so nothing
+  takes its bytes as they are, and the next change writes it without. UTF-16 is no document, and the reason says so.
 - Of a key that is there twice the last one counts, as in most readers (RFC 8259 leaves it open).
 - A document from elsewhere may hold what `encode` refuses: such integers, and values nested deeper than MAX_DEPTH, as
   far as its reader follows them down. It is read exactly; a change of it is refused with the path.
@@ -20,12 +22,15 @@ import orjson
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
+from fsstore.json_text import BYTE_ORDER_MARK, utf8_of
 from fsstore.models import JsonObject, canonical_time, check_envelope
 from fsstore.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
 
 _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | PLAIN_TYPES
 # text is indented by two a level and strings hold no raw newline, so only a value too deep is indented this far
 _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
+# how a document begins that was written here
+_BEGIN = b"{\n"
 # between which lines the members of a record's data stand
 _DATA, _DATA_END = b'\n  "data": {\n', b"\n  }"
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
@@ -124,7 +129,7 @@ def examine(data: bytes | bytearray, record_id: str | None = None) -> tuple[Json
             record[key] = canonical_time(given, f"$.{key}", None)
             is_plain = is_plain and record[key] == given
     except ValueError as error:
-        if all(marker.search(data) for marker in _CONFLICT):
+        if all(marker.search(data.removeprefix(BYTE_ORDER_MARK)) for marker in _CONFLICT):
             raise InConflictError from error
         raise NotARecordError(str(error)) from error
     if record_id is not None and record["id"] != record_id:
@@ -146,7 +151,7 @@ def encode_marker(marker: JsonObject) -> bytes:
 def decode_marker(data: bytes) -> JsonObject:
     """Return the marker of a store; raise NotARecordError when the bytes are none."""
     try:
-        marker = orjson.loads(data)
+        marker = orjson.loads(utf8_of(data))
     except ValueError as error:
         raise NotARecordError(str(error)) from error
     if type(marker) is not dict:
@@ -163,8 +168,9 @@ def digest(data: bytes | bytearray) -> bytes:
 
 
 def _read(data: bytes | bytearray) -> tuple[Any, bool]:
+    text = data if data.startswith(_BEGIN) else utf8_of(data)
     # always asked, since the exact reader takes a float beyond the largest one for infinity
-    value = orjson.loads(data)
-    if _LONG_NUMBER in data.translate(_DIGITS_ONLY):
-        return from_json(bytes(data), allow_inf_nan=False), False
-    return value, True
+    value = orjson.loads(text)
+    if _LONG_NUMBER in text.translate(_DIGITS_ONLY):
+        return from_json(bytes(text), allow_inf_nan=False), False
+    return value, len(text) == len(data)

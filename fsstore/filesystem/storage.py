@@ -47,6 +47,7 @@ from fsstore.models import (
     format_time,
     utc_now,
 )
+from fsstore.paths import absolute, path_of
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
@@ -93,16 +94,17 @@ class FileStorage(IUnifiedStorage):
     ) -> FileStorage:
         """Open the store in a directory; O(1), however many documents it has.
 
-        `create` makes it when there is none, with `shard_depth` (2 for millions of documents). `fsync=False`
-        acknowledges writes that survive the process but not a power cut. `file_mode` is for new files; directories
-        follow from it. `max_bytes` bounds a document. `lock_timeout_seconds` bounds the wait for another process's
-        commit. `reconcile="off"` trusts the index as it is found. `allow_network` opens a store on a network file
-        system all the same. `live` watches the files from the beginning, so that lists are right within a second of an
-        edit by another program, without `refresh`. `polling` watches without the system's events, by looking alone, for
-        mounts where they do not come (see `watch`). `clock` gives the present, aware.
+        `path` is no URL (see `open_storage`), and `~` in it is the home. `create` makes the store when there is none,
+        with `shard_depth` (2 for millions of documents). `fsync=False` acknowledges writes that survive the process but
+        not a power cut. `file_mode` is for new files; directories follow from it. `max_bytes` bounds a document.
+        `lock_timeout_seconds` bounds the wait for another process's commit. `reconcile="off"` trusts the index as it is
+        found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the
+        beginning, so that lists are right within a second of an edit by another program, without `refresh`. `polling`
+        watches without the system's events, by looking alone, for mounts where they do not come (see `watch`). `clock`
+        gives the present, aware.
 
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
-        marker is damaged, StorageValidationError for an option out of range.
+        marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
         if reconcile not in ("first-use", "off"):
             raise StorageValidationError(f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
@@ -117,7 +119,7 @@ class FileStorage(IUnifiedStorage):
             live=live,
             polling=polling,
         )
-        root = Path(os.path.abspath(path))  # noqa: ASYNC240, PTH100 - this joins strings and asks no disk
+        root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
         opening = asyncio.wrap_future(_in_own_thread(storage._assemble))
         try:

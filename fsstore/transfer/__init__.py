@@ -2,7 +2,8 @@
 
 The id of a session is its `metadata.session_id`. Memory is bounded by a batch and the longest line, both ways.
 
-`importing` saves what `sources` reads; `exporting` writes to what `targets` opens; `lines` is the format.
+`sources` reads, `candidates` finds sessions in it, `importing` saves them; `exporting` writes to what `targets` opens;
+`lines` is the format.
 """
 
 from fsstore.transfer.exporting import export_sessions

@@ -41,7 +41,9 @@ async def export_sessions(
             sessions, size = sessions + len(batch), size + len(text)
             if progress is not None:
                 progress(size, sessions)
-    return TransferReport(sessions, size, redactor.redacted, redactor.unredacted, redactor.unmatched)
+    return TransferReport(
+        sessions, size, redacted=redactor.redacted, unredacted=redactor.unredacted, unmatched=redactor.unmatched
+    )
 
 
 class _Redactor:

@@ -1,91 +1,140 @@
 """Sessions into a store, batch by batch.
 
 Whatever stops an import (a bad line, a full disk, a crash), the batches committed before stay, the one under way is not
-there at all, and importing the same source again gives the same store.
+there at all, and importing the same source again gives the same store. Where what is invalid is left out, a batch that
+is refused for it is tried again in halves, so that nothing but that is missing.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from typing import NoReturn, TypeAlias
 
 from fsstore.errors import StorageError, StorageValidationError
-from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.transfer.lines import Progress, TransferReport, id_in, read_line
-from fsstore.transfer.sources import Entry, refused
+from fsstore.transfer.candidates import Candidate, Candidates
+from fsstore.transfer.lines import Progress, TransferReport
+from fsstore.transfer.sources import Entry
 from fsstore.transfer.sources import entries as read_entries
 
+OnSkip: TypeAlias = Callable[[str], None]
+"""Called for each session that is left out, with where it stands and why."""
+
 _BATCH_SESSIONS, _BATCH_BYTES = 100, 4 * 1024 * 1024
+_MOST_SKIPS = 100
+_CORRECT = "correct it there"
+_HOW_TO_REPLACE = "correct it there, or import with replace_surrogates (--replace-surrogates)"
 
 
 async def import_sessions(
-    service: SessionService, source: str | os.PathLike[str], *, progress: Progress | None = None
+    service: SessionService,
+    source: str | os.PathLike[str],
+    *,
+    skip_invalid: bool = False,
+    replace_surrogates: bool = False,
+    progress: Progress | None = None,
+    on_skip: OnSkip | None = None,
 ) -> TransferReport:
     """Save the sessions of a JSON lines file, of standard input (`-`), or of a folder in the old flat layout.
 
     A session that is there already is replaced; times in the metadata are kept. One commit a batch (100 sessions or
     4 MB). Raises StorageValidationError, with file and line, at the first line that is not a session the store can
     hold; the error tells how many sessions were imported until then, and they stay.
+
+    `skip_invalid` leaves such lines and files out, counts them in the report, and tells each to `on_skip`. Errors of
+    the system and of the store are raised all the same. `replace_surrogates` puts U+FFFD for each lone surrogate; what
+    would make two keys of an object, or two ids, the same is invalid.
     """
-    done, batch = TransferReport(), _Batch()
+    work = _Import(service, progress, on_skip, skips=skip_invalid)
     try:
-        async with aclosing(read_entries(os.fspath(source))) as entries:
-            async for entry in entries:
-                batch.add(entry)
-                if batch.is_full:
-                    done, batch = await _commit(service, batch, done, progress), _Batch()
-        return await _commit(service, batch, done, progress)
+        await work.run(os.fspath(source), Candidates(replace_surrogates=replace_surrogates))
     except StorageError as error:
-        error.advice += f"; {done.sessions} sessions were imported before that and stay, importing again is safe"
+        error.advice += f"; {work.sessions} sessions were imported before that and stay, importing again is safe"
         raise
+    return work.report
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Sessions that are saved by one commit, and where each came from."""
+class _Import:
+    """One import under way: what it has done so far."""
 
-    sessions: dict[str, JsonObject] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    count: int = 0
-    bytes: int = 0
+    def __init__(
+        self, service: SessionService, progress: Progress | None, on_skip: OnSkip | None, *, skips: bool
+    ) -> None:
+        self._service = service
+        self._progress = progress
+        self._on_skip = on_skip
+        self._may_skip = skips
+        self._skips: list[str] = []
+        self._bytes_read = 0
+        self.sessions = self.bytes = self.skipped = self.replaced = 0
 
     @property
-    def is_full(self) -> bool:
-        return self.count >= _BATCH_SESSIONS or self.bytes >= _BATCH_BYTES
+    def report(self) -> TransferReport:
+        return TransferReport(
+            self.sessions, self.bytes, skipped=self.skipped, skips=tuple(self._skips), replaced=self.replaced
+        )
 
-    def add(self, entry: Entry) -> None:
-        session_id, session = _parse(entry)
-        self.sessions[session_id] = session
-        self.places[session_id] = entry.place
-        self.count += 1
-        self.bytes += entry.size
+    async def run(self, source: str, candidates: Candidates) -> None:
+        batch, size = list[Candidate](), 0
+        async with aclosing(read_entries(source)) as entries:
+            async for entry in entries:
+                self._bytes_read += entry.size
+                if (found := self._candidate(entry, candidates)) is not None:
+                    batch.append(found)
+                    size += found.size
+                if len(batch) >= _BATCH_SESSIONS or size >= _BATCH_BYTES:
+                    await self._commit(batch)
+                    batch, size = [], 0
+        await self._commit(batch)
+
+    def _candidate(self, entry: Entry, candidates: Candidates) -> Candidate | None:
+        """Return the session of an entry; None when it is none, and left out."""
+        try:
+            return candidates.read(entry)
+        except ValueError as error:
+            self._leave_out(entry.place, f"it {error}", error)
+            return None
+
+    async def _commit(self, batch: Sequence[Candidate]) -> None:
+        await self._save(batch)
+        if self._progress is not None:
+            self._progress(self._bytes_read, self.sessions)
+
+    async def _save(self, batch: Sequence[Candidate]) -> None:
+        try:
+            await self._service.batch_save_sessions({found.id: found.session for found in batch}, keep_times=True)
+        except StorageValidationError as error:
+            if self._may_skip and len(batch) > 1:
+                # one commit for each half that is good, whatever the error says about whose fault it is
+                middle = len(batch) // 2
+                await self._save(batch[:middle])
+                await self._save(batch[middle:])
+                return
+            at = {found.id: found.place for found in batch}
+            place = batch[0].place if len(batch) == 1 else at.get(error.id or "")
+            if place is None:
+                raise
+            self._leave_out(place, f"{error.path}: {error.reason}" if error.path else error.reason, error)
+            return
+        self.sessions += len(batch)
+        self.bytes += sum(found.size for found in batch)
+        self.replaced += sum(found.replaced for found in batch)
+
+    def _leave_out(self, place: str, reason: str, error: ValueError) -> None:
+        """Count a session that can not be imported. Raises StorageValidationError unless it may be left out."""
+        if not self._may_skip:
+            _refuse(place, reason, error)
+        self.skipped += 1
+        text = f"{place}: {reason}"
+        if len(self._skips) < _MOST_SKIPS:
+            self._skips.append(text)
+        if self._on_skip is not None:
+            self._on_skip(text)
 
 
-async def _commit(
-    service: SessionService, batch: _Batch, done: TransferReport, progress: Progress | None
-) -> TransferReport:
-    try:
-        await service.batch_save_sessions(batch.sessions, keep_times=True)
-    except StorageValidationError as error:
-        if error.id is None or error.id not in batch.places:
-            raise
-        at = f"{error.path}: " if error.path else ""
-        raise refused(batch.places[error.id], at + error.reason, record_id=error.id) from error
-    done = TransferReport(done.sessions + batch.count, done.bytes + batch.bytes)
-    if progress is not None:
-        progress(done.bytes, done.sessions)
-    return done
-
-
-def _parse(entry: Entry) -> tuple[str, JsonObject]:
-    try:
-        session = read_line(entry.text)
-    except ValueError as error:
-        raise refused(entry.place, str(error)) from error
-    named = id_in(session)
-    session_id = entry.default_id if named is None else named
-    if type(session_id) is not str or not session_id:
-        raise refused(entry.place, "it has no id: metadata.session_id must be a string, and not empty")
-    return session_id, session
+def _refuse(place: str, reason: str, error: ValueError) -> NoReturn:
+    record_id = error.id if isinstance(error, StorageValidationError) else None
+    advice = _HOW_TO_REPLACE if "surrogate" in reason else _CORRECT
+    raise StorageValidationError(f"{place}: {reason}", record_id=record_id, advice=advice) from error

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pydantic_core import from_json
-
 from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
+from fsstore.json_text import read_exact
 from fsstore.models import JsonObject
 from fsstore.values import write_json
 
@@ -25,6 +24,12 @@ class TransferReport:
 
     sessions: int = 0
     bytes: int = 0
+    skipped: int = 0
+    """Sessions that an import has left out, since the store can not hold them."""
+    skips: tuple[str, ...] = ()
+    """Where these stand, and why: the first hundred of them."""
+    replaced: int = 0
+    """Lone surrogates for which an import has put U+FFFD."""
     redacted: int = 0
     """Values that an export has hidden."""
     unredacted: int = 0
@@ -51,15 +56,15 @@ def id_in(session: Any) -> Any:
 
 
 def read_line(text: bytes) -> JsonObject:
-    """Return the session that a line is. Raises ValueError, which says why, when it is none."""
+    """Return the session that a line is. Raises ValueError when it is none: see `read_exact`."""
     try:
-        # not orjson: it reads integers beyond 64 bits as floats, and the store must see them to refuse them
-        session = from_json(text, allow_inf_nan=False)
+        session = read_exact(text)
     except ValueError as error:
-        reason = str(error).replace(" at line 1 column ", " at column ")
-        raise ValueError(f"it is not JSON: {reason}") from error
+        # which line it is, the source knows; the kind of the error stays
+        error.args = (str(error).replace(" at line 1 column ", " at column "),)
+        raise
     if type(session) is not dict:
-        raise ValueError(f"it is a JSON {type(session).__name__}, a session is an object")
+        raise ValueError(f"is a JSON {type(session).__name__}, a session is an object")
     return session
 
 

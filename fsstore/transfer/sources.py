@@ -19,6 +19,8 @@ import aiofiles
 
 from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.layout import MARKER
+from fsstore.json_text import BYTE_ORDER_MARK
+from fsstore.paths import path_of
 from fsstore.transfer.lines import STANDARD_STREAM, system_errors
 
 Chunks: TypeAlias = AsyncGenerator[bytes]
@@ -26,29 +28,31 @@ Chunks: TypeAlias = AsyncGenerator[bytes]
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _CHUNK_BYTES = 1024 * 1024
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TOO_LONG = "is longer than {} bytes"
 _JSON_SPACE = b" \t\r\n"
 
 
 class Entry(NamedTuple):
-    """One session as found: where it stands, its text, the id it has when it names none, the bytes it took."""
+    """One session as found: where it stands, its text, the id it has when it names none, the bytes it took.
+
+    `fault` says why it is too long to be read; then there is no text.
+    """
 
     place: str
     text: bytes
     default_id: str | None
     size: int
-
-
-def refused(place: str, reason: str, *, record_id: str | None = None) -> StorageValidationError:
-    """Return the error that says what is wrong with a session, and where it stands."""
-    return StorageValidationError(f"{place}: {reason}", record_id=record_id, advice="correct it there")
+    fault: str = ""
 
 
 def entries(source: str) -> AsyncGenerator[Entry]:
     """Give the sessions of a source as they stand there. Raises StorageValidationError, StorageUnavailableError."""
     if source == STANDARD_STREAM:
         return _lines(_standard_input(), "standard input")
-    if Path(source).is_dir():
+    source = path_of(source, name="source")
+    with system_errors(source):
+        is_folder = Path(source).is_dir()
+    if is_folder:
         return _flat_files(Path(source))
     return _lines(_file_chunks(source), source)
 
@@ -56,7 +60,7 @@ def entries(source: str) -> AsyncGenerator[Entry]:
 async def _lines(chunks: Chunks, name: str) -> AsyncGenerator[Entry]:
     """Give the lines that hold anything, whichever way they end; a byte order mark at the start is skipped.
 
-    Raises StorageValidationError before a line takes more memory than allowed.
+    A line that is too long is given as a fault as soon as that is known, and its rest is passed over.
     """
     number, parts, held = 1, list[bytes](), 0
     async with aclosing(chunks):
@@ -65,7 +69,9 @@ async def _lines(chunks: Chunks, name: str) -> AsyncGenerator[Entry]:
                 parts.append(piece)
                 held += len(piece)
                 if held > MAX_LINE_BYTES:
-                    raise refused(f"{name}, line {number}", f"it is longer than {MAX_LINE_BYTES} bytes")
+                    if held - len(piece) <= MAX_LINE_BYTES:
+                        yield Entry(f"{name}, line {number}", b"", None, 0, _TOO_LONG.format(MAX_LINE_BYTES))
+                    parts.clear()
                 if piece.endswith(b"\n"):
                     for entry in _line(parts, name, number):
                         yield entry
@@ -77,7 +83,7 @@ async def _lines(chunks: Chunks, name: str) -> AsyncGenerator[Entry]:
 def _line(parts: list[bytes], name: str, number: int) -> Iterator[Entry]:
     """Give the entry that a line is; none when it is blank."""
     line = b"".join(parts)
-    text = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+    text = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
     if text := text.strip(_JSON_SPACE):
         yield Entry(f"{name}, line {number}", text, None, len(line))
 
@@ -137,5 +143,6 @@ async def _flat_files(folder: Path) -> AsyncGenerator[Entry]:
             async with aiofiles.open(path, "rb") as file:
                 text = await file.read(MAX_LINE_BYTES + 1)
         if len(text) > MAX_LINE_BYTES:
-            raise refused(str(path), f"it is longer than {MAX_LINE_BYTES} bytes")
-        yield Entry(str(path), text.removeprefix(_BYTE_ORDER_MARK), path.stem, len(text))
+            yield Entry(str(path), b"", None, 0, _TOO_LONG.format(MAX_LINE_BYTES))
+            continue
+        yield Entry(str(path), text.removeprefix(BYTE_ORDER_MARK), path.stem, len(text))

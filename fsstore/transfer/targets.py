@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import aiofiles
 
+from fsstore.paths import path_of
 from fsstore.transfer.lines import STANDARD_STREAM, system_errors
 
 Write: TypeAlias = Callable[[bytes], Awaitable[object]]
@@ -28,8 +29,10 @@ async def opened(target: str) -> AsyncGenerator[Write]:
 
     If the block fails, a file that was there before stays. Raises StorageUnavailableError, StorageValidationError.
     """
-    with system_errors("standard output" if target == STANDARD_STREAM else target):
-        if target == STANDARD_STREAM:
+    is_stream = target == STANDARD_STREAM
+    target = target if is_stream else path_of(target, name="target")
+    with system_errors("standard output" if is_stream else target):
+        if is_stream:
             yield _write_out
             await aiofiles.stdout_bytes.flush()
             return

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -83,9 +84,49 @@ def test_a_store_must_be_named(fsstore: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_store_of_an_unknown_scheme_is_wrong_usage(fsstore: Run) -> None:
-    result = fsstore("ls", "--store", "postgres://host/db")
+    for named in (["ls", "--store", "postgres://u:hunter2@host/db"], ["init", "s3+x://u:hunter2@host/db"]):
+        result = fsstore(*named)
+        assert result.code == 2
+        assert "there is no store of the scheme '" in result.err
+        assert "hunter2" not in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", "{}"],
+        ["export", "{}"],
+        ["put", "a", "{}"],
+        ["git", "install", "{}"],
+        ["export", "{}", "--store", "memory:"],
+    ],
+)
+def test_a_url_in_the_place_of_a_path_is_wrong_usage_and_makes_nothing(
+    fsstore: Run, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    save("a")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    result = fsstore(*(text.format("postgresql+x://u:hunter2@host") for text in arguments))
     assert result.code == 2
-    assert "unknown store 'postgres://host/db'" in result.err
+    assert "a URL of the scheme 'postgresql+x'" in result.err
+    assert "hunter2" not in result.err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_tilde_is_the_home_also_where_no_shell_has_seen_it(
+    fsstore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert fsstore("init", "~/other").code == 0
+    assert (tmp_path / "other/fsstore.json").exists()
+    monkeypatch.setenv("FSSTORE_STORE", "~/other")
+    (tmp_path / "session.json").write_text("{}")
+    assert fsstore("put", "a", "~/session.json").code == 0
+    assert fsstore("export", "~/out.jsonl", "-q").code == 0
+    assert fsstore("import", "--store=~/other", "~/out.jsonl", "-q").code == 0
+    assert fsstore("count").out == "1\n"
+    assert fsstore("count", "--store", "~nobody-of-that-name/x").code == 2
 
 
 def test_an_option_wins_over_the_environment(fsstore: Run, save: Save, tmp_path: Path) -> None:
@@ -260,7 +301,7 @@ def test_bytes_that_are_no_text_are_refused_as_an_id(save: Save) -> None:
     save("a")
     done = subprocess.run([*command("get"), b"\xff\xfe"], capture_output=True, check=False)
     assert done.returncode == 2
-    assert b"must not hold the character U+DCFF" in done.stderr
+    assert b"'\\udcff\\udcfe' is not UTF-8" in done.stderr
 
 
 def test_a_terminal_gets_a_table_in_which_ids_stay_whole(save: Save) -> None:
@@ -311,3 +352,134 @@ def test_ctrl_c_ends_an_import_that_waits_for_more(store: Path) -> None:
     assert code == 130
     assert "Traceback" not in shown
     assert run_in_shell("count", "--store", str(store)).out == "0\n"
+
+
+# -- bytes that are no text -------------------------------------------------------------------------------------------
+
+NO_TEXT = os.fsdecode(b"caf\xe9")
+WITH_NO_TEXT = [
+    ["get", NO_TEXT],
+    ["put", NO_TEXT, os.devnull],
+    ["put", NO_TEXT],
+    ["edit", NO_TEXT],
+    ["edit", "--create", NO_TEXT],
+    ["update", NO_TEXT, "{}"],
+    ["update", "a", f'{{"x": "{NO_TEXT}"}}'],
+    ["update", "a", "--set", f"x={NO_TEXT}"],
+    ["update", "a", "--set", f"{NO_TEXT}=1"],
+    ["rm", "a", NO_TEXT],
+    ["rm", "--missing-ok", NO_TEXT],
+    ["rm", "--where", f"x={NO_TEXT}", "--yes"],
+    ["ls", "--where", f"x={NO_TEXT}"],
+    ["ls", "--where", f"{NO_TEXT}=1"],
+    ["ls", "--where", f"x~{NO_TEXT}"],
+    ["ls", "--where", f"!{NO_TEXT}"],
+    ["ls", "--where", f'x="{NO_TEXT}"'],
+    ["ls", "--filter", f'{{"x": "{NO_TEXT}"}}'],
+    ["ls", "--sort", NO_TEXT],
+    ["ls", "--format", NO_TEXT],
+    ["ls", "--limit", NO_TEXT],
+    ["ls", f"--{NO_TEXT}"],
+    ["ls", NO_TEXT],
+    ["count", "--where", f"x={NO_TEXT}"],
+    ["count", "--filter", NO_TEXT],
+    ["watch", "--where", f"x={NO_TEXT}"],
+    ["watch", "--since", NO_TEXT],
+    ["export", "--where", f"x={NO_TEXT}"],
+    ["export", "--redact", NO_TEXT],
+    ["export", "--redact-pattern", NO_TEXT],
+    ["scrub", "--ignore", NO_TEXT],
+    ["init", "--shard-depth", NO_TEXT],
+    ["git", NO_TEXT],
+    [NO_TEXT],
+    [f"--{NO_TEXT}"],
+]
+
+
+@pytest.mark.parametrize("arguments", WITH_NO_TEXT)
+def test_an_argument_that_is_no_utf_8_is_wrong_usage(fsstore: Run, save: Save, arguments: list[str]) -> None:
+    save("a")
+
+    result = fsstore(*arguments)
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("fsstore: error: ")
+    assert "internal" not in result.err
+
+
+def test_the_error_says_which_argument_it_is(fsstore: Run) -> None:
+    assert (
+        "'--where': 'x=caf\\udce9' is not UTF-8; see 'fsstore ls --help'"
+        in fsstore("ls", "--where", f"x={NO_TEXT}").err
+    )
+    assert "'ID': 'caf\\udce9' is not UTF-8; see 'fsstore get --help'" in fsstore("get", NO_TEXT).err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_store_and_files_may_have_names_that_are_no_text(
+    fsstore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSTORE_STORE", f"{tmp_path}/{NO_TEXT}")
+    (tmp_path / f"{NO_TEXT}.json").write_text('{"metadata": {"session_id": "a"}}')
+    assert fsstore("init", f"{tmp_path}/{NO_TEXT}").code == 0
+    assert fsstore("put", "a", tmp_path / f"{NO_TEXT}.json").code == 0
+    assert fsstore("get", "a").code == 0
+    assert fsstore("export", tmp_path / f"{NO_TEXT}.jsonl", "-q").code == 0
+    assert fsstore("import", tmp_path / f"{NO_TEXT}.jsonl", "-q").code == 0
+    for name in ("ls", "count", "stats", "health", "verify", "repair", "scrub"):
+        assert (name, fsstore(name, "--store", f"{tmp_path}/{NO_TEXT}").code) == (name, 0)
+    assert fsstore("get", "absent").code == 1
+    assert fsstore("ls", "--store", f"{tmp_path}/absent-{NO_TEXT}").code == 5
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "latin-1", "cp1252:strict"])
+def test_a_name_that_the_output_can_not_encode_is_escaped(tmp_path: Path, encoding: str) -> None:
+    source = tmp_path / "größe-日本-😀.jsonl"
+    source.write_text('{"metadata": {"session_id": "日本😀", "status": "größe"}}\nnot json\n')
+    env = {**OLD_LOCALE, "PYTHONIOENCODING": encoding, "TERM": "xterm"}
+    commands: list[tuple[int, list[str]]] = [
+        (2, ["import", os.fspath(source), "--skip-invalid"]),
+        (0, ["ls"]),
+        (0, ["get", "日本😀"]),
+        (1, ["get", "größe😀"]),
+        (0, ["ls", "--where", "größe😀"]),
+    ]
+    for code, arguments in commands:
+        assert (arguments, Terminal(*arguments, env={"PYTHONIOENCODING": encoding}).finish()[0]) == (arguments, code)
+        with (tmp_path / "err").open("wb") as err:
+            piped = subprocess.run(
+                command(*arguments),
+                env={**os.environ, "PYTHONIOENCODING": encoding},
+                stdout=subprocess.PIPE,
+                stderr=err,
+                check=False,
+            )
+        assert (arguments, piped.returncode) == (arguments, code)
+        assert b"internal error" not in (tmp_path / "err").read_bytes()
+    # what the locale can not decode reaches the command as bytes that are no text
+    assert Terminal("ls", env=env).finish()[0] == 0
+    assert Terminal("get", "größe😀", env=env).finish()[0] == 2
+
+
+@pytest.mark.parametrize("marked", [("ours",), ("base",), ("theirs",), ("base", "ours", "theirs")])
+def test_git_shows_and_merges_documents_with_a_byte_order_mark(
+    fsstore: Run, save: Save, store: Path, tmp_path: Path, marked: tuple[str, ...]
+) -> None:
+    save("a", status="new", step=1)
+    (document,) = store.glob("[0-9a-f][0-9a-f]/a.json")
+    text = document.read_text()
+    versions = {"base": text, "ours": text.replace("new", "done"), "theirs": text.replace('"step": 1', '"step": 2')}
+    for name, version in versions.items():
+        (tmp_path / name).write_text(version, encoding="utf-8-sig" if name in marked else "utf-8")
+    shown = fsstore("git", "show", tmp_path / marked[0])
+    assert shown.out == fsstore("git", "show", document).out.replace(
+        "new", "done" if marked == ("ours",) else "new"
+    ).replace("step: 1", "step: 2" if marked == ("theirs",) else "step: 1")
+
+    assert fsstore("git", "merge", tmp_path / "base", tmp_path / "ours", tmp_path / "theirs", "a.json").code == 0
+
+    merged = (tmp_path / "ours").read_bytes()
+    assert merged.startswith(b"{\n")
+    metadata = json.loads(merged)["data"]["metadata"]
+    assert (metadata["status"], metadata["step"]) == ("done", 2)

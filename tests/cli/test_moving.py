@@ -146,3 +146,69 @@ def test_a_name_with_markup_or_braces_is_shown_as_it_is(tmp_path: Path) -> None:
     code, shown = Terminal("import", os.fspath(source)).finish()
     assert code == 0
     assert "[bold]{0}\\x1b[31m" in shown
+
+
+BAD_LINES = [
+    b'{"metadata": {"session_id": "x1"}, "text": "a\\ud800"}',
+    b"not json",
+    b'{"metadata": {"session_id": "x2"}, "n": 18446744073709551616}',
+]
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_invalid_is_left_out_named_and_told_by_the_exit_code(source: Path, tmp_path: Path) -> None:
+    source.write_bytes(b"\n".join([*BAD_LINES, source.read_bytes()]))
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat/x3.json").write_text('{"n": NaN}')
+    (tmp_path / "flat/s9.json").write_text("{}")
+
+    for quiet in ([], ["-q"]):
+        result = run_in_shell("import", str(source), str(tmp_path / "flat"), "--skip-invalid", *quiet)
+
+        assert (result.code, result.out) == (2, "")
+        told = result.err.splitlines()
+        places = sorted(line.removeprefix("fsstore: left out: ").partition(": ")[0] for line in told[:4])
+        assert places == sorted([*(f"{source}, line {number}" for number in (1, 2, 3)), f"{tmp_path}/flat/x3.json"])
+        assert "$.text: the string holds the lone surrogate U+D800 at offset 1" in result.err
+        assert quiet or told[4].startswith("fsstore: imported 4 sessions (")
+        assert quiet or told[4].endswith(" s; 4 invalid sessions left out")
+        assert len(told) == (4 if quiet else 5)
+    assert run_in_shell("ls", "--format", "ids", "--sort", "session_id").out.split() == ["s0", "s1", "s2", "s9"]
+
+
+def test_nothing_left_out_is_the_exit_code_0(fsstore: Run, source: Path) -> None:
+    assert fsstore("import", source, "--skip-invalid", "--replace-surrogates", "-q") == (0, "", "")
+    assert fsstore("import", source, "--skip-invalid").err.endswith(" s\n")
+
+
+def test_lone_surrogates_are_replaced_and_counted(fsstore: Run, source: Path) -> None:
+    source.write_bytes(BAD_LINES[0])
+    refused = fsstore("import", source)
+    assert refused.code == 2
+    assert "offset 1" in refused.err
+    assert "--replace-surrogates" in refused.err
+    result = fsstore("import", source, "--replace-surrogates")
+    assert result.code == 0
+    assert result.err.endswith("; 1 lone surrogate replaced\n")
+    assert fsstore("get", "x1").json()["text"] == "a\ufffd"
+
+
+@pytest.mark.usefixtures("store")
+def test_a_terminal_names_what_is_left_out_beside_the_bar(source: Path) -> None:
+    source.write_bytes(b"\n".join([BAD_LINES[1], source.read_bytes()]))
+    code, shown = Terminal("import", str(source), "--skip-invalid").finish()
+    assert code == 2
+    assert "left out: " in shown
+    assert shown.rstrip().endswith("1 invalid session left out")
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+def test_standard_input_and_files_may_begin_with_a_byte_order_mark(source: Path, tmp_path: Path, mark: bytes) -> None:
+    text = mark + source.read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat/f1.json").write_bytes(mark + b"{}\r\n")
+    source.write_bytes(text)
+    assert run_in_shell("import", "-", "-q", stdin=text) == (0, "", "")
+    assert run_in_shell("import", str(source), str(tmp_path / "flat"), "-q") == (0, "", "")
+    assert run_in_shell("count").out == "4\n"

@@ -73,7 +73,7 @@ def test_put_takes_the_id_from_the_session(fsstore: Run, typed: Callable[[str], 
     [
         (b"", "standard input is not JSON"),
         (b"{", "standard input is not JSON"),
-        (b"\xff\xfe", "standard input is not JSON"),
+        (b"\xff\xfe", "standard input is not UTF-8"),
         (b"[]", "standard input holds a JSON list, not an object"),
         (b"{}", "the session has no id"),
         (b'{"metadata": 5}', "the session has no id"),
@@ -261,3 +261,49 @@ def test_commands_that_do_not_fill_a_store_do_not_make_one(fsstore: Run, store: 
         assert result.code == 5
         assert "there is no store here" in result.err
     assert not os.path.lexists(store)
+
+
+MARK = "\ufeff"
+
+
+def test_json_from_an_editor_of_windows_is_taken_everywhere(
+    fsstore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = tmp_path / "session.json"
+    document.write_bytes(f'{MARK}{{\r\n  "metadata": {{"status": "new"}}\r\n}}\r\n'.encode())
+    assert fsstore("put", "a", document).code == 0
+    assert fsstore("ls", "--filter", f'{MARK}{{"status": "new"}}', "--format", "ids").out == "a\n"
+    assert fsstore("update", "a", f'{MARK}{{"metadata": {{"status": "patched"}}}}').code == 0
+    assert fsstore("count", "--where", "status=patched").out == "1\n"
+    monkeypatch.setenv("EDITOR", f"cp {document}")
+    assert fsstore("edit", "a").code == 0
+    assert fsstore("get", "a").json()["metadata"]["status"] == "new"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_another_encoding_is_named_as_such(fsstore: Run, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "session.json").write_text('{"metadata": {}}', encoding=encoding)
+    result = fsstore("put", "a", tmp_path / "session.json")
+    assert result.code == 2
+    assert "is not UTF-8 but UTF-16 or UTF-32: save it as UTF-8" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (rb'{"t": "ab\ud800"}', "$.t: the string holds the lone surrogate U+D800 at offset 2"),
+        (rb'{"a": [{"b": "\udc00"}]}', "$.a[0].b: the string holds the lone surrogate U+DC00 at offset 0"),
+        (rb'{"a": {"k\udfff": 1}}', "$.a: the key 'k\\udfff' holds the lone surrogate U+DFFF at offset 1"),
+        (b'{"t": "\xf0\x9f\x98\x80\xed\xa0\x80"}', "$.t: the string holds the lone surrogate U+D800 at offset 1"),
+    ],
+)
+def test_a_lone_surrogate_is_told_with_its_path_and_offset(
+    fsstore: Run, tmp_path: Path, text: bytes, place: str
+) -> None:
+    (tmp_path / "session.json").write_bytes(text)
+    result = fsstore("put", "a", tmp_path / "session.json")
+    assert result.code == 2
+    assert place in result.err
+    if text.isascii():
+        assert place in fsstore("update", "a", text.decode()).err
+        assert place in fsstore("count", "--filter", text.decode()).err

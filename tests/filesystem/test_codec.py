@@ -346,7 +346,6 @@ HOSTILE_FILES: dict[str, bytes] = {
     "a newline": b"\n",
     "nulls": bytes(len(WHOLE)),
     "nulls at the end": WHOLE[:-20] + bytes(20),
-    "byte order mark": b"\xef\xbb\xbf" + WHOLE,
     "utf-16": WHOLE.decode().encode("utf-16"),
     "utf-16 without a mark": WHOLE.decode().encode("utf-16-le"),
     "utf-32": WHOLE.decode().encode("utf-32"),
@@ -485,7 +484,7 @@ def test_a_marker_is_readable_and_comes_back() -> None:
     assert decode_marker(data) == marker
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"1", b"{", b"\xef\xbb\xbf{}", b'{"format": NaN}', b"{}x"])
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"1", b"{", b'{"format": NaN}', b"{}x"])
 def test_what_is_no_object_is_no_marker(data: bytes) -> None:
     with pytest.raises(NotARecordError):
         decode_marker(data)

@@ -68,6 +68,7 @@ EXACT: dict[str, Any] = {
     "500-deep": around(1, 499),
     "deep-objects": objects(1, 300),
     "time-in-another-form": 1,
+    "byte-order-mark": 1,
 }
 """The `data` of documents that are read exactly."""
 
@@ -85,7 +86,7 @@ UNLISTED = {"201-deep", "500-deep"}
 
 NOT_JSON = (
     *("empty", "nulls", "half", "never-closed", "nulls-at-the-end", "two-documents", "merge-conflict"),
-    *("byte-order-mark", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "overlong", "surrogate-in-utf-8"),
+    *("latin-1", "overlong", "surrogate-in-utf-8"),
     *("beyond-unicode", "other-digits", "other-blanks", "not-a-number", "infinity", "leading-zero", "trailing-comma"),
     *("comment", "raw-newline-in-a-string", "raw-null-in-a-string"),
     *("high-surrogate", "low-surrogate", "surrogate-in-a-key", "surrogates-the-wrong-way-round"),
@@ -103,6 +104,7 @@ NOT_THE_DOCUMENT = {
     "no-data": r"\$\.data",
     "a-list": "a JSON list, not an object",
     "null": "a JSON NoneType, not an object",
+    **dict.fromkeys(("utf-16-le", "utf-16-be", "utf-32"), "UTF-16 or UTF-32: save it as UTF-8"),
 }
 """Those that are JSON and not the document `a`, and what the reason says."""
 
