@@ -1,0 +1,314 @@
+"""The typed view of a session. Pure.
+
+Owns the models of the contract, how a pydantic model becomes JSON that it loads from again, and how it is loaded; knows
+no storage.
+
+What is loaded equals what was saved, but for what fsstore stamps (`session_id`, `created_at`, `updated_at` in the
+metadata), or saving is refused with the path of the first part that would differ. That is proved at each save: the dump
+is loaded as it will be loaded later, and compared part by part with what was handed in.
+
+- Everything is dumped, defaults too: a default may be made anew (an id), be a tag of a union, or be searched for.
+- Loading reads JSON text, not Python values: a strict model takes a date, an enum or a tuple from JSON only.
+- Metadata is there in every session. A model that has no place for it, or whose metadata refuses the stamped keys, gets
+  the session without what was stamped; nothing else is ever left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from functools import partial
+from itertools import combinations
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic_core import from_json, to_jsonable_python
+
+from fsstore.errors import StorageValidationError
+from fsstore.model_equality import STAMPED, Difference, difference
+from fsstore.model_names import Steps, places_of, written_to_load
+from fsstore.values import MAX_DEPTH, check_value, copy_value, format_path, write_json
+
+JsonObject: TypeAlias = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
+
+ADVICE = (
+    "give that field a type or a serializer from which it loads again, or save a dict of your own making; "
+    "the guide `models` lists what is refused"
+)
+_ADVICE_FOR_SECRETS = "leave it out of the session, or give the field a serializer if the secret shall be stored"
+_SAMPLE_TIME = "2026-01-31T09:15:00.000000+00:00"
+
+
+class SessionMetadata(BaseModel):
+    """What a session is found by. Unknown keys are allowed and kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    session_id: str
+    workflow_config_path: str | None = None
+    status: str = "unknown"
+    created_at: datetime
+    updated_at: datetime
+    user_id: str | None = None
+    tags: list[str] = []
+
+
+class SessionData(BaseModel):
+    """A session as stored under the record's `data`. Unknown keys are allowed and kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    metadata: SessionMetadata
+    thread_configs: dict[str, Any] = {}
+    workflow_state: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+
+def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: str, updated_at: str) -> M:
+    """Return a session as a model; O(size), one validation where the model takes the metadata as it is stored.
+
+    Stamped keys that are missing (a file written by hand) are filled from the arguments. Raises StorageValidationError
+    with the JSON path of what does not fit.
+    """
+    views = _views(kind, data, {"session_id": session_id, "created_at": created_at, "updated_at": updated_at})
+    view = next(views)
+    try:
+        return _validated(kind, view, session_id)
+    except ValidationError as error:
+        first = error
+    fewest = first
+    for other in views if _concerns_metadata(kind, first) else ():
+        try:
+            return _validated(kind, other, session_id)
+        except ValidationError as error:
+            fewest = min(fewest, error, key=ValidationError.error_count)
+    found = fewest.errors(include_url=False, include_context=False, include_input=False)[0]
+    raise StorageValidationError(found["msg"], path=format_path(_place(view, found)), record_id=session_id) from fewest
+
+
+def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
+    text = write_json(view)
+    try:
+        return kind.__pydantic_validator__.validate_json(text)  # type: ignore[no-any-return]  # it is Any there
+    except ValidationError:
+        raise
+    except Exception as error:
+        # validators are the caller's, and may raise anything
+        reason = f"a validator of {kind.__name__} raised {type(error).__name__}: {error}"
+        raise StorageValidationError(
+            reason, path="$", record_id=session_id, advice="correct the validator, or read the session as a dict"
+        ) from error
+
+
+def _views(kind: type[BaseModel], data: JsonObject, stamps: dict[str, str]) -> Iterator[JsonObject]:
+    """Give the session with all that was stamped, then with ever less of it."""
+    metadata = data.get("metadata")
+    if metadata is not None and type(metadata) is not dict:
+        yield data
+        return
+    given = {key: value for key, value in (metadata or {}).items() if key not in stamps or value is not None}
+    bare = {key: value for key, value in data.items() if key != "metadata"}
+    if given.keys() <= stamps.keys() and _has_none_by_default(kind):
+        yield bare
+    for count in range(len(STAMPED)):
+        for refused in combinations(STAMPED, count):
+            kept = {key: value for key, value in (stamps | given).items() if key not in refused}
+            yield {**bare, "metadata": kept}
+    unstamped = {key: value for key, value in given.items() if key not in stamps}
+    without = [{**bare, "metadata": unstamped}, *([] if unstamped else [bare])]
+    yield from without if _metadata_fields(kind) else reversed(without)
+
+
+def _metadata_fields(kind: type[BaseModel]) -> list[str]:
+    """Return the names of the fields that load from the metadata of a session."""
+    places = places_of(kind)
+    fields = places.fields.items() if places else ()
+    return [name for name, place in fields if any(way[0] == "metadata" for way in place.ways)]
+
+
+def _has_none_by_default(kind: type[BaseModel]) -> bool:
+    """Whether the model says by `metadata: … | None = None` that there need be none."""
+    fields = [kind.model_fields[name] for name in _metadata_fields(kind)]
+    return bool(fields) and all(not field.is_required() and field.default is None for field in fields)
+
+
+def _concerns_metadata(kind: type[BaseModel], error: ValidationError) -> bool:
+    names = {"metadata", *_metadata_fields(kind)}
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return any(not one["loc"] or not names.isdisjoint(one["loc"]) for one in found)
+
+
+def _place(data: Any, error: Any) -> Steps:
+    """Return where in the JSON an error lies: pydantic's own steps name members of unions, too."""
+    steps: list[str | int] = []
+    for at, step in enumerate(error["loc"]):
+        is_there = step in data if type(data) is dict else type(data) is list and step in range(len(data))
+        if is_there:
+            data = data[step]
+        elif error["type"] != "missing" or at + 1 < len(error["loc"]):
+            continue
+        steps.append(step)
+    return tuple(steps)
+
+
+# -- dumping ----------------------------------------------------------------------------------------------------------
+
+
+def dump_model(session_id: str, model: BaseModel) -> JsonObject:
+    """Return a model as the JSON that it loads from again.
+
+    Costs one dump, one validation and one comparison of the two; a model whose parts load by names of several sorts, or
+    refuse their own computed fields, takes three dumps, and a validation for each way of writing it that is tried.
+    Raises StorageValidationError with the JSON path of the first part that would not come back.
+    """
+    places = places_of(type(model))
+    by_alias = places is not None and not places.prefers_names
+    usual = _dump(session_id, model, by_alias=by_alias)
+    if _refusal(session_id, model, usual, by_alias=by_alias) is None:
+        return _without_null(usual)
+    try:
+        return _without_null(_dump_by_class(session_id, model))
+    except StorageValidationError:
+        # what is no JSON value is named as such: in pydantic's own text it may be a null
+        copy_value({"data": usual}, record_id=session_id)
+        raise
+
+
+def _dump_by_class(session_id: str, model: BaseModel) -> JsonObject:
+    refusals = []
+    for dumped, by_alias in _other_dumps(session_id, model):
+        if (refusal := _refusal(session_id, model, dumped, by_alias=by_alias)) is None:
+            return dumped
+        refusals.append(refusal)
+    # the second is written by the names that load, and holds nothing but fields: what is wrong with it is at fault
+    raise refusals[1]
+
+
+def _other_dumps(session_id: str, model: BaseModel) -> Iterator[tuple[JsonObject, bool | None]]:
+    """Give the model's dump, each class by its own names, then as pydantic itself would write it; and by what names."""
+    dumped = _dumped_text(session_id, model, by_alias=True, round_trip=True)
+    shown = _dumped_text(session_id, model, by_alias=True)
+    yield written_to_load(model, dumped, shown, computed=True), None
+    yield written_to_load(model, dumped, shown, computed=False), None
+    yield shown, True
+    yield dumped, True
+    yield _dumped_text(session_id, model, by_alias=False), False
+    yield _dumped_text(session_id, model, by_alias=False, round_trip=True), False
+
+
+def _dump(session_id: str, model: BaseModel, *, by_alias: bool) -> JsonObject:
+    # not by `model_dump`, which a class may have made its own
+    dump = partial(type(model).__pydantic_serializer__.to_python, model, mode="json")
+    return _object(session_id, model, partial(dump, by_alias=by_alias, warnings=False))
+
+
+def _dumped_text(session_id: str, model: BaseModel, *, by_alias: bool, round_trip: bool = False) -> JsonObject:
+    """Return what pydantic writes as text, in which numbers that are none may be strings (`ser_json_inf_nan`)."""
+    dump = partial(type(model).__pydantic_serializer__.to_json, model, warnings=False)
+    return _object(session_id, model, lambda: from_json(dump(by_alias=by_alias, round_trip=round_trip)))
+
+
+def _object(session_id: str, model: BaseModel, dump: Callable[[], Any]) -> JsonObject:
+    try:
+        dumped = dump()
+    except Exception as error:
+        # serializers are the caller's, and may raise anything
+        steps, part = _not_serializable(model, ())
+        raise StorageValidationError(
+            f"{type(part).__name__} can not be written as JSON: {error}",
+            path=format_path(("data", *steps)),
+            record_id=session_id,
+            advice=ADVICE,
+        ) from error
+    if type(dumped) is not dict:
+        raise StorageValidationError(
+            f"a session must be an object, and {type(model).__name__} is written as {type(dumped).__name__}",
+            path="$.data",
+            record_id=session_id,
+            advice="put it into a field of a model",
+        )
+    return dumped
+
+
+def _without_null(dumped: JsonObject) -> JsonObject:
+    """Leave out metadata that is None, since there will be some: what is stamped."""
+    return {key: value for key, value in dumped.items() if key != "metadata" or value is not None}
+
+
+def _refusal(
+    session_id: str, model: BaseModel, dumped: JsonObject, *, by_alias: bool | None
+) -> StorageValidationError | None:
+    """Return why a model would not come back from that dump, None when it would."""
+    try:
+        check_value({"data": dumped}, record_id=session_id)
+        loaded = load_model(
+            type(model), dumped, session_id=session_id, created_at=_SAMPLE_TIME, updated_at=_SAMPLE_TIME
+        )
+    except (StorageValidationError, UnicodeEncodeError) as error:
+        return _not_loaded(session_id, dumped, error)
+    found = difference(model, loaded, by_alias=by_alias)
+    return None if found is None else _different(session_id, model, found)
+
+
+def _not_loaded(session_id: str, dumped: JsonObject, error: Exception) -> StorageValidationError:
+    try:
+        copy_value({"data": dumped}, record_id=session_id)
+    except StorageValidationError as refused:
+        return refused
+    assert isinstance(error, StorageValidationError)  # noqa: S101 - the other is about text, which was looked at
+    path = "$.data" + error.path.removeprefix("$")
+    refusal = StorageValidationError(
+        f"the model would not load again: {error.reason}", path=path, record_id=session_id, advice=ADVICE
+    )
+    refusal.__cause__ = error
+    return refusal
+
+
+def _different(session_id: str, model: BaseModel, found: Difference) -> StorageValidationError:
+    advice = ADVICE
+    if found.is_secret:
+        advice = _ADVICE_FOR_SECRETS
+    elif found.steps == ("metadata",) and getattr(model, "metadata", None) is None:
+        advice = "every session has metadata: declare it with None as its default, or hand some in"
+    return StorageValidationError(
+        found.reason, path=format_path(("data", *found.steps)), record_id=session_id, advice=advice
+    )
+
+
+def _not_serializable(value: Any, steps: Steps) -> tuple[Steps, Any]:
+    """Return the innermost part that can not be written, and its place."""
+    if len(steps) < MAX_DEPTH:
+        for below, part, write in _parts_to_write(value):
+            try:
+                write()
+            except Exception:  # noqa: BLE001 - whatever it is, the part is at fault
+                return _not_serializable(part, (*steps, *below))
+    return steps, value
+
+
+def _parts_to_write(value: Any) -> Iterator[tuple[Steps, Any, Callable[[], Any]]]:
+    if isinstance(value, BaseModel):
+        kind = type(value)
+        places, dump = places_of(kind), kind.__pydantic_serializer__.to_python
+        for name, place in places.fields.items() if places else ():
+            # as that field, which may have a serializer for what is no JSON by itself
+            steps = () if isinstance(value, RootModel) else place.written
+            yield steps, vars(value).get(name), partial(dump, value, mode="json", include={name}, warnings=False)
+        items: Iterable[tuple[Any, Any]] = (value.__pydantic_extra__ or {}).items()
+    elif isinstance(value, Mapping):
+        items = value.items()
+    elif is_dataclass(value):
+        items = ((field.name, getattr(value, field.name, None)) for field in fields(value))
+    elif isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes):
+        items = enumerate(value)
+    else:
+        return
+    for key, part in items:
+        step = key if isinstance(key, int) and not isinstance(value, Mapping) else str(key)
+        yield (step,), part, partial(to_jsonable_python, part)
