@@ -37,7 +37,7 @@ class FieldPlace(NamedTuple):
 
 
 class ClassPlaces(NamedTuple):
-    """What is known of a class: its fields, its computed ones by alias with the key of each, and who writes its dump."""
+    """What is known of a class: its fields, its computed ones with the key of each by alias, who writes its dump."""
 
     fields: dict[str, FieldPlace]
     computed: dict[str, str]

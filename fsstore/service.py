@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from fsstore.changes import Absorbed
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
+from fsstore.model_loading import load_model
 from fsstore.models import (
     Filters,
     JsonObject,
@@ -26,7 +27,7 @@ from fsstore.models import (
     format_time,
     unchanged,
 )
-from fsstore.session_models import SessionData, load_model
+from fsstore.session_models import SessionData
 from fsstore.sessions import (
     SessionInput,
     beyond,

@@ -1,16 +1,16 @@
 """The typed view of a session. Pure.
 
-Owns the models of the contract, how a pydantic model becomes JSON that it loads from again, and how it is loaded; knows
-no storage.
+Owns the models of the contract, and how a pydantic model becomes JSON that it loads from again (`model_loading` loads
+it); knows no storage.
 
 What is loaded equals what was saved, but for what fsstore stamps (`session_id`, `created_at`, `updated_at` in the
 metadata), or saving is refused with the path of the first part that would differ. That is proved at each save: the dump
 is loaded as it will be loaded later, and compared part by part with what was handed in.
 
 - Everything is dumped, defaults too: a default may be made anew (an id), be a tag of a union, or be searched for.
-- Loading reads JSON text, not Python values: a strict model takes a date, an enum or a tuple from JSON only.
-- Metadata is there in every session. A model that has no place for it, or whose metadata refuses the stamped keys, gets
-  the session without what was stamped; nothing else is ever left out.
+- It is written by the names by which each class loads (`model_names`), and compared by class and value
+  (`model_equality`).
+- A secret is stored only by a serializer of the caller's own.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import partial
-from itertools import combinations
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel
 from pydantic_core import from_json, to_jsonable_python
 
 from fsstore.errors import StorageValidationError
 from fsstore.model_equality import STAMPED, Difference, difference
+from fsstore.model_loading import load_model
 from fsstore.model_names import Steps, places_of, written_to_load
-from fsstore.values import MAX_DEPTH, check_value, copy_value, format_path, write_json
+from fsstore.values import MAX_DEPTH, check_value, copy_value, format_path
 
 JsonObject: TypeAlias = dict[str, Any]
-M = TypeVar("M", bound=BaseModel)
 
 ADVICE = (
     "give that field a type or a serializer from which it loads again, or save a dict of your own making; "
@@ -65,99 +64,6 @@ class SessionData(BaseModel):
     thread_configs: dict[str, Any] = {}
     workflow_state: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-
-
-# -- loading ----------------------------------------------------------------------------------------------------------
-
-
-def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: str, updated_at: str) -> M:
-    """Return a session as a model; O(size), one validation where the model takes the metadata as it is stored.
-
-    Stamped keys that are missing (a file written by hand) are filled from the arguments. Raises StorageValidationError
-    with the JSON path of what does not fit.
-    """
-    views = _views(kind, data, {"session_id": session_id, "created_at": created_at, "updated_at": updated_at})
-    view = next(views)
-    try:
-        return _validated(kind, view, session_id)
-    except ValidationError as error:
-        first = error
-    fewest = first
-    for other in views if _concerns_metadata(kind, first) else ():
-        try:
-            return _validated(kind, other, session_id)
-        except ValidationError as error:
-            fewest = min(fewest, error, key=ValidationError.error_count)
-    found = fewest.errors(include_url=False, include_context=False, include_input=False)[0]
-    raise StorageValidationError(found["msg"], path=format_path(_place(view, found)), record_id=session_id) from fewest
-
-
-def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
-    text = write_json(view)
-    try:
-        return kind.__pydantic_validator__.validate_json(text)  # type: ignore[no-any-return]  # it is Any there
-    except ValidationError:
-        raise
-    except Exception as error:
-        # validators are the caller's, and may raise anything
-        reason = f"a validator of {kind.__name__} raised {type(error).__name__}: {error}"
-        raise StorageValidationError(
-            reason, path="$", record_id=session_id, advice="correct the validator, or read the session as a dict"
-        ) from error
-
-
-def _views(kind: type[BaseModel], data: JsonObject, stamps: dict[str, str]) -> Iterator[JsonObject]:
-    """Give the session with all that was stamped, then with ever less of it."""
-    metadata = data.get("metadata")
-    if metadata is not None and type(metadata) is not dict:
-        yield data
-        return
-    given = {key: value for key, value in (metadata or {}).items() if key not in stamps or value is not None}
-    bare = {key: value for key, value in data.items() if key != "metadata"}
-    if given.keys() <= stamps.keys() and _has_none_by_default(kind):
-        yield bare
-    for count in range(len(STAMPED)):
-        for refused in combinations(STAMPED, count):
-            kept = {key: value for key, value in (stamps | given).items() if key not in refused}
-            yield {**bare, "metadata": kept}
-    unstamped = {key: value for key, value in given.items() if key not in stamps}
-    without = [{**bare, "metadata": unstamped}, *([] if unstamped else [bare])]
-    yield from without if _metadata_fields(kind) else reversed(without)
-
-
-def _metadata_fields(kind: type[BaseModel]) -> list[str]:
-    """Return the names of the fields that load from the metadata of a session."""
-    places = places_of(kind)
-    fields = places.fields.items() if places else ()
-    return [name for name, place in fields if any(way[0] == "metadata" for way in place.ways)]
-
-
-def _has_none_by_default(kind: type[BaseModel]) -> bool:
-    """Whether the model says by `metadata: … | None = None` that there need be none."""
-    fields = [kind.model_fields[name] for name in _metadata_fields(kind)]
-    return bool(fields) and all(not field.is_required() and field.default is None for field in fields)
-
-
-def _concerns_metadata(kind: type[BaseModel], error: ValidationError) -> bool:
-    names = {"metadata", *_metadata_fields(kind)}
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return any(not one["loc"] or not names.isdisjoint(one["loc"]) for one in found)
-
-
-def _place(data: Any, error: Any) -> Steps:
-    """Return where in the JSON an error lies: pydantic's own steps name members of unions, too."""
-    steps: list[str | int] = []
-    for at, step in enumerate(error["loc"]):
-        is_there = step in data if type(data) is dict else type(data) is list and step in range(len(data))
-        if is_there:
-            data = data[step]
-        elif error["type"] != "missing" or at + 1 < len(error["loc"]):
-            continue
-        steps.append(step)
-    return tuple(steps)
-
-
-# -- dumping ----------------------------------------------------------------------------------------------------------
 
 
 def dump_model(session_id: str, model: BaseModel) -> JsonObject:
@@ -247,13 +153,20 @@ def _refusal(
     """Return why a model would not come back from that dump, None when it would."""
     try:
         check_value({"data": dumped}, record_id=session_id)
-        loaded = load_model(
-            type(model), dumped, session_id=session_id, created_at=_SAMPLE_TIME, updated_at=_SAMPLE_TIME
-        )
+        loaded = _loaded_again(session_id, model, dumped)
     except (StorageValidationError, UnicodeEncodeError) as error:
         return _not_loaded(session_id, dumped, error)
     found = difference(model, loaded, by_alias=by_alias)
     return None if found is None else _different(session_id, model, found)
+
+
+def _loaded_again(session_id: str, model: BaseModel, dumped: JsonObject) -> BaseModel:
+    """Return what `get_model` will return, but for the times."""
+    metadata = dumped.get("metadata")
+    if type(metadata) is dict:
+        # what will be stamped is not what the model has there
+        dumped = {**dumped, "metadata": {key: value for key, value in metadata.items() if key not in STAMPED}}
+    return load_model(type(model), dumped, session_id=session_id, created_at=_SAMPLE_TIME, updated_at=_SAMPLE_TIME)
 
 
 def _not_loaded(session_id: str, dumped: JsonObject, error: Exception) -> StorageValidationError:

@@ -58,9 +58,16 @@ def saving_session(
 
 
 def updating_session(
-    session_id: str, updates: Mapping[str, Any], now: str, *, expected_version: int | None = None
+    session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None
 ) -> Mutation:
     """Apply a merge patch to a session that must be there."""
+    if isinstance(updates, BaseModel):
+        raise StorageValidationError(
+            f"a patch must be an object, not the model {type(updates).__name__}",
+            path="$",
+            record_id=session_id,
+            advice="save the model with save_session, or patch with model_dump(mode='json', exclude_unset=True)",
+        )
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch = copied_session(check_id(session_id), updates)
 

@@ -22,6 +22,7 @@ FLOORS = {
     "models": 0,
     "model_names": 0,
     "model_equality": 0,
+    "model_loading": 0,
     "session_models": 0,
     "changes": 0,
     "conditions": 0,

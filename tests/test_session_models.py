@@ -46,9 +46,10 @@ import fsstore
 from fsstore.clock import HandClock
 from fsstore.errors import StorageNotFoundError, StorageValidationError
 from fsstore.memory import MemoryStorage
+from fsstore.model_loading import load_model
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.session_models import SessionData, SessionMetadata, dump_model, load_model
+from fsstore.session_models import SessionData, SessionMetadata, dump_model
 
 THEN = "2026-01-01T00:00:00.000000+00:00"
 STAMPS = {"session_id": "a", "created_at": THEN, "updated_at": THEN}
@@ -711,3 +712,231 @@ def test_a_model_that_would_not_come_back_is_refused_with_the_path(name: str) ->
     assert error.id == "a"
     assert error.advice
     assert "hush" not in str(error)
+
+
+# -- metadata -------------------------------------------------------------------------------------------------------
+
+
+class Meta(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    title: str = "none"
+
+
+class Typed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    metadata: Meta = Meta()
+    n: int = 1
+
+
+class HalfStamped(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(default="", alias="session_id")
+    updated_at: datetime | None = None
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    about: HalfStamped = Field(default_factory=HalfStamped, alias="metadata")
+
+
+class ElsewhereAlias(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    metadata: Meta = Field(default_factory=Meta, alias="meta")
+
+
+class WithoutMetadata(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    n: int = 1
+
+
+class OpenWithoutMetadata(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    n: int = 1
+
+
+class Optional(BaseModel):
+    metadata: SessionMetadata | None = None
+    n: int = 1
+
+
+class RequiredOrNone(BaseModel):
+    metadata: Meta | None
+
+
+class Flat(BaseModel):
+    id: str = Field(default="", validation_alias=AliasPath("metadata", "session_id"))
+    title: str = Field(default="x", validation_alias=AliasPath("metadata", "title"))
+
+
+class Dicts(BaseModel):
+    metadata: dict[str, Any] = {}
+
+
+class OtherIds(BaseModel):
+    class Meta(BaseModel):
+        session_id: UUID = UUID(int=1)
+        created_at: float = 1.5
+
+    metadata: Meta = Meta()
+
+
+class UnionMeta(BaseModel):
+    metadata: HalfStamped | Meta
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Typed(metadata=Meta(title="x")),
+        Typed(),
+        ElsewhereAlias(meta=Meta(title="x")),  # type: ignore[call-arg]  # its alias
+        WithoutMetadata(n=2),
+        Optional(n=2),
+        RequiredOrNone(metadata=Meta()),
+        RootModel[Typed](Typed(n=2)),
+        UnionMeta(metadata=Meta(title="y")),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_metadata_that_has_no_stamped_fields_comes_back(model: BaseModel) -> None:
+    assert back(model) == model
+
+
+def test_stamped_fields_come_back_stamped() -> None:
+    aliased = back(Aliased())
+    assert (aliased.about.id, aliased.about.updated_at) == ("a", datetime(2026, 1, 1, tzinfo=UTC))
+    flat = back(Flat(metadata={"title": "y", "session_id": "b"}))  # type: ignore[call-arg]  # its alias
+    assert (flat.id, flat.title) == ("a", "y")
+    assert back(Dicts(metadata={"x": 1})).metadata == {"x": 1, **STAMPS}
+    assert back(OpenWithoutMetadata(n=2)).model_extra == {"metadata": STAMPS}
+    some = Optional(
+        metadata=SessionMetadata(session_id="b", created_at=datetime.now(UTC), updated_at=datetime.now(UTC))
+    )
+    assert back(some).metadata.model_dump(mode="json") == {
+        **SessionMetadata.model_validate(STAMPS).model_dump(mode="json")
+    }
+
+
+def test_no_metadata_comes_back_as_none_where_that_is_the_default_and_is_refused_elsewhere() -> None:
+    assert "metadata" not in dump_model("a", Optional())
+    assert back(Optional()).metadata is None
+
+    error = refusal(RequiredOrNone(metadata=None))
+
+    assert (error.path, "default" in error.advice) == ("$.data.metadata", True)
+
+
+def test_stamps_that_the_metadata_can_not_hold_are_refused_with_their_path() -> None:
+    error = refusal(OtherIds())
+
+    assert error.path == "$.data.metadata.session_id"
+    assert "not load again" in error.reason
+
+
+def test_metadata_that_is_no_object_is_left_to_whoever_stamps_it() -> None:
+    class Text(BaseModel):
+        metadata: str = "x"
+
+    assert dump_model("a", Text()) == {"metadata": "x"}
+
+
+@pytest.mark.parametrize("data", [{}, {"metadata": None}, {"metadata": {"created_at": None}}, {"metadata": {}}])
+def test_what_a_hand_has_left_out_of_the_metadata_is_filled_from_the_record(data: JsonObject) -> None:
+    loaded = load_model(SessionData, data, session_id="a", created_at=THEN, updated_at=THEN)
+
+    assert loaded.metadata == SessionMetadata.model_validate(STAMPS)
+
+
+def test_stored_stamps_come_before_the_record() -> None:
+    data = {"metadata": {"created_at": "2020-01-01T00:00:00Z"}}
+
+    loaded = load_model(SessionData, data, session_id="a", created_at=THEN, updated_at=THEN)
+
+    assert loaded.metadata.created_at == datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "path"),
+    [
+        (Typed, {"metadata": {**STAMPS, "title": 5}}, "$.metadata.title"),
+        (Typed, {"metadata": {**STAMPS, "other": 5}}, "$.metadata.other"),
+        (Typed, {"metadata": STAMPS, "n": "x"}, "$.n"),
+        (Typed, {"metadata": []}, "$.metadata"),
+        (WithoutMetadata, {"metadata": {**STAMPS, "title": "x"}}, "$.metadata"),
+        (Chat, {"messages": [{"kind": "text"}]}, "$.messages[0].text"),
+        (Chat, {"messages": [{"kind": "image", "url": 5}]}, "$.messages[0].url"),
+        (Box[int | str], {"item": []}, "$.item"),
+        (RaisingLater, {"n": 2}, "$"),
+    ],
+)
+def test_nothing_but_stamps_is_left_out_and_what_does_not_fit_has_a_path(
+    kind: type[BaseModel], data: JsonObject, path: str
+) -> None:
+    with pytest.raises(StorageValidationError) as caught:
+        load_model(kind, data, session_id="a", created_at=THEN, updated_at=THEN)
+
+    assert (caught.value.path, caught.value.id) == (path, "a")
+
+
+# -- the ways in ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sessions() -> SessionService:
+    return SessionService(MemoryStorage(clock=HandClock()))
+
+
+async def test_every_way_in_saves_models_alike(sessions: SessionService) -> None:
+    chat = Chat(messages=[Text(text="hi"), Image()])
+    await sessions.save_session("saved", chat)
+    await sessions.batch_save_sessions({"batch": chat, "times": chat})
+    await sessions.batch_save_sessions({"times": chat}, keep_times=True)
+    async with sessions.transaction() as transaction:
+        await transaction.save_session("transaction", chat)
+
+    for session_id in ("saved", "batch", "times", "transaction"):
+        assert await sessions.get_model(session_id, Chat) == chat, session_id
+
+
+async def test_every_way_in_refuses_what_would_not_come_back_and_saves_nothing(sessions: SessionService) -> None:
+    secret = Secrets(keys={"x": SecretStr("hush")})
+
+    async def in_a_transaction() -> None:
+        async with sessions.transaction() as transaction:
+            await transaction.save_session("a", secret)
+
+    for way in (
+        lambda: sessions.save_session("a", secret),
+        lambda: sessions.batch_save_sessions({"b": {}, "a": secret}),
+        in_a_transaction,
+    ):
+        with pytest.raises(StorageValidationError) as caught:
+            await way()
+        assert (caught.value.path, caught.value.id) == ("$.data.keys.x", "a")
+
+    assert await sessions.count_sessions() == 0
+
+
+async def test_a_filter_by_a_default_finds_the_model(sessions: SessionService) -> None:
+    now = datetime.now(UTC)
+    await sessions.save_session(
+        "a", SessionData(metadata=SessionMetadata(session_id="a", created_at=now, updated_at=now))
+    )
+
+    assert await sessions.count_sessions({"status": "unknown", "user_id": None}) == 1
+
+
+async def test_a_model_is_no_patch(sessions: SessionService) -> None:
+    await sessions.save_session("a", {"n": 5, "m": 6})
+
+    with pytest.raises(StorageValidationError, match="exclude_unset"):
+        await sessions.update_session("a", Base(n=1))  # type: ignore[arg-type]  # what is refused
+
+    assert (await sessions.get_session("a") or {})["n"] == 5
+
+
+async def test_there_is_no_model_of_what_is_not_there(sessions: SessionService) -> None:
+    await sessions.storage.save({"id": "note", "type": "note", "data": {}})
+
+    assert await sessions.get_model("a") is None
+    assert await sessions.get_model("note") is None

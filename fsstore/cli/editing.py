@@ -181,8 +181,9 @@ def _parsed(text: bytes) -> "JsonObject":
 
 def _check(session: "JsonObject", session_id: str) -> None:
     """Raise StorageValidationError unless it is a session that can be saved under that id."""
-    from fsstore.models import format_time, utc_now  # noqa: PLC0415 - only this command needs it
-    from fsstore.session_models import SessionData, load_model  # noqa: PLC0415 - the same
+    from fsstore.model_loading import load_model  # noqa: PLC0415 - only this command needs it
+    from fsstore.models import format_time, utc_now  # noqa: PLC0415 - the same
+    from fsstore.session_models import SessionData  # noqa: PLC0415 - the same
 
     now = format_time(utc_now())
     try:
