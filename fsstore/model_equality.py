@@ -3,8 +3,9 @@
 Equal are two values of the same class whose parts are equal: fields and unknown keys of models, fields of dataclasses,
 items of lists, sets and dicts. `==` alone is not asked, since it takes 1 for True and a caller's class may define it.
 
-- A number, a string or an enum may come back as the plain type of the field where Python calls them equal, as 1 does
-  in a field of `float` and a `StrEnum` in one of `str`; True never comes back as 1.
+- What pydantic has not looked at (a default, an item that was appended) may come back as the plain class of its field
+  where Python calls them equal: 1 in a field of `float`, a `StrEnum` in one of `str`. In a union only the former may,
+  since there the class says which member it is. True never comes back as 1.
 - Times are equal when they are the same instant with the same offset.
 - What fsstore stamps (`metadata.session_id`, `created_at`, `updated_at`) is left out, as are private attributes and
   cached properties, which are no data.
@@ -14,22 +15,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeAlias
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
-from fsstore.model_names import ClassPlaces, Steps, places_of
+from fsstore.model_names import ClassPlaces, FieldPlace, Steps, places_of
 
 STAMPED = ("session_id", "created_at", "updated_at")
 """The keys of a session's metadata that fsstore writes."""
 
 _STAMPED_STEPS = frozenset(("metadata", key) for key in STAMPED)
-_ATOMS = frozenset({str, int, bool, type(None), bytes})
-_Parts: TypeAlias = dict[Any, tuple[Steps, Any]]
-"""The parts of a value by what tells them apart, each with its place in JSON below the value."""
+_ATOMS = frozenset({str, int, bool, type(None), bytes, date, timedelta, UUID})
+"""Classes of which `==` says all; most of what there is to compare is of them, so they are looked at first."""
+_ABSENT: Any = object()
 
 
 class Difference(NamedTuple):
@@ -38,6 +40,10 @@ class Difference(NamedTuple):
     steps: Steps
     reason: str
     is_secret: bool = False
+
+    def within(self, steps: Steps) -> Difference:
+        """Return the same difference, seen from a value in which this one lies at these steps."""
+        return self._replace(steps=(*steps, *self.steps))
 
 
 def difference(saved: Any, loaded: Any, *, by_alias: bool | None = None) -> Difference | None:
@@ -51,123 +57,139 @@ def difference(saved: Any, loaded: Any, *, by_alias: bool | None = None) -> Diff
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Comparison:
+    """Differences have steps below the values compared; `at` is where these lie, None where nothing is stamped."""
+
     by_alias: bool | None
+    in_union: bool = False
 
-    def of(self, saved: Any, loaded: Any, steps: Steps) -> Difference | None:
+    def of(self, saved: Any, loaded: Any, at: Steps | None = None) -> Difference | None:
         kind = type(saved)
-        if steps in _STAMPED_STEPS:
+        if at in _STAMPED_STEPS or saved is loaded:
             return None
-        if kind is type(loaded) and kind in _ATOMS:
-            return None if saved == loaded else Difference(steps, "comes back changed")
-        if isinstance(saved, SecretStr | SecretBytes):
-            return _secret(saved, loaded, steps)
         if kind is not type(loaded):
-            return _coerced(saved, loaded, steps)
-        return self._of_one_class(saved, loaded, steps)
-
-    def _of_one_class(self, saved: Any, loaded: Any, steps: Steps) -> Difference | None:
-        kind: Any = type(saved)
+            return self._coerced(saved, loaded)
+        if kind in _ATOMS:
+            return None if saved == loaded else Difference((), "comes back changed")
         if isinstance(saved, dict):
-            return self._dicts(saved, loaded, steps)
+            return self._dicts(saved, loaded, at)
         if isinstance(saved, list | tuple | deque):
-            return self._sequences(saved, loaded, steps)
-        if (places := places_of(kind)) is not None:
-            if self.by_alias is not None and not places.loads(by_alias=self.by_alias):
-                return Difference(steps, f"{kind.__name__} loads by other names")
-            return self._parts(_fields(saved, places), _fields(loaded, places), steps)
+            return self._sequences(saved, loaded)
+        return self._objects(kind, saved, loaded, at)
+
+    def _coerced(self, saved: Any, loaded: Any) -> Difference | None:
+        """Judge values of different classes."""
+        if isinstance(saved, SecretStr | SecretBytes):
+            return _secret(saved, loaded)
+        is_plain = type(saved) is int and type(loaded) is float
+        if isinstance(saved, int | float | str | bytes) and not (self.in_union or isinstance(saved, bool)):
+            is_plain |= type(loaded) in type(saved).__mro__
+        return None if is_plain and _equal(saved, loaded) else Difference((), _of_other_class(saved, loaded))
+
+    def _objects(self, kind: Any, saved: Any, loaded: Any, at: Steps | None) -> Difference | None:
+        if kind is not datetime and (places := places_of(kind)) is not None:
+            if self.by_alias is not None and not (places.loads_by_alias if self.by_alias else places.loads_by_name):
+                return Difference((), f"{kind.__name__} loads by other names")
+            if isinstance(saved, RootModel):
+                return self._within(places.fields["root"]).of(saved.root, loaded.root, at)
+            return self._fields(places, saved, loaded, at)
         if dataclasses.is_dataclass(saved):
-            return self._parts(_attributes(saved), _attributes(loaded), steps)
-        found = None if _equal(saved, loaded) else Difference(steps, _changed(saved))
-        return self._members(saved, loaded, steps) if found is None and isinstance(saved, AbstractSet) else found
+            return _Comparison(self.by_alias, in_union=True)._parts(_attributes(saved), _attributes(loaded), None)
+        if isinstance(saved, SecretStr | SecretBytes):
+            return _secret(saved, loaded)
+        found = None if _equal(saved, loaded) else Difference((), _changed(saved))
+        return self._members(saved, loaded) if found is None and isinstance(saved, AbstractSet) else found
 
-    def _parts(self, saved: _Parts, loaded: _Parts, steps: Steps) -> Difference | None:
-        for key, (below, part) in saved.items():
-            at = (*steps, *below)
-            if key in loaded:
-                found = self.of(part, loaded[key][1], at)
-            else:
-                found = None if _is_stamped(at, part) else Difference(at, "does not come back")
-            if found is not None:
-                return found
-        return _first(
-            Difference((*steps, *below), "was not there and comes back")
-            for key, (below, part) in loaded.items()
-            if key not in saved and not _is_stamped((*steps, *below), part)
-        )
+    def _fields(self, places: ClassPlaces, saved: Any, loaded: Any, at: Steps | None) -> Difference | None:
+        if not hasattr(saved, "__dict__"):
+            return self._parts(_attributes(saved), _attributes(loaded), at)
+        one, other = vars(saved), vars(loaded)
+        for name, place in places.fields.items():
+            part, again = one.get(name, _ABSENT), other.get(name, _ABSENT)
+            if type(part) is type(again) and type(part) in _ATOMS and part == again:
+                continue
+            below = None if at is None else _below(at, place.written)
+            if (found := self._within(place).of(part, again, below)) is not None:
+                return found.within(place.written)
+        extras = _extras(places, saved), _extras(places, loaded)
+        return self._parts(*extras, at) if any(extras) else None
 
-    def _sequences(self, saved: Sequence[Any], loaded: Sequence[Any], steps: Steps) -> Difference | None:
+    def _within(self, place: FieldPlace) -> _Comparison:
+        return self if self.in_union == place.joins else _Comparison(self.by_alias, in_union=place.joins)
+
+    def _parts(self, saved: Mapping[Any, Any], loaded: Mapping[Any, Any], at: Steps | None) -> Difference | None:
+        for key, part in saved.items():
+            again = loaded.get(key, _ABSENT)
+            if type(part) is type(again) and type(part) in _ATOMS and part == again:
+                continue
+            if again is _ABSENT and _is_stamped(_below(at, (key,)), part):
+                continue
+            if (found := self.of(part, again, _below(at, (key,)))) is not None:
+                return found.within((str(key),))
+        if len(saved) == len(loaded) and at is None:
+            return None
+        added = (key for key in loaded if key not in saved and not _is_stamped(_below(at, (key,)), loaded[key]))
+        return next((Difference((str(key),), "was not there and comes back") for key in added), None)
+
+    def _sequences(self, saved: Sequence[Any], loaded: Sequence[Any]) -> Difference | None:
         if len(saved) != len(loaded):
-            return Difference(steps, f"{len(saved)} items come back as {len(loaded)}")
-        pairs = enumerate(zip(saved, loaded, strict=True))
-        return _first(self.of(one, other, (*steps, at)) for at, (one, other) in pairs)
+            return Difference((), f"{len(saved)} items come back as {len(loaded)}")
+        for index, (part, again) in enumerate(zip(saved, loaded, strict=True)):
+            if type(part) is type(again) and type(part) in _ATOMS and part == again:
+                continue
+            if (found := self.of(part, again)) is not None:
+                return found.within((index,))
+        return None
 
-    def _dicts(self, saved: dict[Any, Any], loaded: dict[Any, Any], steps: Steps) -> Difference | None:
-        found = self._parts(_items(saved), _items(loaded), steps)
+    def _dicts(self, saved: dict[Any, Any], loaded: dict[Any, Any], at: Steps | None) -> Difference | None:
+        found = self._parts(saved, loaded, at)
         if found is None and isinstance(saved, OrderedDict) and list(saved) != list(loaded):
-            found = Difference(steps, "its order does not come back, since keys are stored in order")
-        return found or self._keys(saved, loaded, steps)
+            found = Difference((), "its order does not come back, since keys are stored in order")
+        return found or self._members(saved, loaded)
 
-    def _keys(self, saved: Iterable[Any], loaded: Iterable[Any], steps: Steps) -> Difference | None:
-        """Compare what Python has found equal class by class: to it, 1 and True are one key."""
+    def _members(self, saved: Collection[Any], loaded: Collection[Any]) -> Difference | None:
+        """Compare keys, or members of sets, that Python has found equal by class: to it, 1 and True are one."""
         odd = [key for key in saved if type(key) is not str]
         partners = {key: key for key in loaded} if odd else {}
-        return _first(self.of(key, partners[key], (*steps, str(key))) for key in odd if key in partners)
-
-    def _members(self, saved: AbstractSet[Any], loaded: AbstractSet[Any], steps: Steps) -> Difference | None:
-        found = self._keys(saved, loaded, steps)
-        return None if found is None else Difference(steps, found.reason)
+        pairs = ((key, partners[key]) for key in odd if key in partners)
+        return next((found._replace(steps=()) for pair in pairs if (found := self.of(*pair)) is not None), None)
 
 
-def _first(differences: Iterable[Difference | None]) -> Difference | None:
-    return next((found for found in differences if found is not None), None)
+def _below(at: Steps | None, below: Steps) -> Steps | None:
+    """Return where a part lies, None if neither it nor a part of it can have been stamped."""
+    return (*at, *below) if at is not None and (at or below)[0] == "metadata" else None
 
 
-def _secret(saved: SecretStr | SecretBytes, loaded: Any, steps: Steps) -> Difference | None:
-    if type(saved) is type(loaded) and saved.get_secret_value() == loaded.get_secret_value():
+def _extras(places: ClassPlaces, value: Any) -> dict[str, Any]:
+    """Return what a model or a pydantic dataclass has taken without a field for it."""
+    if isinstance(value, BaseModel):
+        return value.__pydantic_extra__ or {}
+    if places.ignores_unknown:
+        return {}
+    return {key: part for key, part in vars(value).items() if key not in places.fields}
+
+
+def _secret(saved: SecretStr | SecretBytes, loaded: Any) -> Difference | None:
+    if isinstance(loaded, type(saved)) and saved.get_secret_value() == loaded.get_secret_value():
         return None
-    return Difference(steps, f"a {type(saved).__name__} is stored as asterisks and does not come back", is_secret=True)
+    return Difference((), f"a {type(saved).__name__} is stored as asterisks and does not come back", is_secret=True)
 
 
-def _coerced(saved: Any, loaded: Any, steps: Steps) -> Difference | None:
-    """Judge values of different classes."""
-    are_numbers = isinstance(saved, int | float) and isinstance(loaded, int | float)
-    if bool not in (type(saved), type(loaded)) and (are_numbers or isinstance(saved, str | bytes)):
-        is_plain = are_numbers or type(loaded) in type(saved).__mro__
-        if is_plain and _equal(saved, loaded):
-            return None
+def _of_other_class(saved: Any, loaded: Any) -> str:
+    name, again = type(saved).__name__, type(loaded).__name__
+    if loaded is _ABSENT:
+        return "does not come back"
+    if saved is _ABSENT:
+        return "was not there and comes back"
     if isinstance(saved, BaseModel) and isinstance(saved, type(loaded)):
-        reason = f"{type(saved).__name__} comes back as its base {type(loaded).__name__}, without its own fields"
-    else:
-        reason = f"{type(saved).__name__} comes back as {type(loaded).__name__}"
-    return Difference(steps, reason)
+        return f"{name} comes back as its base {again}, without its own fields"
+    return f"{name} comes back as {again}"
 
 
-def _fields(value: Any, places: ClassPlaces) -> _Parts:
-    """Return the parts of a model or a pydantic dataclass, each with its place in JSON."""
-    if isinstance(value, RootModel):
-        return {"root": ((), value.root)}
-    given = vars(value) if hasattr(value, "__dict__") else _of_slots(value)
-    parts: _Parts = {name: (place.written, given[name]) for name, place in places.fields.items() if name in given}
-    extras = getattr(value, "__pydantic_extra__", None)
-    if extras is None and not isinstance(value, BaseModel) and not places.ignores_unknown:
-        # where a dataclass takes unknown keys, they become attributes
-        extras = {key: given[key] for key in given.keys() - places.fields.keys()}
-    return parts | {("unknown", key): ((key,), part) for key, part in (extras or {}).items()}
-
-
-def _attributes(value: Any) -> _Parts:
-    return {key: ((key,), part) for key, part in _of_slots(value).items()}
-
-
-def _of_slots(value: Any) -> dict[str, Any]:
+def _attributes(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if hasattr(value, field.name)}
 
 
-def _items(value: dict[Any, Any]) -> _Parts:
-    return {key: ((str(key),), part) for key, part in value.items()}
-
-
-def _is_stamped(steps: Steps, value: Any) -> bool:
+def _is_stamped(steps: Steps | None, value: Any) -> bool:
     """Whether all that is there was stamped."""
     return steps in _STAMPED_STEPS or (
         steps == ("metadata",) and isinstance(value, dict) and value.keys() <= {*STAMPED}

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from types import UnionType
+from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 from pydantic.fields import FieldInfo
@@ -34,6 +35,8 @@ class FieldPlace(NamedTuple):
     written: Steps
     ways: tuple[Steps, ...]
     dumped: str
+    joins: bool
+    """Whether there is a union in its type, of more than one class and None."""
 
 
 class ClassPlaces(NamedTuple):
@@ -43,12 +46,10 @@ class ClassPlaces(NamedTuple):
     computed: dict[str, str]
     ignores_unknown: bool
     dumps_itself: bool
-
-    def loads(self, *, by_alias: bool) -> bool:
-        """Whether every field loads by the key that it is dumped by."""
-        return self.dumps_itself or all(
-            ((place.dumped if by_alias else name),) in place.ways for name, place in self.fields.items()
-        )
+    loads_by_name: bool
+    """Whether every field loads by the key that a dump by name has."""
+    loads_by_alias: bool
+    """The same of a dump by alias."""
 
     @property
     def prefers_names(self) -> bool:
@@ -69,11 +70,14 @@ def places_of(kind: Any) -> ClassPlaces | None:
     places = {name: _place(name, field, config) for name, field in fields.items()}
     by_name = _are_names(places)
     computed = {shown.info.alias or name: name for name, shown in decorators.computed_fields.items()}
+    dumps_itself = bool(decorators.model_serializers)
     return ClassPlaces(
         places,
         {alias: name if by_name else alias for alias, name in computed.items()},
         config.get("extra") in (None, "ignore"),
-        bool(decorators.model_serializers),
+        dumps_itself,
+        dumps_itself or all((name,) in place.ways for name, place in places.items()),
+        dumps_itself or all((place.dumped,) in place.ways for place in places.values()),
     )
 
 
@@ -82,9 +86,9 @@ def _are_names(places: Mapping[str, FieldPlace]) -> bool:
 
 
 def _place(name: str, field: FieldInfo, config: Mapping[str, Any]) -> FieldPlace:
-    dumped = field.serialization_alias or name
+    dumped, joins = field.serialization_alias or name, _has_union(field.annotation)
     if field.validation_alias is None:
-        return FieldPlace((name,), ((name,),), dumped)
+        return FieldPlace((name,), ((name,),), dumped, joins)
     by_name = bool(config.get("validate_by_name") or config.get("populate_by_name"))
     by_alias = config.get("validate_by_alias") is not False
     ways = tuple(_aliases(field.validation_alias)) if by_alias else ()
@@ -96,7 +100,13 @@ def _place(name: str, field: FieldInfo, config: Mapping[str, Any]) -> FieldPlace
         written = (dumped,)
     else:
         written = next((way for way in ways if len(way) == 1), ways[0])
-    return FieldPlace(written, ways, dumped)
+    return FieldPlace(written, ways, dumped, joins)
+
+
+def _has_union(annotation: Any) -> bool:
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    is_union = get_origin(annotation) in (Union, UnionType) and len(members) > 1
+    return is_union or any(_has_union(member) for member in members)
 
 
 def _aliases(alias: str | AliasPath | AliasChoices) -> list[Steps]:
