@@ -68,8 +68,9 @@ class _Comparison:
             return None
         if kind is not type(loaded):
             return self._coerced(saved, loaded)
-        if kind in _ATOMS:
-            return None if saved == loaded else Difference((), "comes back changed")
+        if kind in _ATOMS or kind is datetime:
+            is_same = saved == loaded if kind in _ATOMS else _is_same_time(saved, loaded)
+            return None if is_same else Difference((), "comes back changed")
         if isinstance(saved, dict):
             return self._dicts(saved, loaded, at)
         if isinstance(saved, list | tuple | deque):
@@ -86,23 +87,26 @@ class _Comparison:
         return None if is_plain and _equal(saved, loaded) else Difference((), _of_other_class(saved, loaded))
 
     def _objects(self, kind: Any, saved: Any, loaded: Any, at: Steps | None) -> Difference | None:
-        if kind is not datetime and (places := places_of(kind)) is not None:
+        if (places := places_of(kind)) is not None:
             if self.by_alias is not None and not (places.loads_by_alias if self.by_alias else places.loads_by_name):
                 return Difference((), f"{kind.__name__} loads by other names")
             if isinstance(saved, RootModel):
                 return self._within(places.fields["root"]).of(saved.root, loaded.root, at)
             return self._fields(places, saved, loaded, at)
         if dataclasses.is_dataclass(saved):
-            return _Comparison(self.by_alias, in_union=True)._parts(_attributes(saved), _attributes(loaded), None)
+            exact = _Comparison(self.by_alias, in_union=True)
+            return exact._parts(_attributes(saved), _attributes(loaded), None)
         if isinstance(saved, SecretStr | SecretBytes):
             return _secret(saved, loaded)
         found = None if _equal(saved, loaded) else Difference((), _changed(saved))
         return self._members(saved, loaded) if found is None and isinstance(saved, AbstractSet) else found
 
     def _fields(self, places: ClassPlaces, saved: Any, loaded: Any, at: Steps | None) -> Difference | None:
-        if not hasattr(saved, "__dict__"):
+        try:
+            one, other = saved.__dict__, loaded.__dict__
+        except AttributeError:
+            # a dataclass with slots
             return self._parts(_attributes(saved), _attributes(loaded), at)
-        one, other = vars(saved), vars(loaded)
         for name, place in places.fields.items():
             part, again = one.get(name, _ABSENT), other.get(name, _ABSENT)
             if type(part) is type(again) and type(part) in _ATOMS and part == again:
@@ -198,13 +202,17 @@ def _is_stamped(steps: Steps | None, value: Any) -> bool:
 
 def _equal(saved: Any, loaded: Any) -> bool:
     try:
-        if isinstance(saved, datetime) and saved.tzinfo is not None and loaded.tzinfo is not None:
-            # with the zone of a place Python compares no instants in the hour that the clock repeats
-            return bool(saved.astimezone(UTC) == loaded.astimezone(UTC) and saved.utcoffset() == loaded.utcoffset())
         are_none = bool(saved != saved and loaded != loaded)  # noqa: PLR0124 - not a number
         return True if are_none else bool(saved == loaded)
     except Exception:  # noqa: BLE001 - the classes are the caller's: what can not be compared is not proved
         return False
+
+
+def _is_same_time(saved: datetime, loaded: datetime) -> bool:
+    if saved.utcoffset() != loaded.utcoffset():
+        return False
+    # with the zone of a place Python takes no instants for equal in the hour that the clock repeats
+    return saved == loaded or (saved.tzinfo is not None and saved.astimezone(UTC) == loaded.astimezone(UTC))
 
 
 def _changed(saved: Any) -> str:

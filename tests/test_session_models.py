@@ -44,7 +44,7 @@ from typing_extensions import TypedDict
 
 import fsstore
 from fsstore.clock import HandClock
-from fsstore.errors import StorageNotFoundError, StorageValidationError
+from fsstore.errors import StorageValidationError
 from fsstore.memory import MemoryStorage
 from fsstore.model_loading import load_model
 from fsstore.models import JsonObject
@@ -211,7 +211,7 @@ class Checked:
 class Strict:
     one: Annotated[int, Field(validation_alias="eins", serialization_alias="uno")] = 1
 
-    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+    @computed_field
     @property
     def two(self) -> int:
         return self.one + 1
@@ -262,7 +262,7 @@ def computing(extra: Literal["allow", "forbid", "ignore"]) -> type[BaseModel]:
         model_config = ConfigDict(extra=extra)
         n: int
 
-        @computed_field(alias="twofold")  # type: ignore[prop-decorator]  # as pydantic documents it
+        @computed_field(alias="twofold")
         @property
         def double(self) -> int:
             return 2 * self.n
@@ -274,9 +274,9 @@ Forbid, Ignore, Allow = computing("forbid"), computing("ignore"), computing("all
 
 
 class AllComputing(BaseModel):
-    forbid: Forbid  # type: ignore[valid-type]  # made above
-    ignore: Ignore  # type: ignore[valid-type]  # the same
-    allow: Allow  # type: ignore[valid-type]  # the same
+    forbid: Forbid
+    ignore: Ignore
+    allow: Allow
 
 
 class Frozen(BaseModel):
@@ -452,7 +452,7 @@ COMING_BACK: dict[str, Callable[[], BaseModel]] = {
     "not a number, as text": lambda: Constants(n=math.nan),
     "infinity, as text": lambda: Constants(n=-math.inf),
     "spans as numbers": lambda: Spans(span=timedelta(seconds=1.5)),
-    "serializers of fields": lambda: WithOwnSerializers(pattern=re.compile("a+"), number=1 + 2j, secret="s"),
+    "serializers of fields": lambda: WithOwnSerializers(pattern=re.compile("a+"), number=1 + 2j, secret="s"),  # noqa: S106 - of a test
     "a serializer of the model": lambda: Packed(x=4, y=5),
     "a serializer that leaves out": lambda: Packed(x=4),
     "a serializer around another": lambda: Wrapped(n=4),
@@ -466,11 +466,11 @@ COMING_BACK: dict[str, Callable[[], BaseModel]] = {
     "true in a union": lambda: Anything(optional=True),
     "a float in a union": lambda: Anything(optional=1.0),
     "numbers of 64 bits": lambda: Anything(any=[2**64 - 1, -(2**63), 0.1, 1e300, -0.0]),
-    "named tuples, typed dicts, paths": lambda: Named(point=Point(1, 2.5), place={"city": "x", "zip": 5}),  # type: ignore[typeddict-unknown-key]  # its alias
+    "named tuples, typed dicts, paths": lambda: Named(point=Point(1, 2.5), place={"city": "x", "zip": 5}),
     "generics": lambda: Box[Box[int]](item=Box[int](item=1, more=[2]), more=[Box[int](item=3)]),
     "dataclasses": lambda: Box[Plain](item=Plain(1, colours=[Colour.RED])),
     "dataclasses with slots": lambda: Box[Slotted](item=Slotted(1, ("x",))),
-    "pydantic dataclasses": lambda: Box[Checked](item=Checked(number=3)),  # type: ignore[call-arg]  # its alias
+    "pydantic dataclasses": lambda: Box[Checked](item=Checked(number=3)),
     "pydantic dataclasses that forbid": lambda: Box[Strict](item=Strict(one=3)),
     "a root model inside": lambda: Box[Numbers](item=Numbers([1, 2]), more=[Numbers([])]),
     "a root model that is an object": lambda: Tree({"x": Tree({"y": 1})}),
@@ -479,7 +479,7 @@ COMING_BACK: dict[str, Callable[[], BaseModel]] = {
     "validators that parse": lambda: Parsed(names="a,b", small=-3),
     "a discriminator that is a function": lambda: Tagged(pet=Dog(bark="no")),
     "unknown keys with a type": lambda: Kept(number=5, x=ByAlias(one=1, two=5)),
-    "left out, at its default": lambda: Excluded(),
+    "left out, at its default": Excluded,
     "aliases in a generic": lambda: Box[ByAlias | Plain](item=ByAlias(one=1, two=5), more=[Plain(1)]),
 }
 
@@ -634,7 +634,7 @@ class Secrets(BaseModel):
 
 
 class Ambiguous(BaseModel):
-    pets: list[Cat | Dog]
+    when: list[date | str]
 
 
 @pydantic.dataclasses.dataclass(config=ConfigDict(extra="allow"))
@@ -685,23 +685,21 @@ REFUSED: dict[str, tuple[Callable[[], BaseModel], str, str]] = {
     "what is left out below": (lambda: Hidden(inner=Hidden(n=2)), "$.data.inner.n", "comes back changed"),
     "a validator that is not idempotent": (lambda: Doubling(n=2), "$.data.n", "comes back changed"),
     "a validator that refuses later": (lambda: changed(RaisingLater(), n=2), "$.data", "raised KeyError"),
-    "a serializer that raises": (lambda: Raising(), "$.data.n", "RuntimeError"),
+    "a serializer that raises": (Raising, "$.data.n", "RuntimeError"),
     "an unknown field of a wrong class": (lambda: changed(Holder(), items="text"), "$.data.items", "not load again"),
     "a field of another class": (lambda: changed(Holder(), items=(1, 2)), "$.data.items", "tuple comes back as list"),
     "true for a number": (lambda: changed(Base(), n=True), "$.data.n", "bool"),
-    "a field that is missing": (lambda: Base.model_construct(), "", ""),
     "what can not be compared": (lambda: Odd(thing=object()), "$.data.thing", ""),
-    "a union that takes another": (lambda: Ambiguous(pets=[Dog(), Dog()]), "", ""),
+    "a union that takes another": (lambda: Ambiguous(when=["2026-01-01"]), "$.data.when[0]", "str comes back as date"),
     "an order": (lambda: Anything(ordered={"b": 1, "a": 2}), "$.data.ordered", "order"),
-    "unknown keys of a dataclass": (lambda: Box[Open](item=Open(n=1, m=2)), "$.data.item.m", "does not come back"),  # type: ignore[call-arg]  # the unknown key
+    "unknown keys of a dataclass": (lambda: Box[Open](item=Open(n=1, m=2)), "$.data.item.m", "does not come back"),
     "a circle": (circle, "$.data", "ircular"),
     "too deep": (lambda: Holder(any=deep(201)), "$.data.any", "nested deeper"),
     "no object": (lambda: Numbers([1]), "$.data", "a session must be an object"),
 }
-ACCEPTED_AFTER_ALL = ("a field that is missing", "a union that takes another")
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSED if name not in ACCEPTED_AFTER_ALL])
+@pytest.mark.parametrize("name", REFUSED)
 def test_a_model_that_would_not_come_back_is_refused_with_the_path(name: str) -> None:
     make, path, reason = REFUSED[name]
 
@@ -772,12 +770,13 @@ class Dicts(BaseModel):
     metadata: dict[str, Any] = {}
 
 
-class OtherIds(BaseModel):
-    class Meta(BaseModel):
-        session_id: UUID = UUID(int=1)
-        created_at: float = 1.5
+class OtherMeta(BaseModel):
+    session_id: UUID = UUID(int=1)
+    created_at: float = 1.5
 
-    metadata: Meta = Meta()
+
+class OtherIds(BaseModel):
+    metadata: OtherMeta = OtherMeta()
 
 
 class UnionMeta(BaseModel):
@@ -789,7 +788,7 @@ class UnionMeta(BaseModel):
     [
         Typed(metadata=Meta(title="x")),
         Typed(),
-        ElsewhereAlias(meta=Meta(title="x")),  # type: ignore[call-arg]  # its alias
+        ElsewhereAlias(meta=Meta(title="x")),
         WithoutMetadata(n=2),
         Optional(n=2),
         RequiredOrNone(metadata=Meta()),
@@ -805,7 +804,7 @@ def test_metadata_that_has_no_stamped_fields_comes_back(model: BaseModel) -> Non
 def test_stamped_fields_come_back_stamped() -> None:
     aliased = back(Aliased())
     assert (aliased.about.id, aliased.about.updated_at) == ("a", datetime(2026, 1, 1, tzinfo=UTC))
-    flat = back(Flat(metadata={"title": "y", "session_id": "b"}))  # type: ignore[call-arg]  # its alias
+    flat = back(Flat(metadata={"title": "y", "session_id": "b"}))
     assert (flat.id, flat.title) == ("a", "y")
     assert back(Dicts(metadata={"x": 1})).metadata == {"x": 1, **STAMPS}
     assert back(OpenWithoutMetadata(n=2)).model_extra == {"metadata": STAMPS}
@@ -930,7 +929,7 @@ async def test_a_model_is_no_patch(sessions: SessionService) -> None:
     await sessions.save_session("a", {"n": 5, "m": 6})
 
     with pytest.raises(StorageValidationError, match="exclude_unset"):
-        await sessions.update_session("a", Base(n=1))  # type: ignore[arg-type]  # what is refused
+        await sessions.update_session("a", Base(n=1))
 
     assert (await sessions.get_session("a") or {})["n"] == 5
 

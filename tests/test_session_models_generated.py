@@ -36,7 +36,7 @@ from fsstore.session_models import dump_model
 from .test_session_models import STAMPS, THEN, typed
 
 EXAMPLES = 1000
-WANTED = 0
+WANTED = 200
 TOP = 2
 KINDS = (
     *("union", "discriminated union", "alias", "alias by name", "default", "default factory", "list", "dict", "tuple"),
@@ -44,7 +44,7 @@ KINDS = (
     *("nested model", "metadata", "strict", "forbid", "allow", "ignore"),
 )
 REFUSALS = {
-    "a union takes the value of another member": r"comes back as|comes back changed|would not load again|does not come back",
+    "a union takes the value of another member": r"comes? back|not load again",
     "an alias leads to the place of another field": r"comes back|would not load again|does not come back",
     "a secret": r"is stored as asterisks",
     "a class of Any": r"comes back as",
@@ -115,8 +115,10 @@ SCALARS = [
     Drawn(Colour, st.sampled_from(Colour), frozenset({"enum"})),
     Drawn(Level, st.sampled_from(Level), frozenset({"enum"})),
     Drawn(Word, st.sampled_from(Word), frozenset({"enum"})),
-    Drawn(Literal["a", 2, None], st.sampled_from(["a", 2, None])),
+    Drawn(Literal["a", 2] | None, st.sampled_from(["a", 2, None])),
     Drawn(Any, st.recursive(st.none() | st.booleans() | st.integers(0, 9) | texts, lambda v: st.lists(v, max_size=2))),
+    Drawn(frozenset[int], st.frozensets(st.integers(0, 9), max_size=3), frozenset({"set"})),
+    Drawn(tuple[str, int], st.tuples(texts, st.integers(0, 9)), frozenset({"tuple"})),
     Drawn(Point, st.builds(Point, st.integers(0, 9), st.floats(0, 1)), frozenset({"tuple"})),
 ]
 KEYS = [one for one in SCALARS if one.type in (int, str, UUID, date, Colour, Level, bool)]
@@ -151,12 +153,12 @@ def container(data: st.DataObject, depth: int) -> Drawn:
     inner = any_type(data, depth - 1)
     item, key = data.draw(st.sampled_from(HASHABLE)), data.draw(st.sampled_from(KEYS))
     shapes = {
-        "list": Drawn(list[inner.type], st.lists(inner.values, max_size=2)),  # type: ignore[name-defined]  # drawn
-        "dict": Drawn(dict[key.type, inner.type], st.dictionaries(key.values, inner.values, max_size=2)),  # type: ignore[name-defined]  # drawn
-        "tuple": Drawn(tuple[inner.type, int], st.tuples(inner.values, st.integers(0, 9))),  # type: ignore[name-defined]  # drawn
-        "set": Drawn(frozenset[item.type], st.frozensets(item.values, max_size=3)),  # type: ignore[name-defined]  # drawn
+        "list": Drawn(list[inner.type], st.lists(inner.values, max_size=2)),
+        "dict": Drawn(dict[key.type, inner.type], st.dictionaries(key.values, inner.values, max_size=2)),
+        "tuple": Drawn(tuple[inner.type, int], st.tuples(inner.values, st.integers(0, 9))),
+        "set": Drawn(frozenset[item.type], st.frozensets(item.values, max_size=3)),
     }
-    shape = data.draw(st.sampled_from([*shapes, "set"]))
+    shape = data.draw(st.sampled_from([*shapes, *["dict"] * 4, *["set"] * 4]))
     parts = {"set": [item], "dict": [inner, key]}.get(shape, [inner])
     return shapes[shape]._replace(
         kinds=frozenset({shape}).union(*(part.kinds for part in parts)),
@@ -165,8 +167,9 @@ def container(data: st.DataObject, depth: int) -> Drawn:
 
 
 def generic(data: st.DataObject, depth: int) -> Drawn:
-    inner, kind = any_type(data, depth - 1), data.draw(st.sampled_from([Box, Pair]))
-    typed_kind = kind[inner.type]  # type: ignore[index]  # a class of drawn type
+    inner = any_type(data, depth - 1)
+    kind: Any = data.draw(st.sampled_from([Box, Pair]))
+    typed_kind = kind[inner.type]
     first, more = list(kind.model_fields)
     rest = st.lists(inner.values, max_size=1) if kind is Box else st.dictionaries(texts, inner.values, max_size=1)
     values = st.fixed_dictionaries({first: inner.values}, optional={more: rest}).map(lambda got: made(typed_kind, got))
@@ -176,7 +179,7 @@ def generic(data: st.DataObject, depth: int) -> Drawn:
 def dataclass(data: st.DataObject, depth: int) -> Drawn:
     inner, other = any_type(data, depth - 1), scalar(data)
     name, is_checked = f"Data{next(NUMBERS)}", data.draw(st.booleans())
-    fields: list[Any] = [("one", inner.type), ("two", list[other.type], dataclasses.field(default_factory=list))]  # type: ignore[name-defined]  # drawn
+    fields: list[Any] = [("one", inner.type), ("two", list[other.type], dataclasses.field(default_factory=list))]
     kind = dataclasses.make_dataclass(name, fields, frozen=not is_checked)
     if is_checked:
         kind = pydantic.dataclasses.dataclass(kind, config=data.draw(st.sampled_from([{}, {"extra": "forbid"}])))
@@ -186,10 +189,7 @@ def dataclass(data: st.DataObject, depth: int) -> Drawn:
 
 
 def discriminated(data: st.DataObject, depth: int) -> Drawn:
-    members = [
-        model(data, depth - 1, {"kind": (Literal[tag], tag)})  # type: ignore[valid-type]  # drawn
-        for tag in ("cat", "dog")
-    ]
+    members = [model(data, depth - 1, {"kind": (Literal[tag], tag)}) for tag in ("cat", "dog")]
     kinds = members[0].kinds | members[1].kinds | {"discriminated union"}
     tagged = Annotated[members[0].type | members[1].type, Field(discriminator="kind")]
     return Drawn(tagged, members[0].values | members[1].values, kinds, members[0].doubts | members[1].doubts)
@@ -197,10 +197,8 @@ def discriminated(data: st.DataObject, depth: int) -> Drawn:
 
 def root(data: st.DataObject, depth: int) -> Drawn:
     inner = any_type(data, depth - 1)
-    kind = RootModel[inner.type]  # type: ignore[name-defined]  # drawn
-    return Drawn(
-        kind, inner.values.map(lambda value: kind.model_construct(value)), inner.kinds | {"root model"}, inner.doubts
-    )
+    kind = RootModel[inner.type]
+    return Drawn(kind, inner.values.map(kind.model_construct), inner.kinds | {"root model"}, inner.doubts)
 
 
 def secret(data: st.DataObject, depth: int) -> Drawn:
@@ -261,7 +259,7 @@ def with_computed(data: st.DataObject, config: dict[str, Any]) -> tuple[type[Bas
     class Computing(BaseModel):
         model_config = ConfigDict(**config)
 
-        @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+        @computed_field
         @property
         def shown(self) -> str:
             return type(self).__name__
@@ -304,7 +302,13 @@ def model(data: st.DataObject, depth: int, more: dict[str, Any] | None = None) -
 
 
 MAKERS: list[Callable[[st.DataObject, int], Drawn]] = [
-    *(*[container] * 4, *[union] * 4, *[generic] * 4, *[dataclass] * 7, *[discriminated] * 4, *[root] * 2, model)
+    *[container] * 5,
+    *[union] * 5,
+    *[generic] * 4,
+    *[dataclass] * 8,
+    *[discriminated] * 4,
+    *[root] * 4,
+    model,
 ]
 
 
@@ -323,7 +327,8 @@ def session(data: st.DataObject) -> Drawn:
 
 
 def is_documented(drawn: Drawn, error: StorageValidationError) -> bool:
-    return any(re.search(REFUSALS[doubt], error.reason) for doubt in drawn.doubts)
+    has_path = error.path.startswith("$.data")
+    return has_path and any(re.search(REFUSALS[doubt], error.reason) for doubt in drawn.doubts)
 
 
 def test_generated_models_come_back_as_they_were_saved_or_are_refused_for_a_documented_reason(
@@ -347,8 +352,8 @@ def test_generated_models_come_back_as_they_were_saved_or_are_refused_for_a_docu
         try:
             dumped = dump_model("a", given_model)
         except StorageValidationError as error:
-            assert is_documented(drawn, error), f"{given_model!r}: {error}"
-            assert error.path.startswith("$.data")
+            if not is_documented(drawn, error):
+                raise
             refused[error.reason] += 1
             return
         text = json.dumps({**dumped, "metadata": {**dumped.get("metadata", {}), **STAMPS}}, sort_keys=True)
@@ -362,7 +367,7 @@ def test_generated_models_come_back_as_they_were_saved_or_are_refused_for_a_docu
 
     counts = {kind: accepted[kind] for kind in ("all", *KINDS)}
     record_property("accepted", counts)
-    print("accepted:", counts, "refused:", refused.total(), refused.most_common(8))  # noqa: T201 - what was covered
+    print("accepted:", counts, "refused:", refused.total(), refused.most_common(8))  # noqa: T201 - what was covered, with -s
     assert min(counts.values()) >= WANTED, counts
     assert refused.total() < accepted["all"] / 3
 
