@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -95,7 +95,7 @@ class _Comparison:
             return self._fields(places, saved, loaded, at)
         if dataclasses.is_dataclass(saved):
             exact = _Comparison(self.by_alias, in_union=True)
-            return exact._parts(_attributes(saved), _attributes(loaded), None)
+            return exact._parts(_attributes(saved), _attributes(loaded), at)
         if isinstance(saved, SecretStr | SecretBytes):
             return _secret(saved, loaded)
         found = None if _equal(saved, loaded) else Difference((), _changed(saved))
@@ -134,9 +134,11 @@ class _Comparison:
         added = (key for key in loaded if key not in saved and not _is_stamped(_below(at, (key,)), loaded[key]))
         return next((Difference((str(key),), "was not there and comes back") for key in added), None)
 
-    def _sequences(self, saved: Sequence[Any], loaded: Sequence[Any]) -> Difference | None:
+    def _sequences(self, saved: Any, loaded: Any) -> Difference | None:
         if len(saved) != len(loaded):
             return Difference((), f"{len(saved)} items come back as {len(loaded)}")
+        if isinstance(saved, deque) and saved.maxlen != loaded.maxlen:
+            return Difference((), "its maxlen does not come back")
         for index, (part, again) in enumerate(zip(saved, loaded, strict=True)):
             if type(part) is type(again) and type(part) in _ATOMS and part == again:
                 continue

@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, RootModel
-from pydantic_core import from_json, to_jsonable_python
+from pydantic_core import SchemaSerializer, from_json, to_jsonable_python
 
 from fsstore.errors import StorageValidationError
 from fsstore.model_equality import STAMPED, Difference, difference
@@ -109,15 +109,19 @@ def _other_dumps(session_id: str, model: BaseModel) -> Iterator[tuple[JsonObject
 
 
 def _dump(session_id: str, model: BaseModel, *, by_alias: bool) -> JsonObject:
-    # not by `model_dump`, which a class may have made its own
-    dump = partial(type(model).__pydantic_serializer__.to_python, model, mode="json")
-    return _object(session_id, model, partial(dump, by_alias=by_alias, warnings=False))
+    options: Any = {"mode": "json", "by_alias": by_alias, "warnings": False}
+    return _object(session_id, model, lambda: _serializer(model).to_python(model, **options))
 
 
 def _dumped_text(session_id: str, model: BaseModel, *, by_alias: bool, round_trip: bool = False) -> JsonObject:
     """Return what pydantic writes as text, in which numbers that are none may be strings (`ser_json_inf_nan`)."""
-    dump = partial(type(model).__pydantic_serializer__.to_json, model, warnings=False)
-    return _object(session_id, model, lambda: from_json(dump(by_alias=by_alias, round_trip=round_trip)))
+    options: Any = {"by_alias": by_alias, "round_trip": round_trip, "warnings": False}
+    return _object(session_id, model, lambda: from_json(_serializer(model).to_json(model, **options)))
+
+
+def _serializer(model: BaseModel) -> SchemaSerializer:
+    # not `model_dump`, which a class may have made its own
+    return type(model).__pydantic_serializer__
 
 
 def _object(session_id: str, model: BaseModel, dump: Callable[[], Any]) -> JsonObject:
@@ -156,17 +160,31 @@ def _refusal(
         loaded = _loaded_again(session_id, model, dumped)
     except (StorageValidationError, UnicodeEncodeError) as error:
         return _not_loaded(session_id, dumped, error)
-    found = difference(model, loaded, by_alias=by_alias)
+    try:
+        found = difference(model, loaded, by_alias=by_alias)
+    except RecursionError:
+        found = Difference((), "nested too deep to be compared")
     return None if found is None else _different(session_id, model, found)
 
 
 def _loaded_again(session_id: str, model: BaseModel, dumped: JsonObject) -> BaseModel:
     """Return what `get_model` will return, but for the times."""
     metadata = dumped.get("metadata")
+    given = metadata if type(metadata) is dict else {}
+    created_at = _time_like(given.get("created_at")) or _SAMPLE_TIME
+    updated_at = _time_like(given.get("updated_at")) or created_at
     if type(metadata) is dict:
         # what will be stamped is not what the model has there
         dumped = {**dumped, "metadata": {key: value for key, value in metadata.items() if key not in STAMPED}}
-    return load_model(type(model), dumped, session_id=session_id, created_at=_SAMPLE_TIME, updated_at=_SAMPLE_TIME)
+    return load_model(type(model), dumped, session_id=session_id, created_at=created_at, updated_at=updated_at)
+
+
+def _time_like(value: Any) -> str | None:
+    """Return a time as it is stamped, None for what is none: a validator may compare it with other times."""
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat(timespec="microseconds")
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _not_loaded(session_id: str, dumped: JsonObject, error: Exception) -> StorageValidationError:
@@ -205,14 +223,17 @@ def _not_serializable(value: Any, steps: Steps) -> tuple[Steps, Any]:
     return steps, value
 
 
+def _write_field(model: BaseModel, name: str) -> None:
+    _serializer(model).to_python(model, mode="json", include={name}, warnings=False)
+
+
 def _parts_to_write(value: Any) -> Iterator[tuple[Steps, Any, Callable[[], Any]]]:
     if isinstance(value, BaseModel):
-        kind = type(value)
-        places, dump = places_of(kind), kind.__pydantic_serializer__.to_python
+        places = places_of(type(value))
         for name, place in places.fields.items() if places else ():
             # as that field, which may have a serializer for what is no JSON by itself
             steps = () if isinstance(value, RootModel) else place.written
-            yield steps, vars(value).get(name), partial(dump, value, mode="json", include={name}, warnings=False)
+            yield steps, vars(value).get(name), partial(_write_field, value, name)
         items: Iterable[tuple[Any, Any]] = (value.__pydantic_extra__ or {}).items()
     elif isinstance(value, Mapping):
         items = value.items()

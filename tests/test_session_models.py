@@ -633,6 +633,14 @@ class Secrets(BaseModel):
     keys: dict[str, SecretStr | SecretBytes] = {}
 
 
+class Unfinished(BaseModel):
+    n: "NoSuchClass"  # noqa: F821 - that is the point
+
+
+class Joined(BaseModel):
+    one: Level | float
+
+
 class Ambiguous(BaseModel):
     when: list[date | str]
 
@@ -691,6 +699,9 @@ REFUSED: dict[str, tuple[Callable[[], BaseModel], str, str]] = {
     "true for a number": (lambda: changed(Base(), n=True), "$.data.n", "bool"),
     "what can not be compared": (lambda: Odd(thing=object()), "$.data.thing", ""),
     "a union that takes another": (lambda: Ambiguous(when=["2026-01-01"]), "$.data.when[0]", "str comes back as date"),
+    "an enum that another member takes": (lambda: Joined(one=Level.LOW), "$.data.one", "Level comes back as float"),
+    "the length of a queue": (lambda: Box[deque[int]](item=deque([1], maxlen=3)), "$.data.item", "maxlen"),
+    "a class that is not complete": (lambda: Unfinished.model_construct(n=1), "$.data.n", "not fully defined"),
     "an order": (lambda: Anything(ordered={"b": 1, "a": 2}), "$.data.ordered", "order"),
     "unknown keys of a dataclass": (lambda: Box[Open](item=Open(n=1, m=2)), "$.data.item.m", "does not come back"),
     "a circle": (circle, "$.data", "ircular"),
@@ -816,6 +827,47 @@ def test_stamped_fields_come_back_stamped() -> None:
     }
 
 
+@dataclasses.dataclass
+class DataMeta:
+    session_id: str = ""
+    title: str = "x"
+
+
+class TypedDictMeta(TypedDict):
+    created_at: datetime
+    title: str
+
+
+class Ended(BaseModel):
+    metadata: SessionMetadata
+    ended_at: datetime
+
+    @model_validator(mode="after")
+    def check(self) -> "Ended":
+        if not self.metadata.created_at <= self.metadata.updated_at <= self.ended_at:
+            raise ValueError(self.ended_at)
+        return self
+
+
+def test_stamped_parts_of_dataclasses_and_typed_dicts_come_back_stamped() -> None:
+    class OfData(BaseModel):
+        metadata: DataMeta
+
+    class OfDict(BaseModel):
+        metadata: TypedDictMeta
+
+    assert back(OfData(metadata=DataMeta("b", "y"))).metadata == DataMeta("a", "y")
+    typed_dict: TypedDictMeta = {"created_at": datetime(2020, 1, 1, tzinfo=UTC), "title": "y"}
+    assert back(OfDict(metadata=typed_dict)).metadata == {"created_at": datetime(2026, 1, 1, tzinfo=UTC), "title": "y"}
+
+
+def test_a_validator_that_compares_times_sees_those_of_the_model() -> None:
+    old = datetime(2001, 1, 1, tzinfo=UTC)
+    model = Ended(metadata=SessionMetadata(session_id="a", created_at=old, updated_at=old), ended_at=old)
+
+    assert dump_model("a", model)["ended_at"] == "2001-01-01T00:00:00Z"
+
+
 def test_no_metadata_comes_back_as_none_where_that_is_the_default_and_is_refused_elsewhere() -> None:
     assert "metadata" not in dump_model("a", Optional())
     assert back(Optional()).metadata is None
@@ -939,3 +991,16 @@ async def test_there_is_no_model_of_what_is_not_there(sessions: SessionService) 
 
     assert await sessions.get_model("a") is None
     assert await sessions.get_model("note") is None
+
+
+async def test_the_code_of_the_guide_runs(sessions: SessionService) -> None:
+    guide = (Path(fsstore.__file__).parent / "guides" / "models.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "models.md", "exec"), names)  # noqa: S102 - the guide's own code
+
+    await names["tour"](sessions)
+
+    assert await sessions.count_sessions({"status": "active"}) == 1
+    stored_text = (await sessions.get_session("s-1") or {})["messages"][0]
+    assert stored_text.keys() == {"id", "kind", "text", "calls"}

@@ -302,11 +302,11 @@ def model(data: st.DataObject, depth: int, more: dict[str, Any] | None = None) -
 
 
 MAKERS: list[Callable[[st.DataObject, int], Drawn]] = [
-    *[container] * 5,
-    *[union] * 5,
+    *[container] * 4,
+    *[union] * 3,
     *[generic] * 4,
     *[dataclass] * 8,
-    *[discriminated] * 4,
+    *[discriminated] * 5,
     *[root] * 4,
     model,
 ]
