@@ -50,6 +50,7 @@ from fsstore.model_loading import load_model
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
 from fsstore.session_models import SessionData, SessionMetadata, dump_model
+from fsstore.sessions import editing_session
 
 THEN = "2026-01-01T00:00:00.000000+00:00"
 STAMPS = {"session_id": "a", "created_at": THEN, "updated_at": THEN}
@@ -966,6 +967,21 @@ async def test_every_way_in_refuses_what_would_not_come_back_and_saves_nothing(s
         assert (caught.value.path, caught.value.id) == ("$.data.keys.x", "a")
 
     assert await sessions.count_sessions() == 0
+
+
+async def test_an_edit_that_makes_a_model_saves_it_alike(sessions: SessionService) -> None:
+    await sessions.save_session("a", {})
+    seen = await sessions.get_record("a")
+    assert seen is not None
+    chat = Chat(messages=[Text(text="hi"), Image()])
+
+    mutation, saved = editing_session("a", chat, THEN, seen=seen)
+    await sessions.storage.commit([mutation])
+
+    assert await sessions.get_model("a", Chat) == chat
+    assert saved["messages"][1] == {"kind": "image", "url": "x"}
+    with pytest.raises(StorageValidationError, match=r"\$\.data\.item"):
+        editing_session("a", Box[SecretStr](item="hush"), THEN, seen=seen)
 
 
 async def test_a_filter_by_a_default_finds_the_model(sessions: SessionService) -> None:
