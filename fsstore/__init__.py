@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from fsstore.models import Outcome as Outcome
     from fsstore.models import Page as Page
     from fsstore.models import Record as Record
-    from fsstore.models import SessionData as SessionData
-    from fsstore.models import SessionMetadata as SessionMetadata
     from fsstore.opening import open_sessions as open_sessions
     from fsstore.opening import open_storage as open_storage
     from fsstore.patch import merge_patch as merge_patch
@@ -45,6 +43,8 @@ if TYPE_CHECKING:
     from fsstore.service import SessionService as SessionService
     from fsstore.service import SessionStorageAdapter as SessionStorageAdapter
     from fsstore.service import SessionTransaction as SessionTransaction
+    from fsstore.session_models import SessionData as SessionData
+    from fsstore.session_models import SessionMetadata as SessionMetadata
     from fsstore.watching import Watch as Watch
 
 __version__ = "0.1.0"
@@ -75,8 +75,6 @@ _HOMES = {
     "Outcome": "models",
     "Page": "models",
     "Record": "models",
-    "SessionData": "models",
-    "SessionMetadata": "models",
     "open_sessions": "opening",
     "open_storage": "opening",
     "merge_patch": "patch",
@@ -87,6 +85,8 @@ _HOMES = {
     "SessionService": "service",
     "SessionStorageAdapter": "service",
     "SessionTransaction": "service",
+    "SessionData": "session_models",
+    "SessionMetadata": "session_models",
     "Watch": "watching",
 }
 

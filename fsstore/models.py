@@ -1,4 +1,4 @@
-"""The words of the store: records, mutations, guarantees, pages, and the typed view of a session. Pure.
+"""The words of the store: records, mutations, guarantees and pages. Pure.
 
 A record is a plain `dict` (its stored shape is documented by `Record`). A `Mutation` is one id and one pure function
 from the record that is there to the record that shall be there; saving, patching and deleting are three such functions.
@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
-
-from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
@@ -49,30 +47,6 @@ class Record(TypedDict, total=False):
     session_id: NotRequired[str | None]
     thread_id: NotRequired[str | None]
     metadata: NotRequired[Any]
-
-
-class SessionMetadata(BaseModel):
-    """What a session is found by. Unknown keys are allowed and kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    session_id: str | None = None
-    user_id: str | None = None
-    thread_id: str | None = None
-    status: str | None = None
-    tags: list[str] = []
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
-class SessionData(BaseModel):
-    """A session as stored under the record's `data`. Unknown keys are allowed and kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    metadata: SessionMetadata = SessionMetadata()
-    messages: list[dict[str, Any]] = []
-    state: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,21 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Self, TypeAlias, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from fsstore.changes import Absorbed
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
+from fsstore.model_loading import load_model
 from fsstore.models import (
     Filters,
     JsonObject,
     Mutation,
     Page,
-    SessionData,
     format_time,
     unchanged,
 )
+from fsstore.session_models import SessionData
 from fsstore.sessions import (
     SessionInput,
     beyond,
@@ -39,7 +40,7 @@ from fsstore.sessions import (
     sessions_only,
     updating_session,
 )
-from fsstore.values import copy_value, format_path
+from fsstore.values import copy_value
 from fsstore.watching import MAX_QUEUED, Watch
 
 Edit: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject | None] | JsonObject | None]
@@ -87,17 +88,15 @@ class SessionService(ISessionStore):
     async def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
-        Raises StorageValidationError, with the JSON path, when the session does not fit the model. A model may be saved
-        with `save_session` like a dict.
+        What was saved as a model comes back equal, but for `session_id`, `created_at` and `updated_at` in its metadata.
+        Raises StorageValidationError, with the JSON path, when the session does not fit the model. The cost is a read
+        and a validation of JSON text.
         """
-        data = await self.get_session(session_id)
-        if data is None:
+        record = await self.get_record(session_id)
+        if record is None:
             return None
-        try:
-            return model.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise StorageValidationError(first["msg"], path=format_path(first["loc"]), record_id=session_id) from error
+        times = {key: record[key] for key in ("created_at", "updated_at")}
+        return load_model(model, record["data"], session_id=session_id, **times)
 
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""

@@ -10,12 +10,10 @@ All session policy is here and nowhere else:
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.filters import session_filter, session_path
@@ -31,7 +29,8 @@ from fsstore.models import (
     replacing,
 )
 from fsstore.patch import merge_patch
-from fsstore.values import copy_value, format_path, snapshot
+from fsstore.session_models import dump_model
+from fsstore.values import copy_value, snapshot
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
 
@@ -59,9 +58,16 @@ def saving_session(
 
 
 def updating_session(
-    session_id: str, updates: Mapping[str, Any], now: str, *, expected_version: int | None = None
+    session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None
 ) -> Mutation:
     """Apply a merge patch to a session that must be there."""
+    if isinstance(updates, BaseModel):
+        raise StorageValidationError(
+            f"a patch must be an object, not the model {type(updates).__name__}",
+            path="$",
+            record_id=session_id,
+            advice="save the model with save_session, or patch with model_dump(mode='json', exclude_unset=True)",
+        )
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch = copied_session(check_id(session_id), updates)
 
@@ -141,7 +147,7 @@ def session_object(session_id: str, value: SessionInput) -> JsonObject:
     if type(value) is dict:
         return value
     if isinstance(value, BaseModel):
-        return _dump(session_id, value)
+        return dump_model(session_id, value)
     if not isinstance(value, Mapping):
         raise StorageValidationError(
             f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
@@ -154,35 +160,6 @@ def copied_session(session_id: str, value: SessionInput) -> JsonObject:
     # as the data of a record, so that a path in an error starts where all others do
     copied: JsonObject = copy_value({"data": session_object(session_id, value)}, record_id=session_id)["data"]
     return copied
-
-
-def _dump(session_id: str, model: BaseModel) -> JsonObject:
-    """Return what was set in a model, and what is no longer as its default: a list that was appended to, say."""
-    try:
-        changed = model.model_dump(mode="json", exclude_defaults=True)
-        given = model.model_dump(mode="json", exclude_unset=True)
-        # pydantic would write it as null
-        _refuse_non_finite(model.model_dump(), ("data",), session_id)
-    except StorageValidationError:
-        raise
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise StorageValidationError(str(error), path="$", record_id=session_id) from error
-    merged: JsonObject = _merged(changed, given)
-    return merged
-
-
-def _refuse_non_finite(value: Any, steps: tuple[str | int, ...], session_id: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise StorageValidationError(f"{value} is not a JSON number", path=format_path(steps), record_id=session_id)
-    if isinstance(value, dict | list | tuple):
-        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
-            _refuse_non_finite(item, (*steps, step), session_id)
-
-
-def _merged(first: Any, second: Any) -> Any:
-    if not (isinstance(first, dict) and isinstance(second, dict)):
-        return second
-    return first | {key: _merged(first[key], value) if key in first else value for key, value in second.items()}
 
 
 def _expect_session(session_id: str, current: JsonObject | None, expected_version: int | None) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from fsstore.changes import Change
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
@@ -13,8 +12,6 @@ from fsstore.models import (
     Guarantees,
     JsonObject,
     Mutation,
-    SessionData,
-    SessionMetadata,
     canonical_time,
     check_id,
     deleting,
@@ -224,30 +221,7 @@ def test_an_id_is_1_to_1024_characters_of_text_without_controls(record_id: str) 
             check_id(record_id)
 
 
-# -- typed views ----------------------------------------------------------------------------------------------------
-
-
-def test_a_session_model_keeps_what_it_does_not_know() -> None:
-    data: JsonObject = {"metadata": {"tags": ["x"], "mine": {"n": [1]}}, "messages": [], "extra": None}
-
-    model = SessionData.model_validate(data)
-
-    assert model.metadata == SessionMetadata.model_validate(data["metadata"])
-    assert model.model_dump(mode="json", exclude_unset=True) == data
-
-
-def test_models_do_not_share_their_defaults() -> None:
-    one, other = SessionData(), SessionData()
-    one.messages.append({})
-    one.metadata.tags.append("x")
-
-    assert (other.messages, other.metadata.tags) == ([], [])
-
-
-@pytest.mark.parametrize("data", [{"metadata": []}, {"messages": {}}, {"metadata": {"tags": "x"}}])
-def test_a_session_of_another_shape_does_not_fit_the_model(data: JsonObject) -> None:
-    with pytest.raises(ValidationError):
-        SessionData.model_validate(data)
+# -- words ----------------------------------------------------------------------------------------------------------
 
 
 def test_words_are_values_that_can_not_be_changed() -> None:

@@ -100,3 +100,16 @@ async def test_a_store_can_be_moved_and_copied(store: Path, tmp_path: Path) -> N
             assert await sessions.list_sessions() == before
             await sessions.save_session("another", {})
             assert await sessions.count_sessions() == 31
+
+
+def test_the_samples_have_the_shape_of_the_contract() -> None:
+    sessions = [json.loads(line) for line in (SAMPLES / "sessions.jsonl").read_text("utf-8").splitlines()]
+    sessions += [decode(path.read_bytes())["data"] for path in documents()]
+    sessions += [json.loads(path.read_text("utf-8")) for path in (SAMPLES / "legacy").glob("*.json")]
+
+    for session in sessions:
+        model = fsstore.SessionData.model_validate(session)
+        assert model.thread_configs.keys() == {session["metadata"]["thread_id"]}
+        assert model.workflow_state
+        assert model.settings["recursion_limit"] > 0
+        assert model.metadata.workflow_config_path is not None

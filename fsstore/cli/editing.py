@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fsstore.models import JsonObject
     from fsstore.service import SessionService
 
-_EMPTY: "JsonObject" = {"messages": [], "metadata": {}, "state": {}}
+_EMPTY: "JsonObject" = {"metadata": {}, "settings": {}, "thread_configs": {}, "workflow_state": {}}
 _EDITORS = ("sensible-editor", "editor", "nano", "vim", "vi", "emacs", "notepad")
 _ADVICE = "set VISUAL or EDITOR to one that is there, as in EDITOR='code --wait'"
 _PLACE = re.compile(r"(?P<reason>.*) at line (?P<line>[0-9]+) column (?P<column>[0-9]+)", re.DOTALL)
@@ -181,16 +181,15 @@ def _parsed(text: bytes) -> "JsonObject":
 
 def _check(session: "JsonObject", session_id: str) -> None:
     """Raise StorageValidationError unless it is a session that can be saved under that id."""
-    from pydantic import ValidationError  # noqa: PLC0415 - only this command needs it
+    from fsstore.model_loading import load_model  # noqa: PLC0415 - only this command needs it
+    from fsstore.models import format_time, utc_now  # noqa: PLC0415 - the same
+    from fsstore.session_models import SessionData  # noqa: PLC0415 - the same
 
-    from fsstore.models import SessionData  # noqa: PLC0415 - the same
-    from fsstore.values import format_path  # noqa: PLC0415 - the same
-
+    now = format_time(utc_now())
     try:
-        SessionData.model_validate(session)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StorageValidationError(first["msg"], path=format_path(("data", *first["loc"]))) from error
+        load_model(SessionData, session, session_id=session_id, created_at=now, updated_at=now)
+    except StorageValidationError as error:
+        raise StorageValidationError(error.reason, path="$.data" + error.path.removeprefix("$")) from error
     named = session.get("metadata", {}).get("session_id", session_id)
     if named != session_id:
         raise StorageValidationError(

@@ -126,7 +126,7 @@ def test_an_editor_may_replace_the_file_and_leave_others_beside_it(
         ("", "the text is not JSON"),
         ('{"a": NaN}', "the text is not JSON"),
         ("[1]", "the text is a JSON list, a session is an object"),
-        ('{"messages": "x"}', "$.data.messages: Input should be a valid list"),
+        ('{"settings": "x"}', "$.data.settings: Input should be an object"),
         ('{"metadata": {"tags": [1]}}', "$.data.metadata.tags[0]: Input should be a valid string"),
         ('{"metadata": {"session_id": "b"}}', "the id is 'a' and can not be changed to 'b'"),
         ('{"n": 123456789012345678901234567890}', "64 bits"),
@@ -266,7 +266,12 @@ def test_a_new_session_begins_empty_and_must_not_be_there(
 ) -> None:
     editor(f"pathlib.Path({str(tmp_path / 'copy')!r}).write_text(text)", "path.write_text(text)")
     assert fsstore("edit", "--create", "new").err == "fsstore: nothing was changed\n"
-    assert json.loads((tmp_path / "copy").read_text()) == {"messages": [], "metadata": {}, "state": {}}
+    assert json.loads((tmp_path / "copy").read_text()) == {
+        "metadata": {},
+        "settings": {},
+        "thread_configs": {},
+        "workflow_state": {},
+    }
     assert fsstore("get", "new").code == 1
     editor(writes({"messages": [], "metadata": {"status": "x"}}))
     assert fsstore("edit", "new", "--create") == (0, "new\n", "")

@@ -1,4 +1,4 @@
-"""A finished thread as session data: messages, state, checkpoints, runs and errors, all plain JSON values.
+"""A finished thread as session data: messages, state, settings, checkpoints, runs and errors, all plain JSON values.
 
 LangGraph draws checkpoint ids from the system's clock. They are replaced here, in order, by ids drawn from the
 conversation's seed; a thread that is continued keeps the ids it was given before.
@@ -90,13 +90,14 @@ class Stage:
             self.earlier.append(Earlier(casting.session_id, thread_id, whose, ended_at, first, last))
 
     def _session(self, sitting: Sitting, status: str, skipped: int, parent: Earlier | None) -> Session:
-        values = self.app.get_state(sitting.config).values
+        values, config = self.app.get_state(sitting.config).values, sitting.config
         messages = [_message(one) for one in values["messages"][skipped:]]
         return {
             "metadata": _metadata(sitting, status, messages, parent),
-            "config": {**sitting.config, "token_budget": sitting.desk.token_budget},
+            "thread_configs": {config["configurable"]["thread_id"]: {"configurable": config["configurable"]}},
+            "settings": {"recursion_limit": config["recursion_limit"], "token_budget": sitting.desk.token_budget},
             "messages": messages,
-            "state": self._state(sitting, values, skipped),
+            "workflow_state": self._state(sitting, values, skipped),
             "checkpoints": self._checkpoints(sitting),
             "runs": [asdict(run) for run in sitting.runs],
             "errors": sitting.desk.errors,
@@ -181,6 +182,7 @@ def _metadata(sitting: Sitting, status: str, messages: list[Session], parent: Ea
         "tags": list(casting.tags),
         "created_at": iso(casting.created_at),
         "updated_at": iso(ended_at),
+        "workflow_config_path": f"configs/workflows/{casting.family.agent}.yaml",
         "agent": casting.family.agent,
         "model": casting.model,
         "title": _title(casting, messages, chance),
