@@ -19,6 +19,7 @@ HOME = Path(fsstore.__file__).parent
 FLOORS = {
     "errors": 0,
     "values": 0,
+    "times": 0,
     "models": 0,
     "changes": 0,
     "conditions": 0,

@@ -44,9 +44,8 @@ from fsstore.models import (
     Outcomes,
     Records,
     check_id,
-    format_time,
-    utc_now,
 )
+from fsstore.times import format_time, utc_now
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
