@@ -164,9 +164,7 @@ def _with_times(session_id: str, metadata: JsonObject, seen: Any) -> JsonObject:
     before = seen.get("metadata") if type(seen) is dict else None
     if type(before) is dict:
         # they are stamped all the same
-        metadata = {
-            key: None if key in TIME_KEYS and value == before.get(key) else value for key, value in metadata.items()
-        }
+        metadata = metadata | {key: None for key in TIME_KEYS if key in metadata and metadata[key] == before.get(key)}
     return with_canonical_times(metadata, "$.metadata", session_id)
 
 

@@ -1,7 +1,7 @@
 """Times: the instants that people, programs and files name, and the one text that the store keeps of each. Pure.
 
-- The text of an instant is UTC with microseconds (`2026-01-31T09:15:00.000000+00:00`), so that the order of two instants
-  is the order of their texts, in Python and in SQL alike.
+- The text of an instant is UTC with microseconds (`2026-01-31T09:15:00.000000+00:00`), so that instants have the order
+  of their texts, in Python and in SQL alike.
 - A time without an offset is local time, as `datetime.now()` gives it. Of an hour that comes twice it is the first one,
   unless the `fold` of a datetime says otherwise.
 - Text is ISO 8601. Less than a whole time is its first instant: `2026` is the beginning of that year.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -56,7 +56,7 @@ WRITTEN: dict[str, Any] = {
     "h": None,
     "i": ["2026-01-05T10:00:00.000Z", "soon"],
 }
-"""What programs write as a time into a document; "x" has none. The order is that of the instants, then comes the rest."""
+"""What programs write as a time into a document; "x" has none. The instants come first, in their order."""
 
 TIME_FILTERS: dict[str, tuple[Any, str]] = {
     "the instant in another form": ("2026-01-05T10:00:00+00:00", "ai"),
@@ -97,6 +97,15 @@ def naive_and_its_instant() -> tuple[datetime, str]:
     seconds = time.mktime((2026, 7, 1, 12, 0, 0, 0, 0, -1))
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=5)
     return naive, moment.isoformat(timespec="microseconds")
+
+
+def _setting(metadata: JsonObject) -> Callable[[JsonObject], None]:
+    """Return an edit that sets something in the metadata."""
+
+    def edit(draft: JsonObject) -> None:
+        draft["metadata"].update(metadata)
+
+    return edit
 
 
 class LocalZones:
@@ -293,7 +302,7 @@ class SessionTimeContract(LocalZones, SessionFixtures):
                 await transaction.save_session(f"t{at}", {"metadata": metadata})
                 await transaction.update_session(f"t{at}", {"metadata": metadata})
             await sessions.update_session(f"s{at}", {"metadata": metadata})
-            await sessions.edit_session(f"b{at}", lambda draft, given=metadata: draft["metadata"].update(given))
+            await sessions.edit_session(f"b{at}", _setting(metadata))
             assert metadata == {"created_at": given, "updated_at": given}
 
         found = await sessions.list_metadata()
@@ -328,7 +337,7 @@ class SessionTimeContract(LocalZones, SessionFixtures):
             calls: list[Awaitable[Any]] = [
                 sessions.save_session("there", data),
                 sessions.update_session("there", data),
-                sessions.edit_session("there", lambda draft, given=data: draft["metadata"].update(given["metadata"])),
+                sessions.edit_session("there", _setting(data["metadata"])),
                 sessions.batch_save_sessions({"there": data}),
                 sessions.batch_save_sessions({"there": data}, keep_times=True),
                 sessions.transaction().save_session("there", data),
