@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
-from fsstore.times import TIME_KEYS, canonical_time, with_canonical_times
+from fsstore.times import canonical_time, with_canonical_times
 from fsstore.values import copy_value, write_json
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -250,10 +250,7 @@ def stamped(mutation: Mutation, result: JsonObject, current: JsonObject | None, 
 
 def _stamp(record: JsonObject, mutation: Mutation, current: JsonObject | None, now: str) -> None:
     # also what does not count is checked: whether a save is refused does not hang on what is there
-    created, updated = (
-        None if (given := record.get(key)) is None else canonical_time(given, f"$.{key}", mutation.id)
-        for key in TIME_KEYS
-    )
+    created, updated = _given(record, "created_at", mutation.id), _given(record, "updated_at", mutation.id)
     if mutation.keep_times:
         record["updated_at"] = updated or max(now, created or now)
         record["created_at"] = created or record["updated_at"]
@@ -264,6 +261,11 @@ def _stamp(record: JsonObject, mutation: Mutation, current: JsonObject | None, n
     else:
         record["created_at"] = current["created_at"]
         record["updated_at"] = max(now, current["updated_at"], current["created_at"])
+
+
+def _given(record: JsonObject, key: str, record_id: str) -> str | None:
+    given = record.get(key)
+    return None if given is None else canonical_time(given, f"$.{key}", record_id)
 
 
 def check_envelope(record: Mapping[str, Any]) -> None:

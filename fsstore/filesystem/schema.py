@@ -32,7 +32,7 @@ from pydantic_core import from_json
 
 from fsstore.conditions import ABSENT
 from fsstore.relation import ENVELOPE, RELATION, metadata_of
-from fsstore.times import TIME_KEYS, instant_of
+from fsstore.times import instant_of
 from fsstore.values import MAX_DEPTH
 
 SCHEMA_NUMBER = 3
@@ -157,8 +157,10 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         flags |= NULL_SESSION
     if thread_id is None:
         flags |= NULL_THREAD
-    if type(metadata) is dict and not all(_is_as_stored(metadata.get(key)) for key in TIME_KEYS):
-        flags |= OTHER_TIMES
+    if type(metadata) is dict:
+        created_at, updated_at = metadata.get("created_at"), metadata.get("updated_at")
+        if not (_is_as_stored(created_at) and _is_as_stored(updated_at)):
+            flags |= OTHER_TIMES
     return RecordRow(
         (record["type"], _present(session_id), _present(thread_id), user_id, status, tags, odd),
         (record["version"], record["created_at"], record["updated_at"], flags, _json(metadata), _json(own)),
