@@ -262,9 +262,12 @@ def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
 
 
 def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
+    if not isinstance(key, str):
+        # the copy refuses it
+        return value
     if key in _LOGICAL and isinstance(value, list):
         return [_with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
-    return _operand_with_text(value, steps, is_time=isinstance(key, str) and tuple(key.split(".")) in TIME_PATHS)
+    return _operand_with_text(value, steps, is_time=tuple(key.split(".")) in TIME_PATHS)
 
 
 def _operand_with_text(value: Any, steps: Steps, *, is_time: bool) -> Any:
@@ -279,7 +282,10 @@ def _operand_with_text(value: Any, steps: Steps, *, is_time: bool) -> Any:
     if len(steps) > MAX_DEPTH:
         return value
     if isinstance(value, Mapping):
-        return {key: _operand_with_text(item, (*steps, key), is_time=is_time) for key, item in value.items()}
+        return {
+            key: _operand_with_text(item, (*steps, key), is_time=is_time) if isinstance(key, str) else item
+            for key, item in value.items()
+        }
     if type(value) in (list, tuple, set, frozenset):
         items = (_operand_with_text(item, (*steps, at), is_time=is_time) for at, item in enumerate(value))
         return type(value)(items)

@@ -237,6 +237,18 @@ def test_a_datetime_elsewhere_in_a_filter_is_refused_with_the_remedy() -> None:
         assert "due" in caught.value.path
 
 
+def test_a_datetime_beside_a_key_that_is_no_text_is_refused() -> None:
+    wrong: list[Any] = [
+        {("due",): utc_now()},
+        {5: [utc_now()]},
+        {"created_at": {5: utc_now()}},
+        {"$or": [{5: utc_now()}]},
+    ]
+    for filters in wrong:
+        with pytest.raises(StorageValidationError, match="not str"):
+            parse(filters)
+
+
 def test_the_place_of_a_bad_operand_is_named_within_the_filter() -> None:
     for operand in ("soon", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))):
         with pytest.raises(StorageValidationError) as caught:
