@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from fsstore.models import format_time
+from fsstore.times import format_time
 
 
 class HandClock:

@@ -4,6 +4,8 @@
 and must agree with `matches` here on every record.
 
 - Types are JSON's: 1 equals 1.0 but never True, at any depth.
+- At a path of `TIME_PATHS` instants are compared, whatever form they have in the record; what is no time there equals
+  none and is neither before nor after any.
 - At an array a path goes on into every object that the array holds, and a step of digits is also the place
   of an element. A scalar on the way means missing; within an array it means nothing at all.
 """
@@ -18,11 +20,15 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, TypeAlias
 
+from fsstore.times import TIME_PATHS, instant_of
+
 Path: TypeAlias = tuple[str, ...]
 Comparison: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
 
 ABSENT: Any = object()
 """Stands for the value of a path that leads nowhere."""
+
+_NO_TIME: Any = object()
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$gt": operator.gt,
@@ -41,6 +47,8 @@ _KINDS = {
 }
 _RANKS = {"null": 0, "number": 1, "string": 2, "array": 3, "object": 3, "boolean": 4}
 _CONTAINERS = 3
+# after the digits with which a time begins
+_AFTER_TIMES = "?"
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 
 
@@ -110,6 +118,21 @@ class Field:
                 # most paths lead through objects to one value
                 return self.test.accepts(value)
         return any(self.test.accepts(value) for value in _candidates(record, self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class TimeField(Field):
+    """The path leads to a time, in any form, that the test accepts in the store's form; null and missing stay."""
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """Whether the record is wanted."""
+        if len(self.path) == 1 and type(value := record.get(self.path[0])) is not list:
+            return self.test.accepts(_instant(value))
+        return any(self.test.accepts(_instant(value)) for value in _candidates(record, self.path))
+
+
+def _instant(value: Any) -> Any:
+    return value if value is None else (isinstance(value, str) and instant_of(value)) or _NO_TIME
 
 
 Condition: TypeAlias = All | Either | Not | Present | Field
@@ -208,7 +231,7 @@ class Order:
 
     Missing and null come first, then numbers, strings, objects and arrays (all equal), false, true; `descending` turns
     that round. The path steps through objects only: where it meets an array, the value counts as missing. Integers
-    beyond 64 bits, signed, count as their nearest float.
+    beyond 64 bits, signed, count as their nearest float. Times come as instants, and before all text that is no time.
     """
 
     path: Path
@@ -228,6 +251,8 @@ class Order:
             value = value.get(step)
         if type(value) is int and not -(2**63) <= value < 2**63:
             value = _nearest_float(value)
+        elif type(value) is str and self.path in TIME_PATHS:
+            value = instant_of(value) or f"{_AFTER_TIMES}{value}"
         rank = _RANKS.get(kind_of(value), _CONTAINERS)
         return rank, None if rank == _CONTAINERS else value
 

@@ -12,6 +12,8 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
   also in arrays.
 - `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
   stand beside the paths and take at least one filter.
+- At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
+  datetimes or ISO 8601 text, and None; see `fsstore.times`. `$regex` and `$exists` see what is written there.
 - A path is keys joined by dots. How it passes through arrays is told in `fsstore.conditions`.
 - What can not be understood raises StorageValidationError, which names the place in the filter.
 """
@@ -21,7 +23,9 @@ from __future__ import annotations
 import difflib
 import marshal
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -38,11 +42,13 @@ from fsstore.conditions import (
     Order,
     Path,
     Present,
+    TimeField,
     kind_of,
 )
 from fsstore.errors import StorageValidationError
 from fsstore.models import Filters, JsonObject
-from fsstore.values import copy_value, format_path, is_text
+from fsstore.times import TIME_PATHS, canonical_time
+from fsstore.values import MAX_DEPTH, copy_value, format_path, is_text
 
 Steps: TypeAlias = tuple[str | int, ...]
 
@@ -67,13 +73,14 @@ def parse(filters: Filters | None) -> Condition:
     given = dict(filters)
     try:
         # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
-        return _parse_marshalled(marshal.dumps(given, 2))
+        return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
     except ValueError:
-        return _parse_object(given)
+        return _parse_object(_with_times_as_text(given))
 
 
 @lru_cache(maxsize=512)
-def _parse_marshalled(filters: bytes) -> Condition:
+def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
+    # the zone tells what a time without an offset means
     return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
 
 
@@ -116,7 +123,7 @@ def parse_path(text: str, steps: Steps = ()) -> Path:
 def _parse_field(path: Path, value: Any, steps: Steps) -> Condition:
     if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
         _refuse_operators(value, steps)
-        return Field(path, _one_of([value]))
+        return _equal(path, value, steps)
     for key in value:
         if not key.startswith("$"):
             raise _refusal(f"mixes operators with the plain key {key!r}", steps)
@@ -150,17 +157,23 @@ def _one_of(values: Sequence[Any]) -> OneOf:
     return OneOf(scalars, tuple(value for value in values if isinstance(value, dict | list)))
 
 
-def _equal(path: Path, operand: Any, _steps: Steps) -> Condition:
-    return Field(path, _one_of([operand]))
+def _equal(path: Path, operand: Any, steps: Steps) -> Condition:
+    return _found_in(path, [operand], steps)
 
 
 def _in(path: Path, operand: Any, steps: Steps) -> Condition:
-    return Field(path, _one_of(_list(operand, steps)))
+    return _found_in(path, _list(operand, steps), steps)
 
 
 def _all(path: Path, operand: Any, steps: Steps) -> Condition:
-    parts = [Field(path, _one_of([value])) for value in _list(operand, steps)]
+    parts = [_equal(path, value, steps) for value in _list(operand, steps)]
     return _joined(parts) if parts else Either(())
+
+
+def _found_in(path: Path, operands: Sequence[Any], steps: Steps) -> Condition:
+    if path not in TIME_PATHS:
+        return Field(path, _one_of(operands))
+    return TimeField(path, _one_of([None if operand is None else _time(operand, steps) for operand in operands]))
 
 
 def _list(operand: Any, steps: Steps) -> list[Any]:
@@ -170,10 +183,16 @@ def _list(operand: Any, steps: Steps) -> list[Any]:
 
 
 def _compares(path: Path, operand: Any, steps: Steps) -> Condition:
+    comparison: Any = steps[-1]
+    if path in TIME_PATHS:
+        return TimeField(path, Compares(comparison, _time(operand, steps)))
     if kind_of(operand) not in ("number", "string", "boolean"):
         raise _refusal(f"takes a number, a string or a boolean; {kind_of(operand)} has no order", steps)
-    comparison: Any = steps[-1]
     return Field(path, Compares(comparison, operand))
+
+
+def _time(operand: Any, steps: Steps) -> str:
+    return canonical_time(operand, format_path(steps), None)
 
 
 def _exists(path: Path, operand: Any, steps: Steps) -> Condition:
@@ -229,6 +248,48 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
 
 def _refusal(reason: str, steps: Steps, *, advice: str = "correct the filter") -> StorageValidationError:
     return StorageValidationError(reason, path=format_path(steps), advice=advice)
+
+
+# -- times ---------------------------------------------------------------------------------------------------
+
+
+def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
+    """Return a filter in which the datetimes that stand under `created_at` and `updated_at` are text."""
+    # what is nested too deep is for the copy to refuse
+    if not isinstance(filters, Mapping) or len(steps) > MAX_DEPTH:
+        return filters
+    return {key: _item_with_text(key, value, (*steps, key)) for key, value in filters.items()}
+
+
+def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
+    if not isinstance(key, str):
+        # the copy refuses it
+        return value
+    if key in _LOGICAL and isinstance(value, list):
+        return [_with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
+    return _operand_with_text(value, steps, is_time=tuple(key.split(".")) in TIME_PATHS)
+
+
+def _operand_with_text(value: Any, steps: Steps, *, is_time: bool) -> Any:
+    if isinstance(value, date):
+        if is_time:
+            return _time(value, steps)
+        raise _refusal(
+            f"{type(value).__name__} is compared at created_at and updated_at only",
+            steps,
+            advice="compare other values with the text that the documents hold",
+        )
+    if len(steps) > MAX_DEPTH:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key: _operand_with_text(item, (*steps, key), is_time=is_time) if isinstance(key, str) else item
+            for key, item in value.items()
+        }
+    if type(value) in (list, tuple, set, frozenset):
+        items = (_operand_with_text(item, (*steps, at), is_time=is_time) for at, item in enumerate(value))
+        return type(value)(items)
+    return value
 
 
 # -- the words of sessions -----------------------------------------------------------------------------------

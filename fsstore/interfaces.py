@@ -28,13 +28,12 @@ from fsstore.models import (
     Records,
     check_id,
     deleting,
-    format_time,
     patching,
     saving,
-    utc_now,
 )
 from fsstore.operations import completed, expiring, json_object, operating
 from fsstore.relation import guarded_select, relation_over
+from fsstore.times import format_time, utc_now
 from fsstore.watching import MAX_QUEUED, Watch
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -80,7 +79,13 @@ class IUnifiedStorage(ABC):
     # -- single records -----------------------------------------------------------------------------------------------
 
     async def save(self, record: Mapping[str, Any]) -> str:
-        """Insert or replace a record and return its id, which is made when missing; a missing type is "document"."""
+        """Insert or replace a record and return its id, which is made when missing; a missing type is "document".
+
+        `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
+        `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
+        stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
+        the path of what can not be stored.
+        """
         complete = completed(record)
         await self.commit([saving(complete)])
         return str(complete["id"])
@@ -111,7 +116,9 @@ class IUnifiedStorage(ABC):
     ) -> Records:
         """Return the matching records; by default the most recently updated first, ties by id.
 
-        `order_by` is a path into the record, `-` before it turns the order round.
+        `order_by` is a path into the record, `-` before it turns the order round. At `created_at` and `updated_at`,
+        also those of `data.metadata`, filters and orders compare instants, whatever form the text has; operands are
+        datetimes or ISO 8601 text.
         """
         check_bounds(limit, offset)
         key = parse_order(order_by).key
@@ -219,7 +226,7 @@ class IUnifiedStorage(ABC):
     ) -> Watch:
         """Return the changes of the records that match, for `async for`, each once: see `Watch`, `Change` and `Gap`.
 
-        `since` is an aware time, or one as in a record's `updated_at`: records that were updated then or later are told
+        `since` is a datetime or ISO 8601 text (naive: local time): records that were updated then or later are told
         first, as they are now, the one that was updated longest ago first. What was deleted or has left the filter
         before the watch began is not known. A watcher that leaves more than `max_queued` changes waiting gets a `Gap`.
 

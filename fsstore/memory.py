@@ -23,11 +23,10 @@ from fsstore.models import (
     Outcomes,
     Records,
     check_id,
-    format_time,
     successor,
-    utc_now,
     version_of,
 )
+from fsstore.times import format_time, utc_now
 from fsstore.values import copy_value
 from fsstore.watching import MAX_QUEUED, Watch
 

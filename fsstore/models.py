@@ -5,20 +5,22 @@ from the record that is there to the record that shall be there; saving, patchin
 `successor` applies a mutation, for every backend alike, and keeps the rules:
 
 - `version` counts from 1 and grows by one with every change of that document; the caller's value is ignored;
-- `created_at` survives; `updated_at` is the time of the change, unless the mutation keeps the times it was given;
-- times are UTC, written with microseconds (`2026-01-31T09:15:00.000000+00:00`), so that their order is their text's.
+- `created_at` is given for a new record, or else is the time of the change, and survives; `updated_at` is the time of
+  the change, but never before what it was, nor before `created_at`, whatever the clock says; what is given for it is
+  checked, and counts only where the mutation keeps the times it was given;
+- times are kept as instants, in the one form that `fsstore.times` has for them.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.patch import merge_patch
+from fsstore.times import canonical_time, with_canonical_times
 from fsstore.values import copy_value, write_json
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -29,14 +31,12 @@ Clock: TypeAlias = Callable[[], datetime]
 
 MAX_ID_CHARACTERS = 1024
 
-# the store's form of a time, which needs no parsing; the last days of the months are left to who knows them
-_TIME = re.compile(
-    r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}\.[0-9]{6}\+00:00"
-)
-
 
 class Record(TypedDict, total=False):
-    """One stored document. Keys beyond these are kept as they are."""
+    """One stored document. Keys beyond these are kept as they are.
+
+    In what is saved the times may also be datetimes, or other ISO 8601 text; naive ones are local time.
+    """
 
     id: Required[str]
     type: Required[str]
@@ -143,7 +143,7 @@ def replacing(record_id: str, save: Save, *, keep_times: bool) -> Mutation:
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
     """Apply an RFC 7396 merge patch, as it is now, to a record that must be there."""
     # checked, not only copied: a patch is followed down before what it makes is encoded
-    patch: JsonObject = copy_value(dict(updates), record_id=record_id)
+    patch: JsonObject = copy_value(with_canonical_times(updates, "$", record_id), record_id=record_id)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
@@ -223,14 +223,23 @@ def stamped(mutation: Mutation, result: JsonObject, current: JsonObject | None, 
 
 
 def _stamp(record: JsonObject, mutation: Mutation, current: JsonObject | None, now: str) -> None:
-    given = record.get("updated_at")
-    record["updated_at"] = canonical_time(given, "$.updated_at", mutation.id) if mutation.keep_times and given else now
-    if current is not None and not mutation.keep_times:
-        record["created_at"] = current["created_at"]
-    elif given := record.get("created_at"):
-        record["created_at"] = canonical_time(given, "$.created_at", mutation.id)
+    # also what does not count is checked: whether a save is refused does not hang on what is there
+    created, updated = _given(record, "created_at", mutation.id), _given(record, "updated_at", mutation.id)
+    if mutation.keep_times:
+        record["updated_at"] = updated or max(now, created or now)
+        record["created_at"] = created or record["updated_at"]
+        return
+    if current is None:
+        record["created_at"] = created or now
+        record["updated_at"] = max(now, record["created_at"])
     else:
-        record["created_at"] = record["updated_at"]
+        record["created_at"] = current["created_at"]
+        record["updated_at"] = max(now, current["updated_at"], current["created_at"])
+
+
+def _given(record: JsonObject, key: str, record_id: str) -> str | None:
+    given = record.get(key)
+    return None if given is None else canonical_time(given, f"$.{key}", record_id)
 
 
 def check_envelope(record: Mapping[str, Any]) -> None:
@@ -272,27 +281,3 @@ def _check_characters(record_id: str) -> None:
                 path="$.id",
                 record_id=record_id,
             )
-
-
-def utc_now() -> datetime:
-    """Return the present time, aware, in UTC."""
-    return datetime.now(UTC)
-
-
-def format_time(moment: datetime) -> str:
-    """Write an aware time as the store does: UTC, ISO 8601, microseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def canonical_time(value: Any, path: str, record_id: str | None) -> str:
-    """Return an ISO 8601 time with an offset in the store's form; raise StorageValidationError for anything else."""
-    if type(value) is str and _TIME.fullmatch(value):
-        return value
-    try:
-        moment = datetime.fromisoformat(value)
-        text = format_time(moment)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise StorageValidationError(f"must be an ISO 8601 time: {error}", path=path, record_id=record_id) from error
-    if moment.tzinfo is None:
-        raise StorageValidationError("must be a time with an offset from UTC", path=path, record_id=record_id)
-    return text

@@ -91,13 +91,16 @@ def session_clock(request: pytest.FixtureRequest) -> HandClock:
     """
     from fsstore.clock import HandClock  # noqa: PLC0415
     from fsstore.errors import StorageValidationError  # noqa: PLC0415
-    from fsstore.models import canonical_time  # noqa: PLC0415
+    from fsstore.times import canonical_time, has_offset  # noqa: PLC0415
 
     now = (_marked(request) or _Marked("")).now
     try:
-        text = canonical_time(now.isoformat() if isinstance(now, datetime) else now, "now", None)
+        text = canonical_time(now, "now", None)
     except StorageValidationError as error:
         _refuse(f"{error}; {_USAGE}")
+    if not has_offset(now):
+        # local time would make another test of it on another machine
+        _refuse(f"now: must be a time with an offset from UTC; {_USAGE}")
     return HandClock(datetime.fromisoformat(text))
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
-from fsstore.models import JsonObject, Mutation, expect_seen, format_time
+from fsstore.models import JsonObject, Mutation, expect_seen
 from fsstore.redaction import Match, find, hide
 from fsstore.redaction_rules import Redaction
 from fsstore.service import SessionService
 from fsstore.sessions import editing_session
+from fsstore.times import format_time
 
 Progress: TypeAlias = Callable[[int], None]
 """Called after each batch with the documents done so far."""

@@ -24,7 +24,6 @@ from fsstore.models import (
     JsonObject,
     Mutation,
     Page,
-    format_time,
     unchanged,
 )
 from fsstore.session_models import SessionData
@@ -40,6 +39,7 @@ from fsstore.sessions import (
     sessions_only,
     updating_session,
 )
+from fsstore.times import format_time
 from fsstore.values import copy_value
 from fsstore.watching import MAX_QUEUED, Watch
 
@@ -213,7 +213,7 @@ class SessionService(ISessionStore):
         return await self.storage.count(sessions_only(filters))
 
     async def batch_save_sessions(self, sessions: Mapping[str, SessionInput], *, keep_times: bool = False) -> None:
-        """Insert or replace sessions, all or nothing. `keep_times` leaves the times in their metadata as given."""
+        """Insert or replace sessions, all or nothing. `keep_times` keeps the instants in their metadata."""
         now = self._now()
         await self.storage.commit(
             [saving_session(session_id, data, now, keep_times=keep_times) for session_id, data in sessions.items()]
@@ -239,9 +239,9 @@ class SessionService(ISessionStore):
         """Return the changes of the matching sessions, each once, for `async for`: see `Watch`, `Change` and `Gap`.
 
         What this store writes, what other processes write and what is edited by hand is told alike; a session that
-        begins to match is "created" for the watcher, one that no longer does "deleted". `since`, an aware time or one
-        as in `updated_at`, first tells the sessions that were updated then or later. Raises StorageValidationError, and
-        StorageUnavailableError where the storage can not be watched.
+        begins to match is "created" for the watcher, one that no longer does "deleted". `since`, a datetime or
+        ISO 8601 text (naive: local time), first tells the sessions that were updated then or later. Raises
+        StorageValidationError, and StorageUnavailableError where the storage can not be watched.
         """
         return self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
 

@@ -2,7 +2,10 @@
 
 All session policy is here and nowhere else:
 
-- `metadata.session_id`, `created_at` and `updated_at` are stamped, on a copy; `created_at` survives a re-save;
+- `metadata.session_id`, `created_at` and `updated_at` are stamped, on a copy; `created_at` survives a re-save, and
+  `updated_at` is never before what it was;
+- these times may be given as datetimes or any ISO 8601 text, naive ones are local time; they are kept as instants, in
+  the store's form;
 - in filters and orders a bare key means metadata (`status`), a dotted key starts at the session (`state.step`);
 - a record of another type is not a session: it is not found, and not overwritten.
 """
@@ -22,7 +25,6 @@ from fsstore.models import (
     JsonObject,
     Mutation,
     Save,
-    canonical_time,
     check_id,
     expect_seen,
     expect_version,
@@ -30,6 +32,7 @@ from fsstore.models import (
 )
 from fsstore.patch import merge_patch
 from fsstore.session_models import dump_model
+from fsstore.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.values import copy_value, snapshot
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
@@ -43,7 +46,7 @@ def saving_session(
     expected_version: int | None = None,
     keep_times: bool = False,
 ) -> Mutation:
-    """Insert or replace a session; `keep_times` leaves the times in its metadata as given."""
+    """Insert or replace a session; `keep_times` keeps the instants that its metadata gives."""
     record = _session_record(
         check_id(session_id), session_object(session_id, session_data), None, now, keep_times=keep_times
     )
@@ -84,7 +87,8 @@ def editing_session(
     session_id: str, edited: SessionInput, now: str, *, seen: JsonObject
 ) -> tuple[Mutation, JsonObject]:
     """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
-    copied = snapshot({"data": session_object(session_id, edited)}, record_id=session_id)["data"]
+    given = session_object(session_id, edited, seen=seen["data"])
+    copied = snapshot({"data": given}, record_id=session_id)["data"]
     record = _session_record(session_id, copied, seen, now)
 
     def rule(current: JsonObject | None) -> JsonObject:
@@ -142,17 +146,32 @@ def beyond(cursor: str) -> Filters:
     }
 
 
-def session_object(session_id: str, value: SessionInput) -> JsonObject:
-    """Return the session as a dict, which shares its parts; raise StorageValidationError unless it is an object."""
+def session_object(session_id: str, value: SessionInput, *, seen: Any = None) -> JsonObject:
+    """Return the session as a dict, which shares its parts, with the times of its metadata in the store's form.
+
+    Raises StorageValidationError unless it is an object, and for times that are none; but where they are those of the
+    session that was `seen`, as another program may have written them, nobody has given them.
+    """
     if type(value) is dict:
-        return value
-    if isinstance(value, BaseModel):
-        return dump_model(session_id, value)
-    if not isinstance(value, Mapping):
+        session = value
+    elif isinstance(value, BaseModel):
+        session = dump_model(session_id, value)
+    elif isinstance(value, Mapping):
+        session = dict(value)
+    else:
         raise StorageValidationError(
             f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
         )
-    return dict(value)
+    metadata = session.get("metadata")
+    return {**session, "metadata": _with_times(session_id, metadata, seen)} if type(metadata) is dict else session
+
+
+def _with_times(session_id: str, metadata: JsonObject, seen: Any) -> JsonObject:
+    before = seen.get("metadata") if type(seen) is dict else None
+    if type(before) is dict:
+        # they are stamped all the same
+        metadata = metadata | {key: None for key in TIME_KEYS if key in metadata and metadata[key] == before.get(key)}
+    return with_canonical_times(metadata, "$.metadata", session_id)
 
 
 def copied_session(session_id: str, value: SessionInput) -> JsonObject:
@@ -182,22 +201,15 @@ def _session_record(
         raise StorageValidationError(
             f"must be an object, not {type(metadata).__name__}", path="$.metadata", record_id=session_id
         )
-    created, updated = metadata.get("created_at"), metadata.get("updated_at")
-    if current is not None and not keep_times:
-        created = current["created_at"]
-    if not (keep_times and updated):
-        updated = now
-    metadata = {**metadata, "session_id": session_id, "created_at": created or updated, "updated_at": updated}
-    record = {
-        **(current or {}),
-        "id": session_id,
-        "type": "session",
-        "session_id": session_id,
-        "created_at": canonical_time(metadata["created_at"], "$.metadata.created_at", session_id),
-        "updated_at": canonical_time(updated, "$.metadata.updated_at", session_id),
-    }
-    if not keep_times:
-        metadata["created_at"] = record["created_at"]
+    before = None if keep_times else current
+    created = metadata.get("created_at") if before is None else before["created_at"]
+    updated = metadata.get("updated_at") if keep_times else None
+    if updated is None:
+        # a clock that was set back must not take an update before what was there
+        updated = max(now, created or now, now if before is None else before["updated_at"])
+    times = {"created_at": created or updated, "updated_at": updated}
+    record = {**(current or {}), "id": session_id, "type": "session", "session_id": session_id, **times}
+    metadata = {**metadata, "session_id": session_id, **times}
     record.pop("thread_id", None)
     if isinstance(thread_id := metadata.get("thread_id"), str):
         record["thread_id"] = thread_id

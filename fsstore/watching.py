@@ -26,8 +26,9 @@ from fsstore.changes import Change, Gap, Kind, Origin
 from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageValidationError
 from fsstore.ledger import Ledger, Told
-from fsstore.models import Filters, JsonObject, canonical_time, format_time
+from fsstore.models import Filters, JsonObject
 from fsstore.relation import metadata_of
+from fsstore.times import canonical_time
 from fsstore.values import copy_value
 
 MAX_QUEUED = 10_000
@@ -312,11 +313,5 @@ def _metadata(record: JsonObject) -> JsonObject:
 
 
 def _moment(since: datetime | str | None) -> str | None:
-    """Return a moment as records have it. Raises StorageValidationError unless it is an aware time."""
-    if since is None:
-        return None
-    if isinstance(since, datetime):
-        if since.tzinfo is None:
-            raise StorageValidationError("must be a time with an offset from UTC", path="since")
-        return format_time(since)
-    return canonical_time(since, "since", None)
+    """Return a moment as records have it. Raises StorageValidationError for what is no time."""
+    return None if since is None else canonical_time(since, "since", None)

@@ -21,6 +21,7 @@ FLOORS = {
     "values": 0,
     "paths": 0,
     "json_text": 0,
+    "times": 0,
     "models": 0,
     "model_names": 0,
     "model_equality": 0,

@@ -1,4 +1,3 @@
-from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,17 +11,14 @@ from fsstore.models import (
     Guarantees,
     JsonObject,
     Mutation,
-    canonical_time,
     check_id,
     deleting,
     expect_seen,
     expect_version,
-    format_time,
     patching,
     saving,
     successor,
     unchanged,
-    utc_now,
     version_of,
 )
 from fsstore.testing.examples import HOSTILE_IDS, REFUSED_IDS
@@ -125,34 +121,6 @@ def test_an_import_without_times_is_stamped() -> None:
 
     assert made is not None
     assert (made["created_at"], made["updated_at"]) == (NOW, NOW)
-
-
-@pytest.mark.parametrize(
-    "value", ["", "yesterday", "2026-01-01", "2026-01-01T00:00:00", 5, None, "0001-01-01T00:00+14:00"]
-)
-def test_what_is_no_time_with_an_offset_is_refused(value: Any) -> None:
-    with pytest.raises(StorageValidationError) as caught:
-        canonical_time(value, "$.created_at", "a")
-
-    assert (caught.value.path, caught.value.id) == ("$.created_at", "a")
-
-
-MOMENTS = st.datetimes(
-    min_value=datetime(2, 1, 1),  # noqa: DTZ001 - hypothesis adds the zone
-    max_value=datetime(9998, 1, 1),  # noqa: DTZ001 - the same
-    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-11))]),
-)
-
-
-@given(MOMENTS, MOMENTS)
-def test_times_sort_as_text_as_they_do_as_moments(left: datetime, right: datetime) -> None:
-    assert (format_time(left) < format_time(right)) == (left < right)
-    assert datetime.fromisoformat(format_time(left)) == left
-    assert canonical_time(left.isoformat(), "$", None) == format_time(left)
-
-
-def test_the_present_is_aware_and_in_utc() -> None:
-    assert utc_now().tzinfo is UTC
 
 
 # -- what is expected -----------------------------------------------------------------------------------------------

@@ -290,9 +290,13 @@ def updated(store, session_id):
 
 @pytest.mark.fsstore("sessions")
 def test_at_the_time_that_the_marker_has_by_itself(sync_session_store, session_store, session_clock):
-    sync_session_store.save_session("a", {})
+    before = updated(sync_session_store, "b")
+    sync_session_store.save_session("x", {})
+    asyncio.run(session_store.save_session("y", {"n": 1}))
+    assert {updated(sync_session_store, name) for name in "xy"} == {"2026-01-01T00:00:00.000000+00:00"}
+    # what is younger than that clock does not become older by an update
     asyncio.run(session_store.update_session("b", {"n": 1}))
-    assert {updated(sync_session_store, name) for name in "ab"} == {"2026-01-01T00:00:00.000000+00:00"}
+    assert updated(sync_session_store, "b") == before > "2026-01-01T00:00:00.000000+00:00"
     session_clock.turn(90)
     asyncio.run(session_store.save_session("c", {}))
     assert updated(sync_session_store, "c") == "2026-01-01T00:01:30.000000+00:00"

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -702,3 +703,41 @@ async def test_an_export_to_standard_output_writes_bytes_whatever_the_locale(
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
     await export_sessions(sessions, "-")
     assert "😀".encode() in written.getvalue()
+
+
+# -- times ------------------------------------------------------------------------------------------------------------
+
+
+async def test_times_from_elsewhere_are_imported_as_the_instants_they_are(
+    sessions: SessionService, write: Callable[..., Path]
+) -> None:
+    local = datetime(2026, 1, 5, 10, 0, 2, tzinfo=UTC).astimezone().replace(tzinfo=None).isoformat()
+    written = {
+        "a": "2026-01-05T10:00:00Z",
+        "b": "2026-01-05T15:30:00.5+05:30",
+        "c": "20260105T100001Z",
+        "d": local,
+        "e": "2026-01-06",
+    }
+    lines = [session(name, created_at=value, updated_at=value) for name, value in written.items()]
+    await import_sessions(sessions, write(*lines, {"metadata": {"session_id": "new", "created_at": "2026-01"}}))
+
+    for key in ("created_at", "updated_at"):
+        found = await sessions.list_sessions({key: {"$gt": "2026-01-05T10:00:00+00:00", "$lt": "2027"}}, order_by=key)
+        assert [item["metadata"]["session_id"] for item in found if item["metadata"]["session_id"] != "new"] == [
+            *"bcde"
+        ]
+        assert await sessions.count_sessions({key: "2026-01-05T11:00:01+01:00"}) == 1
+    kept = (await sessions.get_session("d") or {})["metadata"]
+    assert kept["created_at"] == kept["updated_at"] == "2026-01-05T10:00:02.000000+00:00"
+    recent = [item["metadata"]["session_id"] for item in await sessions.list_sessions()]
+    assert [name for name in recent if name != "new"] == [*"edcba"]
+
+
+async def test_a_bad_time_in_an_import_is_blamed_on_its_own_key(
+    sessions: SessionService, write: Callable[..., Path]
+) -> None:
+    for key in ("created_at", "updated_at"):
+        with pytest.raises(StorageValidationError) as caught:
+            await import_sessions(sessions, write(session("a", **{key: "yesterday"})))
+        assert f"line 1: $.metadata.{key}: must be an ISO 8601 time" in str(caught.value)

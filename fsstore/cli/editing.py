@@ -97,8 +97,8 @@ async def _seen(sessions: "SessionService", session_id: str, *, create: bool) ->
 
 
 async def _save(sessions: "SessionService", session_id: str, data: "JsonObject", seen: "JsonObject | None") -> None:
-    from fsstore.models import format_time  # noqa: PLC0415 - only this command needs it
     from fsstore.sessions import editing_session  # noqa: PLC0415 - the same
+    from fsstore.times import format_time  # noqa: PLC0415 - only this command needs it
 
     if seen is None:
         await sessions.save_session(session_id, data, expected_version=0)
@@ -182,8 +182,8 @@ def _parsed(text: bytes) -> "JsonObject":
 def _check(session: "JsonObject", session_id: str) -> None:
     """Raise StorageValidationError unless it is a session that can be saved under that id."""
     from fsstore.model_loading import load_model  # noqa: PLC0415 - only this command needs it
-    from fsstore.models import format_time, utc_now  # noqa: PLC0415 - the same
     from fsstore.session_models import SessionData  # noqa: PLC0415 - the same
+    from fsstore.times import format_time, utc_now  # noqa: PLC0415 - the same
 
     now = format_time(utc_now())
     try:

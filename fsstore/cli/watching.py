@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +34,9 @@ def watch(
     filter_text: FilterText = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="First what was updated since then: ISO 8601, UTC unless it has an offset."),
+        typer.Option(
+            metavar="TIME", help="First what was updated since then: ISO 8601, local unless it has an offset."
+        ),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one change a line, for programs.")] = Form.table,
     polling: Annotated[bool, typer.Option("--polling", help="For mounts where the system tells of no change.")] = False,
@@ -47,11 +48,11 @@ def watch(
     Whoever makes it: fsstore, in any process, or an editor, or git. With --where, a session that begins to match is
     told as created, and one that no longer does as deleted.
     """
-    filters, moment = parse_filter(where or (), filter_text), _moment(since)
+    filters = parse_filter(where or (), filter_text)
     show = _PRINTERS[form]
 
     async def work(sessions: "SessionService") -> None:
-        async with sessions.watch(filters, moment) as changes:
+        async with sessions.watch(filters, since) as changes:
             if not quiet:
                 # on standard error: from now on nothing is missed
                 say("watching")
@@ -64,15 +65,6 @@ def watch(
         # how a watch ends: nothing to tell
         return INTERRUPTED
     return 0
-
-
-def _moment(since: str | None) -> "datetime | str | None":
-    """Return an aware time; what is none is left to the store to refuse."""
-    try:
-        moment = datetime.fromisoformat(since or "")
-    except ValueError:
-        return since
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _show_line(change: "Change | Gap") -> None:

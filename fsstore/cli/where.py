@@ -4,7 +4,8 @@
   `~` (a regular expression). The key ends at the first operator.
 - A value is a JSON number, `true`, `false` or `null` where it reads as one, else a string; quotes, single or double,
   make it a string in any case. After `~` everything is the pattern as it stands. What the service itself stamps (the id
-  and the times) is always text, so that `updated_at>=2026` compares with text.
+  and the times) is always text, so that `updated_at>=2026` is understood as a time: it begins with that year, local
+  time.
 - A key is a path as the service understands it: bare means metadata, dotted starts at the session.
 - What can not be understood raises StorageValidationError that shows the expression.
 """

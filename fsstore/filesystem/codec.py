@@ -23,7 +23,8 @@ from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
 from fsstore.json_text import BYTE_ORDER_MARK, utf8_of
-from fsstore.models import JsonObject, canonical_time, check_envelope
+from fsstore.models import JsonObject, check_envelope
+from fsstore.times import canonical_time
 from fsstore.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
 
 _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | PLAIN_TYPES

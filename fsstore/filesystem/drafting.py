@@ -22,7 +22,8 @@ from fsstore.filesystem.files import Signature
 from fsstore.filesystem.log import NO_DOCUMENT
 from fsstore.filesystem.recent import Kept
 from fsstore.filesystem.sealed import Sealed, SealedSave, part_of
-from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
+from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, successor, version_of
+from fsstore.times import format_time
 from fsstore.values import snapshot
 
 

@@ -4,7 +4,9 @@ Invariants:
 - A row holds what `ENVELOPE` names, the metadata of the record and of its data as JSON, `user_id` and `status` as
   columns when they are strings or numbers, and the file's signature.
 - `flags` tells what these do not: NESTED, that an array of the metadata holds more than strings, booleans, null and
-  64-bit integers; NULL_SESSION and NULL_THREAD, that the key is there and is null.
+  64-bit integers; NULL_SESSION and NULL_THREAD, that the key is there and is null; OTHER_TIMES, that `created_at` or
+  `updated_at` of the data's metadata is something else than a time in the store's form, as another program writes it.
+  The columns of these names are always in that form.
 - `odd` is NULL in an ordinary row. Otherwise SQLite would see something else than Python does (text with NUL,
   numbers beyond 64 bits, data that is an array, ...), and `odd` is the JSON of all that the index knows of the record.
 - Triggers keep `tag` in step with `entry`: each string that `data.metadata.tags` of an ordinary row is or holds.
@@ -30,10 +32,11 @@ from pydantic_core import from_json
 
 from fsstore.conditions import ABSENT
 from fsstore.relation import ENVELOPE, RELATION, metadata_of
+from fsstore.times import instant_of
 from fsstore.values import MAX_DEPTH
 
-SCHEMA_NUMBER = 2
-NESTED, NULL_SESSION, NULL_THREAD = 1, 2, 4
+SCHEMA_NUMBER = 3
+NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES = 1, 2, 4, 8
 
 SIGNATURE_COLUMNS = ("inode", "size", "mtime_ns", "ctime_ns")
 FILE_COLUMNS = (*SIGNATURE_COLUMNS, "digest", "recorded_ns")
@@ -154,10 +157,18 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         flags |= NULL_SESSION
     if thread_id is None:
         flags |= NULL_THREAD
+    if type(metadata) is dict:
+        created_at, updated_at = metadata.get("created_at"), metadata.get("updated_at")
+        if not (_is_as_stored(created_at) and _is_as_stored(updated_at)):
+            flags |= OTHER_TIMES
     return RecordRow(
         (record["type"], _present(session_id), _present(thread_id), user_id, status, tags, odd),
         (record["version"], record["created_at"], record["updated_at"], flags, _json(metadata), _json(own)),
     )
+
+
+def _is_as_stored(time: Any) -> bool:
+    return time is None or (type(time) is str and instant_of(time) == time)
 
 
 def _present(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.codec import decode_examined, encode, spliced
 from fsstore.models import JsonObject, Mutation, Save, stamped
+from fsstore.times import canonical_time
 from fsstore.values import snapshot
 
 
@@ -24,6 +25,8 @@ class SealedSave(NamedTuple):
     save: Save
     part: JsonObject
     data: bytes
+    now: str
+    """When it was taken in."""
 
     @property
     def id(self) -> str:
@@ -35,11 +38,10 @@ class SealedSave(NamedTuple):
 
         Raises StorageValidationError.
         """
-        now = self.part["updated_at"]
-        after = part_of(stamped(self.change, self.save.over(current, self.part), current, now))
+        after = part_of(stamped(self.change, self.save.over(current, self.part), current, self.now))
         data = spliced(self.data, self.part, after)
         if data is None or len(data) > max_bytes:
-            record = stamped(self.change, self.save.over(current, decode_examined(self.data)), current, now)
+            record = stamped(self.change, self.save.over(current, decode_examined(self.data)), current, self.now)
             data = encode(record, max_bytes=max_bytes, is_exact=True)
         return after, data
 
@@ -55,9 +57,10 @@ def seal(change: Mutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
     if change.save is None:
         return change
     given = change.save.record.get("updated_at") if change.keep_times else None
-    record = stamped(change, change.save.record, None, given or now())
+    moment = now() if given is None else canonical_time(given, "$.updated_at", change.id)
+    record = stamped(change, change.save.record, None, moment)
     data = encode(record, max_bytes=max_bytes)
-    return SealedSave(change, change.save, snapshot(part_of(record)), data)
+    return SealedSave(change, change.save, snapshot(part_of(record)), data, moment)
 
 
 def part_of(record: JsonObject) -> JsonObject:

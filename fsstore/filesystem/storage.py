@@ -44,10 +44,9 @@ from fsstore.models import (
     Outcomes,
     Records,
     check_id,
-    format_time,
-    utc_now,
 )
 from fsstore.paths import absolute, path_of
+from fsstore.times import format_time, utc_now
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:

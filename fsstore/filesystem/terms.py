@@ -4,8 +4,9 @@ Invariants:
 - Every term is true or false, never NULL, so that NOT turns it round.
 - Text of the caller's is bound as a value, never written into a statement.
 - Where SQLite can not see what Python sees, the term asks Python about that one row (`judge`): at an array on the way
-  of a path, at an array of more than strings, booleans, null and 64-bit integers, and whether objects or arrays are
-  equal. A float is read by Python (`exact`), since SQLite may read its last digit otherwise.
+  of a path, at an array of more than strings, booleans, null and 64-bit integers, whether objects or arrays are equal,
+  and at a time that is not in the store's form (texts in that form compare as the instants do). A float is read by
+  Python (`exact`), since SQLite may read its last digit otherwise.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from fsstore.conditions import (
     Order,
     Path,
     Present,
+    TimeField,
 )
-from fsstore.filesystem.schema import NESTED, NULL_SESSION, NULL_THREAD
+from fsstore.filesystem.schema import NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES
 from fsstore.relation import ENVELOPE
+from fsstore.times import TIME_PATHS
 
 TAGS = ("data", "metadata", "tags")
 
@@ -182,7 +185,10 @@ class Terms:
             whens["array"] = f"CASE WHEN entry.flags & {NESTED} THEN {judged} ELSE {plain} END"
         if through := self._through_array(location):
             whens["missing"] = f"CASE WHEN {through} THEN {judged} ELSE {cases.get('missing', '0')} END"
-        return _switch(f"coalesce(json_type({document}, {path}), 'missing')", whens) if whens else self._never
+        term = _switch(f"coalesce(json_type({document}, {path}), 'missing')", whens) if whens else self._never
+        if isinstance(condition, TimeField):
+            return f"CASE WHEN entry.flags & {OTHER_TIMES} THEN {judged} ELSE {term} END"
+        return term
 
     def _present(self, condition: Present, location: Location) -> str:
         if location.document is None:
@@ -222,13 +228,20 @@ class Terms:
         places = {"text": value, "integer": value, "real": _exact(document, path)}
         places |= dict.fromkeys(("array", "object"), _blob(_CONTAINER_PLACE))
         places |= {"false": _blob(_FALSE_PLACE), "true": _blob(_TRUE_PLACE)}
-        return _switch(f"json_type({document}, {path})", places, otherwise="NULL")
+        place = _switch(f"json_type({document}, {path})", places, otherwise="NULL")
+        if order.path in TIME_PATHS:
+            other = self._place_of(order, _AS_RECORD[str(location.document)])
+            return f"CASE WHEN entry.flags & {OTHER_TIMES} THEN {other} ELSE {place} END"
+        return place
 
     def odd_place(self, order: Order) -> str:
         """Return the same for an odd row."""
         if order.path[0] in ENVELOPE:
             return f"entry.{order.path[0]}"
-        return f"place_of({self.bind('.'.join(order.path))}, entry.odd)"
+        return self._place_of(order, "entry.odd")
+
+    def _place_of(self, order: Order, record: str) -> str:
+        return f"place_of({self.bind('.'.join(order.path))}, {record})"
 
 
 def _column_term(column: str, cases: Mapping[str, str]) -> str:

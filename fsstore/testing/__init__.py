@@ -29,7 +29,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             *("cleanup", "exactness", "finding", "lists", "machine", "records", "tasks", "transactions"),
-            *("session_changes", "session_lists", "session_models", "sessions", "watching"),
+            *("session_changes", "session_lists", "session_models", "sessions", "times", "watching"),
         )
     )
 )
@@ -45,6 +45,7 @@ from fsstore.testing.session_lists import SessionListContract  # noqa: E402
 from fsstore.testing.session_models import SessionModelContract  # noqa: E402
 from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
 from fsstore.testing.tasks import TaskContract  # noqa: E402
+from fsstore.testing.times import SessionTimeContract, TimeContract  # noqa: E402
 from fsstore.testing.transactions import TransactionContract  # noqa: E402
 from fsstore.testing.watching import WatchContract  # noqa: E402
 
@@ -59,6 +60,7 @@ class StorageContract(
     TransactionContract,
     TaskContract,
     CleanupContract,
+    TimeContract,
 ):
     """Everything that `IUnifiedStorage` promises."""
 
@@ -69,5 +71,6 @@ class SessionContract(
     SessionListContract,
     SessionEditContract,
     SessionTransactionContract,
+    SessionTimeContract,
 ):
     """Everything that `SessionService` promises on top of a storage."""

@@ -48,7 +48,8 @@ MALFORMED_RECORDS: dict[str, tuple[dict[str, Any], str]] = {
     "session id is a number": ({"session_id": 5}, "$.session_id"),
     "thread id is a list": ({"thread_id": ["t"]}, "$.thread_id"),
     "created at no time": ({"created_at": "yesterday"}, "$.created_at"),
-    "created at a time without offset": ({"created_at": "2026-01-31T09:15:00"}, "$.created_at"),
+    "created at a number of seconds": ({"created_at": 1_769_850_900}, "$.created_at"),
+    "updated at no time": ({"updated_at": "yesterday"}, "$.updated_at"),
 }
 """Parts that no record may have, and the JSON path that the error names."""
 

@@ -180,3 +180,31 @@ def test_hostile_metadata_can_not_break_the_table(fsstore: Run, save: Save) -> N
     save("a", status="x\ny\tz", user_id={"no": "string"}, tags=[1, None, "\x1b[31mred\u202e\x9b"])
     row = fsstore("ls").out.splitlines()[1].split("\t")
     assert row[:4] == ["a", "x\\ny\\tz", '{"no":"string"}', "1, , \\x1b[31mred\\u202e\\x9b"]
+
+
+def test_times_are_compared_as_instants_however_they_are_written(fsstore: Run, tmp_path: Path) -> None:
+    written = {
+        "a": "2026-01-05T10:00:00Z",
+        "b": "2026-01-05T15:30:00.5+05:30",
+        "c": "20260105T100001Z",
+        "d": "2027-01-01T00:00:00+00:00",
+    }
+    sessions = [
+        {"metadata": {"session_id": name, "created_at": value, "updated_at": value}} for name, value in written.items()
+    ]
+    (tmp_path / "times.jsonl").write_text(lines(sessions))
+    assert fsstore("import", tmp_path / "times.jsonl", "--quiet").code == 0
+
+    def found(*arguments: str) -> list[str]:
+        return str(fsstore("ls", "--format", "ids", *arguments).out).split()
+
+    assert found() == [*"dcba"]
+    assert found("--sort", "created_at") == [*"abcd"]
+    assert found("--where", "updated_at>=2026-01", "--where", "updated_at<2026-12") == [*"cba"]
+    assert found("--where", "updated_at>=2026") == [*"dcba"]
+    assert found("--where", "created_at>2026-01-05T10:00:00+00:00", "--where", "created_at<2026-02") == [*"cb"]
+    assert found("--where", "created_at=2026-01-05T11:00:00.5+01:00") == ["b"]
+    assert found("--where", "created_at!=2026-01-05T10:00Z") == [*"dcb"]
+    refused = fsstore("ls", "--where", "updated_at>yesterday")
+    assert refused.code == 2
+    assert "must be an ISO 8601 time" in refused.err

@@ -424,7 +424,7 @@ MALFORMED: dict[str, list[Any]] = {
     "session_id": [5, []],
     "thread_id": [5, []],
     "created_at": [5],
-    "updated_at": ["", "yesterday", 5, None, "2026-01-31", "2026-01-31T09:15:00", []],
+    "updated_at": ["", "yesterday", 5, None, "2026-01-32", "2026-01-31T09.5", "0001-01-01T00:00+01:00", []],
 }
 
 
@@ -464,6 +464,8 @@ def test_what_only_has_the_shape_of_a_time_is_none(text: str) -> None:
         ("2026-01-21T09:15:00.123+00:00", "2026-01-21T09:15:00.123000+00:00"),
         ("2026-01-31T23:15:00.000000-11:00", "2026-02-01T10:15:00.000000+00:00"),
         ("2026-W04-3T09:15:00.0000000+00:00", TIME),
+        ("2026-021T09:15:00Z", TIME),
+        (datetime(2026, 1, 21, 9, 15, tzinfo=UTC).astimezone().replace(tzinfo=None).isoformat(), TIME),
     ],
 )
 def test_a_time_in_another_form_is_read_in_the_form_of_the_store(text: str, canonical: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from fsstore.filesystem.rows import Entry
 from fsstore.filesystem.sql import Start, counting, following, plan, selecting
 from fsstore.filters import matches, parse, parse_order
 from fsstore.models import JsonObject
+from fsstore.times import TIME_PATHS
 
 RECORDS, FILTERS, LEAST_PAIRS = 200, 400, 20_000
 
@@ -70,6 +72,27 @@ STEPS = [
 ]
 ENVELOPE = ["id", "type", "version", "created_at", "updated_at", "session_id", "thread_id"]
 TIMES = [f"2026-01-0{day}T00:00:00.000000+00:00" for day in range(1, 5)]
+WRITTEN_TIMES: list[Any] = [
+    *(
+        TIMES[1],
+        "2026-01-02T00:00:00Z",
+        "2026-01-02T05:30:00+05:30",
+        "2026-01-02",
+        "20260102T000000",
+        "2026-01-02T00:00:00.5Z",
+    ),
+    *("2026-01-02T00:00:00,25Z", "2026-W01-5", "2026", "2026-01", "0001-01-02", "2026-01-31T09:15:00.000000+00:00"),
+    *("yesterday", "", "?", "2026-13", "a\0b", 5, 2026, 2**64 - 1, True, None, ["2026-01-02", "soon"], [], {"a": 1}),
+]
+"""What may stand where a time is expected."""
+OPERAND_TIMES: list[Any] = [
+    *(value for value in WRITTEN_TIMES[:12]),
+    *TIMES,
+    datetime(2026, 1, 2, tzinfo=UTC),
+    datetime(2026, 1, 2, 5, 30, 0, 500_000, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    datetime(2026, 1, 2),  # noqa: DTZ001 - that it is naive is the point
+]
+TIME_PATH_NAMES = [".".join(path) for path in sorted(TIME_PATHS)]
 PATTERNS = ["a", "^a", "b$", "(?i)^A", "\\.", "^$", "[0-9]", "é|𝄞", "\0", "."]
 FIELD_OPERATORS = ["$eq", "$ne", "$in", "$nin", "$all", "$gt", "$gte", "$lt", "$lte", "$exists", "$regex", "$not"]
 
@@ -89,6 +112,9 @@ def some_metadata(rng: Random) -> Any:
     metadata = {rng.choice(KEYS): some_value(rng) for _ in range(rng.randrange(5))}
     if rng.random() < 0.7:
         metadata["status"] = rng.choice(["open", "done", "open", "a", None])
+    for key in ("created_at", "updated_at"):
+        if rng.random() < 0.6:
+            metadata[key] = rng.choice([TIMES[1], TIMES[2], *WRITTEN_TIMES])
     if rng.random() < 0.5:
         metadata["tags"] = rng.choice([["a", "b"], ["a"], [], "a", None, ["a", "a"], ["b", {"a": "a"}], [["a"], "ab"]])
     return metadata
@@ -121,6 +147,8 @@ def some_path(rng: Random) -> str:
     if root == "envelope":
         return rng.choice([*ENVELOPE, "id.a", "session_id.0"])
     steps = [rng.choice(STEPS) for _ in range(rng.choice([0, 1, 1, 1, 1, 2, 2, 3]))]
+    if rng.random() < 0.15:
+        return rng.choice(TIME_PATH_NAMES)
     if root == "data.metadata" and rng.random() < 0.3:
         steps = [rng.choice(["status", "user_id", "tags"])]
     return ".".join([root, *steps])
@@ -161,7 +189,7 @@ def some_operand(rng: Random, operator: str, value: Callable[[], Any]) -> Any:
     if operator in ("$in", "$nin", "$all"):
         return [value() for _ in range(rng.randrange(4))]
     if operator in ("$gt", "$gte", "$lt", "$lte"):
-        ordered = [made for made in (value(), value(), "a") if isinstance(made, str | int | float)]
+        ordered = [made for made in (value(), value(), "a") if isinstance(made, str | int | float | datetime)]
         return ordered[0]
     if operator == "$exists":
         return rng.random() < 0.5
@@ -186,10 +214,15 @@ def some_filter(rng: Random, records: list[JsonObject], depth: int = 0) -> JsonO
         path = met_path(rng, rng.choice(records)) if rng.random() < 0.6 else some_path(rng)
 
         def value(path: str = path) -> Any:
+            if path in TIME_PATH_NAMES:
+                return rng.choice(OPERAND_TIMES)
             if rng.random() < 0.7:
                 return met_value(rng, rng.choice(records), path)
             return rng.choice([*SCALARS, *TIMES, ["a", "b"], {"a": 1}, some_value(rng)])
 
+        if path in TIME_PATH_NAMES and rng.random() < 0.1:
+            wanted[path] = None
+            continue
         wanted[path] = {"$eq": value()} if rng.random() < 0.4 else some_operators(rng, value)
         if rng.random() < 0.2 and not isinstance(wanted[path].get("$eq", []), dict | list):
             wanted[path] = wanted[path]["$eq"]
@@ -283,6 +316,30 @@ def test_every_operator_and_order_agrees_on_every_pair_of_values(index: Index, k
         ordered = isinstance(value, str | int | float)
         wanted += [{path: {operator: value}} for operator in (operators if ordered else operators[:2])]
         wanted += [{path: {"$in": [value, "a", 1]}}, {f"{path}.a": {"$in": [value, 1]}}]
+    for at, filters in enumerate(wanted):
+        assert_agreement(index, records, filters, parse_order(path if at % 2 else f"-{path}"))
+
+
+@pytest.mark.parametrize("company", [{}, {"other": "a\0b"}], ids=["ordinary", "odd"])
+@pytest.mark.parametrize("key", ["created_at", "updated_at"])
+def test_every_operator_and_order_agrees_on_every_pair_of_times(index: Index, key: str, company: JsonObject) -> None:
+    path = f"data.metadata.{key}"
+    values = [{key: value, **company} for value in [*WRITTEN_TIMES, *TIMES]] + [company]
+    records = [
+        {"id": f"{at}", "type": "t", "version": 1, "created_at": TIMES[at % 4], "updated_at": TIMES[at % 3]}
+        | {"data": {"metadata": value}}
+        for at, value in enumerate(values)
+    ]
+    index.apply(map(entry, records))
+    wanted: list[JsonObject] = [
+        {path: {"$exists": True}},
+        {path: None},
+        {path: {"$ne": None}},
+        {path: {"$regex": "Z$"}},
+    ]
+    for value in OPERAND_TIMES:
+        wanted += [{path: {operator: value}} for operator in ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte")]
+        wanted += [{path: {"$in": [value, None]}}, {path: {"$nin": [value]}}, {key: {"$gte": value}}, {key: value}]
     for at, filters in enumerate(wanted):
         assert_agreement(index, records, filters, parse_order(path if at % 2 else f"-{path}"))
 
