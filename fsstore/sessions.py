@@ -102,7 +102,9 @@ def deleting_session(session_id: str, *, expected_version: int | None = None, mi
 def sessions_only(filters: Filters | None) -> Filters:
     """Turn a filter of sessions into one of records, and leave other records out."""
     sessions: Filters = {"type": "session"}
-    return {"$and": [sessions, session_filter(filters)]} if filters else sessions
+    # what is empty and no object, such as a list, is refused too: it would want every session
+    wanted = {} if filters is None else session_filter(filters)
+    return {"$and": [sessions, wanted]} if wanted else sessions
 
 
 def session_order(order_by: str | None) -> str | None:
@@ -120,6 +122,12 @@ def cursor_after(record: JsonObject) -> str:
 
 def beyond(cursor: str) -> Filters:
     """Match what comes after the cursor's record in the default order. Raises StorageValidationError."""
+    if not isinstance(cursor, str):
+        raise StorageValidationError(
+            f"must be the text that list_page gave, not {type(cursor).__name__}",
+            path="cursor",
+            advice="pass page.cursor on, None for the first page",
+        )
     try:
         updated_at, _, record_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         canonical_time(updated_at, "cursor", None)

@@ -23,6 +23,8 @@ FLOORS = {
     "changes": 0,
     "conditions": 0,
     "filters": 0,
+    "operands": 0,
+    "paths": 0,
     "patch": 0,
     "clock": 0,
     "redaction": 0,
