@@ -86,7 +86,11 @@ class IUnifiedStorage(ABC):
         return str(complete["id"])
 
     async def update(self, id: str, updates: Mapping[str, Any]) -> bool:
-        """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent."""
+        """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent.
+
+        A patch writes the fields themselves: what was meant as an operator (`$set`) or as a dotted path raises
+        StorageValidationError, unless the record has that very key.
+        """
         await self.commit([patching(check_id(id), json_object(updates))])
         return True
 

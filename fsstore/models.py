@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
 from pydantic import BaseModel, ConfigDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
-from fsstore.patch import merge_patch
+from fsstore.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
 from fsstore.values import copy_value, write_json
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -167,14 +167,19 @@ def replacing(record_id: str, save: Save, *, keep_times: bool) -> Mutation:
 
 
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
-    """Apply an RFC 7396 merge patch, as it is now, to a record that must be there."""
+    """Apply an RFC 7396 merge patch, as it is now, to a record that must be there.
+
+    Its rule raises StorageValidationError for what was meant as an operator or a path: see `fsstore.patch`.
+    """
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch: JsonObject = copy_value(dict(updates), record_id=record_id)
+    misread = misread_keys(patch, RECORD_TOPS)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
         if current is None:
             raise StorageNotFoundError(record_id)
+        refuse_misread(current, patch, misread, RECORD_TOPS, record_id=record_id)
         patched: JsonObject = merge_patch(current, patch)
         return patched
 

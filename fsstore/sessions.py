@@ -30,7 +30,7 @@ from fsstore.models import (
     expect_version,
     replacing,
 )
-from fsstore.patch import merge_patch
+from fsstore.patch import TOP, merge_patch, misread_keys, refuse_misread
 from fsstore.values import copy_value, format_path, snapshot
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
@@ -64,11 +64,14 @@ def updating_session(
     """Apply a merge patch to a session that must be there."""
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch = copied_session(check_id(session_id), updates)
+    misread = misread_keys(patch, TOP)
 
     def rule(current: JsonObject | None) -> JsonObject:
         _expect_session(session_id, current, expected_version)
         if current is None:
             raise StorageNotFoundError(session_id)
+        # looks at no more of the session than the patch touches, so that a part of it will do
+        refuse_misread(current["data"], patch, misread, TOP, record_id=session_id, within=("data",))
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
 
     return Mutation(session_id, rule, keep_times=True, is_exact=True, is_of_part=patch.keys() <= {"metadata"})
