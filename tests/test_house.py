@@ -41,6 +41,7 @@ FLOORS = {
     "filesystem": 2,
     "service": 3,
     "sessions": 3,
+    "edits": 3,
     "legacy": 3,
     "opening": 3,
     "transfer": 3,
