@@ -194,8 +194,11 @@ class IUnifiedStorage(ABC):
 
         One commit a batch. A record that changes in the meantime stays.
         """
-        if not retention_days >= 0:
-            raise StorageValidationError("retention_days must be zero or more", path="retention_days")
+        is_number = isinstance(retention_days, int | float) and not isinstance(retention_days, bool)
+        if not is_number or not retention_days >= 0:
+            raise StorageValidationError(
+                f"must be a number of days, zero or more, not {retention_days!r}", path="retention_days"
+            )
         try:
             limit = format_time(self.clock() - timedelta(days=retention_days))
         except OverflowError:

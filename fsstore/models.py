@@ -208,8 +208,17 @@ def unchanged(record_id: str, seen: JsonObject | None) -> Mutation:
 
 def expect_version(record_id: str, current: JsonObject | None, expected: int | None) -> None:
     """Raise StorageConflictError unless the record has that version; 0 means absent, None accepts any."""
+    if expected is None:
+        return
+    if type(expected) is not int or expected < 0:
+        raise StorageValidationError(
+            f"must be a version, or 0 for none, not {expected!r}",
+            path="expected_version",
+            record_id=record_id,
+            advice="pass get_record(...)['version']",
+        )
     actual = version_of(current)
-    if expected is not None and actual != expected:
+    if actual != expected:
         raise StorageConflictError(record_id, expected=expected, actual=actual)
 
 

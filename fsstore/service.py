@@ -171,8 +171,10 @@ class SessionService(ISessionStore):
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
         """
-        if limit < 1:
-            raise StorageValidationError("a page needs room for at least one session", path="limit")
+        if type(limit) is not int or limit < 1:
+            raise StorageValidationError(
+                f"must be a positive whole number, not {limit!r}", path="limit", advice="give a page room for a session"
+            )
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
