@@ -13,7 +13,7 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 - `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
   stand beside the paths and take at least one filter.
 - A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
-  `a\.b` and `\$ref` (see `fsstore.paths`). How a path passes through arrays is told in `fsstore.conditions`.
+  `a\.b` and `\$ref` (see `fsstore.steps`). How a path passes through arrays is told in `fsstore.conditions`.
 - Values are JSON, and what reads as such: see `fsstore.operands`.
 - What can not be understood raises StorageValidationError, which names the place in the filter.
 """
@@ -56,7 +56,7 @@ from fsstore.operands import (
     refuse_bare_operators,
     refuse_operators,
 )
-from fsstore.paths import read_step, written_steps
+from fsstore.steps import read_step, written_steps
 from fsstore.values import copy_value, is_text
 
 EVERYTHING = All(())

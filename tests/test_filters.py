@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
 from fsstore.filters import matches, parse, parse_order, parse_path, session_filter, session_path
-from fsstore.paths import write_path
 from fsstore.sessions import sessions_only
+from fsstore.steps import write_path
 from fsstore.values import MAX_INT
 
 NESTED = {"a": [{"b": 1}, {"b": [2, 3]}, {"c": None}, 7, [{"b": 9}]]}

@@ -24,7 +24,7 @@ FLOORS = {
     "conditions": 0,
     "filters": 0,
     "operands": 0,
-    "paths": 0,
+    "steps": 0,
     "patch": 0,
     "clock": 0,
     "redaction": 0,

@@ -18,7 +18,7 @@ from fsstore.filesystem.rows import Entry
 from fsstore.filesystem.sql import Start, counting, following, plan, selecting
 from fsstore.filters import matches, parse, parse_order, parse_path
 from fsstore.models import JsonObject
-from fsstore.paths import write_path
+from fsstore.steps import write_path
 
 RECORDS, FILTERS, LEAST_PAIRS = 200, 400, 20_000
 
