@@ -1,4 +1,4 @@
-"""The words of filters and orders, turned into conditions. Pure: no I/O.
+r"""The words of filters and orders, turned into conditions. Pure: no I/O.
 
 `matches` is the definition of what a filter means. The vocabulary is MongoDB's, with its meaning, a strict
 subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
@@ -14,7 +14,9 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
   stand beside the paths and take at least one filter.
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
   datetimes or ISO 8601 text, and None; see `fsstore.times`. `$regex` and `$exists` see what is written there.
-- A path is keys joined by dots. How it passes through arrays is told in `fsstore.conditions`.
+- A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
+  `a\.b` and `\$ref` (see `fsstore.steps`). How a path passes through arrays is told in `fsstore.conditions`.
+- Values are JSON, and what reads as such: see `fsstore.operands`.
 - What can not be understood raises StorageValidationError, which names the place in the filter.
 """
 
@@ -26,8 +28,9 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from enum import Enum
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from fsstore.conditions import (
     COMPARISONS,
@@ -47,10 +50,20 @@ from fsstore.conditions import (
 )
 from fsstore.errors import StorageValidationError
 from fsstore.models import Filters, JsonObject
+from fsstore.operands import (
+    FOREIGN_OPERATORS,
+    LIST_OPERATORS,
+    Steps,
+    check_depth,
+    meant_order,
+    plain,
+    refusal,
+    refuse_bare_operators,
+    refuse_operators,
+)
+from fsstore.steps import read_step, written_steps
 from fsstore.times import TIME_PATHS, canonical_time
 from fsstore.values import MAX_DEPTH, copy_value, format_path, is_text
-
-Steps: TypeAlias = tuple[str | int, ...]
 
 EVERYTHING = All(())
 RECENT_FIRST = Order(("updated_at",), descending=True)
@@ -68,14 +81,20 @@ def parse(filters: Filters | None) -> Condition:
     """
     if filters is None:
         return EVERYTHING
-    if not isinstance(filters, Mapping):
-        raise _refusal(f"a filter must be a mapping, not {type(filters).__name__}", ())
-    given = dict(filters)
+    given = _mapping(filters)
     try:
         # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
         return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
     except ValueError:
         return _parse_object(_with_times_as_text(given))
+
+
+def _mapping(filters: Any) -> JsonObject:
+    if not isinstance(filters, Mapping):
+        raise refusal(
+            f"a filter must be a mapping, not {type(filters).__name__}", (), advice="write it as in {'status': 'done'}"
+        )
+    return dict(filters)
 
 
 @lru_cache(maxsize=512)
@@ -86,12 +105,12 @@ def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
 
 def _parse_object(filters: JsonObject) -> Condition:
     # a filter is JSON itself: the copy refuses what is not, and later changes by the caller do not reach it
-    return _parse_filter(copy_value(filters), ())
+    return _parse_filter(copy_value(plain(filters, ())), ())
 
 
 def _parse_filter(filters: Any, steps: Steps) -> Condition:
     if not isinstance(filters, dict):
-        raise _refusal(f"must be a filter (an object), not {kind_of(filters)}", steps)
+        raise refusal(f"must be a filter (an object), not {kind_of(filters)}", steps)
     return _joined([_parse_item(key, value, (*steps, key)) for key, value in filters.items()])
 
 
@@ -105,50 +124,42 @@ def _parse_item(key: str, value: Any, steps: Steps) -> Condition:
     if key not in _LOGICAL:
         raise _unknown(key, steps, misplaced="it stands under a path, as in {'status': {'$ne': 'done'}}")
     if not isinstance(value, list) or not value:
-        raise _refusal("takes a list of at least one filter", steps)
+        raise refusal("takes a list of at least one filter", steps)
     return _LOGICAL[key](tuple(_parse_filter(part, (*steps, at)) for at, part in enumerate(value)))
 
 
 def parse_path(text: str, steps: Steps = ()) -> Path:
     """Split a dotted path; raises StorageValidationError for an empty step or one that begins with `$`."""
-    path = tuple(text.split("."))
+    path = written_steps(text)
     for step in path:
         if not step:
-            raise _refusal(f"the path {text!r} has an empty step", steps)
+            raise refusal(f"the path {text!r} has an empty step", steps, advice="write it as in state.step")
         if step.startswith("$"):
-            raise _refusal(f"the path {text!r} has the step {step!r}, which looks like an operator", steps)
-    return path
+            raise refusal(
+                f"the path {text!r} has the step {step!r}, which looks like an operator",
+                steps,
+                advice=f"put a backslash before the $ if it is a key: \\{step}",
+            )
+    return tuple(map(read_step, path))
 
 
 def _parse_field(path: Path, value: Any, steps: Steps) -> Condition:
     if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
-        _refuse_operators(value, steps)
+        refuse_operators(value, steps, _KNOWN)
+        if isinstance(value, dict):
+            refuse_bare_operators(value, steps)
         return _equal(path, value, steps)
     for key in value:
         if not key.startswith("$"):
-            raise _refusal(f"mixes operators with the plain key {key!r}", steps)
+            raise refusal(f"mixes operators with the plain key {key!r}", steps)
     return _joined([_parse_operator(path, key, operand, (*steps, key)) for key, operand in value.items()])
-
-
-def _refuse_operators(value: Any, steps: Steps) -> None:
-    # an operator deep inside a plain value would be compared as data and silently find nothing
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in _OPERATORS or key in _LOGICAL:
-                raise _refusal(
-                    f"has the operator {key!r} inside a value",
-                    steps,
-                    advice="write the whole path before the operator, or {'$eq': value} if it is data",
-                )
-            _refuse_operators(item, (*steps, key))
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            _refuse_operators(item, (*steps, at))
 
 
 def _parse_operator(path: Path, name: str, operand: Any, steps: Steps) -> Condition:
     if name not in _OPERATORS:
         raise _unknown(name, steps, misplaced="it stands beside the paths and takes a list of filters")
+    if name in _COMPARED_AS_DATA:
+        refuse_operators(operand, steps, _KNOWN, under=name)
     return _OPERATORS[name](path, operand, steps)
 
 
@@ -178,7 +189,7 @@ def _found_in(path: Path, operands: Sequence[Any], steps: Steps) -> Condition:
 
 def _list(operand: Any, steps: Steps) -> list[Any]:
     if not isinstance(operand, list):
-        raise _refusal(f"takes a list, not {kind_of(operand)}", steps)
+        raise refusal(f"takes a list, not {kind_of(operand)}", steps)
     return operand
 
 
@@ -187,7 +198,7 @@ def _compares(path: Path, operand: Any, steps: Steps) -> Condition:
     if path in TIME_PATHS:
         return TimeField(path, Compares(comparison, _time(operand, steps)))
     if kind_of(operand) not in ("number", "string", "boolean"):
-        raise _refusal(f"takes a number, a string or a boolean; {kind_of(operand)} has no order", steps)
+        raise refusal(f"takes a number, a string or a boolean; {kind_of(operand)} has no order", steps)
     return Field(path, Compares(comparison, operand))
 
 
@@ -197,22 +208,22 @@ def _time(operand: Any, steps: Steps) -> str:
 
 def _exists(path: Path, operand: Any, steps: Steps) -> Condition:
     if not isinstance(operand, bool):
-        raise _refusal(f"takes true or false, not {kind_of(operand)}", steps)
+        raise refusal(f"takes true or false, not {kind_of(operand)}", steps)
     return Present(path) if operand else Not(Present(path))
 
 
 def _regex(path: Path, operand: Any, steps: Steps) -> Condition:
     if not isinstance(operand, str):
-        raise _refusal(f"takes a string, not {kind_of(operand)}", steps)
+        raise refusal(f"takes a string, not {kind_of(operand)}", steps)
     try:
         return Field(path, Matches(re.compile(operand)))
     except (re.error, OverflowError, RecursionError) as error:
-        raise _refusal(f"{operand!r} is not a regular expression: {error}", steps) from error
+        raise refusal(f"{operand!r} is not a regular expression: {error}", steps) from error
 
 
 def _not(path: Path, operand: Any, steps: Steps) -> Condition:
     if not isinstance(operand, dict) or not operand or not all(key.startswith("$") for key in operand):
-        raise _refusal("takes an object of operators, as in {'$not': {'$gt': 3}}", steps)
+        raise refusal("takes an object of operators, as in {'$not': {'$gt': 3}}", steps)
     return Not(_parse_field(path, operand, steps))
 
 
@@ -232,29 +243,27 @@ _OPERATORS: Mapping[str, Callable[[Path, Any, Steps], Condition]] = {
     "$not": _not,
     **dict.fromkeys(COMPARISONS, _compares),
 }
+_KNOWN = (*_OPERATORS, *_LOGICAL)
+_COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
 
 
 def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
-    known = [*_OPERATORS, *_LOGICAL]
-    if name in known:
-        return _refusal(f"the operator {name} can not stand here; {misplaced}", steps)
-    (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0)
-    return _refusal(
+    if name in _KNOWN:
+        return refusal(f"the operator {name} can not stand here; {misplaced}", steps)
+    (nearest,) = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)
+    instead = f"; instead of {name}: {FOREIGN_OPERATORS[name]}" if name in FOREIGN_OPERATORS else ""
+    return refusal(
         f"unknown operator {name}, the nearest is {nearest}",
         steps,
-        advice=f"known are {' '.join(sorted(known))}",
+        advice=f"known are {' '.join(sorted(_KNOWN))}{instead}",
     )
-
-
-def _refusal(reason: str, steps: Steps, *, advice: str = "correct the filter") -> StorageValidationError:
-    return StorageValidationError(reason, path=format_path(steps), advice=advice)
 
 
 # -- times ---------------------------------------------------------------------------------------------------
 
 
 def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
-    """Return a filter in which the datetimes that stand under `created_at` and `updated_at` are text."""
+    """Return a filter in which the dates and times that stand under `created_at` and `updated_at` are text."""
     # what is nested too deep is for the copy to refuse
     if not isinstance(filters, Mapping) or len(steps) > MAX_DEPTH:
         return filters
@@ -265,30 +274,23 @@ def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
     if not isinstance(key, str):
         # the copy refuses it
         return value
-    if key in _LOGICAL and isinstance(value, list):
+    if key in _LOGICAL and isinstance(value, list | tuple):
         return [_with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
-    return _operand_with_text(value, steps, is_time=tuple(key.split(".")) in TIME_PATHS)
+    return _operand_with_text(value, steps) if tuple(key.split(".")) in TIME_PATHS else value
 
 
-def _operand_with_text(value: Any, steps: Steps, *, is_time: bool) -> Any:
+def _operand_with_text(value: Any, steps: Steps) -> Any:
     if isinstance(value, date):
-        if is_time:
-            return _time(value, steps)
-        raise _refusal(
-            f"{type(value).__name__} is compared at created_at and updated_at only",
-            steps,
-            advice="compare other values with the text that the documents hold",
-        )
+        return _time(value, steps)
     if len(steps) > MAX_DEPTH:
         return value
     if isinstance(value, Mapping):
         return {
-            key: _operand_with_text(item, (*steps, key), is_time=is_time) if isinstance(key, str) else item
+            key: _operand_with_text(item, (*steps, key)) if isinstance(key, str) else item
             for key, item in value.items()
         }
     if type(value) in (list, tuple, set, frozenset):
-        items = (_operand_with_text(item, (*steps, at), is_time=is_time) for at, item in enumerate(value))
-        return type(value)(items)
+        return type(value)(_operand_with_text(item, (*steps, at)) for at, item in enumerate(value))
     return value
 
 
@@ -299,32 +301,57 @@ def session_filter(filters: Filters) -> Filters:
     """Turn a filter of sessions into one of records; changes paths only.
 
     A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
-    (`state.step` is `data.state.step`). Whatever is wrong with the filter is left for `parse` to refuse.
+    (`state.step` is `data.state.step`). Raises StorageValidationError for a path that was meant otherwise; whatever
+    else is wrong with the filter is left for `parse` to refuse.
     """
-    items = [_session_item(key, value) for key, value in filters.items()]
+    return _session_filter(_mapping(filters), ())
+
+
+def _session_filter(filters: Filters, steps: Steps) -> Filters:
+    check_depth(steps)
+    items = [_session_item(key, value, steps) for key, value in filters.items()]
     mapped = dict(items)
     # `status` and `metadata.status` are the same path: both must hold
     return mapped if len(mapped) == len(items) else {"$and": [{key: value} for key, value in items]}
 
 
-def _session_item(key: Any, value: Any) -> tuple[Any, Any]:
-    if key in _LOGICAL and isinstance(value, list):
-        return key, [session_filter(part) if isinstance(part, Mapping) else part for part in value]
+def _session_item(key: Any, value: Any, steps: Steps) -> tuple[Any, Any]:
+    if isinstance(key, Enum):
+        key = key.value
+    if key in _LOGICAL and isinstance(value, list | tuple):
+        return key, [
+            _session_filter(part, (*steps, key, at)) if isinstance(part, Mapping) else part
+            for at, part in enumerate(value)
+        ]
     if not isinstance(key, str) or key.startswith("$"):
         return key, value
-    return _session_path(key), value
+    return _session_path(key, (*steps, key)), value
 
 
 def session_path(order_by: str | None) -> str | None:
     """Turn an `order_by` of sessions into one of records, as `session_filter` does with paths."""
     if order_by is None:
         return None
-    sign = "-" if order_by.startswith("-") else ""
-    return sign + _session_path(order_by.removeprefix("-"))
+    path, sign = _order_path(order_by)
+    return sign + _session_path(path, ("order_by",))
 
 
-def _session_path(path: str) -> str:
-    return f"data.{path}" if "." in path else f"data.metadata.{path}"
+def _session_path(path: str, steps: Steps) -> str:
+    written = written_steps(path)
+    if written == ["metadata"]:
+        raise refusal(
+            "a bare key means metadata already, so this is metadata.metadata",
+            steps,
+            advice="name the key itself, as in 'status'; write 'metadata.metadata' if there is such a key",
+        )
+    if written[:2] == ["data", "metadata"]:
+        raise refusal(
+            f"paths of sessions start at the session, so this is data.{path} in the record",
+            steps,
+            advice="leave 'data.' out, as in 'status' or 'metadata.status'; "
+            "a path of records goes to the storage's own list",
+        )
+    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
 
 
 # -- orders --------------------------------------------------------------------------------------------------
@@ -337,6 +364,19 @@ def parse_order(order_by: str | None) -> Order:
     """
     if order_by is None:
         return RECENT_FIRST
-    if not isinstance(order_by, str) or not is_text(order_by):
-        raise StorageValidationError(f"must be a path, not {order_by!r}", path="order_by")
-    return Order(parse_path(order_by.removeprefix("-"), ("order_by",)), descending=order_by.startswith("-"))
+    path, sign = _order_path(order_by)
+    return Order(parse_path(path, ("order_by",)), descending=bool(sign))
+
+
+def _order_path(order_by: Any) -> tuple[str, str]:
+    """Return the path of an order, and its sign."""
+    if not isinstance(order_by, str) or not is_text(order_by) or order_by in ("", "-"):
+        raise StorageValidationError(
+            f"must be one path, not {order_by!r}",
+            path="order_by",
+            advice=f'write it as text, - before it for descending: order_by="{meant_order(order_by)}"',
+        )
+    sign = "-" if order_by.startswith("-") else ""
+    path = order_by.removeprefix("-")
+    parse_path(path, ("order_by",))
+    return path, sign

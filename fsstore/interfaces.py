@@ -91,7 +91,11 @@ class IUnifiedStorage(ABC):
         return str(complete["id"])
 
     async def update(self, id: str, updates: Mapping[str, Any]) -> bool:
-        """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent."""
+        """Apply an RFC 7396 merge patch to a record. Raises StorageNotFoundError when it is absent.
+
+        A patch writes the fields themselves: what was meant as an operator (`$set`) or as a dotted path raises
+        StorageValidationError, unless the record has that very key.
+        """
         await self.commit([patching(check_id(id), json_object(updates))])
         return True
 
@@ -197,8 +201,11 @@ class IUnifiedStorage(ABC):
 
         One commit a batch. A record that changes in the meantime stays.
         """
-        if not retention_days >= 0:
-            raise StorageValidationError("retention_days must be zero or more", path="retention_days")
+        is_number = isinstance(retention_days, int | float) and not isinstance(retention_days, bool)
+        if not is_number or not retention_days >= 0:
+            raise StorageValidationError(
+                f"must be a number of days, zero or more, not {retention_days!r}", path="retention_days"
+            )
         try:
             limit = format_time(self.clock() - timedelta(days=retention_days))
         except OverflowError:

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
-from fsstore.patch import merge_patch
+from fsstore.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
 from fsstore.times import canonical_time, with_canonical_times
 from fsstore.values import copy_value, write_json
 
@@ -141,14 +141,19 @@ def replacing(record_id: str, save: Save, *, keep_times: bool) -> Mutation:
 
 
 def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None) -> Mutation:
-    """Apply an RFC 7396 merge patch, as it is now, to a record that must be there."""
+    """Apply an RFC 7396 merge patch, as it is now, to a record that must be there.
+
+    Its rule raises StorageValidationError for what was meant as an operator or a path: see `fsstore.patch`.
+    """
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch: JsonObject = copy_value(with_canonical_times(updates, "$", record_id), record_id=record_id)
+    misread = misread_keys(patch, RECORD_TOPS)
 
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
         if current is None:
             raise StorageNotFoundError(record_id)
+        refuse_misread(current, patch, misread, RECORD_TOPS, record_id=record_id)
         patched: JsonObject = merge_patch(current, patch)
         return patched
 
@@ -177,8 +182,17 @@ def unchanged(record_id: str, seen: JsonObject | None) -> Mutation:
 
 def expect_version(record_id: str, current: JsonObject | None, expected: int | None) -> None:
     """Raise StorageConflictError unless the record has that version; 0 means absent, None accepts any."""
+    if expected is None:
+        return
+    if type(expected) is not int or expected < 0:
+        raise StorageValidationError(
+            f"must be a version, or 0 for none, not {expected!r}",
+            path="expected_version",
+            record_id=record_id,
+            advice="pass get_record(...)['version']",
+        )
     actual = version_of(current)
-    if expected is not None and actual != expected:
+    if actual != expected:
         raise StorageConflictError(record_id, expected=expected, actual=actual)
 
 

@@ -5,18 +5,16 @@ Owns who asks the storage for what, and how often; what a session is, and how it
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from pydantic import BaseModel
 
 from fsstore.changes import Absorbed
-from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
+from fsstore.edits import Edit, EditCall, Turns, refuse_inside_edit
+from fsstore.errors import StorageValidationError
 from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
 from fsstore.model_loading import load_model
 from fsstore.models import (
@@ -33,7 +31,6 @@ from fsstore.sessions import (
     copied_session,
     cursor_after,
     deleting_session,
-    editing_session,
     saving_session,
     session_order,
     sessions_only,
@@ -43,10 +40,7 @@ from fsstore.times import format_time
 from fsstore.values import copy_value
 from fsstore.watching import MAX_QUEUED, Watch
 
-Edit: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject | None] | JsonObject | None]
 M = TypeVar("M", bound=BaseModel)
-
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.0005, 0.02
 
 
 class SessionService(ISessionStore):
@@ -54,7 +48,7 @@ class SessionService(ISessionStore):
 
     def __init__(self, storage: IUnifiedStorage) -> None:
         self.storage = storage
-        self._edits: dict[tuple[int, str], tuple[asyncio.Lock, int]] = {}
+        self._edits: Turns = {}
 
     # -- one session --------------------------------------------------------------------------------------------------
 
@@ -65,6 +59,7 @@ class SessionService(ISessionStore):
 
         `expected_version` is the version that must be there, 0 for none; else StorageConflictError.
         """
+        refuse_inside_edit(self.storage, [session_id], "save_session")
         await self.storage.commit(
             [saving_session(session_id, session_data, self._now(), expected_version=expected_version)]
         )
@@ -105,53 +100,40 @@ class SessionService(ISessionStore):
     async def update_session(
         self, session_id: str, updates: Mapping[str, Any], *, expected_version: int | None = None
     ) -> None:
-        """Apply an RFC 7396 merge patch to a session, atomically. Raises StorageNotFoundError when it is absent."""
+        """Apply an RFC 7396 merge patch to a session, atomically. Raises StorageNotFoundError when it is absent.
+
+        A patch writes the fields themselves: what was meant as an operator (`$set`) or as a dotted path raises
+        StorageValidationError, unless the session has that very key.
+        """
+        refuse_inside_edit(self.storage, [session_id], "update_session")
         await self.storage.commit(
             [updating_session(session_id, updates, self._now(), expected_version=expected_version)]
         )
 
     async def delete_session(self, session_id: str, *, expected_version: int | None = None) -> None:
         """Remove a session for good. Raises StorageNotFoundError when it is absent."""
+        refuse_inside_edit(self.storage, [session_id], "delete_session")
         await self.storage.commit([deleting_session(session_id, expected_version=expected_version)])
 
-    async def edit_session(self, session_id: str, fn: Edit, *, timeout_seconds: float = 30.0) -> JsonObject:
+    async def edit_session(
+        self, session_id: str, fn: Edit, *, timeout_seconds: float = 30.0, replace: bool = False
+    ) -> JsonObject:
         """Read a session, let `fn` change it, and save it if nobody wrote in between; else do it again.
 
-        `fn` gets the session's data and changes it in place or returns new data; it may be async and runs once a try.
-        Returns the data as saved. Raises StorageNotFoundError, and StorageConflictError when no try won in time.
-        """
-        key = (id(asyncio.get_running_loop()), session_id)
-        lock, waiting = self._edits.get(key) or (asyncio.Lock(), 0)
-        self._edits[key] = (lock, waiting + 1)
-        try:
-            # one task of this loop at a time tries: they would only defeat each other
-            async with lock:
-                return await self._edit(session_id, fn, timeout_seconds)
-        finally:
-            lock, waiting = self._edits.pop(key)
-            if waiting > 1:
-                self._edits[key] = (lock, waiting - 1)
+        `fn` gets a draft of the session, changes it in place and returns nothing, or the draft; it may be async, and
+        runs once a try. With `replace=True` it may also return another session, as a mapping or a model. What it writes
+        to the same session in any other way is refused at once: change the draft. Returns the session as saved.
 
-    async def _edit(self, session_id: str, fn: Edit, timeout_seconds: float) -> JsonObject:
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            seen = await self.get_record(session_id)
-            if seen is None:
-                raise StorageNotFoundError(session_id)
-            draft = copy_value(seen["data"])
-            result = fn(draft)
-            edited = await result if inspect.isawaitable(result) else result
-            mutation, saved = editing_session(session_id, draft if edited is None else edited, self._now(), seen=seen)
-            try:
-                await self.storage.commit([mutation])
-            except StorageConflictError:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
-            else:
-                return saved
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads the tries, hides nothing
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        `timeout_seconds` bounds everything that is awaited: the wait for other tasks that edit the session, an async
+        `fn`, which is then cancelled, all tries and the commit. 0 is one try that waits for no other task.
+
+        Raises StorageNotFoundError; StorageValidationError, when `fn` returns something else; StorageConflictError,
+        when no try won in time; StorageTimeoutError, when waiting or `fn` took the time: its `outcome` is "unknown"
+        where the commit was under way, else "not applied".
+        """
+        return await EditCall(self.storage, session_id, fn, timeout_seconds=timeout_seconds, replace=replace).run(
+            self._edits
+        )
 
     # -- many sessions ------------------------------------------------------------------------------------------------
 
@@ -188,8 +170,10 @@ class SessionService(ISessionStore):
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
         """
-        if limit < 1:
-            raise StorageValidationError("a page needs room for at least one session", path="limit")
+        if type(limit) is not int or limit < 1:
+            raise StorageValidationError(
+                f"must be a positive whole number, not {limit!r}", path="limit", advice="give a page room for a session"
+            )
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
@@ -214,6 +198,7 @@ class SessionService(ISessionStore):
 
     async def batch_save_sessions(self, sessions: Mapping[str, SessionInput], *, keep_times: bool = False) -> None:
         """Insert or replace sessions, all or nothing. `keep_times` keeps the instants in their metadata."""
+        refuse_inside_edit(self.storage, sessions, "batch_save_sessions")
         now = self._now()
         await self.storage.commit(
             [saving_session(session_id, data, now, keep_times=keep_times) for session_id, data in sessions.items()]
@@ -221,6 +206,12 @@ class SessionService(ISessionStore):
 
     async def batch_delete_sessions(self, session_ids: Iterable[str]) -> None:
         """Remove sessions, all or nothing; absent ones are passed over."""
+        if isinstance(session_ids, str):
+            raise StorageValidationError(
+                f"{session_ids!r} is one id, not several", path="session_ids", advice="put it into a list"
+            )
+        session_ids = list(session_ids)
+        refuse_inside_edit(self.storage, session_ids, "batch_delete_sessions")
         await self.storage.commit([deleting_session(session_id, missing_ok=True) for session_id in session_ids])
 
     def transaction(self) -> SessionTransaction:
@@ -310,6 +301,7 @@ class SessionTransaction:
         return self._draft[session_id]
 
     async def _write(self, mutation: Mutation) -> None:
+        refuse_inside_edit(self._storage, [mutation.id], "a transaction")
         current = await self._current(mutation.id)
         result = mutation.rule(current)
         # checked now, so that an error names the statement that caused it

@@ -30,7 +30,7 @@ from fsstore.models import (
     expect_version,
     replacing,
 )
-from fsstore.patch import merge_patch
+from fsstore.patch import TOP, merge_patch, misread_keys, refuse_misread
 from fsstore.session_models import dump_model
 from fsstore.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.values import copy_value, snapshot
@@ -73,11 +73,14 @@ def updating_session(
         )
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch = copied_session(check_id(session_id), updates)
+    misread = misread_keys(patch, TOP)
 
     def rule(current: JsonObject | None) -> JsonObject:
         _expect_session(session_id, current, expected_version)
         if current is None:
             raise StorageNotFoundError(session_id)
+        # looks at no more of the session than the patch touches, so that a part of it will do
+        refuse_misread(current["data"], patch, misread, TOP, record_id=session_id, within=("data",))
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
 
     return Mutation(session_id, rule, keep_times=True, is_exact=True, is_of_part=patch.keys() <= {"metadata"})
@@ -112,7 +115,9 @@ def deleting_session(session_id: str, *, expected_version: int | None = None, mi
 def sessions_only(filters: Filters | None) -> Filters:
     """Turn a filter of sessions into one of records, and leave other records out."""
     sessions: Filters = {"type": "session"}
-    return {"$and": [sessions, session_filter(filters)]} if filters else sessions
+    # what is empty and no object, such as a list, is refused too: it would want every session
+    wanted = {} if filters is None else session_filter(filters)
+    return {"$and": [sessions, wanted]} if wanted else sessions
 
 
 def session_order(order_by: str | None) -> str | None:
@@ -130,6 +135,12 @@ def cursor_after(record: JsonObject) -> str:
 
 def beyond(cursor: str) -> Filters:
     """Match what comes after the cursor's record in the default order. Raises StorageValidationError."""
+    if not isinstance(cursor, str):
+        raise StorageValidationError(
+            f"must be the text that list_page gave, not {type(cursor).__name__}",
+            path="cursor",
+            advice="pass page.cursor on, None for the first page",
+        )
     try:
         updated_at, _, record_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         canonical_time(updated_at, "cursor", None)

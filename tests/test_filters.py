@@ -1,13 +1,39 @@
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
-from fsstore.filters import matches, parse, parse_order, session_filter, session_path
+from fsstore.filters import matches, parse, parse_order, parse_path, session_filter, session_path
+from fsstore.sessions import sessions_only
+from fsstore.steps import write_path
 from fsstore.values import MAX_INT
 
 NESTED = {"a": [{"b": 1}, {"b": [2, 3]}, {"c": None}, 7, [{"b": 9}]]}
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Rank(IntEnum):
+    HIGH = 3
+
+
+class Mood(StrEnum):
+    CALM = "calm"
+
+
+ENUMS = {"a": "red", "b": 2, "c": "calm"}
 
 MATCHES: list[tuple[str, Any, Any, bool]] = [
     ("no filter wants everything", None, {"a": 1}, True),
@@ -93,6 +119,23 @@ MATCHES: list[tuple[str, Any, Any, bool]] = [
     ("operators stand beside paths", {"a": 1, "$or": [{"b": 1}, {"b": 2}]}, {"a": 1, "b": 2}, True),
     ("a dotted path steps through objects", {"a.b.c": 1}, {"a": {"b": {"c": 1}}}, True),
     ("a dotted path is no key with dots", {"a.b": 1}, {"a.b": 1}, False),
+    ("a backslash keeps a dot within a key", {r"a\.b": 1}, {"a.b": 1}, True),
+    ("and the path within the key's object", {r"a\.b.c": 1}, {"a.b": {"c": 1}}, True),
+    ("a backslash makes a key of an operator", {r"\$in": 1}, {"$in": 1}, True),
+    ("also within a path", {r"a.\$ref": {"$gt": 1}}, {"a": {"$ref": 2}}, True),
+    ("two backslashes are one", {"a\\\\.b": 1}, {"a\\": {"b": 1}}, True),
+    ("before anything else a backslash is itself", {r"a\b": 1}, {r"a\b": 1}, True),
+    ("a backslash at the end is itself", {"a\\": 1}, {"a\\": 1}, True),
+    ("a tuple is a list", {"a": (1, (2,))}, {"a": [1, [2]]}, True),
+    ("$in takes a tuple", {"a": {"$in": ("x", "y")}}, {"a": "y"}, True),
+    ("$in takes a set", {"a": {"$in": {"x", "y"}}}, {"a": "y"}, True),
+    ("$in takes a frozenset of tuples", {"a": {"$in": frozenset({(1, 2)})}}, {"a": [1, 2]}, True),
+    ("$nin takes the keys of a dict", {"a": {"$nin": {"x": 1}.keys()}}, {"a": "x"}, False),
+    ("$all takes a set", {"a": {"$all": {1, 2}}}, {"a": [1, 2, 3]}, True),
+    ("an enum is its value", {"a": Colour.RED, "b": {"$ne": Rank.HIGH}, "c": {"$in": {Mood.CALM}}}, ENUMS, True),
+    ("an enum is its value in a key", {Mood.CALM: "x"}, {"calm": "x"}, True),
+    ("a mapping of any kind is an object", {"a": MappingProxyType({"b": 1})}, {"a": {"b": 1}}, True),
+    ("an object may have a key that could be an operator", {"a": {"$eq": {"gt": 1}}}, {"a": {"gt": 1}}, True),
     ("a path goes into the objects of an array", {"a.b": 1}, NESTED, True),
     ("a path ends in an array of one of them", {"a.b": 3}, NESTED, True),
     ("a path does not go into an array of an array", {"a.b": 9}, NESTED, False),
@@ -116,7 +159,11 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ({"a": {"$in": ["x", "\ud800"]}}, "$.a['$in'][1]", "lone surrogate"),
     ({"a": b"x"}, "$.a", "bytes is not a JSON value"),
     ({"a": 2**64}, "$.a", "exceeds 64 bits"),
-    ({"a": {"$in": ("x",)}}, "$.a['$in']", "tuple is not a JSON value"),
+    ({"a": {"$in": ("x", b"y")}}, "$.a['$in'][1]", "bytes is not a JSON value"),
+    ({"a": {1, 2}}, "$.a", "a set has no order"),
+    ({"a": {"$eq": frozenset({1})}}, "$.a['$eq']", "a frozenset has no order"),
+    ({"$or": [{"b": 1}, {"a": {"$in": [1, {2}]}}]}, "$['$or'][1].a['$in'][1]", "a set has no order"),
+    ({"a": {"gte": 1, "lt": 5}}, "$.a", "compares with an object that has the key 'gte'"),
     ({"a": {"$gtt": 1}}, "$.a['$gtt']", "unknown operator $gtt, the nearest is $gt"),
     ({"$ande": []}, "$['$ande']", "the nearest is $and"),
     ({"$or": [{"b": 1}, {"a": {"$exist": True}}]}, "$['$or'][1].a['$exist']", "the nearest is $exists"),
@@ -127,6 +174,12 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ({"a": {"$gt": 1, "b": 2}}, "$.a", "mixes operators with the plain key 'b'"),
     ({"a": {"b": {"$gt": 1}}}, "$.a.b", "has the operator"),
     ({"a": [{"b": {"$or": 1}}]}, "$.a[0].b", "has the operator"),
+    ({"a": {"$ne": {"$in": [1]}}}, "$.a['$ne']", "has the operator '$in' inside a value"),
+    ({"a": {"$eq": {"b": [{"$gt": 3}]}}}, "$.a['$eq'].b[0]", "has the operator '$gt'"),
+    ({"a": {"$in": [1, {"$gt": 3}]}}, "$.a['$in'][1]", "has the operator '$gt'"),
+    ({"a": {"$not": {"$nin": [{"$regex": "x"}]}}}, "$.a['$not']['$nin'][0]", "has the operator '$regex'"),
+    ({"a": {"$all": [{"$elemMatch": {"b": 1}}]}}, "$.a['$all'][0]", "has the operator '$elemMatch'"),
+    ({"a": {"b": {"$size": 1}}}, "$.a.b", "has the operator '$size'"),
     ({"a": {"$gt": None}}, "$.a['$gt']", "null has no order"),
     ({"a": {"$gte": [1]}}, "$.a['$gte']", "array has no order"),
     ({"a": {"$lt": {}}}, "$.a['$lt']", "object has no order"),
@@ -164,6 +217,62 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
 
     assert refused.value.path == path
     assert reason in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("filters", "remedy"),
+    [
+        ({"a": {"$ne": {"$in": [1]}}}, "use {'a': {'$nin': [...]}}"),
+        ({"a.b": {"$ne": {"$gt": 1}}}, "use {'a.b': {'$not': {'$gt': ...}}}"),
+        ({"a": {"$in": [{"$gt": 1}]}}, "use $or: {'$or': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$nin": ({"$gt": 1},)}}, "use $nor: {'$nor': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$all": [{"$gt": 1}]}}, "use $and: {'$and': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$eq": {"$in": [1]}}}, "leave $eq out: {'a': {'$in': ...}}"),
+        ({"a": {"$eq": {"b": {"$in": [1]}}}}, r"put it into the path: a.b.\$in"),
+        ({"a": {"b": {"$gt": 1}}}, "write the whole path before the operator"),
+        ({"a": {"gt": 1}}, "write '$gt' for the operator, or {'$eq': {'gt': ...}} for the object"),
+        ({"a.$ref": 1}, r"put a backslash before the $ if it is a key: \$ref"),
+        ({"a": {"$contains": "x"}}, "equality finds an element of an array"),
+        ({"a": {"$options": "i"}}, "write flags into the pattern"),
+        ({"a": {1}}, "use {'$in': ...} for one of several"),
+        ({"a": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}, "compare with text, as in value.isoformat()"),
+        ({"a": dt.date(2026, 1, 1)}, "compare with text, as in value.isoformat()"),
+        ({"a": uuid.UUID(int=1)}, "str(value)"),
+        ({"a": {"$gt": Decimal(1)}}, "float(value)"),
+        ({"a": bytearray(b"x")}, "value.decode()"),
+        ({"a": {"$regex": re.compile("x")}}, "{'$regex': pattern.pattern}"),
+        ({"a": {"$in": range(3)}}, "list(value)"),
+        ({"a": {"$in": (item for item in "ab")}}, "list(value)"),
+        ({"a": 1j}, "int(value) or float(value)"),
+        ({"a": object()}, "compare with a JSON value"),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(filters: Any, remedy: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse(filters)
+
+    assert remedy in refused.value.advice
+    assert refused.value.path.startswith("$.a") or refused.value.path == "$['a.$ref']" or "a.b" in refused.value.path
+
+
+def test_a_tuple_and_a_set_are_told_apart_from_what_was_parsed_before() -> None:
+    same: list[tuple[Any, Any]] = [([1], True), ((1,), True), ({1}, True), (frozenset({1}), True), ([True], False)]
+
+    for _ in range(2):
+        assert [matches({"a": {"$in": operand}}, {"a": 1}) for operand, _ in same] == [wanted for _, wanted in same]
+        assert [matches({"a": operand}, {"a": [1]}) for operand in ([1], (1,))] == [True, True]
+        with pytest.raises(StorageValidationError):
+            parse({"a": {1}})
+
+
+@given(st.lists(st.text(st.sampled_from("ab.$\\-0"), min_size=1), min_size=1, max_size=3))
+def test_every_key_has_a_path(steps: list[str]) -> None:
+    assert parse_path(write_path(steps)) == tuple(steps)
+    assert parse_order("-" + write_path(steps)).path == tuple(steps)
+    record: Any = 1
+    for step in reversed(steps):
+        record = {step: record}
+    assert matches({write_path(steps): 1}, record)
 
 
 def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
@@ -206,10 +315,61 @@ def test_later_changes_by_the_caller_do_not_reach_a_filter() -> None:
         ({"$nor": [{"status": "x"}]}, {"$nor": [{"data.metadata.status": "x"}]}),
         ({"$oops": 1, "$or": "text"}, {"$oops": 1, "$or": "text"}),
         ({"$or": ["text"]}, {"$or": ["text"]}),
+        ({r"a\.b": 1}, {r"data.metadata.a\.b": 1}),
+        ({r"a\.b.c": 1}, {r"data.a\.b.c": 1}),
+        ({r"\$ref": 1}, {r"data.metadata.\$ref": 1}),
+        ({"metadata.metadata": 1}, {"data.metadata.metadata": 1}),
+        ({"data": 1, "data.x": 2}, {"data.metadata.data": 1, "data.data.x": 2}),
+        ({Mood.CALM: 1}, {"data.metadata.calm": 1}),
     ],
 )
 def test_bare_keys_mean_metadata_and_dotted_ones_start_at_the_session(filters: Any, expected: Any) -> None:
     assert session_filter(filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "path", "remedy"),
+    [
+        ([], "$", "{'status': 'done'}"),
+        (["status"], "$", "{'status': 'done'}"),
+        ("", "$", "{'status': 'done'}"),
+        ("status=active", "$", "{'status': 'done'}"),
+        (0, "$", "{'status': 'done'}"),
+        ({"metadata": {"status": "x"}}, "$.metadata", "name the key itself"),
+        ({"$or": [{"a": 1}, {"metadata": {"$exists": True}}]}, "$['$or'][1].metadata", "name the key itself"),
+        ({"data.metadata.status": "x"}, "$['data.metadata.status']", "leave 'data.' out"),
+    ],
+)
+def test_a_filter_that_would_find_nothing_or_everything_in_silence_is_refused(
+    filters: Any, path: str, remedy: str
+) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        sessions_only(filters)
+
+    assert refused.value.path == path
+    assert remedy in refused.value.advice
+
+
+def test_a_filter_of_sessions_that_is_nested_too_deep_is_refused() -> None:
+    filters: dict[str, Any] = {"a": 1}
+    for _ in range(5_000):
+        filters = {"$and": [filters]}
+
+    with pytest.raises(StorageValidationError, match="nested deeper"):
+        parse(sessions_only(filters))
+
+
+def test_a_filter_that_contains_itself_is_refused_at_once() -> None:
+    logical: list[Any] = []
+    logical += [{"$and": logical}]
+    value: list[Any] = []
+    value += [(value,)]
+
+    for filters in ({"$and": logical}, {"a": value}, {"a": {"$in": value}}):
+        for understood in (parse, sessions_only):
+            if understood is parse or filters.keys() == {"$and"}:
+                with pytest.raises(StorageValidationError, match="nested deeper"):
+                    understood(filters)
 
 
 def test_two_spellings_of_one_path_must_both_hold() -> None:
@@ -227,6 +387,7 @@ def test_two_spellings_of_one_path_must_both_hold() -> None:
         ("priority", "data.metadata.priority"),
         ("-priority", "-data.metadata.priority"),
         ("-state.step", "-data.state.step"),
+        (r"-a\.b", r"-data.metadata.a\.b"),
     ],
 )
 def test_an_order_of_sessions_is_one_of_records(order_by: str | None, expected: str | None) -> None:
@@ -290,3 +451,30 @@ def test_what_is_no_path_is_no_order(order_by: Any) -> None:
         parse_order(order_by)
 
     assert "order_by" in refused.value.path
+
+
+@pytest.mark.parametrize("parsed", [parse_order, session_path])
+@pytest.mark.parametrize(
+    ("order_by", "meant"),
+    [
+        ([("created_at", -1)], "-created_at"),
+        (("created_at", "desc"), "-created_at"),
+        ([["rank", 1]], "rank"),
+        ({"state.step": -1}, "-state.step"),
+        (["-rank"], "-rank"),
+        ("", "-updated_at"),
+        ("-", "-updated_at"),
+        (5, "-updated_at"),
+        ([], "-updated_at"),
+        (True, "-updated_at"),
+        (b"rank", "-updated_at"),
+    ],
+)
+def test_orders_of_other_systems_are_answered_with_what_was_meant(
+    parsed: Callable[[Any], object], order_by: Any, meant: str
+) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parsed(order_by)
+
+    assert refused.value.path == "order_by"
+    assert f'order_by="{meant}"' in refused.value.advice

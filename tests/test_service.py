@@ -113,7 +113,7 @@ async def test_edits_of_different_sessions_do_not_wait_for_each_other(sessions: 
 
     waiting = asyncio.create_task(sessions.edit_session("a", wait))
     await asyncio.sleep(0)
-    await sessions.edit_session("b", lambda data: {**data, "n": 2})
+    await sessions.edit_session("b", lambda data: data.update(n=2))
     other_edited.set()
 
     assert (await waiting)["n"] == 1
@@ -130,7 +130,7 @@ async def test_an_edit_that_is_over_or_cancelled_leaves_nothing_behind(sessions:
     hanging = asyncio.create_task(sessions.edit_session("a", hang))
     await started.wait()
     queued = asyncio.create_task(sessions.edit_session("a", hang))
-    last = asyncio.create_task(sessions.edit_session("a", lambda data: {**data, "n": 1}))
+    last = asyncio.create_task(sessions.edit_session("a", lambda data: data.update(n=1)))
     await asyncio.sleep(0)
     for task in (queued, hanging):
         task.cancel()
@@ -146,7 +146,7 @@ async def test_an_edit_may_return_any_awaitable(sessions: SessionService) -> Non
     future: asyncio.Future[JsonObject | None] = asyncio.get_running_loop().create_future()
     future.set_result({"n": 1})
 
-    assert (await sessions.edit_session("a", lambda _: future))["n"] == 1
+    assert (await sessions.edit_session("a", lambda _: future, replace=True))["n"] == 1
 
 
 async def test_an_edit_that_returns_no_session_is_refused(sessions: SessionService) -> None:

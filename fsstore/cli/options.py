@@ -29,7 +29,8 @@ Where = Annotated[
         "--where",
         metavar="CONDITION",
         help="Only sessions with key=value; also != >= <= > < and ~ for a regular expression, key and !key for what "
-        "is there or not. A bare key means metadata. May be repeated: all must hold.",
+        "is there or not. A bare key means metadata; a dot within a key is a\\.b. n=5 also finds the text '5', "
+        "n='\"5\"' the text alone. May be repeated: all must hold.",
     ),
 ]
 FilterText = Annotated[

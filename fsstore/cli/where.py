@@ -1,4 +1,4 @@
-"""What is written after `--where` and `--set`, turned into filters and patches. Pure: no I/O.
+r"""What is written after `--where` and `--set`, turned into filters and patches. Pure: no I/O.
 
 - A condition is `key`, `!key` (it is there, it is not) or `key OPERATOR value` with `=`, `!=`, `>=`, `<=`, `>`, `<` or
   `~` (a regular expression). The key ends at the first operator.
@@ -6,10 +6,14 @@
   make it a string in any case. After `~` everything is the pattern as it stands. What the service itself stamps (the id
   and the times) is always text, so that `updated_at>=2026` is understood as a time: it begins with that year, local
   time.
-- A key is a path as the service understands it: bare means metadata, dotted starts at the session.
+- Nobody wants to tell 5 from the text "5" in a shell: where `=` and `!=` compare with a number, `true` or `false`, its
+  text counts as well. Quotes ask for the text alone. `null` is null, and what is missing.
+- A key is a path as the service understands it: bare means metadata, dotted starts at the session. A key that has a dot
+  in it, or begins with `$`, is written with a backslash: `a\.b`, `\$ref` (see `fsstore.steps`).
 - What can not be understood raises StorageValidationError that shows the expression.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +22,7 @@ from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
 from fsstore.json_text import read_exact
+from fsstore.steps import read_step, written_steps
 
 if TYPE_CHECKING:
     from fsstore.models import Filters, JsonObject
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 _CONDITION = re.compile(r"(?P<key>[^=!<>~]*?)\s*(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)", re.DOTALL)
 _KEY = re.compile(r"[^=!<>~$\s][^=!<>~]*")
 _OPERATORS = {"!=": "$ne", ">=": "$gte", "<=": "$lte", ">": "$gt", "<": "$lt"}
+_EITHER = {"=": "$in", "!=": "$nin"}
 _SCALARS = (int, float, bool, type(None))
 _QUOTES = ("'", '"')
 _ALWAYS_TEXT = ("session_id", "created_at", "updated_at")
@@ -50,8 +56,12 @@ def parse_condition(text: str) -> "Filters":
     if value.startswith(("=", "<", ">", "~")):
         raise _refusal(text, f"there is no operator {operator + value[0]!r}", 'quote the value, as in key="=value"')
     found = _parse_value(value, text)
-    if key.removeprefix("metadata.") in _ALWAYS_TEXT and isinstance(found, int | float):
-        found = value.rstrip()
+    if isinstance(found, int | float):
+        plain = value.rstrip()
+        if key.removeprefix("metadata.") in _ALWAYS_TEXT or (operator in _EITHER and not _can_be_stored(found)):
+            found = plain
+        elif operator in _EITHER:
+            return {key: {_EITHER[operator]: [found, plain]}}
     return {key: found} if operator == "=" else {key: {_OPERATORS[operator]: found}}
 
 
@@ -67,7 +77,8 @@ def parse_settings(settings: Sequence[str], patch: "JsonObject | None" = None) -
         if not equals:
             raise _refusal(text, "there is no = in it", "write path=value, as in metadata.status=done")
         _check_key(path, text)
-        merged = _with(merged, path.split(".") if "." in path else ["metadata", path], _parse_json(value, text))
+        steps = [read_step(step) for step in written_steps(path)]
+        merged = _with(merged, steps if len(steps) > 1 else ["metadata", *steps], _parse_json(value, text))
     return merged
 
 
@@ -95,7 +106,7 @@ def _check_key(key: str, text: str) -> None:
         raise _refusal(text, "it names no key", "write key, !key or key=value, as in status=active")
     if not _KEY.fullmatch(key):
         raise _refusal(text, f"{key!r} is not a key", "for such keys, and for $or and the like, use --filter")
-    if not all(key.split(".")):
+    if not all(written_steps(key)):
         raise _refusal(text, f"the path {key!r} has an empty step", "write it as in state.step")
 
 
@@ -105,6 +116,10 @@ def _parse_value(value: str, text: str) -> Any:
     value = value.rstrip()
     scalar = _json_or_none(value)
     return scalar if isinstance(scalar, _SCALARS) and not _is_plain_none(scalar, value) else value
+
+
+def _can_be_stored(number: float) -> bool:
+    return -(2**63) <= number < 2**64 if isinstance(number, int) else math.isfinite(number)
 
 
 def _parse_json(value: str, text: str) -> Any:

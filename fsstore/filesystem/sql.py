@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fsstore.conditions import All, Compares, Condition, Either, Field, Not, OneOf, Order
+from fsstore.conditions import All, Compares, Condition, Either, Field, Not, OneOf, Order, Path
 from fsstore.filesystem.terms import Terms, locate, tags_asked
 
 _STARTS = ("id", "session_id", "thread_id", "user_id", "tag", "status", "type", "updated_at")
@@ -24,6 +24,9 @@ _SURE = frozenset({"id", "session_id", "thread_id", "updated_at"})
 """Starting from these costs little whatever the store holds: they leave few rows, or are the default order itself."""
 _IN_ORDER = frozenset({"user_id", "status"})
 """Starting from one value of these gives the rows in the default order."""
+
+_WALKS: Mapping[Path, str] = {("updated_at",): "entry_recent", ("id",): "entry_id"}
+"""The indexes that give all rows in an order."""
 
 # SQLite's parser and its expressions have bounds of their own; these keep well below them
 _MAX_NESTING = 8
@@ -101,7 +104,7 @@ def _selecting(
 ) -> tuple[Statement, bool]:
     terms = Terms()
     place, odd_place = terms.place(order), terms.odd_place(order)
-    walk = {"updated_at": "entry_recent", "id": "entry_id"}.get(".".join(order.path))
+    walk = _WALKS.get(order.path)
     text = (
         f"SELECT {_listed(columns)}, {place or 'NULL'} AS place {_ordinary(plan, terms, start, walk)}"
         f" UNION ALL SELECT {_listed(columns)}, {odd_place if place else 'NULL'} {_odd(plan, terms, 'entry_odd')}"

@@ -241,7 +241,8 @@ class Terms:
         return self._place_of(order, "entry.odd")
 
     def _place_of(self, order: Order, record: str) -> str:
-        return f"place_of({self.bind('.'.join(order.path))}, {record})"
+        # as JSON, since a step may hold whatever would join them
+        return f"place_of({self.bind(orjson.dumps(order.path).decode())}, {record})"
 
 
 def _column_term(column: str, cases: Mapping[str, str]) -> str:
@@ -278,10 +279,10 @@ def functions(asked: Mapping[int, Condition]) -> dict[str, tuple[int, Callable[.
     }
 
 
-def _place_of(path: str, text: str) -> Any:
+def _place_of(steps: str, text: str) -> Any:
     """Return a value by which SQLite orders as `Order.place` does: NULL, numbers, text, then blobs."""
     value: Any = from_json(text)
-    rank, place = Order(tuple(path.split(".")), descending=False).place(value)
+    rank, place = Order(tuple(from_json(steps)), descending=False).place(value)
     if isinstance(place, bool):
         return _TRUE_PLACE if place else _FALSE_PLACE
     return _CONTAINER_PLACE if place is None and rank else place

@@ -28,8 +28,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            *("cleanup", "exactness", "finding", "lists", "machine", "records", "tasks", "transactions"),
-            *("session_changes", "session_lists", "session_models", "sessions", "times", "watching"),
+            *("cleanup", "exactness", "finding", "lists", "machine", "patches", "records", "tasks", "transactions"),
+            *("session_changes", "session_edits", "session_lists", "session_models", "sessions", "times", "watching"),
         )
     )
 )
@@ -39,8 +39,14 @@ from fsstore.testing.cleanup import CleanupContract  # noqa: E402
 from fsstore.testing.exactness import ExactnessContract  # noqa: E402
 from fsstore.testing.finding import FindingContract  # noqa: E402
 from fsstore.testing.lists import ListContract  # noqa: E402
+from fsstore.testing.patches import PatchContract, SessionPatchContract  # noqa: E402
 from fsstore.testing.records import RecordContract  # noqa: E402
 from fsstore.testing.session_changes import SessionEditContract, SessionTransactionContract  # noqa: E402
+from fsstore.testing.session_edits import (  # noqa: E402
+    SessionEditInsideContract,
+    SessionEditReturnContract,
+    SessionEditTimeoutContract,
+)
 from fsstore.testing.session_lists import SessionListContract  # noqa: E402
 from fsstore.testing.session_models import SessionModelContract  # noqa: E402
 from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
@@ -54,6 +60,7 @@ __all__ = ["HandClock", "SessionContract", "StorageContract", "WatchContract"]
 
 class StorageContract(
     RecordContract,
+    PatchContract,
     ExactnessContract,
     FindingContract,
     ListContract,
@@ -69,7 +76,11 @@ class SessionContract(
     SessionRecordContract,
     SessionModelContract,
     SessionListContract,
+    SessionPatchContract,
     SessionEditContract,
+    SessionEditReturnContract,
+    SessionEditTimeoutContract,
+    SessionEditInsideContract,
     SessionTransactionContract,
     SessionTimeContract,
 ):

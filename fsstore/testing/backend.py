@@ -5,9 +5,11 @@ No test of a contract sleeps: each turns a clock by hand.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextvars import Context
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -64,6 +66,11 @@ async def refusal(call: Awaitable[object], kind: type[E]) -> E | None:
     except kind as error:
         return error
     return None
+
+
+async def elsewhere(call: Coroutine[Any, Any, object]) -> None:
+    """Make a call as another program would: outside whatever the caller is inside of."""
+    await asyncio.create_task(call, context=Context())
 
 
 def outlives_its_handle(storage: IUnifiedStorage) -> bool:

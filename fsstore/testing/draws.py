@@ -51,6 +51,8 @@ METADATA = st.fixed_dictionaries(
         "n": NUMBERS | st.booleans() | WORDS,
         "owner": st.fixed_dictionaries({"name": WORDS}) | st.lists(st.fixed_dictionaries({"name": WORDS}), max_size=2),
         "any": VALUES,
+        "a.b": WORDS | NUMBERS,
+        "$set": WORDS | st.lists(WORDS, max_size=2),
     },
 )
 DATA = st.fixed_dictionaries({}, optional={"metadata": METADATA, "x": NUMBERS | WORDS, "more": VALUES}) | VALUES
@@ -80,6 +82,13 @@ PATHS = st.sampled_from(
         *("id", "type", "version", "session_id", "metadata.status", "data.x", "colour", "no.such.path"),
         *("data.metadata.status", "data.metadata.tags", "data.metadata.n", "data.metadata.any"),
         *("data.metadata.owner.name", "data.metadata.tags.0", "data.metadata"),
+        *(
+            r"data.metadata.a\.b",
+            r"data.metadata.\$set",
+            r"metadata.a\.b",
+            r"data\.metadata.status",
+            "data.metadata.a.b",
+        ),
     ]
 )
 OPERANDS = WORDS | NUMBERS | st.booleans() | IDS | st.sampled_from(["note", "s"])

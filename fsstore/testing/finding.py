@@ -54,6 +54,7 @@ FILTERS: dict[str, tuple[dict[str, Any], str]] = {
     "a member of an array": ({"data.metadata.tags": "blue"}, "ab"),
     "a whole array": ({"data.metadata.tags": ["red", "blue"]}, "a"),
     "a whole object": ({"data.metadata.owner": {"name": "Zoë"}}, "d"),
+    "a tuple": ({"data.metadata.tags": ("red", "blue")}, "a"),
     "into an object": ({"data.metadata.owner.name": "Zoë"}, "d"),
     "into an array of objects": ({"data.messages.role": "tool"}, "c"),
     "null or missing": ({"data.metadata.status": None}, "cde"),
@@ -69,6 +70,9 @@ FILTERS: dict[str, tuple[dict[str, Any], str]] = {
     "$lte": ({"data.metadata.n": {"$lte": "2"}}, "c"),
     "a range": ({"data.metadata.n": {"$gt": 1, "$lt": 10}}, "b"),
     "$in": ({"id": {"$in": ["a", "d", "x"]}}, "ad"),
+    "$in with a set": ({"id": {"$in": {"a", "d", "x"}}}, "ad"),
+    "$in with a tuple": ({"id": {"$in": ("a", "d", "x")}}, "ad"),
+    "$nin with a frozenset": ({"id": {"$nin": frozenset("adx")}}, "bce"),
     "$in with null": ({"data.metadata.status": {"$in": ["closed", None]}}, "bcde"),
     "$in nothing": ({"id": {"$in": []}}, ""),
     "$nin": ({"id": {"$nin": ["a", "d", "x"]}}, "bce"),
@@ -95,8 +99,15 @@ REFUSED_FILTERS: dict[str, Any] = {
     "$in without a list": {"id": {"$in": "a"}},
     "$or without a list": {"$or": {"id": "a"}},
     "broken pattern": {"id": {"$regex": "("}},
+    "an operator in $ne": {"data.n": {"$ne": {"$in": [1, 2]}}},
+    "an operator in $in": {"data.n": {"$in": [{"$gt": 3}]}},
+    "an operator deep in $eq": {"data.n": {"$eq": {"a": [{"$exists": True}]}}},
+    "an operator without its sign": {"data.n": {"gte": 3}},
+    "a set as a value": {"data.n": {1, 2}},
     "not json": {"id": object()},
     "not an object": ["id", "a"],
+    "text": "id=a",
+    "nothing, but no object": [],
 }
 """Filters that mean nothing."""
 
@@ -194,6 +205,27 @@ class FindingContract(BackendFixtures):
         for word in words:
             found = await storage.list({"data.metadata.w": {"$lte": word}}, order_by="data.metadata.w")
             assert [record["data"]["metadata"]["w"] for record in found] == sorted(w for w in words if w <= word)
+
+    async def test_keys_with_dots_and_dollars_are_found_by_a_backslash(self, storage: IUnifiedStorage) -> None:
+        odd = {"a.b": 1, "$in": "x", "back\\slash": True, "c": {"d.e": {"f": 2}}}
+        await storage.save({"id": "odd", "data": {"metadata": odd, "state": odd}, "metadata": odd})
+        await storage.save({"id": "plain", "data": {"metadata": {"a": {"b": 1}, "c": {"d": {"e": {"f": 2}}}}}})
+
+        for place in ("data.metadata", "data.state", "metadata"):
+            for filters in (
+                {f"{place}.a\\.b": 1},
+                {f"{place}.\\$in": {"$in": ["x"]}},
+                {f"{place}.back\\\\slash": True},
+                {f"{place}.back\\slash": True},
+                {f"{place}.c.d\\.e.f": {"$gt": 1}},
+                {"$nor": [{f"{place}.a\\.b": {"$exists": False}}]},
+            ):
+                assert ids_of(await storage.list(filters)) == ["odd"], filters
+                assert await storage.count(filters) == 1, filters
+            for order_by, expected in ((f"{place}.a\\.b", ["plain", "odd"]), (f"-{place}.a\\.b", ["odd", "plain"])):
+                assert ids_of(await storage.list(order_by=order_by)) == expected
+                assert ids_of(await storage.list_metadata(order_by=order_by)) == expected
+        assert ids_of(await storage.list({"data.metadata.a.b": 1})) == ["plain"]
 
     async def test_a_filter_sees_a_record_as_it_is_now(self, storage: IUnifiedStorage) -> None:
         await storage.save({"id": "a", "data": {"metadata": {"status": "open", "tags": ["x"]}}})

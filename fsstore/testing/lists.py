@@ -91,14 +91,23 @@ class ListContract(BackendFixtures):
         assert down.index("a") < down.index("b")
 
     async def test_bounds_that_are_no_counts_are_refused(self, storage: IUnifiedStorage) -> None:
-        bounds: list[tuple[Any, Any]] = [(-1, 0), (1, -1), (1.5, 0), ("1", 0), (True, 0), (1, None)]
+        bounds: list[tuple[Any, Any]] = [
+            (-1, 0),
+            (1, -1),
+            (1.5, 0),
+            (1.0, 0),
+            ("1", 0),
+            (True, 0),
+            (1, None),
+            (1, False),
+        ]
 
         for limit, offset in bounds:
             assert await refusal(storage.list(limit=limit, offset=offset), StorageValidationError)
             assert await refusal(storage.list_metadata(limit=limit, offset=offset), StorageValidationError)
 
     async def test_an_order_that_is_no_path_is_refused(self, storage: IUnifiedStorage) -> None:
-        orders: list[Any] = ["", "-", "a..b", "$where", 5]
+        orders: list[Any] = ["", "-", "a..b", "$where", 5, ("id", -1), [("id", -1)], ["id"], {"id": 1}, True]
 
         for order_by in orders:
             assert await refusal(storage.list(order_by=order_by), StorageValidationError)

@@ -29,7 +29,7 @@ from fsstore.errors import (
 from fsstore.filters import matches, parse_order
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.models import JsonObject, Records, deleting, patching, saving
-from fsstore.patch import merge_patch
+from fsstore.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
 from fsstore.testing.draws import (
     DELETES,
@@ -126,7 +126,7 @@ class StorageMachine(RuleBasedStateMachine):
             self.put(model, operation["data"])
         elif operation["type"] == "delete":
             model.pop(operation["id"], None)
-        elif operation["id"] not in model:
+        elif operation["id"] not in model or is_misread(model[operation["id"]], operation["data"]):
             return False
         else:
             self.put(model, merge_patch(model[operation["id"]], operation["data"]))
@@ -153,9 +153,11 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(which=WHICH, record_id=IDS, patch=PATCHES)
     def update(self, which: int, record_id: str, patch: JsonObject) -> None:
-        """Patch a record, or be told that it is not there."""
+        """Patch a record, or be told that it is not there, or what the patch would make."""
         call = self.handle(which).update(record_id, patch)
-        if record_id in self.model:
+        if record_id in self.model and is_misread(self.model[record_id], patch):
+            self.refused(call, StorageValidationError)
+        elif record_id in self.model:
             assert self.run(call) is True
             self.put(self.model, merge_patch(self.model[record_id], patch))
         else:
@@ -188,6 +190,8 @@ class StorageMachine(RuleBasedStateMachine):
             self.refused(call, StorageConflictError)
         elif kind == "patch" and before is None:
             self.refused(call, StorageNotFoundError)
+        elif kind == "patch" and is_misread(before, patch):
+            self.refused(call, StorageValidationError)
         else:
             self.run(call)
             self.apply(
@@ -206,7 +210,7 @@ class StorageMachine(RuleBasedStateMachine):
             assert self.run(call) is True
             self.model = draft
         else:
-            self.refused(call, StorageTransactionError)
+            self.refused(call, StorageTransactionError, StorageValidationError)
         self.check_everything(1 - which)
 
     @rule(which=WHICH, record=RECORDS, name=st.sampled_from(sorted(REFUSED_VALUES)))
@@ -282,13 +286,22 @@ class StorageMachine(RuleBasedStateMachine):
         report = self.run(self.handle(which).health_check())
         assert (report["status"], report["documents"]) == ("ok", len(self.model))
 
-    def refused(self, call: Coroutine[Any, Any, Any], kind: type[Exception]) -> None:
-        """Expect an error of that kind."""
+    def refused(self, call: Coroutine[Any, Any, Any], *kinds: type[Exception]) -> None:
+        """Expect an error of one of these kinds."""
         try:
             result = self.run(call)
-        except kind:
+        except kinds:
             return
-        raise AssertionError(f"{result!r} came where {kind.__name__} was due")
+        raise AssertionError(f"{result!r} came where {kinds} was due")
+
+
+def is_misread(record: JsonObject | None, patch: JsonObject) -> bool:
+    """Whether a patch is refused since it would make keys that were meant as operators or paths."""
+    try:
+        refuse_misread(record, patch, misread_keys(patch, RECORD_TOPS), RECORD_TOPS, record_id="")
+    except StorageValidationError:
+        return True
+    return False
 
 
 def storage_machine(

@@ -12,7 +12,7 @@ from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageVa
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import JsonObject
 from fsstore.service import SessionService
-from fsstore.testing.backend import OpenAgain
+from fsstore.testing.backend import OpenAgain, elsewhere
 from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
 
 
@@ -41,7 +41,7 @@ class SessionEditContract(SessionFixtures):
     async def test_an_edit_may_return_a_new_session(self, sessions: SessionService, clock: HandClock) -> None:
         await sessions.save_session("a", {"n": 1, "metadata": {"status": "open"}})
 
-        saved = await sessions.edit_session("a", lambda data: {"m": data["n"]})
+        saved = await sessions.edit_session("a", lambda data: {"m": data["n"]}, replace=True)
 
         stamps = {"session_id": "a", "created_at": clock.text, "updated_at": clock.text}
         assert saved == {"m": 1, "metadata": stamps}
@@ -63,7 +63,7 @@ class SessionEditContract(SessionFixtures):
         async def edit(data: JsonObject) -> None:
             seen.append(data["n"])
             if len(seen) < 3:
-                await sessions.update_session("a", {"n": data["n"] * 10})
+                await elsewhere(sessions.update_session("a", {"n": data["n"] * 10}))
             data["n"] += 1
 
         assert (await sessions.edit_session("a", edit))["n"] == 101
@@ -76,8 +76,8 @@ class SessionEditContract(SessionFixtures):
         async def edit(data: JsonObject) -> None:
             seen.append(data["n"])
             if len(seen) == 1:
-                await sessions.delete_session("a")
-                await sessions.save_session("a", {"n": 50})
+                await elsewhere(sessions.delete_session("a"))
+                await elsewhere(sessions.save_session("a", {"n": 50}))
             data["n"] += 1
 
         assert (await sessions.edit_session("a", edit))["n"] == 51
@@ -86,13 +86,16 @@ class SessionEditContract(SessionFixtures):
         await sessions.save_session("a", {"n": 0})
 
         async def edit(data: JsonObject) -> None:
-            await sessions.update_session("a", {"n": data["n"] + 1})
+            await elsewhere(sessions.update_session("a", {"n": data["n"] + 1}))
             data["n"] = -1
 
-        with pytest.raises(StorageConflictError):
+        with pytest.raises(StorageConflictError, match="during every try") as caught:
             await sessions.edit_session("a", edit, timeout_seconds=0)
 
+        assert caught.value.outcome == "not applied"
         assert (await sessions.get_session("a") or {})["n"] == 1
+        with pytest.raises(StorageConflictError):
+            await sessions.edit_session("a", edit, timeout_seconds=0.05)
 
     async def test_edits_at_the_same_time_lose_nothing(self, sessions: SessionService, open_again: OpenAgain) -> None:
         shared = sessions.storage.guarantees.cross_process
@@ -126,7 +129,7 @@ class SessionEditContract(SessionFixtures):
             await sessions.edit_session("a", edit)
 
         assert await sessions.get_record("a") == before
-        assert (await sessions.edit_session("a", lambda data: {**data, "n": 3}))["n"] == 3
+        assert (await sessions.edit_session("a", lambda data: data.update(n=3)))["n"] == 3
 
     async def test_what_a_caller_does_to_an_edited_session_does_not_reach_the_store(
         self, sessions: SessionService

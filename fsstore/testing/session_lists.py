@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Awaitable
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -162,10 +164,78 @@ class SessionListContract(SessionFixtures):
     async def test_a_cursor_that_is_none_is_refused(self, sessions: SessionService) -> None:
         await sessions.save_session("a", {})
 
-        for cursor in ("", "x", "!!!!", "é", "AAAA", "bm90IGEgdGltZSBh", "\ud800"):
+        cursors: list[Any] = ["", "x", "!!!!", "é", "AAAA", "bm90IGEgdGltZSBh", "\ud800", 5, True, b"x", ["x"]]
+        for cursor in cursors:
             error = await refusal(sessions.list_page(cursor=cursor), StorageValidationError)
             assert (cursor, error and error.path) == (cursor, "cursor")
 
     async def test_a_page_without_room_is_refused(self, sessions: SessionService) -> None:
-        for limit in (0, -1):
-            assert await refusal(sessions.list_page(limit=limit), StorageValidationError)
+        limits: list[Any] = [0, -1, "5", 5.0, True, None, [5]]
+        for limit in limits:
+            error = await refusal(sessions.list_page(limit=limit), StorageValidationError)
+            assert (limit, error and error.path) == (limit, "limit")
+
+    # -- what is no question ------------------------------------------------------------------------------------------
+
+    async def test_what_is_no_filter_of_sessions_is_refused_everywhere(self, sessions: SessionService) -> None:
+        await sessions.save_session("a", SESSIONS["a"])
+        filters: list[Any] = [
+            *([], "", 0, False, "status=open", ["status"], ("status", "open"), {"status"}),
+            *({"$or": {"status": "open"}}, {"metadata": {"status": "open"}}, {"data.metadata.status": "open"}),
+            *({"status": {"$ne": {"$in": ["open"]}}}, {"status": {"eq": "open"}}, {"created": object()}),
+        ]
+
+        for wanted in filters:
+            calls: list[Awaitable[Any]] = [
+                sessions.list_sessions(wanted),
+                sessions.list_metadata(wanted),
+                sessions.list_page(wanted),
+                sessions.count_sessions(wanted),
+                anext(sessions.stream_sessions(wanted)),
+            ]
+            refused = [await refusal(call, StorageValidationError) is not None for call in calls]
+            assert (wanted, refused) == (wanted, [True] * len(calls))
+
+    async def test_what_is_no_order_of_sessions_is_refused_with_the_remedy(self, sessions: SessionService) -> None:
+        orders: list[Any] = [[("created_at", -1)], ("created_at", -1), {"created_at": -1}, "", 5, ["created_at"]]
+
+        for order_by in orders:
+            for call in (sessions.list_sessions(order_by=order_by), sessions.list_metadata(order_by=order_by)):
+                error = await refusal(call, StorageValidationError)
+                assert (order_by, error and error.path) == (order_by, "order_by")
+                assert 'order_by="' in str(error)
+
+    async def test_bounds_of_sessions_that_are_no_counts_are_refused(self, sessions: SessionService) -> None:
+        bounds: list[Any] = ["5", 5.0, True, -1]
+
+        for bound in bounds:
+            calls: list[Awaitable[Any]] = [
+                sessions.list_sessions(limit=bound),
+                sessions.list_metadata(limit=bound),
+                sessions.list_sessions(offset=bound),
+                sessions.list_metadata(offset=bound),
+                anext(sessions.stream_sessions(batch_size=bound)),
+            ]
+            refused = [await refusal(call, StorageValidationError) is not None for call in calls]
+            assert (bound, refused) == (bound, [True] * len(calls))
+
+    async def test_a_version_that_is_no_count_is_refused(self, sessions: SessionService) -> None:
+        await sessions.save_session("a", {})
+        versions: list[Any] = ["1", 1.0, True, -1]
+
+        for version in versions:
+            calls: list[Awaitable[Any]] = [
+                sessions.save_session("a", {}, expected_version=version),
+                sessions.update_session("a", {}, expected_version=version),
+                sessions.delete_session("a", expected_version=version),
+            ]
+            errors = [await refusal(call, StorageValidationError) for call in calls]
+            assert (version, [error and error.path for error in errors]) == (version, ["expected_version"] * len(calls))
+
+    async def test_one_id_is_not_taken_for_the_ids_of_its_letters(self, sessions: SessionService) -> None:
+        await sessions.batch_save_sessions(SESSIONS)
+
+        error = await refusal(sessions.batch_delete_sessions("abc"), StorageValidationError)
+
+        assert error is not None
+        assert await sessions.count_sessions() == 3

@@ -174,7 +174,7 @@ class SessionRecordContract(SessionFixtures):
                 sessions.save_session("a", session),
                 sessions.update_session("a", session),
                 sessions.batch_save_sessions({"b": {}, "a": session}),
-                sessions.edit_session("a", partial(_replaced, session)),
+                sessions.edit_session("a", partial(_replaced, session), replace=True),
             ]
             errors = [await refusal(call, StorageValidationError) for call in calls]
             told = [error and (error.id, error.path[:23]) for error in errors]

@@ -307,3 +307,59 @@ def test_a_lone_surrogate_is_told_with_its_path_and_offset(
     if text.isascii():
         assert place in fsstore("update", "a", text.decode()).err
         assert place in fsstore("count", "--filter", text.decode()).err
+
+
+def test_a_number_in_a_condition_finds_the_text_too(fsstore: Run, save: Save) -> None:
+    save("text", **{"user_id": "123", "done": "true", "a.b": 1})
+    save("number", user_id=123, done=True)
+    save("other", user_id=5, done=None)
+
+    def found(condition: str) -> list[str]:
+        return sorted(fsstore("ls", "--format", "ids", "--where", condition).out.split())
+
+    assert found("user_id=123") == ["number", "text"]
+    assert found("user_id!=123") == ["other"]
+    assert found("user_id='123'") == ["text"]
+    assert found("user_id>=5") == ["number", "other"]
+    assert found("done=true") == ["number", "text"]
+    assert found("done=null") == ["other"]
+    assert found(r"a\.b=1") == ["text"]
+    assert fsstore("count", "--where", "user_id=123").out == "2\n"
+    assert fsstore("rm", "--yes", "--where", "user_id=123").code == 0
+    assert found("done=null") == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "remedy"),
+    [
+        ('{"$set": {"metadata.status": "done"}}', "{'metadata': {'status': ...}}"),
+        ('{"metadata.status": "done"}', "{'metadata': {'status': ...}}"),
+        ('{"metadata": {"tags": {"$push": "x"}}}', "edit_session"),
+    ],
+)
+def test_update_refuses_a_patch_that_was_meant_otherwise(fsstore: Run, save: Save, patch: str, remedy: str) -> None:
+    save("a", status="open", tags=[])
+
+    refused = fsstore("update", "a", patch)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert remedy in refused.err.replace("\n", " ")
+    assert fsstore("get", "a").json()["metadata"]["status"] == "open"
+
+
+def test_update_sets_a_key_with_a_dot_in_it(fsstore: Run, save: Save) -> None:
+    save("a", status="open")
+
+    assert fsstore("update", "a", "--set", r"gpt-4\.1=5", "--set", r"state.\$ref=x").code == 0
+
+    session = fsstore("get", "a").json()
+    assert (session["metadata"]["gpt-4.1"], session["state"]) == (5, {"$ref": "x"})
+
+
+def test_an_order_that_is_none_is_refused_with_the_remedy(fsstore: Run, save: Save) -> None:
+    save("a")
+
+    refused = fsstore("ls", "--sort", "")
+
+    assert refused.code == 2
+    assert 'order_by="-updated_at"' in refused.err.replace("\n", " ")

@@ -24,10 +24,20 @@ from fsstore.filters import parse, session_filter
         ("tags", {"tags": {"$exists": True}}),
         ("!tags", {"tags": {"$exists": False}}),
         ("! tags", {"tags": {"$exists": False}}),
-        ("state.step=2", {"state.step": 2}),
+        ("state.step=2", {"state.step": {"$in": [2, "2"]}}),
+        ("user_id = 123 ", {"user_id": {"$in": [123, "123"]}}),
+        ("user_id!=123", {"user_id": {"$nin": [123, "123"]}}),
+        ("score=1e3", {"score": {"$in": [1000.0, "1e3"]}}),
+        ("flag!=true", {"flag": {"$nin": [True, "true"]}}),
+        ("user_id!='123'", {"user_id": {"$ne": "123"}}),
+        ("n=18446744073709551615", {"n": {"$in": [2**64 - 1, "18446744073709551615"]}}),
+        ("n=1e999", {"n": "1e999"}),
+        ("a\\.b=x", {"a\\.b": "x"}),
+        ("\\$ref=x", {"\\$ref": "x"}),
+        ("state.a\\.b", {"state.a\\.b": {"$exists": True}}),
         ("with space=x", {"with space": "x"}),
-        ("flag=true", {"flag": True}),
-        ("flag=false", {"flag": False}),
+        ("flag=true", {"flag": {"$in": [True, "true"]}}),
+        ("flag=false", {"flag": {"$in": [False, "false"]}}),
         ("user=null", {"user": None}),
         ("user!=null", {"user": {"$ne": None}}),
         ('status="5"', {"status": "5"}),
@@ -45,7 +55,7 @@ from fsstore.filters import parse, session_filter
         ("status=Infinity", {"status": "Infinity"}),
         ("status=True", {"status": "True"}),
         ("status=it's", {"status": "it's"}),
-        ("big=123456789012345678901", {"big": 123456789012345678901}),
+        ("big=123456789012345678901", {"big": "123456789012345678901"}),
         ("updated_at>=2026-01-01", {"updated_at": {"$gte": "2026-01-01"}}),
         ("updated_at>=2026", {"updated_at": {"$gte": "2026"}}),
         ("metadata.created_at<2026", {"metadata.created_at": {"$lt": "2026"}}),
@@ -93,7 +103,7 @@ def test_what_is_no_condition_is_refused_and_shown(text: str, reason: str) -> No
 
 def test_all_conditions_and_the_filter_must_hold() -> None:
     assert parse_filter([]) is None
-    assert parse_filter(["a=1"]) == {"a": 1}
+    assert parse_filter(["a=b"]) == {"a": "b"}
     assert parse_filter([], '{"$or": [{"a": 1}]}') == {"$or": [{"a": 1}]}
     assert parse_filter(["a>=1", "a<5"], '{"b": 2}') == {"$and": [{"a": {"$gte": 1}}, {"a": {"$lt": 5}}, {"b": 2}]}
 
@@ -126,6 +136,8 @@ def test_single_quotes_keep_any_text_as_it_is(text: str) -> None:
         (["user='null'"], {"metadata": {"user": "null"}}),
         (["a=b=c"], {"metadata": {"a": "b=c"}}),
         (["a="], {"metadata": {"a": ""}}),
+        (["a\\.b=1"], {"metadata": {"a.b": 1}}),
+        (["state.\\$x.y\\\\=1"], {"state": {"$x": {"y\\": 1}}}),
         ([], {"state": {"kept": 1}}),
         (["state.more=2"], {"state": {"kept": 1, "more": 2}}),
     ],

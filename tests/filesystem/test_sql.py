@@ -17,8 +17,9 @@ from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Index
 from fsstore.filesystem.rows import Entry
 from fsstore.filesystem.sql import Start, counting, following, plan, selecting
-from fsstore.filters import matches, parse, parse_order
+from fsstore.filters import matches, parse, parse_order, parse_path
 from fsstore.models import JsonObject
+from fsstore.steps import write_path
 from fsstore.times import TIME_PATHS
 
 RECORDS, FILTERS, LEAST_PAIRS = 200, 400, 20_000
@@ -41,8 +42,10 @@ KEYS = [
     "𝄞",
     'q"q',
     "d.d",
+    "data.metadata",
     "[0]",
     "b\\s",
+    "b\\.s",
     "l\nf",
     "$x",
     "i's",
@@ -63,8 +66,12 @@ STEPS = [
     "é",
     "𝄞",
     'q"q',
+    "d.d",
+    "$x",
+    "$in",
     "[0]",
     "b\\s",
+    "b\\.s",
     "l\nf",
     "i's",
     "#",
@@ -151,7 +158,9 @@ def some_path(rng: Random) -> str:
         return rng.choice(TIME_PATH_NAMES)
     if root == "data.metadata" and rng.random() < 0.3:
         steps = [rng.choice(["status", "user_id", "tags"])]
-    return ".".join([root, *steps])
+    if root == "data.metadata" and rng.random() < 0.02:
+        root = r"data\.metadata"
+    return f"{root}.{write_path(steps)}" if steps else root
 
 
 def met_path(rng: Random, record: JsonObject) -> str:
@@ -164,19 +173,19 @@ def met_path(rng: Random, record: JsonObject) -> str:
             value = value[at]
             if rng.random() < 0.5:
                 steps.append(str(at))
-        elif isinstance(value, dict) and (keys := [key for key in value if key and "." not in key and key[0] != "$"]):
+        elif isinstance(value, dict) and (keys := [key for key in value if key]):
             likely = [key for key in ("data", "metadata") if key in keys and rng.random() < 0.8]
             step = rng.choice(likely or keys)
             value = value[step]
             steps.append(step)
         else:
             break
-    return ".".join(steps)
+    return write_path(steps)
 
 
 def met_value(rng: Random, record: JsonObject, path: str) -> Any:
     """Return a value that a path leads to, or one like it."""
-    found = [value for value in reached(record, tuple(path.split("."))) if value is not ABSENT]
+    found = [value for value in reached(record, parse_path(path)) if value is not ABSENT]
     value = rng.choice(found or SCALARS)
     if isinstance(value, list) and value and rng.random() < 0.6:
         value = rng.choice(value)
@@ -355,6 +364,37 @@ def test_sql_and_residue_agree_with_matches_and_the_order_on_random_records(inde
     # the agreement says something only where filters neither want everything nor nothing, and SQL answers most
     assert judged["pairs"] * 0.02 < judged["matching"] < judged["pairs"] * 0.9
     assert judged["residue"] < judged["pairs"] * 0.4
+
+
+@pytest.mark.parametrize(
+    "order_by", [r"data.metadata.a\.b", r"-data.metadata.\$in", r"data.state.a\.b", r"metadata.a\.b"]
+)
+@pytest.mark.parametrize("company", [{}, {"other": "a\0b"}], ids=["ordinary", "odd"])
+def test_keys_with_dots_and_dollars_are_found_and_ordered(index: Index, order_by: str, company: JsonObject) -> None:
+    values: list[JsonObject] = [{"a.b": 2, "$in": "x"}, {"a": {"b": 3}, "$in": "a"}, {"a.b": 1}, {"a.b": {"c": 1}}, {}]
+    records = [
+        {
+            **dict.fromkeys(("type", "created_at", "updated_at"), "t"),
+            "id": f"{at}",
+            "version": 1,
+            "metadata": value,
+            "data": {"metadata": value | company, "state": value},
+        }
+        for at, value in enumerate(values)
+    ]
+    index.apply(map(entry, records))
+
+    for filters in (
+        {r"data.metadata.a\.b": 2},
+        {"data.metadata.a.b": 3},
+        {r"data.metadata.a\.b.c": 1},
+        {r"data.metadata.\$in": {"$in": ["x", "a"]}},
+        {r"metadata.a\.b": {"$gt": 1}},
+        {r"data\.metadata.a": {"$exists": True}},
+        {r"data.state.a\.b": 1},
+    ):
+        assert_agreement(index, records, filters, parse_order(order_by))
+    assert [record["id"] for record in records if matches({r"data.metadata.a\.b": {"$gte": 1}}, record)] == ["0", "2"]
 
 
 @settings(max_examples=150, deadline=None)
