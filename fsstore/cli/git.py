@@ -115,7 +115,7 @@ def merge(
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         return _merge_lines((ours, base, theirs), path, reason, marker_size=marker_size)
     ours.write_bytes(marked)
-    named = ", ".join(conflict.path for conflict in conflicts[:_NAMED_PATHS])
+    named = ", ".join(conflict.label for conflict in conflicts[:_NAMED_PATHS])
     more = f" and {len(conflicts) - _NAMED_PATHS} more" if len(conflicts) > _NAMED_PATHS else ""
     say(f"{path}: conflict at {named}{more}; choose a side in an editor, take the marker lines out, and git add it")
     return _CONFLICT
