@@ -51,21 +51,14 @@ class _Item:
 
 
 def _items(lists: Lists, tokens: Tokens, steps: tuple[Any, ...], merge_part: MergePart) -> dict[str, _Item]:
-    in_base, in_ours, in_theirs = ({token: at for at, token in enumerate(each)} for each in tokens)
-    base, ours, theirs = lists
+    places: list[dict[str, int]] = [{token: at for at, token in enumerate(each)} for each in tokens]
     items: dict[str, _Item] = {}
-    for token in {**in_base, **in_ours, **in_theirs}:
-        versions = tuple(
-            (values[places[token]],) if token in places else ()
-            for values, places in ((base, in_base), (ours, in_ours), (theirs, in_theirs))
-        )
-        at, any_at = (
-            in_base.get(token),
-            next(places[token] for places in (in_base, in_ours, in_theirs) if token in places),
-        )
-        (value,) = versions[0] or versions[1] or versions[2]
-        (seen,) = versions[1] or versions[2] or versions[0]
-        items[token] = _Item(merge_part(*versions, (*steps, step_to(value, any_at))), seen, at)
+    for token in {**places[0], **places[1], **places[2]}:
+        found = [found.get(token) for found in places]
+        base, ours, theirs = (() if at is None else (values[at],) for values, at in zip(lists, found, strict=True))
+        where = next(at for at in found if at is not None)
+        known, seen = (base or ours or theirs)[0], (ours or theirs or base)[0]
+        items[token] = _Item(merge_part(base, ours, theirs, (*steps, step_to(known, where))), seen, found[0])
     return items
 
 

@@ -10,8 +10,8 @@
         "tags": []
 
 Invariants:
-- Markers stand at the beginning of a line, and name the path. A conflict with a removal has an empty side, one of orders
-  has the same elements on both sides.
+- Markers stand at the beginning of a line, and name the path. A conflict with a removal has an empty side; a conflict
+  of orders has the same elements on both sides.
 - Whoever keeps one side of each conflict, whichever, and removes the markers, is left with JSON: where the last part of
   an object or a list may be gone, the comma stands before it.
 """

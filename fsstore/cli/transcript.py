@@ -20,11 +20,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fsstore.models import JsonObject
+if TYPE_CHECKING:
+    # pydantic, which it loads, would take most of the time that it takes to show a document
+    from fsstore.models import JsonObject
+
+FORM = 1
+"""The number of this form. git keeps the texts that it was given under it, so each change of the form needs a new one."""
 
 _STEP = "  "
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
