@@ -55,7 +55,8 @@ def _items(lists: Lists, tokens: Tokens, steps: tuple[Any, ...], merge_part: Mer
     items: dict[str, _Item] = {}
     for token in {**places[0], **places[1], **places[2]}:
         found = [found.get(token) for found in places]
-        base, ours, theirs = (() if at is None else (values[at],) for values, at in zip(lists, found, strict=True))
+        versions: list[Part] = [() if at is None else (values[at],) for values, at in zip(lists, found, strict=True)]
+        base, ours, theirs = versions
         where = next(at for at in found if at is not None)
         known, seen = (base or ours or theirs)[0], (ours or theirs or base)[0]
         items[token] = _Item(merge_part(base, ours, theirs, (*steps, step_to(known, where))), seen, found[0])

@@ -125,9 +125,8 @@ def contents(case: Case) -> tuple[dict[str, Item | None], set[str]]:
             there[name] = changed[0] if len(changed) == 1 else None
             if not changed or ours[name] == theirs[name]:
                 there[name] = ours[name]
-            elif len(changed) == 2 and ours[name].get("text") != theirs[name].get("text"):
-                if base.get(name, {}).get("text") not in (ours[name].get("text"), theirs[name].get("text")):
-                    contested.add(name)
+            elif len({found.get("text") for found in (base.get(name, {}), ours[name], theirs[name])}) > 2:
+                contested.add(name)
         elif name not in base:
             there[name] = ours.get(name, theirs.get(name))
         elif (kept := ours.get(name, theirs.get(name))) != base[name]:
@@ -142,7 +141,7 @@ def ordered(items: Iterable[str]) -> set[Pair]:
 
 
 def demands(case: Case, names: set[str]) -> tuple[set[Pair], set[Pair], set[Pair], bool]:
-    """Return the pairs both sides agree on, those that one has changed, those of one side alone, and if some are free."""
+    """Return the pairs both sides agree on, those one has changed, those of one side alone, and if some are free."""
     base, ours, theirs = (ordered(map(id_of, items)) for items in (case.base, case.ours, case.theirs))
     old = {id_of(found) for found in case.base}
     agreed = ours & theirs
@@ -164,7 +163,7 @@ def demands(case: Case, names: set[str]) -> tuple[set[Pair], set[Pair], set[Pair
 
 @cache
 def has_order(pairs: frozenset[Pair]) -> bool:
-    """Whether some order of the items has all pairs in it: one after another can be the first of those that are left."""
+    """Whether some order of the items has all pairs in it: there is always one that nothing left must be before."""
     while pairs:
         held_back = {later for _, later in pairs}
         if not (free := {first for first, _ in pairs} - held_back):
