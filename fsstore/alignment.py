@@ -170,8 +170,10 @@ def are_kept(keys: set[str], lists: Lists, merged: Sequence[Any]) -> bool:
     for key in keys:
         old, one, other = base[key], ours[key], theirs[key]
         most = 1 if key.startswith("id ") else max(one, other, one + other - old)
+        # of several that are alike, each side may have edited another
+        least = min(old, one + other - old)
         is_deleted = old == 1 and one + other == 1
-        if not min(old, one, other) <= found[key] <= most or (is_deleted and found[key]):
+        if not least <= found[key] <= most or (is_deleted and found[key]):
             return False
     return True
 

@@ -141,16 +141,17 @@ def _merge_lists(base: list[Any], ours: list[Any], theirs: list[Any], steps: tup
             return merged
         tokens = occurrences(lists)
         if replaces(tokens):
-            return [_whole_conflict(lists, steps)]
+            return _whole_conflict(lists, steps)
     return merge_items(lists, tokens, steps, _merge_part)
 
 
-def _whole_conflict(lists: Lists, steps: tuple[Any, ...]) -> Conflict:
-    """Return the conflict of all that is not the same at the beginning and at the end of all three."""
+def _whole_conflict(lists: Lists, steps: tuple[Any, ...]) -> list[Any]:
+    """Return what all three begin and end with, and between that a conflict of all the rest."""
     start = _common(lists)
     after = _common([values[start:][::-1] for values in lists])
     base, ours, theirs = (tuple(values[start : len(values) - after]) for values in lists)
-    return Conflict(path_of((*steps, slice(start, start + len(base)))), base, ours, theirs)
+    conflict = Conflict(path_of((*steps, slice(start, start + len(base)))), base, ours, theirs)
+    return [*lists[1][:start], conflict, *lists[1][len(lists[1]) - after :]]
 
 
 def _common(lists: Sequence[list[Any]]) -> int:

@@ -590,7 +590,7 @@ def keyed(lists: Iterable[list[Any]]) -> list[Counter[str]]:
     ]
 
 
-@settings(unhurried, max_examples=600)
+@settings(unhurried, max_examples=3000)
 @given(moved_lists())
 def test_no_list_loses_or_doubles_what_was_only_moved(lists: tuple[list[Any], list[Any], list[Any]]) -> None:
     merged = merge(*(session(data={"list": values}) for values in lists))
@@ -604,7 +604,7 @@ def test_no_list_loses_or_doubles_what_was_only_moved(lists: tuple[list[Any], li
                 assert found[name] == 1
 
 
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=2000)
 @given(moved_lists())
 def test_swapping_the_sides_of_moves_swaps_the_conflicts(lists: tuple[list[Any], list[Any], list[Any]]) -> None:
     base, one, other = (session(data={"list": values}) for values in lists)

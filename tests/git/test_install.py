@@ -259,10 +259,10 @@ async def test_where_fsstore_is_gone_nothing_is_merged_by_lines(
         shutil.rmtree(tmp_path / ODD)
     else:
         next((tmp_path / ODD).rglob("fsstore.pth")).unlink()
-    assert '+      "a": 1\n' in repository.git("log", "-p", "-1")
     assert "shown as JSON: fsstore cannot be started; run `fsstore git install` again" in git_says(
         repository, "show", "HEAD"
     )
+    assert '+      "a": 1\n' in repository.git("log", "-p", "-1")
     # by lines it would be merged without a word
     assert "not merged: fsstore cannot be started; run `fsstore git install` again" in git_says(
         repository, "merge", "other"
