@@ -158,6 +158,18 @@ def moved(lists: Lists, in_ours: dict[int, int], in_theirs: dict[int, int]) -> s
     return ({known(base[at]) for at in gone} & (one | other)) | {key for key in one & other if key.startswith("id ")}
 
 
+def is_moved_in(base: list[Any], *sides: list[Any]) -> bool:
+    """Whether a side has an element of the base in another place than there: it is no new version of what was there."""
+    old = [json.dumps(value, sort_keys=True) for value in base]
+    there = set(old)
+    for side in sides:
+        for at, value in enumerate(side[: len(base)]):
+            key = json.dumps(value, sort_keys=True)
+            if key in there and key != old[at]:
+                return True
+    return False
+
+
 def _others(values: list[Any], taken: Iterable[int]) -> list[Any]:
     known = set(taken)
     return [value for at, value in enumerate(values) if at not in known]

@@ -32,6 +32,7 @@ from fsstore.alignment import (
     crossing,
     identities,
     in_time_order,
+    is_moved_in,
     moment_of,
     moved,
     occurrences,
@@ -194,7 +195,11 @@ def _merge_between(parts: list[list[Any]], steps: tuple[Any, ...], start: int) -
     if same(base, ours):
         return theirs
     kept = len(base)
-    if len(ours) >= kept <= len(theirs) and all(map(_kindred, base, ours, theirs)):
+    if (
+        len(ours) >= kept <= len(theirs)
+        and all(map(_kindred, base, ours, theirs))
+        and not is_moved_in(base, ours, theirs)
+    ):
         merged: list[Any] = []
         for at, (old, one, other) in enumerate(zip(base, ours, theirs, strict=False), start):
             merged += _merge_part((old,), (one,), (other,), (*steps, step_to(old, at)))

@@ -590,7 +590,7 @@ def keyed(lists: Iterable[list[Any]]) -> list[Counter[str]]:
     ]
 
 
-@settings(unhurried, max_examples=3000)
+@settings(unhurried, max_examples=400)
 @given(moved_lists())
 def test_no_list_loses_or_doubles_what_was_only_moved(lists: tuple[list[Any], list[Any], list[Any]]) -> None:
     merged = merge(*(session(data={"list": values}) for values in lists))
@@ -598,13 +598,17 @@ def test_no_list_loses_or_doubles_what_was_only_moved(lists: tuple[list[Any], li
         base, ours, theirs, found = keyed((*lists, chosen["data"]["list"]))
         for name in base | ours | theirs:
             old, one, other = base[name], ours[name], theirs[name]
-            assert found[name] <= (1 if name.startswith("id ") else max(one, other, one + other - old))
+            if name.startswith("id "):
+                assert found[name] <= 1
+            elif old:
+                # what both sides have edited in one place may become the same as what stands in another
+                assert found[name] <= max(one, other, one + other - old)
             if old == one == other == 1:
                 # nobody has deleted it
                 assert found[name] == 1
 
 
-@settings(unhurried, max_examples=2000)
+@settings(unhurried, max_examples=300)
 @given(moved_lists())
 def test_swapping_the_sides_of_moves_swaps_the_conflicts(lists: tuple[list[Any], list[Any], list[Any]]) -> None:
     base, one, other = (session(data={"list": values}) for values in lists)
