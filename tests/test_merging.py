@@ -385,6 +385,13 @@ def test_an_edit_of_both_in_a_conflict_of_orders_goes_with_the_order() -> None:
     assert merged.taking("theirs")["data"]["messages"][0] == {"id": "m2", "text": "m2"}
 
 
+def test_what_both_sides_add_within_a_conflict_of_orders_is_on_both_sides_its_own_first() -> None:
+    merged = merge(numbered(1, 2, 3), numbered(1, 7, 3, 2), numbered(2, 1, 8, 3))
+    assert len(merged.conflicts) == 1
+    assert ids(merged.taking("ours")) == ["m1", "m7", "m8", "m3", "m2"]
+    assert ids(merged.taking("theirs")) == ["m2", "m1", "m8", "m7", "m3"]
+
+
 def test_what_one_side_adds_stays_behind_what_the_other_has_moved() -> None:
     merged = merge(numbered(1, 2, 3), numbered(1, 2, 9, 3), numbered(3, 1, 2))
     assert merged.conflicts == []
