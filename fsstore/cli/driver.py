@@ -19,11 +19,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fsstore.cli.attributes import IN_CONFLICT
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-IN_CONFLICT = 10
-"""How a merge ends that has left conflicts; not 1, with which Python ends if there is no fsstore any more."""
 
 _FAILED = 70
 _NAMED_PATHS = 3

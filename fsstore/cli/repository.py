@@ -17,8 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsstore.cli.attributes import ATTRIBUTES, DRIVER, with_lines, without_lines
-from fsstore.cli.driver import IN_CONFLICT
+from fsstore.cli.attributes import ATTRIBUTES, DRIVER, IN_CONFLICT, with_lines, without_lines
 from fsstore.cli.transcript import FORM
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.codec import NotARecordError, decode_marker

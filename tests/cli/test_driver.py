@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from fsstore.cli import driver
-from fsstore.cli.driver import IN_CONFLICT, main, shown
+from fsstore.cli.attributes import IN_CONFLICT
+from fsstore.cli.driver import main, shown
 from fsstore.cli.transcript import FORM
 from fsstore.filesystem.codec import encode
 from tests.test_merging import histories, session
