@@ -10,7 +10,7 @@ DRIVER = "fsstore"
 ATTRIBUTES = ".gitattributes"
 
 IN_CONFLICT = 10
-"""How the driver's merge ends that has left conflicts; not 1, with which Python ends if there is no fsstore any more."""
+"""How the driver's merge ends that has left conflicts; not 1, with which Python ends where fsstore is gone."""
 
 _HEADING = b"# sessions are shown and merged by fsstore: `fsstore git install`\n"
 _SHARD = "[0-9a-f][0-9a-f]/"
