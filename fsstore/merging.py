@@ -1,13 +1,18 @@
 """Three versions of one document made one: the common ancestor, ours and theirs. Pure: no I/O.
 
-What both sides have, or one side has changed, is taken. Objects are merged key by key. Lists are aligned by the `id` of
-their elements, or by what these hold; what both sides add in the same place stands in the order of its times, ours
-first where there are none, and once if both add the same. Everything else that both sides change is a conflict: it
-stands in the result in the smallest part that holds it, and names its path (RFC 9535).
+What both sides have, or one side has changed, is taken. Objects are merged key by key. Elements of a list that have an
+`id`, and scalars, are the same wherever they stand, if each list holds them once: their contents are merged first, then
+their order (`ordering`). Other lists are aligned by what their elements hold. What both sides add in the same place
+stands in the order of its times, ours first where there are none, and once if both add the same. Everything else that
+both sides change is a conflict: it stands in the result in the smallest part that holds it, and names its path
+(RFC 9535).
 
 Invariants:
 - A merge with an unchanged side gives the other side, and so does a merge of equals.
 - Swapping the sides swaps the sides of the conflicts, and changes no path.
+- An id, or a scalar, that each list holds at most once is in the result at most once, whichever sides are chosen; an
+  element that nobody has deleted is there. A conflict of orders holds every element on both sides.
+- What has no id and repeats is not kept more often than both sides have it without a conflict.
 - The stamps of the store never conflict: the later time of the last update, the earlier one of the making, and a
   version after both.
 - Documents of different ids are never mixed: they conflict as a whole.
@@ -15,47 +20,34 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import takewhile
 from operator import itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from fsstore.alignment import aligned, crossing, in_time_order, moment_of, name_of
+from fsstore.alignment import (
+    Lists,
+    aligned,
+    are_kept,
+    crossing,
+    identities,
+    in_time_order,
+    is_moved_in,
+    moment_of,
+    moved,
+    occurrences,
+    replaces,
+)
+from fsstore.conflicts import Conflict, Merged, Part, path_of, solved, step_to
+from fsstore.items import merge_items
 from fsstore.models import JsonObject
-from fsstore.values import format_path
 
-Part: TypeAlias = tuple[Any, ...]
-"""What a version has in one place: a value or nothing; in a list any number of elements."""
+__all__ = ["Conflict", "Merged", "Part", "merge", "same"]
+
 
 _LATER = (("updated_at",), ("data", "metadata", "updated_at"))
 _EARLIER = (("created_at",), ("data", "metadata", "created_at"))
 _LAST_VERSION = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """What both sides have changed in different ways; stands in the merged value where they would."""
-
-    path: str
-    base: Part
-    ours: Part
-    theirs: Part
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """A merged document: a JSON value in which conflicts may stand."""
-
-    value: Any
-
-    @property
-    def conflicts(self) -> list[Conflict]:
-        """The conflicts, in the order of the document; O(its size)."""
-        return list(_conflicts(self.value))
-
-    def taking(self, side: Literal["ours", "theirs"]) -> Any:
-        """Return the value with every conflict solved for one side; O(its size)."""
-        return _solved((self.value,), side)[0]
 
 
 def merge(base: JsonObject | None, ours: JsonObject, theirs: JsonObject) -> Merged:
@@ -112,7 +104,7 @@ def _merge_changed(base: Part, ours: Part, theirs: Part, steps: tuple[Any, ...])
             return (_merge_objects(_inner(base, dict), ours[0], theirs[0], steps),)
         if kinds == {list}:
             return (_merge_lists(_inner(base, list), ours[0], theirs[0], steps),)
-    return (Conflict(_path(steps), base, ours, theirs),)
+    return (Conflict(path_of(steps), base, ours, theirs),)
 
 
 def _merge_objects(base: JsonObject, ours: JsonObject, theirs: JsonObject, steps: tuple[Any, ...]) -> JsonObject:
@@ -143,17 +135,53 @@ def _by_time(ours: Part, theirs: Part) -> list[Part] | None:
 
 
 def _merge_lists(base: list[Any], ours: list[Any], theirs: list[Any], steps: tuple[Any, ...]) -> list[Any]:
-    """Merge what lies between the elements that all three have, and these one by one."""
+    lists = (base, ours, theirs)
+    tokens = identities(lists)
+    if tokens is None or replaces(tokens):
+        if (merged := _merge_aligned(lists, steps)) is not None:
+            return merged
+        tokens = occurrences(lists)
+        if replaces(tokens):
+            return _whole_conflict(lists, steps)
+    return merge_items(lists, tokens, steps, _merge_part)
+
+
+def _whole_conflict(lists: Lists, steps: tuple[Any, ...]) -> list[Any]:
+    """Return what all three begin and end with, and between that a conflict of all the rest."""
+    start = _common(lists)
+    after = _common([values[start:][::-1] for values in lists])
+    base, ours, theirs = (tuple(values[start : len(values) - after]) for values in lists)
+    conflict = Conflict(path_of((*steps, slice(start, start + len(base)))), base, ours, theirs)
+    return [*lists[1][:start], conflict, *lists[1][len(lists[1]) - after :]]
+
+
+def _common(lists: Sequence[list[Any]]) -> int:
+    """Return how many elements all lists begin with."""
+    return sum(
+        1 for _ in takewhile(lambda found: all(same(found[0], other) for other in found), zip(*lists, strict=False))
+    )
+
+
+def _merge_aligned(lists: Lists, steps: tuple[Any, ...]) -> list[Any] | None:
+    """Merge what lies between the elements that all three have, and these one by one.
+
+    Return None where that would keep an element twice or lose one, since a side has moved it.
+    """
+    base, ours, theirs = lists
     in_ours, in_theirs = aligned(base, ours), aligned(base, theirs)
     merged: list[Any] = []
     after = (0, 0, 0)
     for at in sorted(in_ours.keys() & in_theirs.keys()):
         here = (at, in_ours[at], in_theirs[at])
-        merged += _merge_between(_between((base, ours, theirs), after, here), steps, after[0])
-        merged += _merge_part((base[at],), (ours[here[1]],), (theirs[here[2]],), (*steps, _step(base[at], at)))
+        merged += _merge_between(_between(lists, after, here), steps, after[0])
+        merged += _merge_part((base[at],), (ours[here[1]],), (theirs[here[2]],), (*steps, step_to(base[at], at)))
         after = (here[0] + 1, here[1] + 1, here[2] + 1)
     end = (len(base), len(ours), len(theirs))
-    return merged + _merge_between(_between((base, ours, theirs), after, end), steps, after[0])
+    merged += _merge_between(_between(lists, after, end), steps, after[0])
+    moves = moved(lists, in_ours, in_theirs)
+    if moves and not all(are_kept(moves, lists, solved(tuple(merged), side)) for side in ("ours", "theirs")):
+        return None
+    return merged
 
 
 def _between(lists: Sequence[list[Any]], after: Sequence[int], before: Sequence[int]) -> list[list[Any]]:
@@ -167,14 +195,18 @@ def _merge_between(parts: list[list[Any]], steps: tuple[Any, ...], start: int) -
     if same(base, ours):
         return theirs
     kept = len(base)
-    if len(ours) >= kept <= len(theirs) and all(map(_kindred, base, ours, theirs)):
+    if (
+        len(ours) >= kept <= len(theirs)
+        and all(map(_kindred, base, ours, theirs))
+        and not is_moved_in(base, ours, theirs)
+    ):
         merged: list[Any] = []
         for at, (old, one, other) in enumerate(zip(base, ours, theirs, strict=False), start):
-            merged += _merge_part((old,), (one,), (other,), (*steps, _step(old, at)))
+            merged += _merge_part((old,), (one,), (other,), (*steps, step_to(old, at)))
         return merged + _merge_additions(ours[kept:], theirs[kept:], steps)
     end = start + kept
     place = start if kept == 1 else slice(start, end)
-    return [Conflict(_path((*steps, place)), tuple(base), tuple(ours), tuple(theirs))]
+    return [Conflict(path_of((*steps, place)), tuple(base), tuple(ours), tuple(theirs))]
 
 
 def _kindred(base: Any, ours: Any, theirs: Any) -> bool:
@@ -192,7 +224,7 @@ def _merge_additions(ours: list[Any], theirs: list[Any], steps: tuple[Any, ...])
     mine: list[Any] = []
     for at, value in enumerate(ours):
         twin = theirs[twins[at]] if at in twins else value
-        mine += _merge_part((), (value,), (twin,), (*steps, _step(value, at)))
+        mine += _merge_part((), (value,), (twin,), (*steps, step_to(value, at)))
     taken = set(twins.values())
     first, second = 0, 0
     for here, there in [*sorted(anchors.items()), (len(ours), len(theirs))]:
@@ -200,52 +232,3 @@ def _merge_additions(ours: list[Any], theirs: list[Any], steps: tuple[Any, ...])
         merged += [*in_time_order(mine[first:here], rest), *mine[here : here + 1]]
         first, second = here + 1, there + 1
     return merged
-
-
-# -- paths ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A step to the element of a list that has that id."""
-
-    id: Any
-
-
-def _step(value: Any, at: int) -> Any:
-    return _Named(value["id"]) if name_of(value) else at
-
-
-def _path(steps: tuple[Any, ...]) -> str:
-    return "$" + "".join(map(_format_step, steps))
-
-
-def _format_step(step: Any) -> str:
-    if isinstance(step, _Named):
-        return f"[?@.id=={step.id!r}]"
-    if isinstance(step, slice):
-        return f"[{step.start}:{step.stop}]"
-    return format_path((step,))[1:]
-
-
-# -- conflicts in a value ---------------------------------------------------------------------------------------------
-
-
-def _conflicts(value: Any) -> Iterator[Conflict]:
-    if isinstance(value, Conflict):
-        yield value
-    elif type(value) in (dict, list):
-        for item in value.values() if type(value) is dict else value:
-            yield from _conflicts(item)
-
-
-def _solved(part: Part, side: Literal["ours", "theirs"]) -> Part:
-    solved: list[Any] = []
-    for value in part:
-        if isinstance(value, Conflict):
-            solved += value.ours if side == "ours" else value.theirs
-        elif type(value) is dict:
-            solved.append({key: inner[0] for key, item in value.items() if (inner := _solved((item,), side))})
-        else:
-            solved.append(list(_solved(tuple(value), side)) if type(value) is list else value)
-    return tuple(solved)

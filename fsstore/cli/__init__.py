@@ -4,7 +4,8 @@ This module starts a command and turns whatever becomes of it into an exit code 
 error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
 `watching`, `moving`, `report`, `checking`, `scrubbing` and `git` are the commands, `options` is what they share,
 `where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository` and `attributes`
-are what it is told, `transcript` is how it shows a document, and `marking` how a conflict looks in one.
+are what it is told, `driver` is what it starts, `transcript` is how it shows a document, and `marking` how a conflict
+looks in one.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 _DEBUG = "--debug"
@@ -66,6 +66,8 @@ def _fail(error: BaseException, *, debug: bool) -> int:
         say("stopped")
         return INTERRUPTED
     if debug:
+        import traceback  # noqa: PLC0415 - see the module's docstring
+
         traceback.print_exception(error)
     code, text = explain(error)
     say(f"error: {text}")

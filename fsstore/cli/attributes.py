@@ -9,6 +9,9 @@ from __future__ import annotations
 DRIVER = "fsstore"
 ATTRIBUTES = ".gitattributes"
 
+IN_CONFLICT = 10
+"""How the driver's merge ends that has left conflicts; not 1, with which Python ends where fsstore is gone."""
+
 _HEADING = b"# sessions are shown and merged by fsstore: `fsstore git install`\n"
 _SHARD = "[0-9a-f][0-9a-f]/"
 

@@ -10,7 +10,8 @@
         "tags": []
 
 Invariants:
-- Markers stand at the beginning of a line, and name the path. A conflict with a removal has an empty side.
+- Markers stand at the beginning of a line, and name the path. A conflict with a removal has an empty side; a conflict
+  of orders has the same elements on both sides.
 - Whoever keeps one side of each conflict, whichever, and removes the markers, is left with JSON: where the last part of
   an object or a list may be gone, the comma stands before it.
 """
@@ -44,13 +45,13 @@ class _Entry:
 
     ours: list[Lines]
     theirs: list[Lines]
-    path: str = ""
+    label: str = ""
 
 
 def _entry(name: str, value: Any, indent: str, marker_size: int) -> _Entry:
     if isinstance(value, Conflict):
         ours, theirs = (_sides(name, part, indent) for part in (value.ours, value.theirs))
-        return _Entry(ours, theirs, value.path)
+        return _Entry(ours, theirs, value.label)
     lines = [_lines(name, value, indent, marker_size)]
     return _Entry(lines, lines)
 
@@ -94,18 +95,18 @@ def _join(entries: Sequence[_Entry], marker_size: int) -> Lines:
     lines: Lines = []
     for at, entry in enumerate(entries):
         ours, theirs = (list(_with_commas(side, at - last)) for side in (entry.ours, entry.theirs))
-        if not entry.path:
+        if not entry.label:
             lines += ours
         else:
-            lines += [f"{'<' * marker_size} ours {entry.path}", *ours, "=" * marker_size, *theirs]
-            lines.append(f"{'>' * marker_size} theirs {entry.path}")
+            lines += [f"{'<' * marker_size} ours {entry.label}", *ours, "=" * marker_size, *theirs]
+            lines.append(f"{'>' * marker_size} theirs {entry.label}")
     return lines
 
 
 def _all_of(entries: Sequence[_Entry]) -> _Entry:
     ours = [lines for entry in entries for lines in entry.ours]
     theirs = [lines for entry in entries for lines in entry.theirs]
-    return _Entry(ours, theirs, ", ".join(entry.path for entry in entries))
+    return _Entry(ours, theirs, ", ".join(entry.label for entry in entries))
 
 
 def _with_commas(side: Sequence[Lines], place: int) -> Iterator[str]:

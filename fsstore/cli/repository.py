@@ -17,12 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsstore.cli.attributes import ATTRIBUTES, DRIVER, with_lines, without_lines
+from fsstore.cli.attributes import ATTRIBUTES, DRIVER, IN_CONFLICT, with_lines, without_lines
+from fsstore.cli.transcript import FORM
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.codec import NotARecordError, decode_marker
 from fsstore.filesystem.layout import MARKER, SHARD_DEPTHS
 
 _NAME = "sessions of fsstore, key by key"
+_SHOWN = f"refs/notes/textconv/{DRIVER}"
+_GONE = "fsstore cannot be started; run `fsstore git install` again"
 _HEADINGS = r"^\[.*$"
 
 
@@ -65,14 +68,35 @@ class Repository:
 
     def configure(self) -> None:
         """Tell this clone how sessions are shown and merged; to do it again does no harm."""
-        for key, value in _settings(_command()).items():
+        for key, value in _settings(_interpreter()).items():
             self._git("config", "--local", "--replace-all", key, value)
+        # it may hold files as they are, from when fsstore could not be started
+        self._forget_shown()
+
+    def configuration_problem(self) -> str:
+        """Return what is wrong with that in this clone; empty if nothing is."""
+        wanted = _settings(_interpreter())
+        found = {}
+        for key in wanted:
+            # 1: it is not there
+            done = self._git("config", "--local", "--get", key, accepted=(0, 1))
+            if done.returncode == 0:
+                found[key] = os.fsdecode(done.stdout.removesuffix(b"\n"))
+        if not found:
+            return "fsstore is not installed"
+        return "" if found == wanted else "it names another fsstore, which may be gone, or an older one"
 
     def forget(self) -> None:
-        """Take that back; other settings of the same sections stay."""
-        for key in _settings([]):
+        """Take that back, and what git has kept of it; other settings of the same sections stay."""
+        for key in _settings(""):
             # 5: it was not there
             self._git("config", "--local", "--unset-all", key, accepted=(0, 5))
+        self._forget_shown()
+
+    def _forget_shown(self) -> None:
+        """Remove the texts that git has kept of documents that it has shown."""
+        if self._git("rev-parse", "--verify", "--quiet", _SHOWN, accepted=(0, 1)).returncode == 0:
+            self._git("update-ref", "-d", _SHOWN)
 
     def _git(self, *arguments: str, accepted: Sequence[int] = (0,)) -> subprocess.CompletedProcess[bytes]:
         done = run_git("-C", os.fspath(self.root), *arguments)
@@ -93,6 +117,15 @@ def run_git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
             "there is no such command", path="git", advice="install git, or put it on PATH, and try again"
         )
     return subprocess.run([program, *arguments], capture_output=True, check=False)  # noqa: S603 - no shell, our words
+
+
+def has_attributes(store: GitStore) -> bool:
+    """Whether the store's `.gitattributes` holds our lines."""
+    try:
+        text = (store.root / ATTRIBUTES).read_bytes()
+    except FileNotFoundError:
+        return False
+    return with_lines(text, store.shard_depth) == text
 
 
 def set_attributes(store: GitStore, *, installed: bool) -> bool:
@@ -140,29 +173,36 @@ def _store_at(marker: Path) -> GitStore | None:
     return GitStore(marker.parent, depth) if "format" in found and depth in SHARD_DEPTHS else None
 
 
-def _settings(command: list[str]) -> dict[str, str]:
-    """Return what git is told; `command` is how fsstore is started.
+def _settings(python: str) -> dict[str, str]:
+    """Return what git is told; `python` is the interpreter that has fsstore.
 
-    Where it can not be started any more, a diff shows the files as they are, and git merges them by lines.
+    Where that is gone, a diff shows the files as they are, and a merge is a conflict with both versions in the file.
     """
-    run = shlex.join(command)
-    is_there = f"command -v {shlex.join(command[:1])} >/dev/null 2>&1"
-    by_lines = "git merge-file --marker-size=%L -L ours -L base -L theirs %A %O %B"
+    # -P: git runs it in the root of a work tree, whose modules must not pass for ours
+    run = f"{shlex.quote(python)} -P -m fsstore.cli.driver"
     # in a driver, git takes a % for the beginning of a name of its own
-    is_there, runs = is_there.replace("%", "%%"), run.replace("%", "%%")
+    merges = run.replace("%", "%%")
     return {
-        f"diff.{DRIVER}.textconv": f'f() {{ {run} git show "$1" 2>/dev/null || cat "$1"; }}; f',
+        f"diff.{DRIVER}.textconv": (
+            f'f() {{ {run} show {FORM} "$1" 2>/dev/null || '
+            f"{{ echo 'fsstore: a session is shown as JSON: {_GONE}' >&2; cat \"$1\"; }}; }}; f"
+        ),
+        f"diff.{DRIVER}.cachetextconv": "true",
         f"diff.{DRIVER}.xfuncname": _HEADINGS,
         f"merge.{DRIVER}.name": _NAME,
         f"merge.{DRIVER}.driver": (
-            f"if {is_there}; then {runs} git merge --marker-size=%L -- %O %A %B %P; else {by_lines}; fi"
+            f'f() {{ {merges} merge "$@"; case $? in 0) exit 0;; {IN_CONFLICT}) exit 1;; esac; '
+            # without a base every line that differs is in conflict, and none is merged
+            ': > "$2"; git merge-file --quiet --marker-size="$1" -L ours -L base -L theirs "$3" "$2" "$4"; '
+            f"echo \"fsstore: $5: not merged:\" '{_GONE}, then git checkout --merge on that file' >&2; exit 1; }}; "
+            "f %L %O %A %B %P"
         ),
     }
 
 
-def _command() -> list[str]:
-    """Return how a shell starts fsstore: by its name, which goes along with PATH, or else by this interpreter."""
-    return ["fsstore"] if shutil.which("fsstore") else [sys.executable, "-m", "fsstore"]
+def _interpreter() -> str:
+    """Return the path of this interpreter, as a shell of any system takes it; without it there is no environment."""
+    return sys.executable.replace("\\", "/") if os.sep == "\\" else sys.executable
 
 
 def _complaint(text: bytes) -> str:

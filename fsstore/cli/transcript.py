@@ -18,13 +18,18 @@ Invariants:
 
 from __future__ import annotations
 
+# not orjson, which takes longer to load than everything else here, and git loads this for each version
+import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orjson
+if TYPE_CHECKING:
+    # pydantic, which it loads, would take most of the time that it takes to show a document
+    from fsstore.models import JsonObject
 
-from fsstore.models import JsonObject
+FORM = 1
+"""The number of this form. git keeps the texts that it was given under it: each change of the form needs a new one."""
 
 _STEP = "  "
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
@@ -33,7 +38,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u
 
 
 def transcript(record: JsonObject) -> str:
-    """Return a record as text; O(its size)."""
+    """Return a record as text; O(its size). Raises ValueError for a number that is none in JSON."""
     data = record.get("data")
     envelope = {key: value for key, value in record.items() if key not in ("id", "type", "data")}
     lines = [f"{_text(record.get('type'))} {_text(record.get('id'))}", *_outline(envelope, _STEP)]
@@ -120,5 +125,5 @@ def _text(value: Any) -> str:
 
 def _json(value: Any) -> str:
     # \u escapes mean the same in JSON
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
