@@ -228,7 +228,7 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
 
 
 def _refusal(reason: str, steps: Steps, *, advice: str = "correct the filter") -> StorageValidationError:
-    return StorageValidationError(reason, path=format_path(steps), advice=advice)
+    return StorageValidationError(reason=reason, path=format_path(steps), advice=advice)
 
 
 # -- the words of sessions -----------------------------------------------------------------------------------
@@ -277,5 +277,5 @@ def parse_order(order_by: str | None) -> Order:
     if order_by is None:
         return RECENT_FIRST
     if not isinstance(order_by, str) or not is_text(order_by):
-        raise StorageValidationError(f"must be a path, not {order_by!r}", path="order_by")
+        raise StorageValidationError(reason=f"must be a path, not {order_by!r}", path="order_by")
     return Order(parse_path(order_by.removeprefix("-"), ("order_by",)), descending=order_by.startswith("-"))

@@ -191,7 +191,7 @@ class IUnifiedStorage(ABC):
         One commit a batch. A record that changes in the meantime stays.
         """
         if not retention_days >= 0:
-            raise StorageValidationError("retention_days must be zero or more", path="retention_days")
+            raise StorageValidationError(reason="retention_days must be zero or more", path="retention_days")
         try:
             limit = format_time(self.clock() - timedelta(days=retention_days))
         except OverflowError:
@@ -226,7 +226,7 @@ class IUnifiedStorage(ABC):
         Raises StorageUnavailableError where `guarantees.watching` is False, StorageValidationError.
         """
         raise StorageUnavailableError(
-            f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
+            reason=f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
             path=type(self).__name__,
             advice="use a backend that promises `watching`, or ask again from time to time",
         )
@@ -309,13 +309,13 @@ def check_bounds(limit: int | None, offset: int) -> None:
     """Raise StorageValidationError unless limit and offset are counts."""
     for name, value in (("limit", 0 if limit is None else limit), ("offset", offset)):
         if type(value) is not int or value < 0:
-            raise StorageValidationError(f"must be a whole number, zero or more, not {value!r}", path=name)
+            raise StorageValidationError(reason=f"must be a whole number, zero or more, not {value!r}", path=name)
 
 
 def check_batch_size(batch_size: int) -> None:
     """Raise StorageValidationError unless it is a positive count."""
     if type(batch_size) is not int or batch_size < 1:
-        raise StorageValidationError(f"must be a positive whole number, not {batch_size!r}", path="batch_size")
+        raise StorageValidationError(reason=f"must be a positive whole number, not {batch_size!r}", path="batch_size")
 
 
 def summary(record: Mapping[str, Any]) -> JsonObject:

@@ -94,6 +94,6 @@ class LegacySessionStoreAdapter:
 
     def _call(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self._closed:
-            raise StorageClosedError(self._url)
+            raise StorageClosedError(path=self._url)
         result: T = self._portal.call(call)
         return result

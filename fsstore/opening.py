@@ -84,7 +84,7 @@ def _with_options(make: Callable[..., Any], options: dict[str, Any]) -> Any:
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
-        raise StorageValidationError(str(error), path="options", advice="see fsstore.open_storage") from error
+        raise StorageValidationError(reason=str(error), path="options", advice="see fsstore.open_storage") from error
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _split(url: str) -> tuple[str, str]:
     if scheme == "file":
         return scheme, _non_empty(_file_path(url))
     raise StorageValidationError(
-        f"unknown store {url!r}", path="url", advice=f"give a path, or a URL with one of {', '.join(SCHEMES)}"
+        reason=f"unknown store {url!r}", path="url", advice=f"give a path, or a URL with one of {', '.join(SCHEMES)}"
     )
 
 
@@ -106,13 +106,13 @@ def _file_path(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise StorageValidationError(
-            f"{url!r} names another machine",
+            reason=f"{url!r} names another machine",
             path="url",
             advice="give a path on this machine, as in file:///srv/store",
         )
     if parts.query or parts.fragment:
         raise StorageValidationError(
-            f"{url!r} has a query or a fragment",
+            reason=f"{url!r} has a query or a fragment",
             path="url",
             advice="give options as keywords, and write ? and # in a path as %3F and %23, or give a plain path",
         )
@@ -121,5 +121,5 @@ def _file_path(url: str) -> str:
 
 def _non_empty(path: str) -> str:
     if not path:
-        raise StorageValidationError("the path of the store is empty", path="url", advice="give a directory")
+        raise StorageValidationError(reason="the path of the store is empty", path="url", advice="give a directory")
     return path

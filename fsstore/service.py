@@ -97,7 +97,7 @@ class SessionService(ISessionStore):
             return model.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            raise StorageValidationError(first["msg"], path=format_path(first["loc"]), record_id=session_id) from error
+            raise StorageValidationError(reason=first["msg"], path=format_path(first["loc"]), id=session_id) from error
 
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""
@@ -139,7 +139,7 @@ class SessionService(ISessionStore):
         while True:
             seen = await self.get_record(session_id)
             if seen is None:
-                raise StorageNotFoundError(session_id)
+                raise StorageNotFoundError(id=session_id)
             draft = copy_value(seen["data"])
             result = fn(draft)
             edited = await result if inspect.isawaitable(result) else result
@@ -190,7 +190,7 @@ class SessionService(ISessionStore):
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
         """
         if limit < 1:
-            raise StorageValidationError("a page needs room for at least one session", path="limit")
+            raise StorageValidationError(reason="a page needs room for at least one session", path="limit")
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}

@@ -68,7 +68,7 @@ def updating_session(
     def rule(current: JsonObject | None) -> JsonObject:
         _expect_session(session_id, current, expected_version)
         if current is None:
-            raise StorageNotFoundError(session_id)
+            raise StorageNotFoundError(id=session_id)
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
 
     return Mutation(session_id, rule, keep_times=True, is_exact=True, is_of_part=patch.keys() <= {"metadata"})
@@ -94,7 +94,7 @@ def deleting_session(session_id: str, *, expected_version: int | None = None, mi
     def rule(current: JsonObject | None) -> None:
         _expect_session(session_id, current, expected_version)
         if current is None and not missing_ok:
-            raise StorageNotFoundError(session_id)
+            raise StorageNotFoundError(id=session_id)
 
     return Mutation(check_id(session_id), rule, is_exact=True)
 
@@ -125,7 +125,7 @@ def beyond(cursor: str) -> Filters:
         canonical_time(updated_at, "cursor", None)
     except ValueError as error:
         raise StorageValidationError(
-            "this is not a cursor that list_page gave", path="cursor", advice="start again without one"
+            reason="this is not a cursor that list_page gave", path="cursor", advice="start again without one"
         ) from error
     # the first condition is implied by the second; it lets an index start where the page starts
     return {
@@ -144,7 +144,7 @@ def session_object(session_id: str, value: SessionInput) -> JsonObject:
         return _dump(session_id, value)
     if not isinstance(value, Mapping):
         raise StorageValidationError(
-            f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
+            reason=f"a session must be an object, not {type(value).__name__}", path="$", id=session_id
         )
     return dict(value)
 
@@ -166,14 +166,14 @@ def _dump(session_id: str, model: BaseModel) -> JsonObject:
     except StorageValidationError:
         raise
     except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise StorageValidationError(str(error), path="$", record_id=session_id) from error
+        raise StorageValidationError(reason=str(error), path="$", id=session_id) from error
     merged: JsonObject = _merged(changed, given)
     return merged
 
 
 def _refuse_non_finite(value: Any, steps: tuple[str | int, ...], session_id: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise StorageValidationError(f"{value} is not a JSON number", path=format_path(steps), record_id=session_id)
+        raise StorageValidationError(reason=f"{value} is not a JSON number", path=format_path(steps), id=session_id)
     if isinstance(value, dict | list | tuple):
         for step, item in value.items() if isinstance(value, dict) else enumerate(value):
             _refuse_non_finite(item, (*steps, step), session_id)
@@ -188,10 +188,11 @@ def _merged(first: Any, second: Any) -> Any:
 def _expect_session(session_id: str, current: JsonObject | None, expected_version: int | None) -> None:
     if current is not None and current["type"] != "session":
         raise StorageConflictError(
-            session_id,
+            id=session_id,
             expected=0,
             actual=current["version"],
             reason=f"there is a document of type {current['type']!r} under that id",
+            advice="choose another id for the session, or delete that document first",
         )
     expect_version(session_id, current, expected_version)
 
@@ -203,7 +204,7 @@ def _session_record(
     metadata = data.get("metadata", {})
     if type(metadata) is not dict:
         raise StorageValidationError(
-            f"must be an object, not {type(metadata).__name__}", path="$.metadata", record_id=session_id
+            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=session_id
         )
     created, updated = metadata.get("created_at"), metadata.get("updated_at")
     if current is not None and not keep_times:

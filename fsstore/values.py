@@ -101,9 +101,9 @@ def write_json(value: Any, *, indent: bool = False, record_id: str | None = None
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise StorageValidationError(
-            f"it can not be written as JSON: {error}",
+            reason=f"it can not be written as JSON: {error}",
             path="$",
-            record_id=record_id,
+            id=record_id,
             advice="make it flatter, by hand",
         ) from error
     return text.encode() + b"\n"
@@ -122,7 +122,7 @@ def _format_step(step: str | int) -> str:
 
 def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> Any:
     if reason := _refusal(value, len(steps)):
-        raise StorageValidationError(reason, path=format_path(steps), record_id=record_id)
+        raise StorageValidationError(reason=reason, path=format_path(steps), id=record_id)
     if type(value) is dict:
         return {_key(key, steps, record_id): _copy(item, (*steps, key), record_id) for key, item in value.items()}
     if type(value) is list:
@@ -133,11 +133,11 @@ def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> An
 def _key(key: Any, steps: tuple[str | int, ...], record_id: str | None) -> str:
     if type(key) is not str:
         raise StorageValidationError(
-            f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), record_id=record_id
+            reason=f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), id=record_id
         )
     if not is_text(key):
         raise StorageValidationError(
-            f"the key {key!r} has a lone surrogate", path=format_path(steps), record_id=record_id
+            reason=f"the key {key!r} has a lone surrogate", path=format_path(steps), id=record_id
         )
     return key
 

@@ -85,7 +85,9 @@ class Watch:
         max_queued: int = MAX_QUEUED,
     ) -> None:
         if type(max_queued) is not int or max_queued < 1:
-            raise StorageValidationError(f"must be a positive whole number, not {max_queued!r}", path="max_queued")
+            raise StorageValidationError(
+                reason=f"must be a positive whole number, not {max_queued!r}", path="max_queued"
+            )
         self._watched = watched
         self._ledger = watched.ledger
         self._condition = condition
@@ -158,7 +160,7 @@ class Watch:
             self._queue.clear()
             self._round.clear()
             self._is_behind = False
-            self.end(StorageClosedError(self._ledger.place))
+            self.end(StorageClosedError(path=self._ledger.place))
 
     async def __aenter__(self) -> Self:
         await self.started()
@@ -170,7 +172,7 @@ class Watch:
     def _check(self) -> None:
         if self._process != os.getpid():
             # the threads that would tell it anything did not come along
-            raise StorageClosedError(self._ledger.place)
+            raise StorageClosedError(path=self._ledger.place)
         if self._ended is not None and not isinstance(self._ended, StorageClosedError):
             raise self._ended
 
@@ -317,6 +319,6 @@ def _moment(since: datetime | str | None) -> str | None:
         return None
     if isinstance(since, datetime):
         if since.tzinfo is None:
-            raise StorageValidationError("must be a time with an offset from UTC", path="since")
+            raise StorageValidationError(reason="must be a time with an offset from UTC", path="since")
         return format_time(since)
     return canonical_time(since, "since", None)

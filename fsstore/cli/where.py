@@ -74,9 +74,9 @@ def parse_object(text: str | bytes, name: str) -> "JsonObject":
     try:
         found = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise StorageValidationError(f"{name} is not JSON: {error}") from error
+        raise StorageValidationError(reason=f"{name} is not JSON: {error}") from error
     if type(found) is not dict:
-        raise StorageValidationError(f"{name} holds a JSON {type(found).__name__}, not an object")
+        raise StorageValidationError(reason=f"{name} holds a JSON {type(found).__name__}, not an object")
     return found
 
 
@@ -148,4 +148,4 @@ def _with(target: Any, steps: Sequence[str], value: Any) -> "JsonObject":
 
 
 def _refusal(text: str, reason: str, advice: str) -> StorageValidationError:
-    return StorageValidationError(f"{text!r}: {reason}", advice=advice)
+    return StorageValidationError(reason=f"{text!r}: {reason}", advice=advice)

@@ -105,7 +105,7 @@ class FileStorage(IUnifiedStorage):
         marker is damaged, StorageValidationError for an option out of range.
         """
         if reconcile not in ("first-use", "off"):
-            raise StorageValidationError(f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
+            raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
         options = Options(
             create=create,
             fsync=fsync,
@@ -159,7 +159,7 @@ class FileStorage(IUnifiedStorage):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageClosedError(str(self._tree.root))
+            raise StorageClosedError(path=str(self._tree.root))
         if self._parts.process != os.getpid():
             # threads and connections do not come along in a fork: the child opens its own, and must not even close its
             # parent's, so they are kept
@@ -221,7 +221,7 @@ class FileStorage(IUnifiedStorage):
     def _writer(self) -> Writer:
         if self._parts.writer is None:
             raise StorageUnavailableError(
-                "the store can not be written",
+                reason="the store can not be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )

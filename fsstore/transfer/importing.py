@@ -38,7 +38,7 @@ async def import_sessions(
                     done, batch = await _commit(service, batch, done, progress), _Batch()
         return await _commit(service, batch, done, progress)
     except StorageError as error:
-        error.advice += f"; {done.sessions} sessions were imported before that and stay, importing again is safe"
+        error.advise(f"{done.sessions} sessions were imported before that and stay, importing again is safe")
         raise
 
 
@@ -72,7 +72,7 @@ async def _commit(
         if error.id is None or error.id not in batch.places:
             raise
         at = f"{error.path}: " if error.path else ""
-        raise refused(batch.places[error.id], at + error.reason, record_id=error.id) from error
+        raise refused(batch.places[error.id], at + (error.reason or error.message), record_id=error.id) from error
     done = TransferReport(done.sessions + batch.count, done.bytes + batch.bytes)
     if progress is not None:
         progress(done.bytes, done.sessions)

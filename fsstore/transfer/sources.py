@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 def refused(place: str, reason: str, *, record_id: str | None = None) -> StorageValidationError:
     """Return the error that says what is wrong with a session, and where it stands."""
-    return StorageValidationError(f"{place}: {reason}", record_id=record_id, advice="correct it there")
+    return StorageValidationError(reason=f"{place}: {reason}", id=record_id, advice="correct it there")
 
 
 def entries(source: str) -> AsyncGenerator[Entry]:
@@ -99,7 +99,9 @@ async def _file_chunks(path: str) -> Chunks:
 
 async def _standard_input() -> Chunks:
     if sys.stdin is None:
-        raise StorageUnavailableError("it is closed", path="standard input", advice="name a file, or pipe one in")
+        raise StorageUnavailableError(
+            reason="it is closed", path="standard input", advice="name a file, or pipe one in"
+        )
     with system_errors("standard input"):
         descriptor = sys.stdin.fileno()
         await _until_readable(descriptor)
@@ -128,7 +130,7 @@ async def _flat_files(folder: Path) -> AsyncGenerator[Entry]:
         files = await asyncio.to_thread(lambda: sorted(path for path in folder.glob("*.json") if path.is_file()))
     if folder / MARKER in files:
         raise StorageValidationError(
-            f"{folder} is a store, not a folder of sessions",
+            reason=f"{folder} is a store, not a folder of sessions",
             path="source",
             advice="export it, and import that",
         )
