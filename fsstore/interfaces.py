@@ -244,8 +244,8 @@ class ISessionStore(ABC):
     """What the callers of a session store rely on; a session is a `dict` with a `metadata` object."""
 
     @abstractmethod
-    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
-        """Insert or replace a session."""
+    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
+        """Insert or replace a session. Raises StorageError when it cannot be saved."""
 
     @abstractmethod
     async def get_session(self, session_id: str) -> JsonObject | None:
@@ -256,7 +256,7 @@ class ISessionStore(ABC):
         """Remove a session. Raises StorageNotFoundError when it is absent."""
 
     @abstractmethod
-    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
         """Return the matching sessions, the most recently updated first."""
 
     @abstractmethod
@@ -264,23 +264,26 @@ class ISessionStore(ABC):
         """Whether there is a document with that id, of whatever type."""
 
     @abstractmethod
-    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
         """Apply an RFC 7396 merge patch to a session. Raises StorageNotFoundError when it is absent."""
 
     @abstractmethod
-    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
-        """Insert or replace sessions, all or nothing."""
+    async def batch_save_sessions(self, sessions: dict[str, dict[str, Any]]) -> None:
+        """Insert or replace sessions, all or nothing. Raises StorageError when they cannot be saved."""
 
     @abstractmethod
-    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
+    async def batch_delete_sessions(self, session_ids: list[str]) -> None:
         """Remove sessions, all or nothing; absent ones are passed over."""
 
 
 @runtime_checkable
 class ISessionService(Protocol):
-    """The same as `ISessionStore`, for callers that take anything of that shape."""
+    """The first six methods of `ISessionStore`, for callers that take anything of that shape.
 
-    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
+    The types are those that the calling system's own classes have, so that these fit, too: `SessionService` takes more.
+    """
+
+    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
         """See `ISessionStore.save_session`."""
 
     async def get_session(self, session_id: str) -> JsonObject | None:
@@ -289,20 +292,14 @@ class ISessionService(Protocol):
     async def delete_session(self, session_id: str) -> None:
         """See `ISessionStore.delete_session`."""
 
-    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
         """See `ISessionStore.list_sessions`."""
 
     async def session_exists(self, session_id: str) -> bool:
         """See `ISessionStore.session_exists`."""
 
-    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
         """See `ISessionStore.update_session`."""
-
-    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `ISessionStore.batch_save_sessions`."""
-
-    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
-        """See `ISessionStore.batch_delete_sessions`."""
 
 
 def check_bounds(limit: int | None, offset: int) -> None:

@@ -53,6 +53,8 @@ class SessionService(ISessionStore):
 
     def __init__(self, storage: IUnifiedStorage) -> None:
         self.storage = storage
+        # where blocking callers in other threads find whoever awaits for them
+        self.loop = _running_loop()
         self._edits: dict[tuple[int, str], tuple[asyncio.Lock, int]] = {}
 
     # -- one session --------------------------------------------------------------------------------------------------
@@ -269,6 +271,13 @@ class SessionService(ISessionStore):
 
     def _now(self) -> str:
         return format_time(self.storage.clock())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class SessionTransaction:

@@ -144,14 +144,14 @@ def test_an_empty_text_and_an_exception_are_texts_too() -> None:
 def test_an_error_that_was_raised_from_another_keeps_its_text_when_pickled(kind: type[StorageError]) -> None:
     def save() -> None:
         try:
-            {}["inner"]
-        except KeyError as error:
+            int("inner")
+        except ValueError as error:
             raise kind("Failed to save session x: inner") from error
 
     with pytest.raises(kind) as caught:
         save()
 
-    assert isinstance(caught.value.__cause__, KeyError)
+    assert isinstance(caught.value.__cause__, ValueError)
     assert told(pickled(caught.value)) == told(caught.value)
     assert str(pickled(caught.value)) == "Failed to save session x: inner"
 
