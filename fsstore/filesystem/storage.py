@@ -422,8 +422,8 @@ def _found(index: Index) -> dict[str, Any]:
 def _in_own_thread(run: Callable[[], T]) -> Future[T]:
     """Run a function in a thread made for it, off the event loop and its executor.
 
-    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started, as
-    when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
+    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started,
+    as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
     try:
