@@ -8,6 +8,7 @@ next. An error about a write also says what became of it: `outcome` is "not appl
 
 from __future__ import annotations
 
+import errno as numbers
 from typing import Any, ClassVar, Literal
 
 Outcome = Literal["not applied", "applied", "unknown"]
@@ -66,12 +67,16 @@ class StorageError(Exception):
             self.message, self.advice = str(text), advice or ""
             super().__init__(text)
         else:
-            self.message, self.advice = self._happened(), self._usual_advice if advice is None else advice
+            self.message, self.advice = self._happened(), self._advised() if advice is None else advice
             super().__init__(f"{self.message}; {self.advice}" if self.advice else self.message)
 
     def _happened(self) -> str:
         """Say what happened, as far as the fields tell."""
         return self.reason or "the operation failed"
+
+    def _advised(self) -> str:
+        """Say what to do next, where whoever raises this does not."""
+        return self._usual_advice
 
     def advise(self, more: str) -> None:
         """Add to what the caller can do next; it becomes part of the text."""
@@ -181,10 +186,24 @@ class StorageUnavailableError(StorageError):
     `errno` is the system's number where there is one.
     """
 
-    _usual_advice = "free the resource named above and try again"
+    _usual_advice = "remove the cause named above and try again"
+    _advice_by_errno: ClassVar[dict[int | None, str]] = {
+        numbers.ENOSPC: "make room on that file system and try again",
+        numbers.EDQUOT: "make room, or have the quota raised, and try again",
+        numbers.EACCES: "give this user the permission, or run as one who has it, and try again",
+        numbers.EPERM: "give this user the permission, or run as one who has it, and try again",
+        numbers.EROFS: "mount the file system for writing, or open the store elsewhere",
+        numbers.EMFILE: "close files, or raise the limit of open files (ulimit -n), and try again",
+        numbers.ENFILE: "close files, or raise the system's limit of open files, and try again",
+        numbers.ENOENT: "restore what is missing, or check the path",
+        numbers.EIO: "check the medium and the system's log before you trust it with more",
+    }
 
     def _happened(self) -> str:
         return f"{self.path or 'the store'}: {self.reason or 'it is not available'}"
+
+    def _advised(self) -> str:
+        return self._advice_by_errno.get(self.errno, self._usual_advice)
 
 
 def _document(record_id: str | None) -> str:

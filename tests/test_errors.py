@@ -259,6 +259,17 @@ def test_more_advice_becomes_part_of_the_text() -> None:
     assert (str(theirs), theirs.advice) == ("Session not found: a; your text is kept", "your text is kept")
 
 
+def test_advice_fits_what_the_system_said() -> None:
+    full, denied, other = (
+        StorageUnavailableError(reason="no", path="store", errno=number)
+        for number in (errno.ENOSPC, errno.EACCES, errno.EBUSY)
+    )
+
+    assert str(full) == "store: no; make room on that file system and try again"
+    assert str(denied).startswith("store: no; give this user the permission")
+    assert str(other) == "store: no; remove the cause named above and try again"
+
+
 def test_messages_say_id_place_and_versions() -> None:
     assert str(EXAMPLES[2][0]).startswith("document 'a' has version 4, expected 3 (why); ")
     assert str(EXAMPLES[3][0]) == "document 'a': $.data.n: must be text; write text"
