@@ -23,6 +23,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, Self, TypeVar
 
 from fsstore.errors import (
+    Outcome,
     StorageClosedError,
     StorageError,
     StorageNotFoundError,
@@ -305,7 +306,8 @@ def _submit(loop: asyncio.AbstractEventLoop, call: Call[T]) -> Future[T]:
 
     def finish(done: asyncio.Task[T]) -> None:
         if done.cancelled():
-            answer.set_exception(_ended(outcome="unknown"))
+            reason = "the call was cancelled in the event loop on which it runs, as when that ends"
+            answer.set_exception(_ended(reason, outcome="unknown"))
         elif (error := done.exception()) is not None:
             answer.set_exception(error)
         else:
@@ -333,9 +335,11 @@ def _answer(loop: asyncio.AbstractEventLoop, answer: Future[T]) -> T:
     return answer.result()
 
 
-def _ended(*, outcome: Any) -> StorageClosedError:
+def _ended(
+    reason: str = "the event loop on which it runs ended before the call did", *, outcome: Outcome
+) -> StorageClosedError:
     return StorageClosedError(
-        reason="the event loop on which it runs ended before the call did",
+        reason=reason,
         advice="let the loop run until all calls are done; read the session to see what became of a write",
         outcome=outcome,
     )

@@ -215,6 +215,8 @@ def test_where_the_loop_of_the_service_has_ended_the_adapter_has_one_of_its_own(
     service = asyncio.run(main())
     with LegacySessionStoreAdapter(service) as store:
         use(store)
+    # what was handed over is as open as before
+    assert asyncio.run(service.count_sessions()) == 1
     asyncio.run(service.close())
 
     assert left_behind(before) == []
@@ -371,7 +373,8 @@ def waiting_call(store: LegacySessionStoreAdapter) -> Future[bool]:
         except StorageError as error:
             answer.set_exception(error)
 
-    threading.Thread(target=call).start()
+    # a daemon: one that waits for ever must not keep the tests from their end
+    threading.Thread(target=call, daemon=True).start()
     return answer
 
 
@@ -394,7 +397,7 @@ def test_a_call_that_waits_ends_when_the_loop_of_the_service_is_run_to_its_end()
         await asyncio.to_thread(service.begun.wait)
         return answer
 
-    with pytest.raises(StorageClosedError) as caught:
+    with pytest.raises(StorageClosedError, match="the call was cancelled") as caught:
         asyncio.run(main()).result(timeout=30)
     assert caught.value.outcome == "unknown"
 
