@@ -91,7 +91,8 @@ class LegacySessionStoreAdapter(ISessionStore):
         """Wrap a service, or open a store with the options of `open_sessions`, whose errors are raised here."""
         self._closed = False
         self._process = os.getpid()
-        self._guard = threading.Lock()
+        # of a thread, not of a call: a signal handler may come in between
+        self._guard = threading.RLock()
         self._own: _OwnLoop | None = None
         self._url: str | None = None
         self._home: asyncio.AbstractEventLoop | None = None
