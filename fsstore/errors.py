@@ -71,7 +71,7 @@ class StorageError(Exception):
             super().__init__(f"{self.message}; {self.advice}" if self.advice else self.message)
 
     def _happened(self) -> str:
-        """Say what happened, as far as the fields tell."""
+        """Say what happened, as far as the fields say."""
         return self.reason or "the operation failed"
 
     def _advised(self) -> str:

@@ -76,7 +76,7 @@ class LegacySessionStoreAdapter(ISessionStore):
     loop of the adapter's own, in a thread of its own. In the very loop of the service every call raises StorageError at
     once, since it would wait for itself.
 
-    True and False tell of presence: an absent session is never an error. Any other failure raises, so that a lost
+    True and False say whether a session was there: absence is never an error. Any other failure raises, so that a lost
     write is never taken for an absent session. All calls raise StorageClosedError after `close`, in a forked child, and
     when the loop ends before they do.
     """

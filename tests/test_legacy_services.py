@@ -515,7 +515,7 @@ print(os.waitpid(child, 0)[1], store.session_exists("c"), flush=True)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("program", [OPENED, WRAPPED], ids=["opened", "wrapped"])
-def test_a_forked_child_is_told_to_open_it_again(program: str, tmp_path: Path) -> None:
+def test_a_forked_child_gets_an_error_that_says_what_to_do(program: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", program + FORKED, str(tmp_path / "store")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
