@@ -230,7 +230,7 @@ class CallingSystem:
     adapter: Any
     legacy: Any
 
-    def classes(self) -> dict[str, type]:
+    def classes(self) -> dict[str, Any]:
         """Return all classes by the names that they have here."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 

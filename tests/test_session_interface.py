@@ -173,6 +173,14 @@ async def test_its_service_lists_by_paths_that_start_at_the_record(
     assert await service.list_sessions({"data.metadata.tags": "b"}, 5) == [ACTIVE]
 
 
+async def test_a_filter_of_its_service_may_name_another_type(system: CallingSystem, storage: IUnifiedStorage) -> None:
+    """Its own condition is a key like any other, and a second one takes its place; in ours `type` is metadata."""
+    await storage.save({"id": "note", "type": "note", "data": {"n": 1}})
+
+    assert await system.service(storage).list_sessions({"type": "note"}) == [{"n": 1}]
+    assert await SessionService(storage).list_sessions({"type": "note"}) == []
+
+
 async def test_our_service_lists_by_the_metadata_of_sessions(storage: IUnifiedStorage) -> None:
     service = SessionService(storage)
     await service.save_session("a", ACTIVE)
