@@ -72,8 +72,8 @@ def refuse_inside_edit(storage: IUnifiedStorage, session_ids: Container[str], wh
     for run in _RUNS.get():
         if run.is_active and run.storage is storage and run.session_id in session_ids:
             raise StorageValidationError(
-                f"{what} can not write the session inside the fn of edit_session for the same session",
-                record_id=run.session_id,
+                reason=f"{what} can not write the session inside the fn of edit_session for the same session",
+                id=run.session_id,
                 advice="change the draft that was given to fn, or do it after edit_session",
             )
 
@@ -145,7 +145,7 @@ class EditCall:
             self._step = "read"
             seen = await self._storage.load(self._session_id)
             if seen is None or seen["type"] != "session":
-                raise StorageNotFoundError(self._session_id)
+                raise StorageNotFoundError(id=self._session_id)
             self._step = "fn"
             edited = await self._edited(copy_value(seen["data"]))
             if self._is_late():
@@ -182,9 +182,9 @@ class EditCall:
             return draft
         if not self._replace:
             raise StorageValidationError(
-                f"it returned {_described(returned)}, which is not the draft",
+                reason=f"it returned {_described(returned)}, which is not the draft",
                 path="fn",
-                record_id=self._session_id,
+                id=self._session_id,
                 advice="change the draft in place and return nothing, or pass replace=True to save what is returned",
             )
         session: SessionInput = returned
@@ -196,10 +196,11 @@ class EditCall:
         try:
             await self._storage.commit([mutation])
         except StorageConflictError as error:
-            self._lost = error
+            self._lost = StorageConflictError(
+                id=error.id, expected=error.expected, actual=error.actual, reason=error.reason, advice=_LOST
+            )
             if self._is_late() or not self._timeout_seconds:
-                error.advice = _LOST
-                raise
+                raise self._lost from error
             return False
         return True
 
@@ -210,7 +211,6 @@ class EditCall:
 
     def _out_of_time(self) -> StorageConflictError | StorageTimeoutError:
         if self._lost is not None and self._step != "commit":
-            self._lost.advice = _LOST
             return self._lost
         what, advice = _TAKING[self._step]
         if self._waited_for is not None:
@@ -221,17 +221,20 @@ class EditCall:
             )
         elif self._step == "turn" and any(run.is_active for run in _RUNS.get()):
             advice += "; take sessions in the same order wherever an edit stands inside an edit"
-        error = StorageTimeoutError(
-            what, path=f"session {self._session_id!r}", timeout_seconds=self._timeout_seconds, advice=advice
+        return StorageTimeoutError(
+            id=self._session_id,
+            path=f"session {self._session_id!r}",
+            reason=what,
+            timeout_seconds=self._timeout_seconds,
+            advice=advice,
+            outcome="unknown" if self._step == "commit" else "not applied",
         )
-        error.outcome = "unknown" if self._step == "commit" else "not applied"
-        return error
 
 
 def _check(fn: Any, timeout_seconds: Any) -> None:
     if not callable(fn):
         raise StorageValidationError(
-            f"must be a function of the session, not {type(fn).__name__}",
+            reason=f"must be a function of the session, not {type(fn).__name__}",
             path="fn",
             advice="pass a function that changes the draft, or use update_session for a merge patch",
         )
@@ -239,7 +242,7 @@ def _check(fn: Any, timeout_seconds: Any) -> None:
     # not a number is not zero or more
     if not is_number or not timeout_seconds >= 0:
         raise StorageValidationError(
-            f"must be a number of seconds, zero or more, not {timeout_seconds!r}",
+            reason=f"must be a number of seconds, zero or more, not {timeout_seconds!r}",
             path="timeout_seconds",
             advice="leave it out for 30 seconds, or pass 0 for one try",
         )

@@ -1,39 +1,99 @@
 """Every error that fsstore raises on purpose.
 
-Each error says what happened, carries the facts as fields, and ends with what to do next. An error about a write
-also says what became of it: `outcome` is "not applied", "applied" or "unknown".
+The first argument of each class is a text, which stays as it is given: callers raise these errors, too. The facts are
+keyword-only fields, which every error has: None where a fact is not known, so that `except StorageError` can read all.
+fsstore itself gives facts and no text; the text is then made of them: it says what happened, and ends with what to do
+next. An error about a write also says what became of it: `outcome` is "not applied", "applied" or "unknown".
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import errno as numbers
+from typing import Any, ClassVar, Literal
 
 Outcome = Literal["not applied", "applied", "unknown"]
 
 
 class StorageError(Exception):
-    """Base of all errors of the store; `except StorageError` catches every one of them."""
+    """Base of all errors of the store; `except StorageError` catches every one of them.
 
+    `message` says what happened, without the advice. With a text of the caller's own, the message is that text, and the
+    advice is empty unless the caller gives it as a field.
+    """
+
+    id: str | None = None
+    """The document at fault."""
+    path: str | None = None
+    """The JSON path, the file, or the store at fault."""
+    reason: str | None = None
+    """What is wrong there."""
+    expected: int | None = None
+    """The version that the caller expected to find; 0 means no document."""
+    actual: int | None = None
+    """The version that was found; 0 means no document."""
+    index: int | None = None
+    """The position of the operation at fault in its transaction."""
+    errno: int | None = None
+    """The operating system's number of the error."""
+    timeout_seconds: float | None = None
+    """How long was waited."""
+    message: str = ""
+    advice: str = ""
     outcome: Outcome = "not applied"
 
-    def __init__(self, message: str, *, advice: str = "", outcome: Outcome | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
+    _usual_advice: ClassVar[str] = "see the error that caused it"
+
+    def __init__(
+        self,
+        text: str | None = None,
+        *,
+        id: str | None = None,
+        path: str | None = None,
+        reason: str | None = None,
+        expected: int | None = None,
+        actual: int | None = None,
+        index: int | None = None,
+        errno: int | None = None,
+        timeout_seconds: float | None = None,
+        advice: str | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.id, self.path, self.reason = id, path, reason
+        self.expected, self.actual, self.index = expected, actual, index
+        self.errno, self.timeout_seconds = errno, timeout_seconds
         if outcome is not None:
             self.outcome = outcome
+        if text is not None:
+            self.message, self.advice = str(text), advice or ""
+            super().__init__(text)
+        else:
+            self.message, self.advice = self._happened(), self._advised() if advice is None else advice
+            super().__init__(f"{self.message}; {self.advice}" if self.advice else self.message)
 
-    def __str__(self) -> str:
-        return f"{self.message}; {self.advice}" if self.advice else self.message
+    def _happened(self) -> str:
+        """Say what happened, as far as the fields say."""
+        return self.reason or "the operation failed"
+
+    def _advised(self) -> str:
+        """Say what to do next, where whoever raises this does not."""
+        return self._usual_advice
+
+    def advise(self, more: str) -> None:
+        """Add to what the caller can do next; it becomes part of the text."""
+        self.advice = f"{self.advice}; {more}" if self.advice else more
+        self.args = (f"{self}; {more}",)
+
+    # an OSError, which a timeout is, would look at its own fields
+    __str__ = Exception.__str__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # the constructors are keyword-only, so pickling (a process pool sends errors home) restores the fields instead
-        return _restore, (type(self), self.__dict__.copy())
+        # without the constructor, whose arguments a subclass may have changed: a process pool sends errors home
+        return _restore, (type(self), self.args, self.__dict__.copy())
 
 
-def _restore(kind: type[StorageError], fields: dict[str, Any]) -> StorageError:
+def _restore(kind: type[StorageError], args: tuple[Any, ...], fields: dict[str, Any]) -> StorageError:
     error = kind.__new__(kind)
-    Exception.__init__(error, fields.get("message", ""))
+    Exception.__init__(error, *args)
     error.__dict__.update(fields)
     return error
 
@@ -41,12 +101,10 @@ def _restore(kind: type[StorageError], fields: dict[str, Any]) -> StorageError:
 class StorageNotFoundError(StorageError):
     """There is no document with that id."""
 
-    def __init__(self, record_id: str) -> None:
-        super().__init__(
-            f"there is no document {record_id!r}",
-            advice="check the id, or save the document first",
-        )
-        self.id = record_id
+    _usual_advice = "check the id, or save the document first"
+
+    def _happened(self) -> str:
+        return "there is no such document" if self.id is None else f"there is no document {self.id!r}"
 
 
 class StorageConflictError(StorageError):
@@ -56,99 +114,97 @@ class StorageConflictError(StorageError):
     edited by hand, or deleted and made again, since it was read.
     """
 
-    def __init__(self, record_id: str, *, expected: int, actual: int, reason: str = "") -> None:
-        super().__init__(
-            f"document {record_id!r} has version {actual}, expected {expected}" + (f" ({reason})" if reason else ""),
-            advice="read it again and repeat the change, or use edit_session, which does that",
-        )
-        self.id = record_id
-        self.expected = expected
-        self.actual = actual
+    _usual_advice = "read it again and repeat the change, or use edit_session, which does that"
+
+    def _happened(self) -> str:
+        name = _document(self.id)
+        if self.expected is None or self.actual is None:
+            return f"{name} is in conflict: {self.reason or 'it is not what was read'}"
+        more = f" ({self.reason})" if self.reason else ""
+        return f"{name} has version {self.actual}, expected {self.expected}{more}"
 
 
 class StorageValidationError(StorageError, ValueError):
-    """The input can not be stored or understood. `path` is the JSON path of the value at fault, `id` its document."""
+    """The input cannot be stored or understood. `path` is the JSON path of the value at fault, `id` its document."""
 
-    def __init__(
-        self, reason: str, *, path: str = "", record_id: str | None = None, advice: str = "correct the input"
-    ) -> None:
-        where = f"document {record_id!r}: " if record_id is not None else ""
-        at = f"{path}: " if path else ""
-        super().__init__(f"{where}{at}{reason}", advice=advice)
-        self.reason = reason
-        self.path = path
-        self.id = record_id
+    _usual_advice = "correct the input"
+
+    def _happened(self) -> str:
+        where = f"{_document(self.id)}: " if self.id is not None else ""
+        at = f"{self.path}: " if self.path else ""
+        return f"{where}{at}{self.reason or 'the input is not valid'}"
 
 
 class StorageCorruptedError(StorageError):
     """What lies on disk is not a document of this store. It is neither served nor overwritten."""
 
-    def __init__(
-        self,
-        record_id: str | None,
-        *,
-        path: str,
-        reason: str,
-        advice: str = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside",
-    ) -> None:
-        name = f"document {record_id!r}" if record_id is not None else "the file"
-        super().__init__(f"{name} at {path} can not be read: {reason}", advice=advice)
-        self.id = record_id
-        self.path = path
-        self.reason = reason
+    _usual_advice = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside"
+
+    def _happened(self) -> str:
+        name = "the file" if self.id is None else _document(self.id)
+        at = f" at {self.path}" if self.path else ""
+        return f"{name}{at} cannot be read: {self.reason or 'it is damaged'}"
 
 
 class StorageTransactionError(StorageError):
     """A transaction was refused as a whole; nothing of it was applied. `index` is the operation at fault."""
 
-    def __init__(self, reason: str, *, index: int | None = None, record_id: str | None = None) -> None:
-        at = f"operation {index}: " if index is not None else ""
-        super().__init__(f"the transaction was not applied: {at}{reason}", advice="correct that operation and repeat")
-        self.reason = reason
-        self.index = index
-        self.id = record_id
+    _usual_advice = "correct that operation and repeat the transaction"
+
+    def _happened(self) -> str:
+        at = f"operation {self.index}: " if self.index is not None else ""
+        return f"the transaction was not applied: {at}{self.reason or 'an operation is not possible'}"
 
 
 class StorageTimeoutError(StorageError, TimeoutError):
-    """The lock of the store, or the end of somebody else's batch, did not come within the time allowed."""
+    """The lock of the store, or the end of another process's batch, did not come within the time allowed.
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        path: str,
-        timeout_seconds: float,
-        advice: str = "try again, raise lock_timeout_seconds, or see which process holds the store",
-    ) -> None:
-        super().__init__(f"{what} at {path} did not come within {timeout_seconds:g} s", advice=advice)
-        self.path = path
-        self.timeout_seconds = timeout_seconds
+    `reason` names what was waited for.
+    """
+
+    _usual_advice = "try again, raise lock_timeout_seconds, or see which process holds the store"
+
+    def _happened(self) -> str:
+        after = f" after {self.timeout_seconds:g} s" if self.timeout_seconds is not None else ""
+        waiting = f" waiting for {self.reason}" if self.reason else ""
+        return f"timed out{after}{waiting}" + (f" ({self.path})" if self.path else "")
 
 
 class StorageClosedError(StorageError):
     """The store was closed, or was never opened."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"the store {path} is closed", advice="open it again")
-        self.path = path
+    _usual_advice = "open it again"
+
+    def _happened(self) -> str:
+        name = f"the store {self.path}" if self.path else "the store"
+        return f"{name} is closed" + (f": {self.reason}" if self.reason else "")
 
 
 class StorageUnavailableError(StorageError):
-    """The system refused: disk full, permission, a medium that can not be written, a path that is not a store.
+    """The system refused: disk full, permission, a medium that cannot be written, a path that is not a store.
 
     `errno` is the system's number where there is one.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        path: str,
-        errno: int | None = None,
-        advice: str = "free the resource named above and try again",
-        outcome: Outcome | None = None,
-    ) -> None:
-        super().__init__(f"{path}: {reason}", advice=advice, outcome=outcome)
-        self.reason = reason
-        self.path = path
-        self.errno = errno
+    _usual_advice = "remove the cause named above and try again"
+    _advice_by_errno: ClassVar[dict[int | None, str]] = {
+        numbers.ENOSPC: "make room on that file system and try again",
+        numbers.EDQUOT: "make room, or have the quota raised, and try again",
+        numbers.EACCES: "give this user the permission, or run as one who has it, and try again",
+        numbers.EPERM: "give this user the permission, or run as one who has it, and try again",
+        numbers.EROFS: "mount the file system for writing, or open the store elsewhere",
+        numbers.EMFILE: "close files, or raise the limit of open files (ulimit -n), and try again",
+        numbers.ENFILE: "close files, or raise the system's limit of open files, and try again",
+        numbers.ENOENT: "restore what is missing, or check the path",
+        numbers.EIO: "check the medium and the system's log before you trust it with more",
+    }
+
+    def _happened(self) -> str:
+        return f"{self.path or 'the store'}: {self.reason or 'it is not available'}"
+
+    def _advised(self) -> str:
+        return self._advice_by_errno.get(self.errno, self._usual_advice)
+
+
+def _document(record_id: str | None) -> str:
+    return "the document" if record_id is None else f"document {record_id!r}"

@@ -372,7 +372,7 @@ def _order_path(order_by: Any) -> tuple[str, str]:
     """Return the path of an order, and its sign."""
     if not isinstance(order_by, str) or not is_text(order_by) or order_by in ("", "-"):
         raise StorageValidationError(
-            f"must be one path, not {order_by!r}",
+            reason=f"must be one path, not {order_by!r}",
             path="order_by",
             advice=f'write it as text, - before it for descending: order_by="{meant_order(order_by)}"',
         )

@@ -63,7 +63,7 @@ def locate(path: str | os.PathLike[str], *, beside: Path, root: Path) -> Path:
     advice = "correct the path, or make the store with open_sessions(path) or `fsstore import`, and add it to git"
     if ((root / path) / MARKER).is_file():
         advice = f"the path starts at the directory of the test file: write {_way(beside, root / path)!r}"
-    raise StorageUnavailableError(reason, path=str(found), advice=advice)
+    raise StorageUnavailableError(reason=reason, path=str(found), advice=advice)
 
 
 def copy_store(fixtures: Path, target: Path) -> None:
@@ -120,7 +120,9 @@ def read(tree: Tree, name: str) -> bytes:
 def _names(tree: Tree) -> Iterator[str]:
     if tree.signature(MARKER) is None:
         raise StorageUnavailableError(
-            f"its {MARKER} is gone", path=str(tree.root), advice="leave the store in place; delete its documents only"
+            reason=f"its {MARKER} is gone",
+            path=str(tree.root),
+            advice="leave the store in place; delete its documents only",
         )
     yield MARKER
     yield from _documents(tree, "", max(SHARD_DEPTHS))
@@ -142,7 +144,7 @@ def _documents(tree: Tree, above: str, depth: int) -> Iterator[str]:
 
 def _not_in_git(tree: Tree, name: str, wanted: str) -> StorageUnavailableError:
     return StorageUnavailableError(
-        f"it is not {wanted}, and only such can be fixtures",
+        reason=f"it is not {wanted}, and only such can be fixtures",
         path=tree.path(name),
         advice="put the document itself there, or remove it",
     )

@@ -204,7 +204,7 @@ class IUnifiedStorage(ABC):
         is_number = isinstance(retention_days, int | float) and not isinstance(retention_days, bool)
         if not is_number or not retention_days >= 0:
             raise StorageValidationError(
-                f"must be a number of days, zero or more, not {retention_days!r}", path="retention_days"
+                reason=f"must be a number of days, zero or more, not {retention_days!r}", path="retention_days"
             )
         try:
             limit = format_time(self.clock() - timedelta(days=retention_days))
@@ -240,7 +240,7 @@ class IUnifiedStorage(ABC):
         Raises StorageUnavailableError where `guarantees.watching` is False, StorageValidationError.
         """
         raise StorageUnavailableError(
-            f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
+            reason=f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
             path=type(self).__name__,
             advice="use a backend that promises `watching`, or ask again from time to time",
         )
@@ -258,8 +258,8 @@ class ISessionStore(ABC):
     """What the callers of a session store rely on; a session is a `dict` with a `metadata` object."""
 
     @abstractmethod
-    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
-        """Insert or replace a session."""
+    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
+        """Insert or replace a session. Raises StorageError when it cannot be saved."""
 
     @abstractmethod
     async def get_session(self, session_id: str) -> JsonObject | None:
@@ -270,7 +270,7 @@ class ISessionStore(ABC):
         """Remove a session. Raises StorageNotFoundError when it is absent."""
 
     @abstractmethod
-    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
         """Return the matching sessions, the most recently updated first."""
 
     @abstractmethod
@@ -278,23 +278,26 @@ class ISessionStore(ABC):
         """Whether there is a document with that id, of whatever type."""
 
     @abstractmethod
-    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
         """Apply an RFC 7396 merge patch to a session. Raises StorageNotFoundError when it is absent."""
 
     @abstractmethod
-    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
-        """Insert or replace sessions, all or nothing."""
+    async def batch_save_sessions(self, sessions: dict[str, dict[str, Any]]) -> None:
+        """Insert or replace sessions, all or nothing. Raises StorageError when they cannot be saved."""
 
     @abstractmethod
-    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
+    async def batch_delete_sessions(self, session_ids: list[str]) -> None:
         """Remove sessions, all or nothing; absent ones are passed over."""
 
 
 @runtime_checkable
 class ISessionService(Protocol):
-    """The same as `ISessionStore`, for callers that take anything of that shape."""
+    """The first six methods of `ISessionStore`, for callers that take anything of that shape.
 
-    async def save_session(self, session_id: str, session_data: Mapping[str, Any]) -> None:
+    The types are those that the calling system's own classes have, so that these fit, too: `SessionService` takes more.
+    """
+
+    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
         """See `ISessionStore.save_session`."""
 
     async def get_session(self, session_id: str) -> JsonObject | None:
@@ -303,33 +306,27 @@ class ISessionService(Protocol):
     async def delete_session(self, session_id: str) -> None:
         """See `ISessionStore.delete_session`."""
 
-    async def list_sessions(self, filters: Filters | None = None, limit: int | None = None) -> list[JsonObject]:
+    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
         """See `ISessionStore.list_sessions`."""
 
     async def session_exists(self, session_id: str) -> bool:
         """See `ISessionStore.session_exists`."""
 
-    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
+    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
         """See `ISessionStore.update_session`."""
-
-    async def batch_save_sessions(self, sessions: Mapping[str, Mapping[str, Any]]) -> None:
-        """See `ISessionStore.batch_save_sessions`."""
-
-    async def batch_delete_sessions(self, session_ids: Sequence[str]) -> None:
-        """See `ISessionStore.batch_delete_sessions`."""
 
 
 def check_bounds(limit: int | None, offset: int) -> None:
     """Raise StorageValidationError unless limit and offset are counts."""
     for name, value in (("limit", 0 if limit is None else limit), ("offset", offset)):
         if type(value) is not int or value < 0:
-            raise StorageValidationError(f"must be a whole number, zero or more, not {value!r}", path=name)
+            raise StorageValidationError(reason=f"must be a whole number, zero or more, not {value!r}", path=name)
 
 
 def check_batch_size(batch_size: int) -> None:
     """Raise StorageValidationError unless it is a positive count."""
     if type(batch_size) is not int or batch_size < 1:
-        raise StorageValidationError(f"must be a positive whole number, not {batch_size!r}", path="batch_size")
+        raise StorageValidationError(reason=f"must be a positive whole number, not {batch_size!r}", path="batch_size")
 
 
 def summary(record: Mapping[str, Any]) -> JsonObject:

@@ -110,7 +110,7 @@ def _first_surrogate(text: bytes | bytearray) -> str:
     try:
         copy_value(read_lenient(text))
     except StorageValidationError as error:
-        return f"{error.path}: {error.reason}" if "surrogate" in error.reason else ""
+        return f"{error.path}: {error.reason}" if "surrogate" in str(error.reason) else ""
     except ValueError:
         pass
     return ""

@@ -98,7 +98,7 @@ class MemoryStorage(IUnifiedStorage):
         self._closed = True
         self._records.clear()
         if self._ledger is not None:
-            self._ledger.end(StorageClosedError("memory:"))
+            self._ledger.end(StorageClosedError(path="memory:"))
 
     # -- watching -----------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class MemoryStorage(IUnifiedStorage):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageClosedError("memory:")
+            raise StorageClosedError(path="memory:")
 
 
 class _Watched:

@@ -44,7 +44,7 @@ def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: 
         except ValidationError as error:
             fewest = min(fewest, error, key=ValidationError.error_count)
     found = _errors(fewest)[0]
-    raise StorageValidationError(found["msg"], path=format_path(_place(view, found)), record_id=session_id) from fewest
+    raise StorageValidationError(reason=found["msg"], path=format_path(_place(view, found)), id=session_id) from fewest
 
 
 def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
@@ -57,7 +57,7 @@ def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
         # validators are the caller's, and may raise anything
         reason = f"a validator of {kind.__name__} raised {type(error).__name__}: {error}"
         raise StorageValidationError(
-            reason, path="$", record_id=session_id, advice="correct the validator, or read the session as a dict"
+            reason=reason, path="$", id=session_id, advice="correct the validator, or read the session as a dict"
         ) from error
 
 

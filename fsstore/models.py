@@ -152,7 +152,7 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
     def rule(current: JsonObject | None) -> JsonObject:
         expect_version(record_id, current, expected_version)
         if current is None:
-            raise StorageNotFoundError(record_id)
+            raise StorageNotFoundError(id=record_id)
         refuse_misread(current, patch, misread, RECORD_TOPS, record_id=record_id)
         patched: JsonObject = merge_patch(current, patch)
         return patched
@@ -186,14 +186,14 @@ def expect_version(record_id: str, current: JsonObject | None, expected: int | N
         return
     if type(expected) is not int or expected < 0:
         raise StorageValidationError(
-            f"must be a version, or 0 for none, not {expected!r}",
+            reason=f"must be a version, or 0 for none, not {expected!r}",
             path="expected_version",
-            record_id=record_id,
+            id=record_id,
             advice="pass get_record(...)['version']",
         )
     actual = version_of(current)
     if actual != expected:
-        raise StorageConflictError(record_id, expected=expected, actual=actual)
+        raise StorageConflictError(id=record_id, expected=expected, actual=actual)
 
 
 def expect_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:
@@ -204,7 +204,7 @@ def expect_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
     # as text, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
     if write_json(current) != write_json(seen):
         raise StorageConflictError(
-            record_id,
+            id=record_id,
             expected=version_of(seen),
             actual=version_of(current),
             reason="its content is not what was read",
@@ -229,7 +229,7 @@ def stamped(mutation: Mutation, result: JsonObject, current: JsonObject | None, 
     """Return what a mutation has made of a record as the next version of it."""
     record = dict(result)
     if record.setdefault("id", mutation.id) != mutation.id:
-        raise StorageValidationError("the id of a document can not be changed", path="$.id", record_id=mutation.id)
+        raise StorageValidationError(reason="the id of a document can not be changed", path="$.id", id=mutation.id)
     record["version"] = version_of(current) + 1
     _stamp(record, mutation, current, now)
     check_envelope(record)
@@ -260,27 +260,27 @@ def check_envelope(record: Mapping[str, Any]) -> None:
     """Raise StorageValidationError unless the keys that the store itself reads are well formed; O(1)."""
     record_id = check_id(record.get("id"))
     if type(record.get("type")) is not str:
-        raise StorageValidationError("must be a string", path="$.type", record_id=record_id)
+        raise StorageValidationError(reason="must be a string", path="$.type", id=record_id)
     if "data" not in record:
-        raise StorageValidationError("is missing", path="$.data", record_id=record_id)
+        raise StorageValidationError(reason="is missing", path="$.data", id=record_id)
     version = record.get("version")
     if type(version) is not int or not 1 <= version < 2**63:
-        raise StorageValidationError("must be a positive integer", path="$.version", record_id=record_id)
+        raise StorageValidationError(reason="must be a positive integer", path="$.version", id=record_id)
     for key in ("session_id", "thread_id"):
         if not isinstance(record.get(key), str | None):
-            raise StorageValidationError("must be a string or null", path=f"$.{key}", record_id=record_id)
+            raise StorageValidationError(reason="must be a string or null", path=f"$.{key}", id=record_id)
 
 
 def check_id(record_id: Any) -> str:
     """Return the id; raise StorageValidationError unless it is 1 to 1024 characters of text without controls."""
     if type(record_id) is not str:
-        raise StorageValidationError(f"an id must be a string, not {type(record_id).__name__}", path="$.id")
+        raise StorageValidationError(reason=f"an id must be a string, not {type(record_id).__name__}", path="$.id")
     if not 1 <= len(record_id) <= MAX_ID_CHARACTERS:
         shown = record_id[:40]
         raise StorageValidationError(
-            f"an id must have 1 to {MAX_ID_CHARACTERS} characters, this has {len(record_id)}",
+            reason=f"an id must have 1 to {MAX_ID_CHARACTERS} characters, this has {len(record_id)}",
             path="$.id",
-            record_id=shown,
+            id=shown,
         )
     if not (record_id.isascii() and record_id.isprintable()):
         _check_characters(record_id)
@@ -291,7 +291,7 @@ def _check_characters(record_id: str) -> None:
     for at, character in enumerate(record_id):
         if character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff":
             raise StorageValidationError(
-                f"an id must not hold the character U+{ord(character):04X}, as at offset {at}",
+                reason=f"an id must not hold the character U+{ord(character):04X}, as at offset {at}",
                 path="$.id",
-                record_id=record_id,
+                id=record_id,
             )

@@ -98,7 +98,7 @@ async def _open_memory(rest: str, options: dict[str, Any]) -> IUnifiedStorage:
 
     if rest.strip("/"):
         raise StorageValidationError(
-            "a store in memory has no name", path=_NAME, advice="write memory: and nothing after it"
+            reason="a store in memory has no name", path=_NAME, advice="write memory: and nothing after it"
         )
     # it is always there, always new, and nobody else changes it
     fitting = {name: value for name, value in options.items() if name not in ("create", "live", "polling")}
@@ -119,7 +119,7 @@ def _with_options(make: Callable[..., Any], *given: str, **options: Any) -> Any:
     except TypeError as error:
         if "unexpected keyword argument" not in str(error) and "multiple values for argument" not in str(error):
             raise
-        raise StorageValidationError(str(error), path="options", advice="see fsstore.open_storage") from error
+        raise StorageValidationError(reason=str(error), path="options", advice="see fsstore.open_storage") from error
 
 
 def _unknown(scheme: str) -> StorageValidationError:
@@ -128,7 +128,9 @@ def _unknown(scheme: str) -> StorageValidationError:
     )
     known = " or ".join(f"{known}:" for known in SCHEMES)
     return StorageValidationError(
-        which, path=_NAME, advice=f"give a path, or a URL with {known}; write ./ before a path that looks like a URL"
+        reason=which,
+        path=_NAME,
+        advice=f"give a path, or a URL with {known}; write ./ before a path that looks like a URL",
     )
 
 
@@ -140,7 +142,7 @@ def _path_in(rest: str) -> str:
         path = slash + below
     if "?" in rest or "#" in rest:
         raise StorageValidationError(
-            "the file: URL has a query or a fragment",
+            reason="the file: URL has a query or a fragment",
             path=_NAME,
             advice="give options as keywords, and write ? and # in a path as %3F and %23, or give a plain path",
         )
@@ -149,15 +151,15 @@ def _path_in(rest: str) -> str:
         return unquote(host + path, errors="surrogateescape")
     if host.lower() not in ("", "localhost"):
         raise StorageValidationError(
-            "the file: URL names another machine",
+            reason="the file: URL names another machine",
             path=_NAME,
             advice="give a path on this machine, as in file:///srv/store",
         )
     if foreign_scheme(path) is not None:
-        raise StorageValidationError("the file: URL holds another URL", path=_NAME, advice="give the path alone")
+        raise StorageValidationError(reason="the file: URL holds another URL", path=_NAME, advice="give the path alone")
     if path.startswith("/~"):
         raise StorageValidationError(
-            "a ~ at the beginning of an absolute path is not the home",
+            reason="a ~ at the beginning of an absolute path is not the home",
             path=_NAME,
             advice="write file:~/store for one in the home, or the plain path for a directory of that name",
         )

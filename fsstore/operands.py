@@ -171,4 +171,4 @@ def meant_order(order_by: Any) -> str:
 
 def refusal(reason: str, steps: Steps, *, advice: str = "correct the filter") -> StorageValidationError:
     """Return the error of a filter, with the place that it is about."""
-    return StorageValidationError(reason, path=format_path(steps), advice=advice)
+    return StorageValidationError(reason=reason, path=format_path(steps), advice=advice)

@@ -29,7 +29,7 @@ def completed(record: Mapping[str, Any]) -> JsonObject:
 def json_object(value: Any) -> Mapping[str, Any]:
     """Return the value; raise StorageValidationError unless it is an object."""
     if not isinstance(value, Mapping):
-        raise StorageValidationError(f"must be an object, not {type(value).__name__}", path="$")
+        raise StorageValidationError(reason=f"must be an object, not {type(value).__name__}", path="$")
     return value
 
 
@@ -46,10 +46,10 @@ def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
     wanted = {"save": {"type", "data"}, "update": {"type", "id", "data"}, "delete": {"type", "id"}}.get(str(kind))
     if wanted is None:
         raise StorageValidationError(
-            f"unknown operation {kind!r}; known are save, update, delete", path=f"$[{at}].type"
+            reason=f"unknown operation {kind!r}; known are save, update, delete", path=f"$[{at}].type"
         )
     if missing := wanted - operation.keys():
-        raise StorageValidationError(f"is missing in a {kind} operation", path=f"$[{at}].{min(missing)}")
+        raise StorageValidationError(reason=f"is missing in a {kind} operation", path=f"$[{at}].{min(missing)}")
     if kind == "save":
         return saving(completed(operation["data"]))
     if kind == "update":
@@ -64,7 +64,7 @@ def _numbered(mutation: Mutation, at: int) -> Mutation:
         try:
             return mutation.rule(current)
         except (StorageNotFoundError, StorageConflictError) as error:
-            raise StorageTransactionError(str(error), index=at, record_id=error.id) from error
+            raise StorageTransactionError(reason=error.message, index=at, id=error.id) from error
 
     return mutation._replace(rule=rule)
 

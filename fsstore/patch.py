@@ -93,9 +93,9 @@ def refuse_misread(
             continue
         given = _object_at(patch, steps)[key]
         raise StorageValidationError(
-            f"a merge patch would make a key named {key!r}",
+            reason=f"a merge patch would make a key named {key!r}",
             path=format_path((*within, *steps, key)),
-            record_id=record_id,
+            id=record_id,
             advice=_path_advice(steps, key) if is_dotted else _operator_advice(steps, key, given),
         )
 

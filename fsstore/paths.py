@@ -56,22 +56,24 @@ def path_of(given: object, *, name: str = "path") -> str:
     if isinstance(given, os.PathLike):
         return usable(os.fsdecode(given), name=name)
     advice = "decode it by os.fsdecode" if isinstance(given, bytes) else "give text or a pathlib.Path"
-    raise StorageValidationError(f"a path must be text, not {type(given).__name__}", path=name, advice=advice)
+    raise StorageValidationError(reason=f"a path must be text, not {type(given).__name__}", path=name, advice=advice)
 
 
 def usable(path: str, *, name: str) -> str:
     """Return a path that a system takes, with the home in place of `~`. Raises StorageValidationError."""
     if not path.strip():
-        raise StorageValidationError("the path is empty", path=name, advice="give the name of a directory or a file")
+        raise StorageValidationError(
+            reason="the path is empty", path=name, advice="give the name of a directory or a file"
+        )
     if "\0" in path:
         raise StorageValidationError(
-            f"the path {path!r} holds the character U+0000", path=name, advice="take it out: no name can hold it"
+            reason=f"the path {path!r} holds the character U+0000", path=name, advice="take it out: no name can hold it"
         )
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
         raise StorageValidationError(
-            f"the path {path!r} holds {lone_surrogate(path) or f'a character that is not in {error.encoding}'}",
+            reason=f"the path {path!r} holds {lone_surrogate(path) or f'a character that is not in {error.encoding}'}",
             path=name,
             advice="correct the path",
         ) from None
@@ -79,7 +81,7 @@ def usable(path: str, *, name: str) -> str:
     if expanded.startswith("~"):
         user = _SEPARATOR.split(path)[0]
         raise StorageValidationError(
-            f"there is no home directory for {user!r}",
+            reason=f"there is no home directory for {user!r}",
             path=name,
             advice=f"correct the user, or write ./{user} for a directory of that name",
         )
@@ -92,14 +94,14 @@ def absolute(path: str) -> str:
         return os.path.abspath(path)  # noqa: PTH100 - this joins strings and asks no disk
     except FileNotFoundError as error:
         raise StorageUnavailableError(
-            "the current directory was removed", path=path, errno=error.errno, advice="give an absolute path"
+            reason="the current directory was removed", path=path, errno=error.errno, advice="give an absolute path"
         ) from error
 
 
 def _not_a_path(scheme: str, name: str) -> StorageValidationError:
     which = f"a URL of the scheme {scheme!r}" if scheme else "a URL"
     return StorageValidationError(
-        f"it is {which}, and a path is wanted",
+        reason=f"it is {which}, and a path is wanted",
         path=name,
         advice="give a path; write ./ before one that looks like a URL",
     )

@@ -105,7 +105,7 @@ class Redaction:
         """
         for given in (paths, patterns, ignored):
             if isinstance(given, str):
-                raise StorageValidationError(f"{given!r} is one rule, not several", advice="put it into a list")
+                raise StorageValidationError(reason=f"{given!r} is one rule, not several", advice="put it into a list")
         return cls(
             tuple(_hidable(_place(path, "redact"), "redact") for path in dict.fromkeys(paths)),
             tuple(_pattern(pattern) for pattern in dict.fromkeys(patterns)),
@@ -153,7 +153,7 @@ def _step(found: re.Match[str]) -> str | int | None:
 def _hidable(place: Place, where: str) -> Place:
     if not STAYING.isdisjoint(place.paths):
         raise StorageValidationError(
-            f"{place.text!r} can not be hidden: the store needs what stands there",
+            reason=f"{place.text!r} can not be hidden: the store needs what stands there",
             path=where,
             advice="name what is within it, or export to a file and change that",
         )
@@ -174,7 +174,7 @@ def _refusal(text: str, reason: str, where: str) -> StorageValidationError:
     advice = "write a regular expression, as in 'user-[0-9]+'"
     if where != "redact-pattern":
         advice = "write keys joined by dots, as in settings.api_key or messages.*.text, or $.data['odd.key']"
-    return StorageValidationError(f"{text!r}: {reason}", path=where, advice=advice)
+    return StorageValidationError(reason=f"{text!r}: {reason}", path=where, advice=advice)
 
 
 def _reached(value: Any, path: Path, steps: Steps) -> Iterator[tuple[Steps, Any]]:

@@ -95,7 +95,7 @@ def guarded_select(
     SQLite's.
     """
     if not isinstance(query, str) or not _SELECT.match(query):
-        raise StorageValidationError("only a SELECT can be asked", path="query", advice=_ADVICE)
+        raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
     deadline = clock() + timeout_seconds
     # SQLite sets these two up at their first use, with steps that the guard must refuse
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
@@ -111,9 +111,9 @@ def guarded_select(
             raise
         if code == sqlite3.SQLITE_INTERRUPT:
             raise StorageTimeoutError(
-                "the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
+                reason="the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
             ) from error
-        raise StorageValidationError(f"the query is refused: {error}", path="query", advice=_ADVICE) from error
+        raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)

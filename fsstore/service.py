@@ -5,6 +5,7 @@ Owns who asks the storage for what, and how often; what a session is, and how it
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -48,6 +49,8 @@ class SessionService(ISessionStore):
 
     def __init__(self, storage: IUnifiedStorage) -> None:
         self.storage = storage
+        # where blocking callers in other threads find whoever awaits for them
+        self.loop = _running_loop()
         self._edits: Turns = {}
 
     # -- one session --------------------------------------------------------------------------------------------------
@@ -172,7 +175,9 @@ class SessionService(ISessionStore):
         """
         if type(limit) is not int or limit < 1:
             raise StorageValidationError(
-                f"must be a positive whole number, not {limit!r}", path="limit", advice="give a page room for a session"
+                reason=f"must be a positive whole number, not {limit!r}",
+                path="limit",
+                advice="give a page room for a session",
             )
         wanted = sessions_only(filters)
         if cursor is not None:
@@ -208,7 +213,7 @@ class SessionService(ISessionStore):
         """Remove sessions, all or nothing; absent ones are passed over."""
         if isinstance(session_ids, str):
             raise StorageValidationError(
-                f"{session_ids!r} is one id, not several", path="session_ids", advice="put it into a list"
+                reason=f"{session_ids!r} is one id, not several", path="session_ids", advice="put it into a list"
             )
         session_ids = list(session_ids)
         refuse_inside_edit(self.storage, session_ids, "batch_delete_sessions")
@@ -259,6 +264,13 @@ class SessionService(ISessionStore):
 
     def _now(self) -> str:
         return format_time(self.storage.clock())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class SessionTransaction:

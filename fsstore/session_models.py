@@ -132,16 +132,16 @@ def _object(session_id: str, model: BaseModel, dump: Callable[[], Any]) -> JsonO
         # serializers are the caller's, and may raise anything
         steps, part = _not_serializable(model, ())
         raise StorageValidationError(
-            f"{type(part).__name__} can not be written as JSON: {error}",
+            reason=f"{type(part).__name__} can not be written as JSON: {error}",
             path=format_path(("data", *steps)),
-            record_id=session_id,
+            id=session_id,
             advice=ADVICE,
         ) from error
     if type(dumped) is not dict:
         raise StorageValidationError(
-            f"a session must be an object, and {type(model).__name__} is written as {type(dumped).__name__}",
+            reason=f"a session must be an object, and {type(model).__name__} is written as {type(dumped).__name__}",
             path="$.data",
-            record_id=session_id,
+            id=session_id,
             advice="put it into a field of a model",
         )
     return dumped
@@ -194,9 +194,9 @@ def _not_loaded(session_id: str, dumped: JsonObject, error: Exception) -> Storag
     except StorageValidationError as refused:
         return refused
     assert isinstance(error, StorageValidationError)  # noqa: S101 - the other is about text, which was looked at
-    path = "$.data" + error.path.removeprefix("$")
+    path = "$.data" + str(error.path).removeprefix("$")
     refusal = StorageValidationError(
-        f"the model would not load again: {error.reason}", path=path, record_id=session_id, advice=ADVICE
+        reason=f"the model would not load again: {error.reason}", path=path, id=session_id, advice=ADVICE
     )
     refusal.__cause__ = error
     return refusal
@@ -209,7 +209,7 @@ def _different(session_id: str, model: BaseModel, found: Difference) -> StorageV
     elif found.steps == ("metadata",) and getattr(model, "metadata", None) is None:
         advice = "every session has metadata: declare it with None as its default, or hand some in"
     return StorageValidationError(
-        found.reason, path=format_path(("data", *found.steps)), record_id=session_id, advice=advice
+        reason=found.reason, path=format_path(("data", *found.steps)), id=session_id, advice=advice
     )
 
 

@@ -66,9 +66,9 @@ def updating_session(
     """Apply a merge patch to a session that must be there."""
     if isinstance(updates, BaseModel):
         raise StorageValidationError(
-            f"a patch must be an object, not the model {type(updates).__name__}",
+            reason=f"a patch must be an object, not the model {type(updates).__name__}",
             path="$",
-            record_id=session_id,
+            id=session_id,
             advice="save the model with save_session, or patch with model_dump(mode='json', exclude_unset=True)",
         )
     # checked, not only copied: a patch is followed down before what it makes is encoded
@@ -78,7 +78,7 @@ def updating_session(
     def rule(current: JsonObject | None) -> JsonObject:
         _expect_session(session_id, current, expected_version)
         if current is None:
-            raise StorageNotFoundError(session_id)
+            raise StorageNotFoundError(id=session_id)
         # looks at no more of the session than the patch touches, so that a part of it will do
         refuse_misread(current["data"], patch, misread, TOP, record_id=session_id, within=("data",))
         return _session_record(session_id, merge_patch(current["data"], patch), current, now)
@@ -107,7 +107,7 @@ def deleting_session(session_id: str, *, expected_version: int | None = None, mi
     def rule(current: JsonObject | None) -> None:
         _expect_session(session_id, current, expected_version)
         if current is None and not missing_ok:
-            raise StorageNotFoundError(session_id)
+            raise StorageNotFoundError(id=session_id)
 
     return Mutation(check_id(session_id), rule, is_exact=True)
 
@@ -137,7 +137,7 @@ def beyond(cursor: str) -> Filters:
     """Match what comes after the cursor's record in the default order. Raises StorageValidationError."""
     if not isinstance(cursor, str):
         raise StorageValidationError(
-            f"must be the text that list_page gave, not {type(cursor).__name__}",
+            reason=f"must be the text that list_page gave, not {type(cursor).__name__}",
             path="cursor",
             advice="pass page.cursor on, None for the first page",
         )
@@ -146,7 +146,7 @@ def beyond(cursor: str) -> Filters:
         canonical_time(updated_at, "cursor", None)
     except ValueError as error:
         raise StorageValidationError(
-            "this is not a cursor that list_page gave", path="cursor", advice="start again without one"
+            reason="this is not a cursor that list_page gave", path="cursor", advice="start again without one"
         ) from error
     # the first condition is implied by the second; it lets an index start where the page starts
     return {
@@ -171,7 +171,7 @@ def session_object(session_id: str, value: SessionInput, *, seen: Any = None) ->
         session = dict(value)
     else:
         raise StorageValidationError(
-            f"a session must be an object, not {type(value).__name__}", path="$", record_id=session_id
+            reason=f"a session must be an object, not {type(value).__name__}", path="$", id=session_id
         )
     metadata = session.get("metadata")
     return {**session, "metadata": _with_times(session_id, metadata, seen)} if type(metadata) is dict else session
@@ -195,10 +195,11 @@ def copied_session(session_id: str, value: SessionInput) -> JsonObject:
 def _expect_session(session_id: str, current: JsonObject | None, expected_version: int | None) -> None:
     if current is not None and current["type"] != "session":
         raise StorageConflictError(
-            session_id,
+            id=session_id,
             expected=0,
             actual=current["version"],
             reason=f"there is a document of type {current['type']!r} under that id",
+            advice="choose another id for the session, or delete that document first",
         )
     expect_version(session_id, current, expected_version)
 
@@ -210,7 +211,7 @@ def _session_record(
     metadata = data.get("metadata", {})
     if type(metadata) is not dict:
         raise StorageValidationError(
-            f"must be an object, not {type(metadata).__name__}", path="$.metadata", record_id=session_id
+            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=session_id
         )
     before = None if keep_times else current
     created = metadata.get("created_at") if before is None else before["created_at"]

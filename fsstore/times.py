@@ -55,7 +55,7 @@ def canonical_time(value: Any, path: str, record_id: str | None) -> str:
         return _instant(value)
     except ValueError as error:
         raise StorageValidationError(
-            f"must be an ISO 8601 time: {error}", path=path, record_id=record_id, advice=_advice(value)
+            reason=f"must be an ISO 8601 time: {error}", path=path, id=record_id, advice=_advice(value)
         ) from error
 
 

@@ -106,9 +106,9 @@ def write_json(value: Any, *, indent: bool = False, record_id: str | None = None
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise StorageValidationError(
-            f"it can not be written as JSON: {error}",
+            reason=f"it can not be written as JSON: {error}",
             path="$",
-            record_id=record_id,
+            id=record_id,
             advice="make it flatter, by hand",
         ) from error
     # what no document can hold, such as the name of a file that is no text, is written by JSON's own escapes
@@ -128,10 +128,10 @@ def _format_step(step: str | int) -> str:
 
 def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> Any:
     if reason := _refusal(value, len(steps)):
-        raise StorageValidationError(reason, path=format_path(steps), record_id=record_id)
+        raise StorageValidationError(reason=reason, path=format_path(steps), id=record_id)
     if type(value) is str and (reason := lone_surrogate(value)):
         raise StorageValidationError(
-            f"the string holds {reason}", path=format_path(steps), record_id=record_id, advice=SURROGATE_ADVICE
+            reason=f"the string holds {reason}", path=format_path(steps), id=record_id, advice=SURROGATE_ADVICE
         )
     if type(value) is dict:
         return {_key(key, steps, record_id): _copy(item, (*steps, key), record_id) for key, item in value.items()}
@@ -143,11 +143,11 @@ def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> An
 def _key(key: Any, steps: tuple[str | int, ...], record_id: str | None) -> str:
     if type(key) is not str:
         raise StorageValidationError(
-            f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), record_id=record_id
+            reason=f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), id=record_id
         )
     if reason := lone_surrogate(key):
         raise StorageValidationError(
-            f"the key {key!r} holds {reason}", path=format_path(steps), record_id=record_id, advice=SURROGATE_ADVICE
+            reason=f"the key {key!r} holds {reason}", path=format_path(steps), id=record_id, advice=SURROGATE_ADVICE
         )
     return key
 

@@ -86,7 +86,9 @@ class Watch:
         max_queued: int = MAX_QUEUED,
     ) -> None:
         if type(max_queued) is not int or max_queued < 1:
-            raise StorageValidationError(f"must be a positive whole number, not {max_queued!r}", path="max_queued")
+            raise StorageValidationError(
+                reason=f"must be a positive whole number, not {max_queued!r}", path="max_queued"
+            )
         self._watched = watched
         self._ledger = watched.ledger
         self._condition = condition
@@ -159,7 +161,7 @@ class Watch:
             self._queue.clear()
             self._round.clear()
             self._is_behind = False
-            self.end(StorageClosedError(self._ledger.place))
+            self.end(StorageClosedError(path=self._ledger.place))
 
     async def __aenter__(self) -> Self:
         await self.started()
@@ -171,7 +173,7 @@ class Watch:
     def _check(self) -> None:
         if self._process != os.getpid():
             # the threads that would tell it anything did not come along
-            raise StorageClosedError(self._ledger.place)
+            raise StorageClosedError(path=self._ledger.place)
         if self._ended is not None and not isinstance(self._ended, StorageClosedError):
             raise self._ended
 

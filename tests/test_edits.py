@@ -26,7 +26,7 @@ class StuckStorage(MemoryStorage):
         if self.stuck == "commit":
             await asyncio.Event().wait()
         if self.stuck == "timeout":
-            raise StorageTimeoutError("the lock", path="here", timeout_seconds=1)
+            raise StorageTimeoutError(reason="the lock", path="here", timeout_seconds=1)
         return await super().commit(changes)
 
 
@@ -89,7 +89,7 @@ async def test_an_error_of_the_storage_reaches_the_caller_of_an_edit(sessions: S
     await sessions.save_session("a", {"n": 0})
 
     def fail(_: JsonObject) -> None:
-        raise StorageUnavailableError("full", path="disk")
+        raise StorageUnavailableError(reason="full", path="disk")
 
     with pytest.raises(StorageUnavailableError):
         await sessions.edit_session("a", fail)

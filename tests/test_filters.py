@@ -216,7 +216,7 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         parse(filters)
 
     assert refused.value.path == path
-    assert reason in refused.value.reason
+    assert reason in str(refused.value.reason)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,8 @@ def test_a_refusal_says_what_to_write_instead(filters: Any, remedy: str) -> None
         parse(filters)
 
     assert remedy in refused.value.advice
-    assert refused.value.path.startswith("$.a") or refused.value.path == "$['a.$ref']" or "a.b" in refused.value.path
+    path = str(refused.value.path)
+    assert path.startswith("$.a") or path == "$['a.$ref']" or "a.b" in path
 
 
 def test_a_tuple_and_a_set_are_told_apart_from_what_was_parsed_before() -> None:
@@ -450,7 +451,7 @@ def test_what_is_no_path_is_no_order(order_by: Any) -> None:
     with pytest.raises(StorageValidationError) as refused:
         parse_order(order_by)
 
-    assert "order_by" in refused.value.path
+    assert "order_by" in str(refused.value.path)
 
 
 @pytest.mark.parametrize("parsed", [parse_order, session_path])

@@ -102,7 +102,6 @@ ONLY_IMPORTERS = {
     "pytest_asyncio": {"testing"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "anyio": {"legacy", "cli"},
     "aiofiles": {"transfer"},
 }
 """Libraries that only these import; a name stands for a package's modules too."""

@@ -152,7 +152,7 @@ async def test_a_document_that_changes_all_the_time_is_given_with_the_conflict(
 
     async def contended(changes: list[Mutation]) -> Outcomes:
         if changes[0].id == "a":
-            raise StorageConflictError("a", expected=1, actual=2)
+            raise StorageConflictError(id="a", expected=1, actual=2)
         return await commit(changes)
 
     monkeypatch.setattr(sessions.storage, "commit", contended)
@@ -165,7 +165,7 @@ async def test_a_full_disk_stops_it(sessions: SessionService, monkeypatch: pytes
     await sessions.save_session("a", SETTINGS)
 
     async def full(_: object) -> Outcomes:
-        raise StorageUnavailableError("No space left on device", path="store")
+        raise StorageUnavailableError(reason="No space left on device", path="store")
 
     monkeypatch.setattr(sessions.storage, "commit", full)
     with pytest.raises(StorageUnavailableError):

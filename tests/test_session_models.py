@@ -717,8 +717,8 @@ def test_a_model_that_would_not_come_back_is_refused_with_the_path(name: str) ->
 
     error = refusal(make())
 
-    assert error.path.startswith(path) if name in ("a circle", "too deep") else error.path == path, str(error)
-    assert reason in error.reason
+    assert str(error.path).startswith(path) if name in ("a circle", "too deep") else error.path == path, str(error)
+    assert reason in str(error.reason)
     assert error.id == "a"
     assert error.advice
     assert "hush" not in str(error)
@@ -882,7 +882,7 @@ def test_stamps_that_the_metadata_can_not_hold_are_refused_with_their_path() -> 
     error = refusal(OtherIds())
 
     assert error.path == "$.data.metadata.session_id"
-    assert "not load again" in error.reason
+    assert "not load again" in str(error.reason)
 
 
 def test_metadata_that_is_no_object_is_left_to_whoever_stamps_it() -> None:

@@ -96,7 +96,7 @@ def test_every_example_of_another_value_is_refused_with_its_path_and_id(name: st
     with pytest.raises(StorageValidationError) as caught:
         copy_value(value, record_id="a")
 
-    assert caught.value.path.startswith("$.data.list[1]")
+    assert str(caught.value.path).startswith("$.data.list[1]")
     assert caught.value.id == "a"
 
 

@@ -20,7 +20,7 @@ def confirm(question: str, *, unasked: str) -> None:
     Raises StorageValidationError where nobody can be asked: `unasked` tells what would have been done.
     """
     if not can_ask():
-        raise StorageValidationError(unasked, advice="add --yes if that is what you want")
+        raise StorageValidationError(reason=unasked, advice="add --yes if that is what you want")
     if not says_yes(question):
         raise typer.Abort
 

@@ -73,7 +73,7 @@ def _ability(sessions: "SessionService", name: str) -> Any:
     method = getattr(sessions.storage, name, None)
     if method is None:
         raise StorageValidationError(
-            f"this store can not be asked to {name}: it keeps no files", path="store", advice="name a directory"
+            reason=f"this store can not be asked to {name}: it keeps no files", path="store", advice="name a directory"
         )
     return method
 

@@ -92,7 +92,7 @@ async def _seen(sessions: "SessionService", session_id: str, *, create: bool) ->
         return None
     seen = await sessions.get_record(session_id)
     if seen is None:
-        raise StorageNotFoundError(session_id)
+        raise StorageNotFoundError(id=session_id)
     return seen
 
 
@@ -126,7 +126,7 @@ def _draft(session_id: str, text: bytes) -> Iterator[Path]:
         yield path
     except StorageError as error:
         if _was_changed(path, text):
-            error.advice += f"; your text is kept in {path}"
+            error.advise(f"your text is kept in {path}")
             raise
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -154,7 +154,9 @@ def _edited(draft: Path, given: bytes, session_id: str) -> "JsonObject | None":
     try:
         text = draft.read_bytes().removeprefix(BYTE_ORDER_MARK)
     except FileNotFoundError as error:
-        raise StorageUnavailableError("the editor took it away", path=str(draft), advice="edit it again") from error
+        raise StorageUnavailableError(
+            reason="the editor took it away", path=str(draft), advice="edit it again"
+        ) from error
     if text == given:
         return None
     session = _parsed(text)
@@ -173,9 +175,9 @@ def _parsed(text: bytes) -> "JsonObject":
         place = _PLACE.fullmatch(str(error))
         where = f"line {place['line']}, column {place['column']}: " if place else ""
         reason = place["reason"] if place else str(error)
-        raise StorageValidationError(f"{where}the text {reason}") from error
+        raise StorageValidationError(reason=f"{where}the text {reason}") from error
     if type(session) is not dict:
-        raise StorageValidationError(f"the text is a JSON {type(session).__name__}, a session is an object")
+        raise StorageValidationError(reason=f"the text is a JSON {type(session).__name__}, a session is an object")
     return session
 
 
@@ -189,11 +191,11 @@ def _check(session: "JsonObject", session_id: str) -> None:
     try:
         load_model(SessionData, session, session_id=session_id, created_at=now, updated_at=now)
     except StorageValidationError as error:
-        raise StorageValidationError(error.reason, path="$.data" + error.path.removeprefix("$")) from error
+        raise StorageValidationError(reason=error.reason, path="$.data" + str(error.path).removeprefix("$")) from error
     named = session.get("metadata", {}).get("session_id", session_id)
     if named != session_id:
         raise StorageValidationError(
-            f"the id is {session_id!r} and can not be changed to {named!r}",
+            reason=f"the id is {session_id!r} and can not be changed to {named!r}",
             path="$.data.metadata.session_id",
             advice="put it back, and use edit --create for a new session",
         )
@@ -218,7 +220,7 @@ def _run_editor(path: Path) -> None:
         process = subprocess.Popen([*command, str(path)])  # noqa: S603 - the user's own choice
     except OSError as error:
         raise StorageUnavailableError(
-            error.strerror or str(error), path=f"the editor {shown}", errno=error.errno, advice=_ADVICE
+            reason=error.strerror or str(error), path=f"the editor {shown}", errno=error.errno, advice=_ADVICE
         ) from error
     # Ctrl-C is the editor's now; not ignored before it starts, since it would inherit that
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -228,7 +230,9 @@ def _run_editor(path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     if code:
         raise StorageUnavailableError(
-            f"it ended with the exit code {code}", path=f"the editor {shown}", advice="nothing was saved; " + _ADVICE
+            reason=f"it ended with the exit code {code}",
+            path=f"the editor {shown}",
+            advice="nothing was saved; " + _ADVICE,
         )
 
 
@@ -239,8 +243,8 @@ def _editor() -> list[str]:
             try:
                 return shlex.split(text, posix=os.name == "posix")
             except ValueError as error:
-                raise StorageValidationError(f"{text!r}: {error}", path=variable, advice=_ADVICE) from error
+                raise StorageValidationError(reason=f"{text!r}: {error}", path=variable, advice=_ADVICE) from error
     for name in _EDITORS:
         if found := shutil.which(name):
             return [found]
-    raise StorageUnavailableError("none was found", path="an editor", advice=_ADVICE)
+    raise StorageUnavailableError(reason="none was found", path="an editor", advice=_ADVICE)

@@ -36,7 +36,7 @@ def install(
     stores = found.stores()
     if not stores and not uninstall:
         raise StorageUnavailableError(
-            "there is no store in this repository",
+            reason="there is no store in this repository",
             path=os.fspath(found.root),
             advice="make one with `fsstore init PATH`, see that git does not ignore it, and do it again",
         )

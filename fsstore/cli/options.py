@@ -67,7 +67,7 @@ def with_store(
     Raises StorageValidationError when no store is named, and what opening and the work raise.
     """
     if not store:
-        raise StorageValidationError("no store is named", advice="give --store PATH, or set FSSTORE_STORE")
+        raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
     logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
     # it must be there already: only the commands that fill a store may make one
     options = options if create else {"create": False, **options}

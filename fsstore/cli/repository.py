@@ -49,7 +49,7 @@ class Repository:
         done = run_git("-C", os.fspath(directory), "rev-parse", "--show-toplevel")
         if done.returncode != 0:
             raise StorageUnavailableError(
-                _complaint(done.stderr) or "git finds no work tree here",
+                reason=_complaint(done.stderr) or "git finds no work tree here",
                 path=os.fspath(directory),
                 advice="name a directory in the work tree of a git repository, or make one with `git init`",
             )
@@ -102,7 +102,7 @@ class Repository:
         done = run_git("-C", os.fspath(self.root), *arguments)
         if done.returncode not in accepted:
             raise StorageUnavailableError(
-                _complaint(done.stderr) or f"git {arguments[0]} ended with {done.returncode}",
+                reason=_complaint(done.stderr) or f"git {arguments[0]} ended with {done.returncode}",
                 path=os.fspath(self.root),
                 advice=f"see what `git {arguments[0]}` says there, and try again",
             )
@@ -114,7 +114,7 @@ def run_git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("git")
     if program is None:
         raise StorageUnavailableError(
-            "there is no such command", path="git", advice="install git, or put it on PATH, and try again"
+            reason="there is no such command", path="git", advice="install git, or put it on PATH, and try again"
         )
     return subprocess.run([program, *arguments], capture_output=True, check=False)  # noqa: S603 - no shell, our words
 
@@ -136,7 +136,7 @@ def set_attributes(store: GitStore, *, installed: bool) -> bool:
     path = store.root / ATTRIBUTES
     if path.is_symlink():
         raise StorageUnavailableError(
-            "it is a symbolic link, which git does not follow", path=os.fspath(path), advice="make it a file"
+            reason="it is a symbolic link, which git does not follow", path=os.fspath(path), advice="make it a file"
         )
     before = path.read_bytes() if path.exists() else b""
     after = with_lines(before, store.shard_depth) if installed else without_lines(before)
@@ -168,7 +168,7 @@ def _store_at(marker: Path) -> GitStore | None:
     except FileNotFoundError:
         return None
     except NotARecordError as error:
-        raise StorageCorruptedError(None, path=os.fspath(marker), reason=str(error)) from error
+        raise StorageCorruptedError(path=os.fspath(marker), reason=str(error)) from error
     depth = found.get("shard_depth")
     return GitStore(marker.parent, depth) if "format" in found and depth in SHARD_DEPTHS else None
 

@@ -51,7 +51,8 @@ async def _check_depth(sessions: "SessionService", wanted: int | None) -> None:
     found = wanted if wanted is None else (await sessions.health_check()).get("shard_depth")
     if found != wanted:
         raise StorageValidationError(
-            f"the store has the shard depth {found}, which can not be changed", advice="make a new store and import"
+            reason=f"the store has the shard depth {found}, which can not be changed",
+            advice="make a new store and import",
         )
 
 
@@ -84,7 +85,7 @@ def get(
     """Print a session as JSON."""
     found = with_store(store, lambda sessions: sessions.get_record(session_id))
     if found is None:
-        raise StorageNotFoundError(session_id)
+        raise StorageNotFoundError(id=session_id)
     show_json(found if record else found["data"], compact=shape is Shape.compact)
 
 
@@ -103,7 +104,7 @@ def update(
     Prints the id. Both PATCH and --set may be given; --set wins.
     """
     if patch is None and not settings:
-        raise StorageValidationError("there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")
+        raise StorageValidationError(reason="there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")
     text = _read(STANDARD_INPUT) if patch == STANDARD_INPUT else patch
     changes = parse_settings(settings or (), None if text is None else parse_object(text, "PATCH"))
     with_store(
@@ -130,7 +131,7 @@ def rm(
     """
     filters = parse_filter(where or (), filter_text)
     if bool(session_ids) == (filters is not None):
-        raise StorageValidationError("it is not clear what to remove", advice="give either ids or --where")
+        raise StorageValidationError(reason="it is not clear what to remove", advice="give either ids or --where")
     if filters is None:
         ids = session_ids or []
         with_store(store, lambda sessions: _remove(sessions, ids, missing_ok=missing_ok))
@@ -179,7 +180,9 @@ def _named(session: "JsonObject") -> str:
     metadata = session.get("metadata")
     session_id: Any = metadata.get("session_id") if isinstance(metadata, dict) else None
     if type(session_id) is not str or not session_id:
-        raise StorageValidationError("the session has no id", advice="give the ID, or put it into metadata.session_id")
+        raise StorageValidationError(
+            reason="the session has no id", advice="give the ID, or put it into metadata.session_id"
+        )
     return session_id
 
 
@@ -192,15 +195,19 @@ def _read(source: str) -> bytes:
             with Path(path_of(source, name="FILE")).open("rb") as file:
                 data = file.read(_MAX_INPUT_BYTES + 1)
         except FileNotFoundError as error:
-            raise StorageValidationError(f"there is no file {source}", advice="check the path") from error
+            raise StorageValidationError(reason=f"there is no file {source}", advice="check the path") from error
     if len(data) > _MAX_INPUT_BYTES:
-        raise StorageValidationError(f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session")
+        raise StorageValidationError(
+            reason=f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session"
+        )
     return data
 
 
 def _read_standard_input() -> bytes:
     if sys.stdin is None:
-        raise StorageUnavailableError("it is closed", path="standard input", advice="name a file, or pipe one in")
+        raise StorageUnavailableError(
+            reason="it is closed", path="standard input", advice="name a file, or pipe one in"
+        )
     if sys.stdin.isatty():
         say("reading a session as JSON from the terminal; end it with Ctrl-D")
     return sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)

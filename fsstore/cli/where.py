@@ -87,9 +87,9 @@ def parse_object(text: str | bytes, name: str) -> "JsonObject":
     try:
         found = read_exact(text)
     except ValueError as error:
-        raise StorageValidationError(f"{name} {error}") from error
+        raise StorageValidationError(reason=f"{name} {error}") from error
     if type(found) is not dict:
-        raise StorageValidationError(f"{name} holds a JSON {type(found).__name__}, not an object")
+        raise StorageValidationError(reason=f"{name} holds a JSON {type(found).__name__}, not an object")
     return found
 
 
@@ -166,4 +166,4 @@ def _with(target: Any, steps: Sequence[str], value: Any) -> "JsonObject":
 
 
 def _refusal(text: str, reason: str, advice: str) -> StorageValidationError:
-    return StorageValidationError(f"{text!r}: {reason}", advice=advice)
+    return StorageValidationError(reason=f"{text!r}: {reason}", advice=advice)

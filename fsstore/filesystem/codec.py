@@ -67,12 +67,12 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
     if _TOO_DEEP in data:
         # the rule names the value at fault; what it accepts but orjson does not is refused all the same
         copy_value(record, record_id=record["id"])
-        raise StorageValidationError("it does not survive being written and read", path="$", record_id=record["id"])
+        raise StorageValidationError(reason="it does not survive being written and read", path="$", id=record["id"])
     if len(data) > max_bytes:
         raise StorageValidationError(
-            f"{len(data)} bytes are more than the {max_bytes} allowed",
+            reason=f"{len(data)} bytes are more than the {max_bytes} allowed",
             path="$",
-            record_id=record["id"],
+            id=record["id"],
             advice="split the document, or raise max_bytes",
         )
     return data

@@ -45,7 +45,7 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
     Raises StorageUnavailableError when there is no store, it is of a newer format, or the system refuses.
     """
     if shard_depth not in SHARD_DEPTHS:
-        raise StorageValidationError(f"must be 1 or 2, not {shard_depth!r}", path="shard_depth")
+        raise StorageValidationError(reason=f"must be 1 or 2, not {shard_depth!r}", path="shard_depth")
     if create:
         tree.make_root()
     _refuse_network(tree.root, allow_network=allow_network)
@@ -106,7 +106,7 @@ def _complete(tree: Tree) -> None:
 
 def _no_store(root: Path, reason: str) -> StorageUnavailableError:
     return StorageUnavailableError(
-        reason,
+        reason=reason,
         path=str(root),
         advice="check the path, or make one with open_sessions(path) or `fsstore init`",
     )
@@ -121,18 +121,18 @@ def _read_marker(tree: Tree) -> int | None:
     try:
         marker = decode_marker(data)
     except NotARecordError as error:
-        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=str(error)) from error
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
     number, depth = marker.get("format"), marker.get("shard_depth")
     if type(number) is not int or number < 1:
-        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=f"it tells the format {number!r}")
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the format {number!r}")
     if number > FORMAT:
         raise StorageUnavailableError(
-            f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
+            reason=f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
             path=str(tree.root),
             advice="use a newer fsstore",
         )
     if type(depth) is not int or depth not in SHARD_DEPTHS:
-        raise StorageCorruptedError(None, path=tree.path(MARKER), reason=f"it tells the shard depth {depth!r}")
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the shard depth {depth!r}")
     return depth
 
 
@@ -161,7 +161,7 @@ def _refuse_orphans(tree: Tree) -> None:
     for shard in filter(is_shard, tree.entries()):
         if tree.is_directory(shard) and tree.entries(shard):
             raise StorageUnavailableError(
-                f"there are documents, as in {shard}{os.sep}, but no {MARKER}",
+                reason=f"there are documents, as in {shard}{os.sep}, but no {MARKER}",
                 path=str(tree.root),
                 advice=f'restore {MARKER}, or write {{"format": 1, "shard_depth": 1}} into it',
             )
@@ -171,7 +171,7 @@ def _refuse_network(root: Path, *, allow_network: bool) -> None:
     kind = "" if allow_network else filesystem_type(root)
     if kind in _NETWORK:
         raise StorageUnavailableError(
-            f"it lies on a network file system ({kind}), where locks and renames keep no promise",
+            reason=f"it lies on a network file system ({kind}), where locks and renames keep no promise",
             path=str(root),
             advice="use a local directory, or allow_network=True if a single process uses the store",
         )

@@ -204,18 +204,18 @@ class Documents:
             if self.tree.signature(MARKER) is not None:
                 return
         raise StorageUnavailableError(
-            f"its {MARKER} is gone",
+            reason=f"its {MARKER} is gone",
             path=str(self.tree.root),
             advice="mount the medium again, or restore that file",
         )
 
     def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
         """Return the error that says what is wrong with a document's file."""
-        return StorageCorruptedError(record_id, path=self.tree.path(name), reason=reason)
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason)
 
     def _in_conflict(self, record_id: str | None, name: str, error: InConflictError) -> StorageCorruptedError:
         advice = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
-        return StorageCorruptedError(record_id, path=self.tree.path(name), reason=str(error), advice=advice)
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=str(error), advice=advice)
 
     def stage_directory(self) -> str:
         """Make a temp directory for one batch and return its name."""

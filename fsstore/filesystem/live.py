@@ -91,7 +91,7 @@ class Live:
             try:
                 thread.start()
             except RuntimeError as error:
-                raise StorageUnavailableError(str(error), path=str(self._parts.tree.root)) from error
+                raise StorageUnavailableError(reason=str(error), path=str(self._parts.tree.root)) from error
             self._thread = thread
 
     def doubt(self, names: set[str]) -> None:
@@ -106,7 +106,7 @@ class Live:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
-        closed = StorageClosedError(str(self._parts.tree.root))
+        closed = StorageClosedError(path=str(self._parts.tree.root))
         if not self.ready.done():
             self.ready.set_exception(closed)
         self.ledger.end(closed)
@@ -134,7 +134,7 @@ class Live:
             _logger.exception("the store %s can not be watched any more", self._parts.tree.root)
             reason = f"it can not be watched any more: {error}"
             failure = StorageUnavailableError(
-                reason, path=str(self._parts.tree.root), advice="close it and open it again"
+                reason=reason, path=str(self._parts.tree.root), advice="close it and open it again"
             )
             self.ledger.end(failure)
             if not self.ready.done():

@@ -60,7 +60,7 @@ class StoreLock:
             now = time.monotonic()
             if now - start >= timeout_seconds:
                 raise StorageTimeoutError(
-                    "the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
+                    reason="the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
                 )
             if now - wished >= _WISH_SECONDS:
                 waiting()

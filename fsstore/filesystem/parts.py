@@ -69,7 +69,7 @@ class Parts:
             self.sequence.open()
         except NotAFileError as error:
             raise StorageUnavailableError(
-                "something that is no regular file or directory stands in the way",
+                reason="something that is no regular file or directory stands in the way",
                 path=str(error.filename or tree.root),
                 errno=error.errno,
                 advice="move it away",

@@ -44,7 +44,7 @@ class Readers:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._guard:
             if self._is_shut:
-                raise StorageClosedError(self._root)
+                raise StorageClosedError(path=self._root)
             self._free -= 1
             if self._free < 0 and len(self._threads) < self._most:
                 self._start()
@@ -69,7 +69,9 @@ class Readers:
             if not self._threads:
                 self._free += 1
                 raise StorageUnavailableError(
-                    f"no thread could be started: {error}", path=self._root, advice="try again with fewer threads"
+                    reason=f"no thread could be started: {error}",
+                    path=self._root,
+                    advice="try again with fewer threads",
                 ) from error
         else:
             self._threads.append(thread)

@@ -106,7 +106,9 @@ class Reading:
                 await self.under_lock(lambda: None)
                 return
             if loop.time() >= deadline:
-                raise StorageTimeoutError("the end of a commit", path=self._root, timeout_seconds=timeout_seconds)
+                raise StorageTimeoutError(
+                    reason="the end of a commit", path=self._root, timeout_seconds=timeout_seconds
+                )
             await asyncio.sleep(_POLL_SECONDS)
 
     # -- the index ----------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class Reading:
         try:
             yield
         except (IndexDamagedError, IndexUnavailableError) as error:
-            raise StorageUnavailableError(f"the index can not be used: {error}", path=self._root) from error
+            raise StorageUnavailableError(reason=f"the index can not be used: {error}", path=self._root) from error
 
     # -- reconciling --------------------------------------------------------------------------------------------------
 

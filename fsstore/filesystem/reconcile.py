@@ -167,12 +167,13 @@ class Reconciler:
         return Entry(name, document.record, document.signature, document.data, time.time_ns())
 
     def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
-        _logger.warning("%s is left out of lists: %s", name, error.reason)
+        reason = error.reason or error.message
+        _logger.warning("%s is left out of lists: %s", name, reason)
         try:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, OSError):
             signature = None
-        return Problem(name, error.reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
+        return Problem(name, reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
 
 
 def _checked(shards: list[str]) -> list[str]:

@@ -74,7 +74,7 @@ class Mover:
             self._parts.sidecar.renew(IndexDamagedError("a repair replaces it"))
         except IndexUnavailableError as error:
             reason = f"the index can not be replaced: {error}"
-            raise StorageUnavailableError(reason, path=str(self._tree.root)) from error
+            raise StorageUnavailableError(reason=reason, path=str(self._tree.root)) from error
 
     def seconds_until_still(self, names: Sequence[str]) -> float:
         """Return how long it takes until none of them was changed a moment ago, if nobody goes on changing them."""

@@ -106,7 +106,7 @@ class FileStorage(IUnifiedStorage):
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
         if reconcile not in ("first-use", "off"):
-            raise StorageValidationError(f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
+            raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
         options = Options(
             create=create,
             fsync=fsync,
@@ -160,7 +160,7 @@ class FileStorage(IUnifiedStorage):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise StorageClosedError(str(self._tree.root))
+            raise StorageClosedError(path=str(self._tree.root))
         if self._parts.process != os.getpid():
             # threads and connections do not come along in a fork: the child opens its own, and must not even close its
             # parent's, so they are kept
@@ -222,7 +222,7 @@ class FileStorage(IUnifiedStorage):
     def _writer(self) -> Writer:
         if self._parts.writer is None:
             raise StorageUnavailableError(
-                "the store can not be written",
+                reason="the store can not be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )
@@ -423,9 +423,17 @@ def _found(index: Index) -> dict[str, Any]:
 def _in_own_thread(run: Callable[[], T]) -> Future[T]:
     """Run a function in a thread made for it, off the event loop and its executor.
 
-    Whoever waits for it shields it: a cancelled future that has not begun never does.
+    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started,
+    as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
-    future = executor.submit(run)
+    try:
+        future = executor.submit(run)
+    except RuntimeError:
+        future = Future()
+        try:
+            future.set_result(run())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
+            future.set_exception(error)
     executor.shutdown(wait=False)
     return future

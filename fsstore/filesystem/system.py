@@ -76,7 +76,7 @@ def same_boot(boot: str) -> bool:
 def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) -> StorageUnavailableError:
     """Say an error of the system in the words of the store."""
     return StorageUnavailableError(
-        error.strerror or str(error) or type(error).__name__,
+        reason=error.strerror or str(error) or type(error).__name__,
         path=str(error.filename or path),
         errno=error.errno,
         outcome=outcome,

@@ -150,19 +150,20 @@ class Examiner:
         except StorageCorruptedError as error:
             return None, [self._corrupted(name, error)]
         except StorageUnavailableError as error:
-            return None, [Finding(Kind.REFUSED, name, error.reason)]
+            return None, [Finding(Kind.REFUSED, name, error.reason or error.message)]
         if document is None:
             left_over = [Finding(Kind.LEFT_OVER, name, "it is gone")] if known is not None else []
             return None, left_over
         return document, [*self._form(name, document), *self._row(name, document, known, index)]
 
     def _corrupted(self, name: str, error: StorageCorruptedError) -> Finding:
+        reason = error.reason or error.message
         if error.id is not None:
-            return Finding(Kind.WRONG_PLACE, name, error.reason, self._documents.name(error.id))
+            return Finding(Kind.WRONG_PLACE, name, reason, self._documents.name(error.id))
         if isinstance(error.__cause__, InConflictError):
-            return Finding(Kind.IN_CONFLICT, name, error.reason)
+            return Finding(Kind.IN_CONFLICT, name, reason)
         is_large = isinstance(error.__cause__, TooLargeError)
-        return Finding(Kind.TOO_LARGE if is_large else Kind.UNREADABLE, name, error.reason)
+        return Finding(Kind.TOO_LARGE if is_large else Kind.UNREADABLE, name, reason)
 
     def _form(self, name: str, document: Document) -> Iterator[Finding]:
         try:
@@ -225,7 +226,7 @@ class Examiner:
             return self._parts.sidecar.use(work)
         except (IndexDamagedError, IndexUnavailableError) as error:
             raise StorageUnavailableError(
-                f"the index was lost in the middle of it: {error}",
+                reason=f"the index was lost in the middle of it: {error}",
                 path=self._parts.tree.path(INDEX),
                 advice="do it again",
             ) from error

@@ -126,7 +126,7 @@ class Writer:
         # behind the last job nobody would answer
         with self._stopping:
             if self._stopped:
-                raise StorageClosedError(self._root)
+                raise StorageClosedError(path=self._root)
             self._queue.put(job)
 
     @property
@@ -304,7 +304,7 @@ class Writer:
             if error.has_happened:
                 return error.results
         failure = StorageUnavailableError(
-            f"a commit could not be finished: {error.cause.strerror or error.cause}",
+            reason=f"a commit could not be finished: {error.cause.strerror or error.cause}",
             path=str(error.cause.filename or self._root),
             errno=error.cause.errno,
             advice="it is in the log, and the next access finishes it; free the resource, then read the document",

@@ -177,7 +177,7 @@ class SessionRecordContract(SessionFixtures):
                 sessions.edit_session("a", partial(_replaced, session), replace=True),
             ]
             errors = [await refusal(call, StorageValidationError) for call in calls]
-            told = [error and (error.id, error.path[:23]) for error in errors]
+            told = [error and (error.id, str(error.path)[:23]) for error in errors]
             assert (name, told) == (name, [("a", "$.data.metadata.list[1]")] * len(calls))
 
         assert await sessions.get_record("a") == before

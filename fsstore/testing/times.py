@@ -285,7 +285,7 @@ class TimeContract(LocalZones, BackendFixtures):
                 for call in (storage.list(filters), storage.count(filters), storage.list_metadata(filters)):
                     error = await refusal(call, StorageValidationError)
                     assert error is not None, operand
-                    assert path in error.path
+                    assert path in str(error.path)
                     assert "ISO 8601" in str(error)
 
 

@@ -51,7 +51,7 @@ async def import_sessions(
     try:
         await work.run(os.fspath(source), Candidates(replace_surrogates=replace_surrogates))
     except StorageError as error:
-        error.advice += f"; {work.sessions} sessions were imported before that and stay, importing again is safe"
+        error.advise(f"{work.sessions} sessions were imported before that and stay, importing again is safe")
         raise
     return work.report
 
@@ -116,7 +116,8 @@ class _Import:
             place = batch[0].place if len(batch) == 1 else at.get(error.id or "")
             if place is None:
                 raise
-            self._leave_out(place, f"{error.path}: {error.reason}" if error.path else error.reason, error)
+            reason = error.reason or error.message
+            self._leave_out(place, f"{error.path}: {reason}" if error.path else reason, error)
             return
         self.sessions += len(batch)
         self.bytes += sum(found.size for found in batch)
@@ -137,4 +138,4 @@ class _Import:
 def _refuse(place: str, reason: str, error: ValueError) -> NoReturn:
     record_id = error.id if isinstance(error, StorageValidationError) else None
     advice = _HOW_TO_REPLACE if "surrogate" in reason else _CORRECT
-    raise StorageValidationError(f"{place}: {reason}", record_id=record_id, advice=advice) from error
+    raise StorageValidationError(reason=f"{place}: {reason}", id=record_id, advice=advice) from error

@@ -76,6 +76,8 @@ def system_errors(path: str) -> Iterator[None]:
     except (StorageError, BrokenPipeError):
         raise  # a timeout of the store is an OSError too
     except FileNotFoundError as error:
-        raise StorageValidationError("there is no such file or folder", path=path, advice="check the path") from error
+        raise StorageValidationError(
+            reason="there is no such file or folder", path=path, advice="check the path"
+        ) from error
     except OSError as error:
-        raise StorageUnavailableError(error.strerror or str(error), path=path, errno=error.errno) from error
+        raise StorageUnavailableError(reason=error.strerror or str(error), path=path, errno=error.errno) from error

@@ -105,7 +105,9 @@ async def _file_chunks(path: str) -> Chunks:
 
 async def _standard_input() -> Chunks:
     if sys.stdin is None:
-        raise StorageUnavailableError("it is closed", path="standard input", advice="name a file, or pipe one in")
+        raise StorageUnavailableError(
+            reason="it is closed", path="standard input", advice="name a file, or pipe one in"
+        )
     with system_errors("standard input"):
         descriptor = sys.stdin.fileno()
         await _until_readable(descriptor)
@@ -134,7 +136,7 @@ async def _flat_files(folder: Path) -> AsyncGenerator[Entry]:
         files = await asyncio.to_thread(lambda: sorted(path for path in folder.glob("*.json") if path.is_file()))
     if folder / MARKER in files:
         raise StorageValidationError(
-            f"{folder} is a store, not a folder of sessions",
+            reason=f"{folder} is a store, not a folder of sessions",
             path="source",
             advice="export it, and import that",
         )

@@ -250,7 +250,7 @@ def test_a_corrupt_document_is_reported_and_never_taken_for_absent(fsstore: Run,
     for command in (["get", "a"], ["update", "a", "--set", "x=1"], ["rm", "a"]):
         result = fsstore(*command)
         assert (result.code, result.out) == (4, "")
-        assert "can not be read" in result.err
+        assert "cannot be read" in result.err
     assert path.read_text() == '{"torn'
 
 

@@ -278,7 +278,7 @@ def written_or_refused(record: JsonObject) -> bytes | StorageValidationError:
         return encode(record, max_bytes=1 << 20)
     except StorageValidationError as error:
         refusal = error
-    assert refusal.path.startswith(("$.beside", "$.data"))
+    assert str(refusal.path).startswith(("$.beside", "$.data"))
     return refusal
 
 

@@ -151,7 +151,7 @@ async def test_a_link_is_not_written_through(repository: Repository, tmp_path: P
 async def test_a_marker_in_conflict_is_told(repository: Repository) -> None:
     await repository.save("s-1")
     (repository.store / "fsstore.json").write_text("<<<<<<< ours\n")
-    assert "store/fsstore.json can not be read" in repository.fsstore("git", "install", code=4)[1]
+    assert "store/fsstore.json cannot be read" in repository.fsstore("git", "install", code=4)[1]
 
 
 @pytest.mark.parametrize("arguments", [(), ("merge",), ("show",), ("bogus",)])
