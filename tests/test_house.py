@@ -6,15 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
 import fsstore
 from fsstore.testing import SessionContract, StorageContract
-
-HOME = Path(fsstore.__file__).parent
+from tests.house.source import MODULES, imported, imported_from_house, top_of, tree_of
 
 FLOORS = {
     "errors": 0,
@@ -117,52 +114,7 @@ TOUCHING = {
 """Methods of a `pathlib.Path` that touch the disk."""
 
 
-def modules() -> dict[str, Path]:
-    """Return every module of fsstore by its name below the package; "" is the package itself."""
-    found = {}
-    for path in sorted(HOME.rglob("*.py")):
-        parts = path.relative_to(HOME).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = modules()
 each_module = pytest.mark.parametrize("name", [name for name in MODULES if name])
-
-
-def top_of(name: str) -> str:
-    """Return the first part of a dotted name."""
-    return name.partition(".")[0]
-
-
-@cache
-def tree_of(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
-
-
-def imported(name: str) -> Iterator[str]:
-    """Give the full name of everything a module imports, wherever in it the import stands."""
-    package = ["fsstore", *name.split(".")]
-    if MODULES[name].name != "__init__.py":
-        package.pop()
-    for node in ast.walk(tree_of(name)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            home = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{home}.{alias.name}" for alias in node.names)
-
-
-def imported_from_house(name: str) -> set[str]:
-    """Return the modules of fsstore that a module imports, by their names below the package."""
-    found = set()
-    for target in imported(name):
-        below = target.removeprefix("fsstore").removeprefix(".")
-        if top_of(target) == "fsstore":
-            # what is imported is a module, or a name in the module before it
-            found.add(below if below in MODULES else below.rpartition(".")[0])
-    return found
 
 
 def is_one_of(name: str, names: set[str] | dict[str, str]) -> bool:
