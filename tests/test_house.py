@@ -54,12 +54,12 @@ FLOORS = {
 BACKENDS = {"memory", "filesystem"}
 
 SYSTEM_USERS = {
-    "filesystem.files": "it is the one who calls the system",
-    "filesystem.directories": "its part about what files lie in",
-    "filesystem.cached": "its parts that Python does not offer",
-    "filesystem.exchange": "the same",
-    "filesystem.parents": "its part that opens directories",
-    "filesystem.system": "it asks what the system is",
+    "filesystem.disk.files": "it is the one who calls the system",
+    "filesystem.disk.directories": "its part about what files lie in",
+    "filesystem.disk.cached": "its parts that Python does not offer",
+    "filesystem.disk.syscalls": "the same",
+    "filesystem.disk.parents": "its part that opens directories",
+    "filesystem.disk.system": "it asks what the system is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
     "transfer": "it reads and writes files outside the store",
@@ -69,17 +69,17 @@ SYSTEM_USERS = {
 """Who may name files to the system, and why; a name stands for a package's modules too."""
 
 DESCRIPTOR_USERS = {
-    "filesystem.lock": "the lock is a descriptor",
-    "filesystem.log": "the log is appended to, and read, through a kept descriptor",
-    "filesystem.sequence": "a reader looks at the sequence before each read, in a microsecond",
-    "filesystem.sidecar": "SQLite opens the file that was made for it",
+    "filesystem.log.lock": "the lock is a descriptor",
+    "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
+    "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
+    "filesystem.index.index_file": "SQLite opens the file that was made for it",
 }
 """Who may use descriptors that `files` has opened, and why."""
 
 ONLY_IMPORTERS = {
-    "watchfiles": {"filesystem.watch"},
-    "filelock": {"filesystem.lock"},
-    "sqlite3": {"relation", "filesystem.connection", "filesystem.index", "filesystem.inventory"},
+    "watchfiles": {"filesystem.watch.events"},
+    "filelock": {"filesystem.log.lock"},
+    "sqlite3": {"relation", "filesystem.index.connection", "filesystem.index.index", "filesystem.index.inventory"},
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
     "pytest_asyncio": {"testing"},
@@ -92,11 +92,11 @@ ONLY_IMPORTERS = {
 
 JSON_LIBRARIES = {"orjson", "json", "pydantic_core"}
 JSON_IN_FILESYSTEM = {
-    "filesystem.codec": "it is the one who knows JSON",
-    "filesystem.index": "metadata lies in the index as JSON text",
-    "filesystem.schema": "the same",
-    "filesystem.terms": "the same",
-    "filesystem.verify": "it looks for keys that stand twice, which a reader of values does not tell",
+    "filesystem.documents.codec": "it is the one who knows JSON",
+    "filesystem.index.index": "metadata lies in the index as JSON text",
+    "filesystem.index.schema": "the same",
+    "filesystem.index.terms": "the same",
+    "filesystem.care.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }
 
 PURE_OF_OS = {"PathLike", "fspath", "getpid", "register_at_fork", "environ", "sep", "devnull", "path.abspath"}

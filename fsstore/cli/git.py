@@ -76,7 +76,7 @@ def _shown(data: bytes) -> bytes:
     from orjson import JSONEncodeError  # noqa: PLC0415 - only this command needs it
 
     from fsstore.cli.transcript import transcript  # noqa: PLC0415 - the same
-    from fsstore.filesystem.codec import NotARecordError, decode  # noqa: PLC0415 - the same
+    from fsstore.filesystem.documents.codec import NotARecordError, decode  # noqa: PLC0415 - the same
 
     try:
         return transcript(decode(data)).encode()
@@ -101,7 +101,7 @@ def merge(
     from orjson import JSONEncodeError  # noqa: PLC0415 - only this command needs it
 
     from fsstore.cli.marking import mark  # noqa: PLC0415 - the same
-    from fsstore.filesystem.codec import NotARecordError, encode  # noqa: PLC0415 - the same
+    from fsstore.filesystem.documents.codec import NotARecordError, encode  # noqa: PLC0415 - the same
     from fsstore.merging import merge as merge_records  # noqa: PLC0415 - the same
 
     try:
@@ -122,7 +122,7 @@ def merge(
 
 
 def _document(file: Path) -> "JsonObject":
-    from fsstore.filesystem.codec import decode  # noqa: PLC0415 - only these commands need it
+    from fsstore.filesystem.documents.codec import decode  # noqa: PLC0415 - only these commands need it
 
     return decode(file.read_bytes())
 

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fsstore.changes import Absorbed
 from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.files import Tree
-from fsstore.filesystem.findings import RepairReport, VerifyReport
-from fsstore.filesystem.index import Index
-from fsstore.filesystem.layout import CONTROL, QUARANTINE
-from fsstore.filesystem.listing import Listing
-from fsstore.filesystem.parts import Options, Parts
-from fsstore.filesystem.reading import Reading
-from fsstore.filesystem.repair import repair
-from fsstore.filesystem.rows import Row
-from fsstore.filesystem.sealed import seal
-from fsstore.filesystem.verify import verify
-from fsstore.filesystem.writer import Writer
+from fsstore.filesystem.care.repair import repair
+from fsstore.filesystem.care.report import RepairReport, VerifyReport
+from fsstore.filesystem.care.verify import verify
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
+from fsstore.filesystem.documents.sealed import seal
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.index.rows import Row
+from fsstore.filesystem.open_store import Options, Parts
+from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.read.listing import Listing
+from fsstore.filesystem.write.writer import Writer
 from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.models import (
@@ -50,7 +50,7 @@ from fsstore.models import (
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
-    from fsstore.filesystem.feed import Feed
+    from fsstore.filesystem.watch.source import Feed
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -371,7 +371,7 @@ class FileStorage(IUnifiedStorage):
 
     def _watched(self) -> Feed:
         if self._feed is None:
-            from fsstore.filesystem.feed import Feed  # noqa: PLC0415 - only those who watch pay for loading it
+            from fsstore.filesystem.watch.source import Feed  # noqa: PLC0415 - only those who watch pay for loading it
 
             self._feed = Feed(self, self._parts, self._reading, polling=self._options.polling)
         return self._feed

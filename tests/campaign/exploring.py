@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from fsstore.filesystem.layout import CONTROL, INDEX, LOCK, SEQUENCE, STAGING
+from fsstore.filesystem.documents.layout import CONTROL, INDEX, LOCK, SEQUENCE, STAGING
 from tests.campaign.cut_states import CutState, cut_states
 from tests.campaign.interpose import Interposer, recorded
 from tests.campaign.looking import age, boot, look

@@ -11,7 +11,8 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError
-from fsstore.filesystem import files, log, system
+from fsstore.filesystem.disk import files, system
+from fsstore.filesystem.log import log
 from tests.campaign.promises import TORN, Contents, History, body, document
 
 _NEW = 1_000_000

@@ -18,9 +18,9 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem import writer as writing
-from fsstore.filesystem.codec import encode
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.write import writer as writing
 from fsstore.models import Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer

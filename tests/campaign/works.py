@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from fsstore import FileStorage
-from fsstore.filesystem import writer as writing
-from fsstore.filesystem.checkpoint import Checkpoint
+from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.write import writer as writing
 from fsstore.models import deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer

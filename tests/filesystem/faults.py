@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem import files
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.disk import files
+from fsstore.filesystem.documents.layout import Layout
 from fsstore.models import JsonObject
 from tests.filesystem.crashing import CHANGING
 

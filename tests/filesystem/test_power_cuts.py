@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage, open_storage
-from fsstore.filesystem import files, log, system
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.disk import files, system
+from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.log import log
 from fsstore.models import JsonObject
 from tests.filesystem.faults import control, until
 

@@ -1,0 +1,163 @@
+"""The parts of one store, as one process has them open: put together, started, and shut.
+
+Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
+writer thread is started. Everything here blocks, so it runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import NotAFileError, same_boot, unavailable
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.layout import STAGING
+from fsstore.filesystem.documents.skeleton import check_control, open_skeleton, prepare_control
+from fsstore.filesystem.index.index_file import Sidecar
+from fsstore.filesystem.index.reconcile import Reconciler
+from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.log.counters import Sequence as SequenceFile
+from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.log.log import Log
+from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.threads import Readers
+from fsstore.filesystem.write.commit import Committer
+from fsstore.filesystem.write.index_updates import Indexing
+from fsstore.filesystem.write.turn import Turn
+from fsstore.filesystem.write.writer import Writer
+from fsstore.models import Clock
+
+_READERS = 4
+_KEPT_DIRECTORIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a store is opened; `FileStorage.open` documents each."""
+
+    create: bool
+    fsync: bool
+    max_bytes: int
+    lock_timeout_seconds: float
+    reconcile: Literal["first-use", "off"]
+    shard_depth: int
+    allow_network: bool
+    live: bool = False
+    polling: bool = False
+
+
+class Parts:
+    """An open store; `writer` is None where the medium can not be written."""
+
+    def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
+        """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""
+        self.tree = tree
+        self.options = options
+        self.process = os.getpid()
+        self._rereading: Future[Any] | None = None
+        try:
+            layout, self.writable = open_skeleton(
+                tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
+            )
+            self.sequence = SequenceFile(tree, read_only=not self.writable)
+            self.sequence.open()
+        except NotAFileError as error:
+            raise StorageUnavailableError(
+                "something that is no regular file or directory stands in the way",
+                path=str(error.filename or tree.root),
+                errno=error.errno,
+                advice="move it away",
+            ) from error
+        except OSError as error:
+            raise unavailable(error, str(tree.root)) from error
+        self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+        self.sidecar = Sidecar(tree, self.sequence, in_memory=not self.writable)
+        self.reconciler = Reconciler(self.documents, self.sidecar)
+        self.log = Log(tree, self.sequence)
+        self.recovery = Recovery(self.documents, self.log, self.sequence)
+        # a store without a writer reconciles in its one reader thread
+        self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
+        self.writer = self._start_writer(clock) if self.writable else None
+
+    def _start_writer(self, clock: Clock) -> Writer:
+        committer = Committer(
+            self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
+            self.log,
+            self.sequence,
+            Indexing(self.sidecar),
+            durable=self.options.fsync,
+            clock=clock,
+        )
+        root = str(self.tree.root)
+        turn = Turn(
+            committer,
+            self.recovery,
+            StoreLock(self.tree),
+            self.sequence,
+            root=root,
+            prepare=lambda: prepare_control(self.tree),
+            check=lambda: check_control(self.tree),
+            lock_timeout_seconds=self.options.lock_timeout_seconds,
+        )
+        # a log of its own, since it reads and deletes in another thread than the one that appends
+        checkpoint = Checkpoint(self.documents, Log(self.tree, self.sequence), self.sequence)
+        writer = Writer(committer, self.recovery, checkpoint, turn, root=root)
+        writer.start()
+        return writer
+
+    def went_down(self) -> bool:
+        """Whether the system was restarted since the log was written, or the counters do not know of the log.
+
+        Two small reads; without a log, one.
+
+        Raises StorageUnavailableError.
+        """
+        try:
+            numbers = self.log.numbers()
+            if not numbers:
+                # a power cut may bring temp files back whose documents are safe; asked again under the lock, where
+                # nobody is staging
+                return bool(self.tree.entries(STAGING))
+            # counters made anew would let the next segment come before those that are there
+            return numbers[-1] > self.sequence.read().newest or not same_boot(self.log.boot_of(numbers[0]))
+        except FileNotFoundError:
+            # somebody's checkpoint has just deleted it
+            return False
+        except OSError as error:
+            raise unavailable(error, str(self.tree.root)) from error
+
+    def recover_after_power_cut(self) -> None:
+        """Recover, as the holder of the store lock, unless another process was faster."""
+        if self.went_down():
+            self.recovery.run()
+
+    def adopt_log(self) -> None:
+        """See to it that a log somebody has left is emptied, when the store is idle or closed."""
+        if self.writer is not None and not self.sequence.read().log_is_empty:
+            # any job makes the writer look after the log
+            self.writer.call(lambda: None)
+
+    def reread(self, names: Sequence[str]) -> None:
+        """Have documents that are not what the index says read again, soon."""
+        if self.writer is not None:
+            self._rereading = self.writer.call(partial(self.reconciler.absorb, names))
+
+    @property
+    def is_rereading(self) -> bool:
+        """Whether documents are still to be read again. The writer does one thing after the other."""
+        return self._rereading is not None and not self._rereading.done()
+
+    def close(self) -> None:
+        """Finish what is queued, checkpoint, and release everything."""
+        self.readers.shutdown()
+        if self.writer is not None:
+            self.writer.stop()
+        self.log.close()
+        self.sidecar.close()
+        self.sequence.close()

@@ -1,0 +1,377 @@
+"""The writer: one thread per open store, its queue, and the store lock around each group of commits.
+
+Owns when things are written. A commit is a message to this thread: cancelling whoever waits for it neither stops it nor
+releases the lock early. Invariants:
+- Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
+- Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
+  sync. The groups that follow each other soon share the lock, and what the index is told.
+
+A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.log.checkpoint import Checkpoint, NotSyncedError
+from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.write.answers import Answers
+from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
+from fsstore.filesystem.write.turn import Turn
+
+_logger = logging.getLogger("fsstore")
+T = TypeVar("T")
+
+_GROUP_CHANGES = 64
+_IDLE_SECONDS = 1.0
+_TELLING_SECONDS = 0.0003
+_SEGMENT_BYTES = 16 << 20
+
+
+class _Commit(NamedTuple):
+    changes: Sequence[Sealed]
+    future: asyncio.Future[Any]
+
+
+class _Call(NamedTuple):
+    run: Callable[[], Any]
+    future: Future[Any]
+
+
+class _Stop:
+    pass
+
+
+_Job: TypeAlias = _Commit | _Call | _Stop
+_WORK = (_Commit, _Call)
+
+
+class Writer:
+    """The writer thread of one open store."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        recovery: Recovery,
+        checkpoint: Checkpoint,
+        turn: Turn,
+        *,
+        root: str,
+    ) -> None:
+        self._committer = committer
+        self._recovery = recovery
+        self._checkpoint = checkpoint
+        self._turn = turn
+        self._root = root
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._stopped = False
+        self._stopping = threading.Lock()
+        self._answers = Answers()
+        self._dirty = False
+        self._syncing: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
+        self.checkpoint_error = ""
+        # for those who watch: how many groups were begun, and of how many it was told what they did
+        self.begun = self.told = 0
+        self._tell: Callable[[list[Note]], None] | None = None
+        # threads do not come along in a fork: whoever uses the writer asks which process it lives in
+        self.process = os.getpid()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._committer.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._committer.stop()
+            raise
+
+    def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
+        """Queue a commit; the future, of the running loop, gets its outcomes."""
+        future = asyncio.get_running_loop().create_future()
+        self._put(_Commit(changes, future))
+        return future
+
+    def call(self, run: Callable[[], T]) -> Future[T]:
+        """Queue a function that runs under the store lock, between commits."""
+        future: Future[T] = Future()
+        self._put(_Call(run, future))
+        return future
+
+    def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
+        """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
+
+        Whoever has read a document when `begun` was n knows every own write that may show in it once `told` is n.
+        """
+        self._tell = tell
+
+    def stop(self) -> None:
+        """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
+        with self._stopping:
+            self._stopped = True
+            self._queue.put(_Stop())
+        self._thread.join()
+
+    def _put(self, job: _Commit | _Call) -> None:
+        # behind the last job nobody would answer
+        with self._stopping:
+            if self._stopped:
+                raise StorageClosedError(self._root)
+            self._queue.put(job)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether this process has a turn now, the part included in which the index hears of what was done."""
+        return self._turn.is_held
+
+    def lock_is_held(self) -> bool:
+        """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
+
+        Raises StorageUnavailableError.
+        """
+        return self._turn.lock_is_held()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        job: _Job | None = None
+        while not isinstance(job, _Stop):
+            if job is None:
+                job = self._next(_IDLE_SECONDS if self._dirty else None)
+            self._dirty |= job is not None
+            is_idle = job is None
+            if isinstance(job, _WORK):
+                job = self._hold(job)
+            self._consider_checkpoint(idle=is_idle)
+        self._finish()
+
+    def _next(self, timeout_seconds: float | None) -> _Job | None:
+        try:
+            return self._queue.get(timeout=timeout_seconds)
+        except Empty:
+            return None
+
+    def _hold(self, first: _Commit | _Call) -> _Job | None:
+        """Do a job, and what follows it soon, under the store lock: the critical section, whole.
+
+        Returns the job that comes after, if one was taken from the queue.
+        """
+        job: _Job | None = first
+        try:
+            self._turn.take()
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            return self._refuse(first, error)
+        try:
+            while isinstance(job, _WORK):
+                job = self._do(job)
+                if self._turn.is_over() or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                    break
+                job = job or self._linger()
+            return job
+        finally:
+            self._turn.give_back()
+
+    def _linger(self) -> _Job | None:
+        """Wait a little for more work, and on while the index hears of all, since the lock is not released before."""
+        job = self._next(self._turn.linger_seconds)
+        if job is None:
+            self._turn.tell_index(all_of_it=True)
+        while job is None and self._committer.is_telling and not self._turn.is_over():
+            job = self._next(_TELLING_SECONDS)
+        return job
+
+    def _locked(self, run: Callable[[], T]) -> T:
+        self._turn.take()
+        try:
+            return run()
+        finally:
+            self._turn.give_back()
+
+    def _do(self, job: _Commit | _Call) -> _Job | None:
+        """Do a job; returns the next one if it was taken from the queue."""
+        if isinstance(job, _Call):
+            self._do_call(job)
+            return None
+        following = self._do_group(job)
+        self._turn.tell_index()
+        return following
+
+    def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
+        if isinstance(job, _Call):
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+            return None
+        group, following = self._group(job)
+        self._answer(group, [error] * len(group))
+        return following
+
+    def _group(self, first: _Commit) -> tuple[list[_Commit], _Job | None]:
+        """Return the commits that are waiting, and the first job that is none of them."""
+        group, changes = [first], len(first.changes)
+        # nobody else takes from it
+        while changes < _GROUP_CHANGES and not self._queue.empty():
+            job = self._queue.get_nowait()
+            if not isinstance(job, _Commit):
+                return group, job
+            group.append(job)
+            changes += len(job.changes)
+        return group, None
+
+    def _do_group(self, first: _Commit) -> _Job | None:
+        group, following = self._group(first)
+        self.begun += 1
+        tell, self._committer.notes = self._tell, None if self._tell is None else []
+        try:
+            results = self._commit([commit.changes for commit in group])
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            self._committer.abandon()
+            results = [error] * len(group)
+        if tell is not None and self._committer.notes:
+            self._tell_notes(tell, self._committer.notes)
+        self.told = self.begun
+        self._answer(group, results)
+        return following
+
+    def _tell_notes(self, tell: Callable[[list[Note]], None], notes: list[Note]) -> None:
+        try:
+            tell(notes)
+        except Exception:
+            # who watches finds it by looking; who waits for the commit must be answered
+            _logger.exception("those who watch %s could not be told of a commit", self._root)
+
+    def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
+        for commit, result in zip(group, results, strict=True):
+            self._answers.add(commit.future, result)
+        self._answers.send()
+
+    def _do_call(self, job: _Call) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            # whoever asked has gone, and a cancelled future takes no answer
+            return
+        try:
+            self._committer.finish()
+            self._turn.settled()
+            job.future.set_result(job.run())
+        except OSError as error:
+            job.future.set_exception(unavailable(error, self._root))
+        except Exception as error:  # noqa: BLE001 - the same
+            job.future.set_exception(error)
+
+    def _commit(self, commits: list[Sequence[Sealed]]) -> Sequence[Any]:
+        try:
+            return self._committer.run(commits, self._turn.settled())
+        except UnfinishedError as error:
+            return self._recover_from(error)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                try:
+                    # somebody removes directories that are empty most of the time
+                    self._turn.prepare()
+                except OSError as gone:
+                    # the store was moved, or taken away with its medium
+                    return [refusal(gone, self._root)] * len(commits)
+            elif len(commits) == 1:
+                return [refusal(error, self._root)]
+            # one document too many for the disk must not refuse the others
+            return [result for commit in commits for result in self._alone(commit)]
+
+    def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
+        try:
+            return self._committer.run([commit], self._turn.settled())
+        except UnfinishedError as error:
+            return self._recover_from(error)
+        except OSError as error:
+            return [refusal(error, self._root)]
+
+    def _recover_from(self, error: UnfinishedError) -> Sequence[Any]:
+        """Finish a group whose commit point is passed, or may be."""
+        self._committer.abandon()
+        try:
+            self._recovery.run()
+        except OSError:
+            _logger.exception("recovery failed in %s; the next access will try again", self._root)
+        else:
+            if error.has_happened:
+                return error.results
+        failure = StorageUnavailableError(
+            f"a commit could not be finished: {error.cause.strerror or error.cause}",
+            path=str(error.cause.filename or self._root),
+            errno=error.cause.errno,
+            advice="it is in the log, and the next access finishes it; free the resource, then read the document",
+            outcome="unknown",
+        )
+        # whether it happened is not known: whoever watches finds it, or not
+        self._committer.notes = None
+        # what was refused before the commit point stays refused
+        return [result if isinstance(result, BaseException) else failure for result in error.results]
+
+    # -- the checkpoint -----------------------------------------------------------------------------------------------
+
+    def _consider_checkpoint(self, *, idle: bool) -> None:
+        if self._syncing is not None and self._syncing.is_alive():
+            return
+        if idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
+            self._dirty = not idle
+            self._committer.segment_bytes = 0
+            if self._seal():
+                self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        syncing = threading.Thread(target=self._sync, name="fsstore-checkpoint", daemon=True)
+        try:
+            syncing.start()
+        except RuntimeError as error:
+            # no more threads: the log stays until the next checkpoint
+            self.checkpoint_error, self._dirty = str(error), True
+        else:
+            self._syncing = syncing
+
+    def _seal(self) -> bool:
+        try:
+            sealed = self._locked(self._checkpoint.seal)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on
+            # the log stays: tried again after the next second, and on close
+            self.checkpoint_error, self._dirty = str(error), True
+            return False
+        if not sealed:
+            # the log is empty: whatever stood in the way is gone
+            self.checkpoint_error = ""
+        return sealed
+
+    def _sync(self) -> None:
+        try:
+            self._checkpoint.run()
+            self.checkpoint_error = ""
+        except OSError as error:
+            self.checkpoint_error = str(error)
+            self._dirty = True
+            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
+            if isinstance(error, NotSyncedError):
+                self._recovery.suspects |= error.ids
+                # put there also when the writer is about to stop: it does what is queued before it ends
+                self._queue.put(_Call(self._recovery.run, Future()))
+
+    def _finish(self) -> None:
+        if self._syncing is not None:
+            self._syncing.join()
+        if self._dirty and self._seal():
+            self._sync()
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if isinstance(job, _Call):
+                self._hold(job)
+        self._committer.stop()
+        self._turn.close()
