@@ -11,7 +11,16 @@ import pytest
 
 import fsstore
 from fsstore.testing import SessionContract, StorageContract
-from tests.house.source import MODULES, imported, imported_from_house, top_of, tree_of
+from tests.house.source import (
+    MODULES,
+    engine,
+    imported,
+    imported_from_house,
+    imports_of_engine,
+    part_of_engine,
+    top_of,
+    tree_of,
+)
 
 FLOORS = {
     "errors": 0,
@@ -52,6 +61,24 @@ FLOORS = {
 """The floor of each module or package; imports go down, or stay on their floor."""
 
 BACKENDS = {"memory", "filesystem"}
+
+ENGINE_FLOORS = {
+    "disk": 0,
+    "threads": 0,
+    "documents": 1,
+    "log": 2,
+    "index": 3,
+    "write": 4,
+    "open_store": 5,
+    "read": 6,
+    "watch": 7,
+    "care": 7,
+    "storage": 8,
+}
+"""The floor of each part of the file-system engine, a folder or a module; imports between two parts go down."""
+
+ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
+"""The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
 
 SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
@@ -158,6 +185,25 @@ def test_only_the_opening_and_the_edges_know_which_backends_there_are() -> None:
     }
 
     assert {name for name in knowing if floor_of(name) < 4} == {"opening"}
+
+
+@pytest.mark.parametrize("name", engine())
+def test_imports_between_the_parts_of_the_engine_go_down(name: str) -> None:
+    own = part_of_engine(name)
+    others = {part_of_engine(other) for other in imports_of_engine()[name]} - {own}
+
+    assert {other for other in others if ENGINE_FLOORS[other] >= ENGINE_FLOORS[own]} == set()
+
+
+def test_every_folder_of_the_engine_has_a_floor() -> None:
+    assert {part_of_engine(name) for name in engine()} == ENGINE_FLOORS.keys()
+
+
+@each_module
+def test_others_import_few_parts_of_the_engine(name: str) -> None:
+    used = {part_of_engine(other) for other in imported_from_house(name) & set(engine())}
+
+    assert used <= ENGINE_FOR_OTHERS or top_of(name) == "filesystem"
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
