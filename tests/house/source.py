@@ -112,6 +112,7 @@ def part_and_module(name: str) -> str:
     return name.removeprefix(f"{ENGINE}.")
 
 
+@cache
 def imports_of_engine() -> dict[str, set[str]]:
     """Return what each module of the engine imports of the engine."""
     known = set(engine())
