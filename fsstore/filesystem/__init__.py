@@ -34,7 +34,7 @@ What the caller gives is written down at once as the bytes that it will be (`sea
 then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
 20 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
-1. draft: reads what is there, unless this process has placed or read it lately (`recent`), and applies each mutation
+1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
    (`drafting`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
@@ -92,7 +92,7 @@ The event loop does it where the system has the names (`cached`) and the bytes i
 The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
 keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
 which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands
-for reading them (`recent`). A list takes rows from the index and
+for reading them (`cache`). A list takes rows from the index and
 contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.

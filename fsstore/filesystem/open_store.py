@@ -1,4 +1,4 @@
-"""The parts of one store, as one process has them open: put together, started, and shut.
+"""A store as one process has it open: its parts put together, started, and shut.
 
 Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
 writer thread is started. Everything here blocks, so it runs in a thread of its own.
@@ -19,7 +19,7 @@ from fsstore.filesystem.disk.system import NotAFileError, same_boot, unavailable
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import STAGING
 from fsstore.filesystem.documents.skeleton import check_control, open_skeleton, prepare_control
-from fsstore.filesystem.index.index_file import Sidecar
+from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.counters import Sequence as SequenceFile
@@ -52,7 +52,7 @@ class Options:
     polling: bool = False
 
 
-class Parts:
+class OpenStore:
     """An open store; `writer` is None where the medium can not be written."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
@@ -77,8 +77,8 @@ class Parts:
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
-        self.sidecar = Sidecar(tree, self.sequence, in_memory=not self.writable)
-        self.reconciler = Reconciler(self.documents, self.sidecar)
+        self.index_file = IndexFile(tree, self.sequence, in_memory=not self.writable)
+        self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.sequence)
         self.recovery = Recovery(self.documents, self.log, self.sequence)
         # a store without a writer reconciles in its one reader thread
@@ -90,7 +90,7 @@ class Parts:
             self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
             self.log,
             self.sequence,
-            Indexing(self.sidecar),
+            Indexing(self.index_file),
             durable=self.options.fsync,
             clock=clock,
         )
@@ -159,5 +159,5 @@ class Parts:
         if self.writer is not None:
             self.writer.stop()
         self.log.close()
-        self.sidecar.close()
+        self.index_file.close()
         self.sequence.close()

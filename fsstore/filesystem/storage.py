@@ -29,7 +29,7 @@ from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Row
-from fsstore.filesystem.open_store import Options, Parts
+from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.write.writer import Writer
@@ -141,29 +141,29 @@ class FileStorage(IUnifiedStorage):
 
     def _assemble(self) -> None:
         # the clock is looked up at each call, since it may be turned while the store is open
-        self._parts = Parts(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
-        self._documents = self._parts.documents
-        self._sequence = self._parts.sequence
-        self._reading = Reading(self._parts)
-        self._listing = Listing(self._documents, self._parts.reread)
+        self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
+        self._documents = self._store.documents
+        self._sequence = self._store.sequence
+        self._reading = Reading(self._store)
+        self._listing = Listing(self._documents, self._store.reread)
 
     async def _recover_if_needed(self) -> None:
         """Recover if the last writer died or the system went down. Two small reads when neither is so."""
-        if self._parts.writer is None:
+        if self._store.writer is None:
             return
-        if await self._reading.in_thread(self._parts.went_down):
-            await self._reading.under_lock(self._parts.recover_after_power_cut)
+        if await self._reading.in_thread(self._store.went_down):
+            await self._reading.under_lock(self._store.recover_after_power_cut)
         else:
             await self._reading.recover_if_left()
-            self._parts.adopt_log()
+            self._store.adopt_log()
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError(str(self._tree.root))
-        if self._parts.process != os.getpid():
+        if self._store.process != os.getpid():
             # threads and connections do not come along in a fork: the child opens its own, and must not even close its
             # parent's, so they are kept
-            self._inherited = self._parts, self._feed, self._going_live
+            self._inherited = self._store, self._feed, self._going_live
             self._feed = self._going_live = None
             self._assemble()
             if self._options.live:
@@ -174,7 +174,7 @@ class FileStorage(IUnifiedStorage):
 
         Cancelling the caller does not stop it. Whoever calls it again waits for the same end.
         """
-        if self._parts.process != os.getpid():
+        if self._store.process != os.getpid():
             self._closed = True
             return
         if self._closing is None:
@@ -186,7 +186,7 @@ class FileStorage(IUnifiedStorage):
     def _shut(self) -> None:
         if self._feed is not None:
             self._feed.stop()
-        self._parts.close()
+        self._store.close()
 
     # -- the primitives -----------------------------------------------------------------------------------------------
 
@@ -219,13 +219,13 @@ class FileStorage(IUnifiedStorage):
         return outcomes
 
     def _writer(self) -> Writer:
-        if self._parts.writer is None:
+        if self._store.writer is None:
             raise StorageUnavailableError(
                 "the store can not be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )
-        return self._parts.writer
+        return self._store.writer
 
     async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
         """Give the matching records in batches, in the order of their ids; O(documents), memory bounded by a batch."""
@@ -249,7 +249,7 @@ class FileStorage(IUnifiedStorage):
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
         self._check_open()
-        trouble = self._parts.writer.checkpoint_error if self._parts.writer is not None else ""
+        trouble = self._store.writer.checkpoint_error if self._store.writer is not None else ""
         found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
         try:
             await self._reading.refresh()
@@ -260,7 +260,7 @@ class FileStorage(IUnifiedStorage):
         return await self._reading.in_thread(partial(self._report, found, trouble))
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer = self._parts.writer
+        writer = self._store.writer
         return {
             "status": "degraded" if found["corrupt"] or trouble else "ok",
             "backend": "filesystem",
@@ -269,10 +269,10 @@ class FileStorage(IUnifiedStorage):
             "writable": writer is not None,
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": len(self._parts.log.numbers()),
+            "log_segments": len(self._store.log.numbers()),
             "quarantined": len(self._tree.entries(QUARANTINE)),
             "trouble": trouble or None,
-            "index": "memory" if self._parts.sidecar.in_memory else "file",
+            "index": "memory" if self._store.index_file.in_memory else "file",
         }
 
     # -- derived methods, faster --------------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ class FileStorage(IUnifiedStorage):
         if self._feed is None:
             from fsstore.filesystem.watch.source import Feed  # noqa: PLC0415 - only those who watch pay for loading it
 
-            self._feed = Feed(self, self._parts, self._reading, polling=self._options.polling)
+            self._feed = Feed(self, self._store, self._reading, polling=self._options.polling)
         return self._feed
 
     def _go_live(self) -> None:
@@ -396,7 +396,7 @@ class FileStorage(IUnifiedStorage):
         a segment of the log, and what is found. Raises StorageUnavailableError, StorageTimeoutError.
         """
         self._check_open()
-        return await verify(self._parts, self._reading, hashed=hash, progress=progress)
+        return await verify(self._store, self._reading, hashed=hash, progress=progress)
 
     async def repair(self, *, progress: Progress | None = None) -> RepairReport:
         """Move what can not be read as the document of its name out of the way, and make the index anew.
@@ -408,7 +408,7 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         self._writer()
-        return await repair(self._parts, self._reading, progress=progress)
+        return await repair(self._store, self._reading, progress=progress)
 
 
 def _found(index: Index) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Shop:
 
     async def emptied(self, storage: FileStorage) -> None:
         """Wait until an idle checkpoint has emptied the log."""
-        while storage._parts.log.numbers() or not storage._sequence.read().log_is_empty:  # noqa: ASYNC110
+        while storage._store.log.numbers() or not storage._sequence.read().log_is_empty:  # noqa: ASYNC110
             # what it waits for is on disk, and sends no event
             await asyncio.sleep(0.001)
 
@@ -189,7 +189,7 @@ async def _segments(shop: Shop) -> None:
 async def _sealed(shop: Shop) -> None:
     """Let one checkpoint delete several segments, the later of which undoes what the earlier did."""
     async with await shop.open() as storage:
-        writer = storage._parts.writer
+        writer = storage._store.writer
         assert writer is not None
         for change in (shop.save, shop.delete):
             await change(storage, IDS[3])

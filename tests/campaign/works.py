@@ -111,7 +111,7 @@ def three_segments(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
 
     async def leave() -> None:
         storage = await opened(store, fsync=fsync)
-        parts = storage._parts
+        parts = storage._store
         checkpoint = Checkpoint(parts.documents, parts.log, parts.sequence)
         for name in NAMES[:3]:
             await storage.save(note(name, "logged"))
@@ -152,7 +152,7 @@ async def _batch(storage: FileStorage) -> None:
 
 async def _checkpoint(storage: FileStorage) -> None:
     """Let the writer find out that it is idle, and wait for what comes of it."""
-    writer = storage._parts.writer
+    writer = storage._store.writer
     assert writer is not None
     writing._IDLE_SECONDS = _IDLE_SECONDS
     await asyncio.wrap_future(writer.call(lambda: None))

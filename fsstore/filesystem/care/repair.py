@@ -24,7 +24,7 @@ from fsstore.filesystem.documents.documents import directories_of
 from fsstore.filesystem.documents.layout import LOG, QUARANTINE, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
 
@@ -33,11 +33,11 @@ _MOVED_AT_ONCE = 20
 _STILL_NS = 1_000_000_000
 
 
-async def repair(parts: Parts, reading: Reading, *, progress: Progress | None) -> RepairReport:
+async def repair(store: OpenStore, reading: Reading, *, progress: Progress | None) -> RepairReport:
     """Put everything in order; see `FileStorage.repair`."""
-    mover = Mover(parts)
+    mover = Mover(store)
     report = RepairReport(moved=await reading.under_lock(mover.finish_commits))
-    found = await verify(parts, reading, hashed=True, progress=progress)
+    found = await verify(store, reading, hashed=True, progress=progress)
     report.altered = [finding for finding in found.findings if finding.kind is Kind.ALTERED]
     names = [finding.file for finding in found.findings if finding.kind in _MOVED]
     await asyncio.sleep(await reading.in_thread(partial(mover.seconds_until_still, names)))
@@ -45,7 +45,7 @@ async def repair(parts: Parts, reading: Reading, *, progress: Progress | None) -
         report.moved += await reading.under_lock(partial(mover.move, names[at : at + _MOVED_AT_ONCE]))
     await reading.under_lock(mover.renew_index)
     await reading.refresh()
-    after = await verify(parts, reading, hashed=False, progress=progress)
+    after = await verify(store, reading, hashed=False, progress=progress)
     report.left, report.indexed = after.damage, after.indexed
     return report
 
@@ -53,25 +53,25 @@ async def repair(parts: Parts, reading: Reading, *, progress: Progress | None) -
 class Mover:
     """Moves what is not where it belongs; used by the holder of the store lock."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._tree = parts.tree
+    def __init__(self, store: OpenStore) -> None:
+        self._store = store
+        self._tree = store.tree
         # the index may be what is damaged, and has no say in what is a document
-        self._examiner = Examiner(parts, hashed=False, uses_index=False)
-        self._quarantine = Quarantine(parts.tree)
+        self._examiner = Examiner(store, hashed=False, uses_index=False)
+        self._quarantine = Quarantine(store.tree)
 
     def finish_commits(self) -> list[Moved]:
         """Put in place what the log holds, which may be what is missing, and empty it; a damaged one is set aside."""
         before = set(self._tree.entries(QUARANTINE))
-        self._parts.recovery.run()
+        self._store.recovery.run()
         aside = sorted(set(self._tree.entries(QUARANTINE)) - before)
         return [Moved(LOG, f"{QUARANTINE}/{base}", "recovery set it aside") for base in aside]
 
     def renew_index(self) -> None:
         """Throw the index away; whoever uses it next makes it anew."""
-        self._parts.sidecar.try_file()
+        self._store.index_file.try_file()
         try:
-            self._parts.sidecar.renew(IndexDamagedError("a repair replaces it"))
+            self._store.index_file.renew(IndexDamagedError("a repair replaces it"))
         except IndexUnavailableError as error:
             reason = f"the index can not be replaced: {error}"
             raise StorageUnavailableError(reason, path=str(self._tree.root)) from error
@@ -90,7 +90,7 @@ class Mover:
 
     def move(self, names: Sequence[str]) -> list[Moved]:
         """Move those that can not be read as the documents of their names now."""
-        moved = [] if self._parts.sequence.read().log_is_empty else self.finish_commits()
+        moved = [] if self._store.sequence.read().log_is_empty else self.finish_commits()
         for finding in self._examiner.judge(names):
             # somebody who writes slowly is not done yet
             if finding.kind in _MOVED and self._age_ns(finding.file) not in range(_STILL_NS):

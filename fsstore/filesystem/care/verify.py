@@ -34,7 +34,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import differs
 from fsstore.filesystem.index.rows import Known
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
 
@@ -43,9 +43,9 @@ T = TypeVar("T")
 _JUDGED_AT_ONCE = 20
 
 
-async def verify(parts: Parts, reading: Reading, *, hashed: bool, progress: Progress | None) -> VerifyReport:
+async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: Progress | None) -> VerifyReport:
     """Look at everything; see `FileStorage.verify`."""
-    examiner = Examiner(parts, hashed=hashed)
+    examiner = Examiner(store, hashed=hashed)
     report = VerifyReport(hashed=hashed, findings=await reading.in_thread(examiner.index_findings))
     directories = await reading.in_thread(examiner.directories)
     for done, directory in enumerate(directories, 1):
@@ -59,7 +59,7 @@ async def verify(parts: Parts, reading: Reading, *, hashed: bool, progress: Prog
         if progress is not None:
             progress(done, len(directories))
     report.findings += await reading.under_lock(examiner.left_by_commits)
-    report.quarantined = await reading.in_thread(lambda: len(parts.tree.entries(QUARANTINE)))
+    report.quarantined = await reading.in_thread(lambda: len(store.tree.entries(QUARANTINE)))
     report.findings.sort(key=lambda finding: not finding.is_damage)
     return report
 
@@ -77,9 +77,9 @@ class Examined:
 class Examiner:
     """Looks at one store. Its methods block, and each is called by one thread at a time."""
 
-    def __init__(self, parts: Parts, *, hashed: bool, uses_index: bool = True) -> None:
-        self._parts = parts
-        self._documents = parts.documents
+    def __init__(self, store: OpenStore, *, hashed: bool, uses_index: bool = True) -> None:
+        self._store = store
+        self._documents = store.documents
         self._hashed = hashed
         self._is_index_usable = uses_index
 
@@ -90,7 +90,7 @@ class Examiner:
 
     def _directories(self, above: str, depth: int) -> Iterator[str]:
         try:
-            bases = filter(is_shard, self._parts.tree.entries(above))
+            bases = filter(is_shard, self._store.tree.entries(above))
         except OSError:
             if not above:
                 raise
@@ -98,7 +98,7 @@ class Examiner:
             return
         for base in bases:
             name = f"{above}/{base}" if above else base
-            is_directory = self._parts.tree.is_directory(name)
+            is_directory = self._store.tree.is_directory(name)
             # what stands in the place of a shard keeps documents from being saved; deeper down it harms nobody
             if is_directory or depth <= self._documents.layout.shard_depth:
                 yield name
@@ -143,9 +143,9 @@ class Examiner:
 
     def _judge_directory(self, name: str) -> list[Finding]:
         try:
-            self._parts.tree.entries(name)
+            self._store.tree.entries(name)
         except OSError as error:
-            if self._parts.tree.is_directory(name):
+            if self._store.tree.is_directory(name):
                 return [Finding(Kind.REFUSED, name, error.strerror or str(error))]
             return [Finding(Kind.UNREADABLE, name, "it stands where a directory of documents belongs")]
         return []
@@ -205,15 +205,15 @@ class Examiner:
 
     def index_findings(self) -> list[Finding]:
         """Return what is wrong with the index itself; one that is damaged or not there is not compared with."""
-        if self._parts.sidecar.in_memory:
+        if self._store.index_file.in_memory:
             return [Finding(Kind.NO_INDEX, INDEX, "its file can not be used here, and what is in memory may be old")]
         try:
-            return self._parts.sidecar.use(self._index_findings)
+            return self._store.index_file.use(self._index_findings)
         except IndexUnavailableError as error:
             finding = Finding(Kind.NO_INDEX, INDEX, f"it can not be used now: {error}")
         except IndexDamagedError as error:
             # what is not there is not damaged
-            is_there = INDEX.rpartition("/")[2] in self._parts.tree.entries(INDEX.rpartition("/")[0])
+            is_there = INDEX.rpartition("/")[2] in self._store.tree.entries(INDEX.rpartition("/")[0])
             finding = Finding(Kind.INDEX_DAMAGED if is_there else Kind.NO_INDEX, INDEX, str(error))
         self._is_index_usable = False
         return [finding]
@@ -227,20 +227,20 @@ class Examiner:
         return []
 
     def _with_index(self, work: Callable[[Index | None], T]) -> T:
-        if not self._is_index_usable or self._parts.sidecar.in_memory:
+        if not self._is_index_usable or self._store.index_file.in_memory:
             return work(None)
         try:
-            return self._parts.sidecar.use(work)
+            return self._store.index_file.use(work)
         except (IndexDamagedError, IndexUnavailableError) as error:
             raise StorageUnavailableError(
                 f"the index was lost in the middle of it: {error}",
-                path=self._parts.tree.path(INDEX),
+                path=self._store.tree.path(INDEX),
                 advice="do it again",
             ) from error
 
     def left_by_commits(self) -> list[Finding]:
         """Return what is wrong with the log and the temp files, as the holder of the store lock."""
-        log = self._parts.log
+        log = self._store.log
         # one at a time: each may have megabytes
         segments = (segment for number in log.numbers() for segment in log.read([number]))
         findings = [
@@ -249,7 +249,7 @@ class Examiner:
             if segment.damage
         ]
         # where nothing can be locked they may be somebody's
-        staged = self._parts.tree.entries(STAGING) if self._parts.writer is not None else []
+        staged = self._store.tree.entries(STAGING) if self._store.writer is not None else []
         reason = "left by a commit that never happened"
         return findings + [Finding(Kind.TEMPORARY, f"{STAGING}/{base}", reason) for base in sorted(staged)]
 

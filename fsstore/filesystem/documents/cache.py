@@ -28,7 +28,7 @@ _MOST_BYTES, _LARGE_BYTES = 16 << 20, 1 << 20
 _SETTLED_NS = 2_000_000_000
 
 
-class Kept(NamedTuple):
+class CachedDocument(NamedTuple):
     """A document's bytes, which `decode_examined` reads, and its signature; of one placed here, its `part_of` too."""
 
     data: bytes
@@ -42,11 +42,11 @@ class Kept(NamedTuple):
         return digest(self.data)
 
 
-class Recent:
+class DocumentCache:
     """What one open store has placed or read lately, by the names of the files."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, CachedDocument] = {}
         self._bytes = 0
         self._guard = threading.Lock()
         # as long as nobody knows better
@@ -55,15 +55,15 @@ class Recent:
     def placed(self, name: str, part: JsonObject, data: bytes, signature: Signature) -> None:
         """Keep a document that the writer has placed."""
         if signature.is_fine:
-            self._keep(name, Kept(data, signature, self.clock_is_fine, part))
+            self._keep(name, CachedDocument(data, signature, self.clock_is_fine, part))
 
     def was_read(self, name: str, data: bytes | bytearray, signature: Signature) -> None:
         """Keep a document that was read, and found to be what `decode_examined` reads, if that may be believed."""
         changed_ns = max(signature.mtime_ns, signature.ctime_ns)
         if self.clock_is_fine or time.time_ns() - changed_ns > _SETTLED_NS:
-            self._keep(name, Kept(bytes(data), signature, is_sure=True))
+            self._keep(name, CachedDocument(bytes(data), signature, is_sure=True))
 
-    def _keep(self, name: str, kept: Kept) -> None:
+    def _keep(self, name: str, kept: CachedDocument) -> None:
         if len(kept.data) > _LARGE_BYTES:
             return
         with self._guard:
@@ -73,7 +73,7 @@ class Recent:
             while self._bytes > _MOST_BYTES:
                 self._forget(next(iter(self._kept)))
 
-    def get(self, name: str) -> Kept | None:
+    def get(self, name: str) -> CachedDocument | None:
         """Return what is kept under a name, None when there is nothing."""
         kept = self._kept.get(name)
         if kept is not None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
-from fsstore.filesystem.documents.cache import Kept, Recent
+from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import (
     InConflictError,
     NotARecordError,
@@ -59,7 +59,7 @@ class Documents:
         self.tree = tree
         self.layout = layout
         self.max_bytes = max_bytes
-        self.recent = Recent()
+        self.cache = DocumentCache()
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
@@ -67,7 +67,7 @@ class Documents:
     def for_one_thread(self, *, keeps: int) -> Documents:
         """Return the same documents for the use of one thread: see `Parents`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
-        own.recent, own._plain = self.recent, self._plain
+        own.cache, own._plain = self.cache, self._plain
         return own
 
     def name(self, record_id: str) -> str:
@@ -91,12 +91,12 @@ class Documents:
         if document is None:
             self._check_presence()
         elif keeping and self._plain.get(name) == document.signature:
-            self.recent.was_read(name, document.data, document.signature)
+            self.cache.was_read(name, document.data, document.signature)
         return document
 
-    def _unchanged(self, name: str) -> Kept | None:
+    def _unchanged(self, name: str) -> CachedDocument | None:
         """Return what is kept of a document, if its file is still the same; one stat."""
-        kept = self.recent.get(name)
+        kept = self.cache.get(name)
         return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
 
     def read_in_turn(self, record_id: str) -> Document | None:
@@ -139,7 +139,7 @@ class Documents:
                 data, signature = found
                 record, is_plain = self._parsed(name, data, signature, record_id)
                 if is_plain:
-                    self.recent.was_read(name, data, signature)
+                    self.cache.was_read(name, data, signature)
                 return record
         except FileNotFoundError:
             self._check_presence()

@@ -44,7 +44,7 @@ class _Held(NamedTuple):
     connection: Index
 
 
-class Sidecar:
+class IndexFile:
     """The index of one open store, as its writer thread and its reader threads use it."""
 
     def __init__(self, tree: Tree, sequence: Sequence, *, in_memory: bool) -> None:
@@ -63,7 +63,7 @@ class Sidecar:
         self._turn = threading.RLock()
         if in_memory:
             self.fall_back()
-        _SIDECARS.add(self)
+        _OPEN.add(self)
 
     # -- the writer's side --------------------------------------------------------------------------------------------
 
@@ -260,14 +260,14 @@ def _unavailable() -> Iterator[None]:
         raise IndexUnavailableError(str(error)) from error
 
 
-_SIDECARS: weakref.WeakSet[Sidecar] = weakref.WeakSet()
+_OPEN: weakref.WeakSet[IndexFile] = weakref.WeakSet()
 _INHERITED: set[int] = set()
 
 
 def _note_inherited() -> None:
-    for sidecar in _SIDECARS:
+    for index_file in _OPEN:
         # they stay open in the child, so no other file can get these numbers
-        _INHERITED.update(sidecar.generations)
+        _INHERITED.update(index_file.generations)
 
 
 if hasattr(os, "register_at_fork"):

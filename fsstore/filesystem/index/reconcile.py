@@ -3,7 +3,7 @@
 Comparing needs no lock: it looks at signatures. What differs is absorbed under the store lock, so that no older state
 of a document ever replaces a newer one in the index. Invariants:
 - A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
-  than two seconds before it was recorded, unless the clock is known to count finely (`recent`): an edit within its
+  than two seconds before it was recorded, unless the clock is known to count finely (`cache`): an edit within its
   tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
 - A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
 """
@@ -27,7 +27,7 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import is_shard
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.index_file import Sidecar
+from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import RACY_NS, Entry, Known, Problem, marked_as_read
 from fsstore.interfaces import Progress
 
@@ -69,9 +69,9 @@ class Compared(NamedTuple):
 class Reconciler:
     """Brings the index of one store in agreement with its documents."""
 
-    def __init__(self, documents: Documents, sidecar: Sidecar) -> None:
+    def __init__(self, documents: Documents, index_file: IndexFile) -> None:
         self._documents = documents
-        self._sidecar = sidecar
+        self._index_file = index_file
         # for those who watch, None when nobody does: what was indexed, and gone when it was read again by somebody who
         # held the lock, so no commit has taken it
         self.missing: set[str] | None = None
@@ -129,7 +129,7 @@ class Reconciler:
 
         Raises IndexDamagedError, IndexUnavailableError.
         """
-        self._sidecar.use(lambda index: index.confirm(names, since_ns), writing=True)
+        self._index_file.use(lambda index: index.confirm(names, since_ns), writing=True)
 
     def absorb(self, names: Iterable[str]) -> Absorbed:
         """Read documents and bring their rows up to date, as the holder of the store lock.
@@ -152,12 +152,12 @@ class Reconciler:
                 entries.append(entry)
                 absorbed.changed.append(entry.record["id"])
         asked = [*absorbed.removed, *(entry.name for entry in entries)]
-        before = self._sidecar.use(lambda index: index.inventory.known(asked), writing=True)
+        before = self._index_file.use(lambda index: index.inventory.known(asked), writing=True)
         if self.missing is not None:
             self.missing |= before.keys() & absorbed.removed
         # which files a commit has placed is kept in mind when they are only looked at once more
         marked = [marked_as_read(entry, before.get(entry.name)) for entry in entries]
-        self._sidecar.apply(marked, absorbed.removed, problems)
+        self._index_file.apply(marked, absorbed.removed, problems)
         return absorbed
 
     def _entry(self, name: str) -> Entry | None:

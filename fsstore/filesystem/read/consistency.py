@@ -23,7 +23,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.interfaces import Progress
 
 T = TypeVar("T")
@@ -37,9 +37,9 @@ _POLLS_A_LOOK = 20
 class Reading:
     """The waiting side of one open store."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._root = str(parts.tree.root)
+    def __init__(self, store: OpenStore) -> None:
+        self._store = store
+        self._root = str(store.tree.root)
         # for which the index is known to agree with the documents
         self._reconciled: _IndexState | None = None
         self._reconciling: asyncio.Task[None] | None = None
@@ -49,7 +49,7 @@ class Reading:
     async def in_thread(self, run: Callable[[], T]) -> T:
         """Run a function in a reader thread. Raises StorageUnavailableError for what the system refuses."""
         try:
-            return await self._parts.readers.submit(run)
+            return await self._store.readers.submit(run)
         except StorageError:
             raise
         except OSError as error:
@@ -60,31 +60,31 @@ class Reading:
 
         A store that can not be written has no writer: there its one reader thread, whose index it is, does it.
         """
-        if self._parts.writer is None:
+        if self._store.writer is None:
             return await self.in_thread(run)
-        return await asyncio.wrap_future(self._parts.writer.call(run))
+        return await asyncio.wrap_future(self._store.writer.call(run))
 
     # -- the end of a batch -------------------------------------------------------------------------------------------
 
     async def await_applied(self) -> None:
         """Wait until the batch that is being put in place is whole; if its writer died, recover."""
-        seen = self._parts.sequence.applying()
-        await self._await(lambda: bool(seen & 1) and self._parts.sequence.applying() == seen)
+        seen = self._store.sequence.applying()
+        await self._await(lambda: bool(seen & 1) and self._store.sequence.applying() == seen)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
-        writer = self._parts.writer
-        if writer is not None and self._parts.sequence.read().unfinished and not writer.lock_is_held():
+        writer = self._store.writer
+        if writer is not None and self._store.sequence.read().unfinished and not writer.lock_is_held():
             # taking the lock is all it needs: whoever takes it recovers first
             await self.under_lock(lambda: None)
 
     async def _await_indexed(self) -> None:
         """Wait until what is committed has reached the index."""
-        if self._parts.is_rereading:
+        if self._store.is_rereading:
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)
-        seen, writer = self._parts.sequence.read().indexing, self._parts.writer
+        seen, writer = self._store.sequence.read().indexing, self._store.writer
         if not seen & 1 or writer is None:
             return
         if writer.is_holding:
@@ -93,16 +93,16 @@ class Reading:
             return
         # another process lets the index know soon if it is asked
         with suppress(OSError):
-            self._parts.sequence.increase("asked")
-        await self._await(lambda: self._parts.sequence.read().indexing == seen)
+            self._store.sequence.increase("asked")
+        await self._await(lambda: self._store.sequence.read().indexing == seen)
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
-        timeout_seconds = self._parts.options.lock_timeout_seconds
+        timeout_seconds = self._store.options.lock_timeout_seconds
         loop = asyncio.get_running_loop()
         deadline, looks = loop.time() + timeout_seconds, 0
         while is_busy():
             looks += 1
-            if looks % _POLLS_A_LOOK == 0 and self._parts.writer is not None and not self._parts.writer.lock_is_held():
+            if looks % _POLLS_A_LOOK == 0 and self._store.writer is not None and not self._store.writer.lock_is_held():
                 await self.under_lock(lambda: None)
                 return
             if loop.time() >= deadline:
@@ -122,7 +122,7 @@ class Reading:
             except IndexDamagedError as error:
                 await self._renew(error)
             except IndexUnavailableError as error:
-                self._parts.sidecar.fall_back(error)
+                self._store.index_file.fall_back(error)
             else:
                 # it may have been replaced just before it was asked
                 if self._index_state() == agreed:
@@ -133,9 +133,9 @@ class Reading:
         """Do a read of many documents so that no batch is put in place meanwhile."""
         for _ in range(_TRIES):
             await self.await_applied()
-            before = self._parts.sequence.applying()
+            before = self._store.sequence.applying()
             result = await self.with_index(work)
-            if self._parts.sequence.applying() == before and not before & 1:
+            if self._store.sequence.applying() == before and not before & 1:
                 return result
         return await self._at_once(work)
 
@@ -145,19 +145,19 @@ class Reading:
         def under_lock() -> T:
             if self._reconciled != self._index_state():
                 self._catch_up()
-            return self._parts.sidecar.use(work)
+            return self._store.index_file.use(work)
 
         with self._telling():
             return await self.under_lock(under_lock)
 
     async def _ask(self, work: Callable[[Index], T]) -> T:
-        return await self.in_thread(lambda: self._parts.sidecar.use(work))
+        return await self.in_thread(lambda: self._store.index_file.use(work))
 
     async def _renew(self, error: IndexDamagedError) -> None:
         try:
-            await self.under_lock(partial(self._parts.sidecar.renew, error))
+            await self.under_lock(partial(self._store.index_file.renew, error))
         except IndexUnavailableError as unavailable:
-            self._parts.sidecar.fall_back(unavailable)
+            self._store.index_file.fall_back(unavailable)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -170,7 +170,7 @@ class Reading:
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
-        self._parts.sidecar.try_file()
+        self._store.index_file.try_file()
         await self._await_indexed()
         return await self._refresh(progress)
 
@@ -182,7 +182,7 @@ class Reading:
             except IndexDamagedError as error:
                 await self._renew(error)
             except IndexUnavailableError as error:
-                self._parts.sidecar.fall_back(error)
+                self._store.index_file.fall_back(error)
             else:
                 if self._index_state() == before and not before.commits & 1:
                     self._reconciled = before
@@ -191,7 +191,7 @@ class Reading:
             return await self.under_lock(self._catch_up)
 
     async def _compared(self, progress: Progress | None) -> Absorbed:
-        absorbed, sidecar, reconciler = Absorbed(), self._parts.sidecar, self._parts.reconciler
+        absorbed, index_file, reconciler = Absorbed(), self._store.index_file, self._store.reconciler
         steps = Steps(progress)
         differing, confirmed, since_ns = await self._ask(lambda index: reconciler.compare(index, steps.compared))
         for at in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
@@ -202,16 +202,16 @@ class Reading:
             if progress is not None:
                 await self.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
         if not await self._ask(lambda index: index.get_meta("complete")):
-            await self.under_lock(sidecar.mark_complete)
-        if sidecar.has_idle_memory:
-            await self.in_thread(sidecar.forget_memory)
+            await self.under_lock(index_file.mark_complete)
+        if index_file.has_idle_memory:
+            await self.in_thread(index_file.forget_memory)
         return absorbed
 
     def _catch_up(self) -> Absorbed:
         """Reconcile in one go, as the holder of the store lock."""
-        sidecar, reconciler = self._parts.sidecar, self._parts.reconciler
+        index_file, reconciler = self._store.index_file, self._store.reconciler
         state = self._index_state()
-        differing, confirmed, since_ns = sidecar.use(reconciler.compare)
+        differing, confirmed, since_ns = index_file.use(reconciler.compare)
         reconciler.confirm(confirmed, since_ns)
         absorbed = reconciler.absorb(differing)
         self._reconciled = state
@@ -230,20 +230,20 @@ class Reading:
         await asyncio.shield(task)
 
     async def _reconcile(self) -> None:
-        if self._reconciled is None and self._parts.options.reconcile == "off":
+        if self._reconciled is None and self._store.options.reconcile == "off":
             before = self._index_state()
             with suppress(IndexDamagedError, IndexUnavailableError):
                 if await self._ask(lambda index: index.get_meta("complete")):
                     self._reconciled = before
                     return
         if self._reconciled is not None and self._reconciled.generation < 0:
-            self._parts.sidecar.try_file()
+            self._store.index_file.try_file()
         await self._refresh()
 
     def _index_state(self) -> _IndexState:
         # the file too, since the counters may have been removed together with the index, and begin anew
-        counters, sidecar = self._parts.sequence.read(), self._parts.sidecar
-        return _IndexState(counters.stale, sidecar.generation(), counters.indexing if sidecar.in_memory else 0)
+        counters, index_file = self._store.sequence.read(), self._store.index_file
+        return _IndexState(counters.stale, index_file.generation(), counters.indexing if index_file.in_memory else 0)
 
 
 class _IndexState(NamedTuple):

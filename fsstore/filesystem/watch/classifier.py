@@ -31,7 +31,7 @@ from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.rows import Known
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.scanner import mark_of
 from fsstore.ledger import Ledger, Told
 
@@ -67,13 +67,13 @@ class Sight(NamedTuple):
 class Judge:
     """Holds the names in doubt, and tells the ledger what has become of them."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, hear_writer: Callable[[], set[str]]) -> None:
+    def __init__(self, store: OpenStore, ledger: Ledger, hear_writer: Callable[[], set[str]]) -> None:
         """`hear_writer` puts all that own commits have done until now into the ledger; returns the names."""
-        self._parts = parts
-        self._documents = parts.documents
+        self._store = store
+        self._documents = store.documents
         self._ledger = ledger
         self._hear_writer = hear_writer
-        self._missing = parts.reconciler.missing = set[str]()
+        self._missing = store.reconciler.missing = set[str]()
         self._doubts: dict[str, Doubt] = {}
         self._due: deque[str] = deque()
         self._later: list[tuple[float, str]] = []
@@ -112,7 +112,7 @@ class Judge:
         # taken out now: what is said of them from here on is another doubt
         names = [self._due.popleft() for _ in range(min(_SLICE, len(self._due)))]
         doubts = {name: self._doubts.pop(name) for name in names}
-        sequence = self._parts.sequence
+        sequence = self._store.sequence
         before = sequence.applying()
         sights = {} if before & 1 else self._see(doubts)
         if before & 1 or sequence.applying() != before:
@@ -199,7 +199,7 @@ class Judge:
 
         Asked at once, since others may find it too, and bring the index up to date.
         """
-        indexing = self._parts.sequence.read().indexing
+        indexing = self._store.sequence.read().indexing
         return not indexing & 1 and name in self._rows([name])
 
     def _doubt_reading(self, name: str, mark: int, doubt: Doubt) -> None:
@@ -219,7 +219,7 @@ class Judge:
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def _conclude(self, news: dict[str, Sight], doubts: dict[str, Doubt]) -> None:
-        indexing = self._parts.sequence.read().indexing
+        indexing = self._store.sequence.read().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
         for name, sight in news.items():
@@ -276,7 +276,7 @@ class Judge:
 
     def _rows(self, names: list[str]) -> dict[str, Known]:
         try:
-            return self._parts.sidecar.use(lambda index: index.inventory.known(names))
+            return self._store.index_file.use(lambda index: index.inventory.known(names))
         except (IndexDamagedError, IndexUnavailableError):
             # whoever lists next makes it anew
             return {}
@@ -303,17 +303,17 @@ class Judge:
         if not names:
             return
         try:
-            if self._parts.writer is not None:
-                self._parts.reread(names)
+            if self._store.writer is not None:
+                self._store.reread(names)
             else:
-                self._parts.reconciler.absorb(names)
+                self._store.reconciler.absorb(names)
         except (StorageClosedError, StorageUnavailableError, IndexDamagedError, IndexUnavailableError):
             # closed, or in trouble: whoever lists next reconciles, and no answer contradicts its document until then
             return
 
     def _urge(self, now: float) -> None:
         """See to it that what a dead writer has left is finished: whoever takes the lock recovers first."""
-        writer = self._parts.writer
+        writer = self._store.writer
         if writer is None or now - self._urged < _PATIENCE_SECONDS:
             return
         self._urged = now

@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.watch.watcher import Live
 from fsstore.filters import parse, parse_order
@@ -19,11 +19,11 @@ from fsstore.models import Filters, JsonObject
 class Feed:
     """A store as its watchers see it."""
 
-    def __init__(self, storage: IUnifiedStorage, parts: Parts, reading: Reading, *, polling: bool) -> None:
+    def __init__(self, storage: IUnifiedStorage, store: OpenStore, reading: Reading, *, polling: bool) -> None:
         self._storage = storage
-        self._documents = parts.documents
+        self._documents = store.documents
         self._reading = reading
-        self._live = Live(parts, polling=polling)
+        self._live = Live(store, polling=polling)
 
     @property
     def ledger(self) -> Ledger:

@@ -26,7 +26,7 @@ from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableE
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import filesystem_type
 from fsstore.filesystem.documents.layout import MARKER, leads_to
-from fsstore.filesystem.open_store import Parts
+from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.classifier import Judge
 from fsstore.filesystem.watch.events import Events, Heard, Hint, MakeSource, Source
 from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Lookout, mark_of
@@ -55,18 +55,18 @@ _WITHOUT_EVENTS = {
 class Live:
     """One store being watched."""
 
-    def __init__(self, parts: Parts, *, polling: bool = False, source: MakeSource | None = None) -> None:
+    def __init__(self, store: OpenStore, *, polling: bool = False, source: MakeSource | None = None) -> None:
         """Begin to note own commits; the thread is started by `begin`."""
-        self.ledger = Ledger(str(parts.tree.root))
+        self.ledger = Ledger(str(store.tree.root))
         self.ready: Future[None] = Future()
-        self._parts = parts
+        self._store = store
         self._polling = polling
         self._queue: SimpleQueue[Message] = SimpleQueue()
         self._source: Source = (source or Events)(self._queue.put)
-        self._lookout = Lookout(parts.documents, self.ledger)
-        self._judge = Judge(parts, self.ledger, self._hear_writer)
+        self._lookout = Lookout(store.documents, self.ledger)
+        self._judge = Judge(store, self.ledger, self._hear_writer)
         self._noted: set[str] = set()
-        self._prefix = parts.tree.path("")
+        self._prefix = store.tree.path("")
         self._is_stopping = False
         self._is_there = True
         self._has_begun = polling
@@ -91,7 +91,7 @@ class Live:
             try:
                 thread.start()
             except RuntimeError as error:
-                raise StorageUnavailableError(str(error), path=str(self._parts.tree.root)) from error
+                raise StorageUnavailableError(str(error), path=str(self._store.tree.root)) from error
             self._thread = thread
 
     def doubt(self, names: set[str]) -> None:
@@ -106,7 +106,7 @@ class Live:
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
-        closed = StorageClosedError(str(self._parts.tree.root))
+        closed = StorageClosedError(str(self._store.tree.root))
         if not self.ready.done():
             self.ready.set_exception(closed)
         self.ledger.end(closed)
@@ -114,7 +114,7 @@ class Live:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        writer = self._parts.writer
+        writer = self._store.writer
         try:
             rows, self._rows = self._rows, ()
             for name, record_id, version, signature, digest in rows:
@@ -125,16 +125,16 @@ class Live:
                 # the group that is under way is not noted: it is found by looking, before anybody is told anything
                 self._hear_writer()
             # a mount where no event comes from the other side is only looked at
-            self._polling |= filesystem_type(self._parts.tree.root) in _WITHOUT_EVENTS
+            self._polling |= filesystem_type(self._store.tree.root) in _WITHOUT_EVENTS
             self._has_begun |= self._polling
             self._lookout.doubt_all()
             while not self._is_stopping:
                 self._turn()
         except Exception as error:
-            _logger.exception("the store %s can not be watched any more", self._parts.tree.root)
+            _logger.exception("the store %s can not be watched any more", self._store.tree.root)
             reason = f"it can not be watched any more: {error}"
             failure = StorageUnavailableError(
-                reason, path=str(self._parts.tree.root), advice="close it and open it again"
+                reason, path=str(self._store.tree.root), advice="close it and open it again"
             )
             self.ledger.end(failure)
             if not self.ready.done():
@@ -158,7 +158,7 @@ class Live:
                     self._judge.judge_some()
         except (StorageError, OSError) as error:
             # descriptors used up, say: tried again, and told by whoever lists
-            _logger.debug("looking at %s failed: %s", self._parts.tree.root, error)
+            _logger.debug("looking at %s failed: %s", self._store.tree.root, error)
             self._take(_GONE_PAUSE_SECONDS)
         if self._has_begun and not self.ready.done() and self._lookout.is_done(now) and self._judge.is_idle:
             self.ready.set_result(None)
@@ -166,7 +166,7 @@ class Live:
     def _look_for_store(self) -> bool:
         was_there = self._is_there
         try:
-            self._is_there = self._parts.tree.signature(MARKER) is not None
+            self._is_there = self._store.tree.signature(MARKER) is not None
         except OSError:
             self._is_there = False
         if self._is_there and not was_there:
@@ -206,7 +206,7 @@ class Live:
     def _hear_writer(self) -> set[str]:
         """Take in what own commits have done that were begun by now, and return the names."""
         self._noted.clear()
-        writer = self._parts.writer
+        writer = self._store.writer
         begun = 0 if writer is None else writer.begun
         while writer is not None and writer.told < begun and not self._is_stopping:
             self._take(0.001)
@@ -228,7 +228,7 @@ class Live:
 
     def _take_hint(self, hint: Hint) -> None:
         below = hint.path[len(self._prefix) :] if hint.path.startswith(self._prefix) else ""
-        place = leads_to(below.replace(os.sep, "/"), self._parts.documents.layout.shard_depth)
+        place = leads_to(below.replace(os.sep, "/"), self._store.documents.layout.shard_depth)
         if place is None:
             return
         name, is_document = place
@@ -236,7 +236,7 @@ class Live:
             self._judge.doubt([name], is_written=hint.is_written, is_hinted=True)
             return
         self._lookout.look_soon()
-        if name.count("/") == self._parts.documents.layout.shard_depth - 1 and name:
+        if name.count("/") == self._store.documents.layout.shard_depth - 1 and name:
             self._lookout.doubt(name)
 
     # -- the source of hints ------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class Live:
         self._followed_before, self._followed = self._followed, wanted
         # each time all of them are followed anew
         self._next_follow = now + _FOLLOW_PAUSE_SECONDS + len(wanted) * _FOLLOW_PAUSE_EACH_SECONDS
-        tree = self._parts.tree
+        tree = self._store.tree
         self._source.follow([tree.path(name) if name else str(tree.root) for name, _ in sorted(wanted)])
 
     def _set_pace(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 Runs in the writer thread, under the store lock. Owns the order of the steps:
 
-1. draft   read what is there, unless this process has placed it lately (`recent`), apply the rules, encode. A commit
+1. draft   read what is there, unless this process has placed it lately (`cache`), apply the rules, encode. A commit
            that is refused here leaves no trace.
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
@@ -178,7 +178,7 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        self._indexing.place(draft.name, _row(draft, is_sure=self._documents.recent.clock_is_fine))
+                        self._indexing.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
                 self.is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
@@ -237,7 +237,7 @@ class Committer:
     def _learn_clock(self) -> None:
         name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True
         with suppress(OSError):
-            documents.recent.clock_is_fine = documents.tree.counts_finely(name)
+            documents.cache.clock_is_fine = documents.tree.counts_finely(name)
         try:
             documents.remove(name)
         except OSError:
@@ -276,7 +276,7 @@ class Committer:
     def _put(self, draft: Draft) -> None:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""
         name, documents = draft.name, self._documents
-        documents.recent.forget(name)
+        documents.cache.forget(name)
         if not draft.staged:
             documents.remove(name)
             return
@@ -287,7 +287,7 @@ class Committer:
             draft.staged = ""
         if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
             documents.note_plain(name, draft.placed)
-            documents.recent.placed(name, draft.part, draft.data, draft.placed)
+            documents.cache.placed(name, draft.part, draft.data, draft.placed)
 
     def _all_told(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]

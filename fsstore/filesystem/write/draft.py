@@ -3,7 +3,7 @@
 Owns the step before anything is written. Knows nothing of the log, of temp files or of the index; used by the writer
 thread alone, under the lock. Invariants:
 - A commit that is refused leaves no draft, and what earlier commits of the group have drafted stays.
-- What this process has placed lately, and nobody has touched since, is not read again (`recent`).
+- What this process has placed lately, and nobody has touched since, is not read again (`cache`).
 - No draft holds anything of a caller's: a save was written down when it was taken in (`sealed`), and of what other
   rules return the bytes are kept, and a copy of what the index looks at.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from fsstore.filesystem.disk.files import Signature
-from fsstore.filesystem.documents.cache import Kept
+from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import decode_examined, spliced
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, part_of
@@ -32,7 +32,7 @@ class Draft:
 
     id: str
     name: str
-    previous: Document | Kept | None
+    previous: Document | CachedDocument | None
     part: JsonObject | None
     """Its record as it shall be, or the `part_of` it; None when it goes, or is not there."""
     is_whole: bool = False
@@ -64,7 +64,7 @@ class Draft:
     def written_here(self) -> bytes | None:
         """Its bytes as they shall be, or are, where it was this process that wrote them."""
         previous = self.previous
-        if self.data is not None or self.part is None or type(previous) is not Kept:
+        if self.data is not None or self.part is None or type(previous) is not CachedDocument:
             return self.data
         # what was read may be in the form of another program
         return None if previous.part is None else previous.data
@@ -155,7 +155,7 @@ class Drafting:
         there = self._documents.look(name)
         if there is None:
             return Draft(record_id, name, None, None)
-        kept = self._documents.recent.get(name)
+        kept = self._documents.cache.get(name)
         if kept is not None and kept.signature == there:
             if kept.part is not None:
                 return Draft(record_id, name, kept, kept.part)

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import TypeAlias
 
 from fsstore.filesystem.index.index import Described
-from fsstore.filesystem.index.index_file import Sidecar
+from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import Problem
 
 _AT_ONCE, _MOST = 512, 2_048
@@ -28,8 +28,8 @@ _Job: TypeAlias = tuple[Callable[[], None], Future[None]]
 class Indexing:
     """Lets the index of one open store know what was committed."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    def __init__(self, index_file: IndexFile) -> None:
+        self._index_file = index_file
         self._placed: dict[str, Described | Problem | None] = {}
         self._telling: Future[None] | None = None
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -85,7 +85,7 @@ class Indexing:
         placed, self._placed = self._placed, {}
 
         def tell() -> None:
-            self._sidecar.record(
+            self._index_file.record(
                 [document for document in placed.values() if document is not None],
                 [name for name, document in placed.items() if document is None],
             )

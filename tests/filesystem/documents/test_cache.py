@@ -15,7 +15,7 @@ from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, 
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents import cache as recent
-from fsstore.filesystem.documents.cache import Kept, Recent
+from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.models import JsonObject, Mutation, patching
@@ -57,10 +57,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
-    kept = Recent()
+    kept = DocumentCache()
     kept.placed("a", {"id": "a"}, b"old", signature(3))
     kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4))
-    assert kept.get("a") == Kept(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
+    assert kept.get("a") == CachedDocument(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
     kept.forget("a")
     kept.forget("a")
     assert kept.get("a") is None
@@ -68,7 +68,7 @@ def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
 
 def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "_MOST_BYTES", 30)
-    kept = Recent()
+    kept = DocumentCache()
     for name in "abc":
         kept.placed(name, {}, b"0123456789", signature())
     assert kept.get("a") is not None
@@ -80,7 +80,7 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "_LARGE_BYTES", 10)
-    kept = Recent()
+    kept = DocumentCache()
     kept.placed("a", {}, bytes(10), signature())
     kept.placed("huge", {}, bytes(11), signature())
     assert kept.get("a") is not None
@@ -89,20 +89,20 @@ def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("coarse", [signature(mtime_ns=1_000_000_000), signature(ctime_ns=1_002_000_000)])
 def test_nothing_is_kept_where_time_is_counted_coarsely(coarse: Signature) -> None:
-    kept = Recent()
+    kept = DocumentCache()
     kept.placed("a", {}, b"", coarse)
     assert kept.get("a") is None
 
 
 def test_readers_are_given_what_each_change_would_show_in() -> None:
-    kept, now = Recent(), time.time_ns()
+    kept, now = DocumentCache(), time.time_ns()
     for name, changed_ns in (("long ago", now - 3 * 10**9), ("a moment ago", now)):
         kept.was_read(name, b"", signature(ctime_ns=changed_ns))
         kept.was_read(name, b"", signature(mtime_ns=changed_ns))
     kept.placed("placed", {}, b"", signature())
-    assert kept.get("long ago") == Kept(b"", signature(mtime_ns=now - 3 * 10**9), is_sure=True)
+    assert kept.get("long ago") == CachedDocument(b"", signature(mtime_ns=now - 3 * 10**9), is_sure=True)
     assert kept.get("a moment ago") is None
-    assert kept.get("placed") == Kept(b"", signature(), is_sure=False, part={})
+    assert kept.get("placed") == CachedDocument(b"", signature(), is_sure=False, part={})
     kept.clock_is_fine = True
     kept.was_read("a moment ago", b"", signature(ctime_ns=now))
     kept.placed("placed", {}, b"", signature())

@@ -114,7 +114,7 @@ async def test_while_no_index_can_be_made_answers_come_from_memory_and_later_fro
         await storage.save(note(10))
         assert await contradictions(storage, store) == []
         assert await index_lies(storage) == "file"
-        assert storage._parts.sidecar._memory is None
+        assert storage._store.index_file._memory is None
 
 
 async def test_a_write_is_acknowledged_and_found_while_the_index_is_full(
@@ -230,16 +230,16 @@ async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkey
         # its connections are opened now, that of each thread
         await good.save(note(7))
         await good.list()
-        await good._reading.under_lock(lambda: good._parts.sidecar.use(lambda index: index.get_meta("complete")))
+        await good._reading.under_lock(lambda: good._store.index_file.use(lambda index: index.get_meta("complete")))
         with full(monkeypatch):
             async with await FileStorage.open(store, fsync=False) as poor:
                 for number in range(8, 30):
                     await poor.save(note(number, "x" * 2000))
-                await until(lambda: poor._parts.sidecar.in_memory)
+                await until(lambda: poor._store.index_file.in_memory)
                 assert await contradictions(good, store) == []
                 await good.batch_save([note(0, "done"), note(300)])
                 assert await contradictions(poor, store) == []
-                assert not good._parts.sidecar.in_memory
+                assert not good._store.index_file.in_memory
 
 
 async def test_a_store_that_may_only_be_read_follows_the_commits_of_others(
@@ -395,7 +395,7 @@ async def test_a_thread_that_comes_later_does_not_take_the_shared_memory_of_othe
             assert "p0" in ask("save p0")
             # to SQLite this connection is one more of a process that has the old one mapped
             with pytest.raises(IndexDamagedError, match="has been replaced"):
-                await asyncio.to_thread(storage._parts.sidecar.use, lambda _: None)
+                await asyncio.to_thread(storage._store.index_file.use, lambda _: None)
             assert await contradictions(storage, store) == []
 
 
@@ -422,13 +422,13 @@ async def test_processes_that_lose_sight_of_each_others_index_files_see_each_oth
 async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     storage: FileStorage, store: Path
 ) -> None:
-    sidecar, reading = storage._parts.sidecar, storage._reading
+    index_file, reading = storage._store.index_file, storage._reading
     ask, blows = reading._ask, iter([True])
 
     async def struck(work: Callable[[Any], Any]) -> Any:
         if next(blows, False):
             (store / INDEX).unlink()
-            await reading.under_lock(lambda: sidecar.record([], []))
+            await reading.under_lock(lambda: index_file.record([], []))
         return await ask(work)
 
     # the blow falls between the look at the index and its use

@@ -93,7 +93,7 @@ async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_it(
 
     async with await FileStorage.open(tmp_path) as storage:
         await two_saves(storage)
-        parts = storage._parts
+        parts = storage._store
         assert parts.writer is not None
         with monkeypatch.context() as patch:
             patch.setattr("fsstore.filesystem.log.recovery.sync_documents", refuse)
@@ -268,10 +268,10 @@ async def test_a_record_torn_at_the_end_is_a_commit_that_never_happened(
 
 async def in_two_segments(storage: FileStorage) -> None:
     """Save `a` in one segment and delete it in the next, with `b` in both."""
-    writer = storage._parts.writer
+    writer = storage._store.writer
     assert writer is not None
     await storage.batch_save([{"id": "a", "data": 1}, {"id": "b", "data": 1}])
-    parts = storage._parts
+    parts = storage._store
     writer.call(Checkpoint(parts.documents, Log(parts.tree, parts.sequence), parts.sequence).seal)
     await storage.transaction([{"type": "delete", "id": "a"}, {"type": "update", "id": "b", "data": {"data": 2}}])
 
@@ -398,7 +398,7 @@ async def test_whoever_finds_the_control_directory_gone_logs_into_the_new_one(
         await one.save({"id": "a", "data": 1})
         await other.save({"id": "b", "data": 1})
         # a writer lets go of the lock a moment after its answer
-        await until(lambda: not one._parts.writer or not one._parts.writer.lock_is_held())
+        await until(lambda: not one._store.writer or not one._store.writer.lock_is_held())
         shutil.rmtree(store / ".fsstore")
         await one.save({"id": "a", "data": 2})
         await other.save({"id": "b", "data": 2})
@@ -486,14 +486,14 @@ def read_only_medium(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return begin
 
 
-@pytest.mark.parametrize("sidecar", ["there", "gone"])
+@pytest.mark.parametrize("index_file", ["there", "gone"])
 async def test_a_store_on_a_read_only_medium_is_read_and_listed_and_left_alone(
-    tmp_path: Path, read_only_medium: Callable[[], None], sidecar: str
+    tmp_path: Path, read_only_medium: Callable[[], None], index_file: str
 ) -> None:
     async with await FileStorage.open(tmp_path) as storage:
         await storage.batch_save({"id": name, "data": {"value": name}} for name in "abc")
         expected: dict[str, JsonObject] = await contents(storage)
-    if sidecar == "gone":
+    if index_file == "gone":
         shutil.rmtree(tmp_path / ".fsstore")
     before = below(tmp_path)
     read_only_medium()
@@ -513,7 +513,7 @@ async def test_a_document_that_could_not_be_synced_is_written_anew_before_the_lo
 ) -> None:
     faults = Faults(monkeypatch)
     async with await FileStorage.open(tmp_path) as storage:
-        writer = storage._parts.writer
+        writer = storage._store.writer
         assert writer is not None
         await storage.save({"id": "a", "data": "kept"})
         before = place(tmp_path, "a").stat().st_ino
@@ -543,7 +543,7 @@ async def test_a_deletion_whose_directory_could_not_be_synced_is_made_anew(
             unlink(path, dir_fd=dir_fd)
 
         monkeypatch.setattr(os, "unlink", unlinking)
-        storage._parts.recovery.suspects.add("a")
+        storage._store.recovery.suspects.add("a")
         await storage.save({"id": "b"})
         # there was nothing of that name left to remove
         assert "a.json" in unlinked

@@ -167,7 +167,7 @@ async def test_the_same_bytes_once_more_are_no_change(storage: FileStorage, chan
     assert await all_told(storage, changes) == []
     # and the index knows the file as it is now
     await until(
-        lambda: storage._parts.sidecar.use(lambda index: _is_known(index.inventory.known([_name("n1")]), store))
+        lambda: storage._store.index_file.use(lambda index: _is_known(index.inventory.known([_name("n1")]), store))
     )
 
 
@@ -345,11 +345,11 @@ async def test_a_write_that_another_process_reads_again_stays_the_store_s(
     await other.save(document("n1", "theirs"))
     async with await FileStorage.open(store) as third:
         await third.refresh()
-    (row,) = storage._parts.sidecar.use(lambda index: index.inventory.known([_name("n1")])).values()
+    (row,) = storage._store.index_file.use(lambda index: index.inventory.known([_name("n1")])).values()
     assert row.is_by_commit
     put(store, "n1", "edited")
     await storage.refresh()
-    (row,) = storage._parts.sidecar.use(lambda index: index.inventory.known([_name("n1")])).values()
+    (row,) = storage._store.index_file.use(lambda index: index.inventory.known([_name("n1")])).values()
     assert not row.is_by_commit
 
 
@@ -443,7 +443,7 @@ async def test_what_can_not_be_read_is_no_change_and_is_told_when_it_can(
     place(store, "n1").write_bytes(before[:40])
     place(store, "n2").unlink()
     place(store, "n2").mkdir()
-    await until(lambda: len(storage._parts.sidecar.use(lambda index: index.inventory.problems())) == 2)
+    await until(lambda: len(storage._store.index_file.use(lambda index: index.inventory.problems())) == 2)
     assert await all_told(storage, changes) == []
     assert {record["id"] for record in await storage.list()} == {"n0", "n3", "zz-end"}
 
@@ -659,7 +659,7 @@ async def test_closing_while_watching_begins_ends_it(store: Path, turns: int) ->
 
 
 def _is_noting(storage: FileStorage) -> bool:
-    writer = storage._parts.writer
+    writer = storage._store.writer
     return writer is not None and (writer._tell is not None or writer._committer.notes is not None)
 
 

@@ -394,8 +394,8 @@ async def test_commits_go_on_when_the_step_behind_them_fails(
 
 async def test_a_watcher_that_can_not_be_told_keeps_no_commit_from_its_answer(tmp_path: Path) -> None:
     async with await open_filled(tmp_path, fsync=False) as storage, asyncio.timeout(20):
-        assert storage._parts.writer is not None
-        storage._parts.writer.tell(lambda _notes: 1 / 0)  # type: ignore[arg-type]
+        assert storage._store.writer is not None
+        storage._store.writer.tell(lambda _notes: 1 / 0)  # type: ignore[arg-type]
         await _batch(storage)
         await _insert(storage)
         assert set(await contents(storage)) == {"a", "b", "d", "Z 1"}
@@ -420,5 +420,5 @@ async def test_what_can_not_be_made_ready_for_the_index_is_committed_all_the_sam
 
 
 def busy(storage: FileStorage) -> bool:
-    writer = storage._parts.writer
+    writer = storage._store.writer
     return writer is not None and writer.is_holding

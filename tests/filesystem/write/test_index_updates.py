@@ -20,7 +20,7 @@ class Value:
     """What can be watched going."""
 
 
-class FakeSidecar:
+class FakeIndexFile:
     """Takes what it is told, where `gate` is open; fails with `error`."""
 
     def __init__(self) -> None:
@@ -45,18 +45,18 @@ def row(*values: object) -> Described:
 
 
 @pytest.fixture
-def sidecar() -> FakeSidecar:
-    return FakeSidecar()
+def index_file() -> FakeIndexFile:
+    return FakeIndexFile()
 
 
 @pytest.fixture
-def telling(sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indexing]:
+def telling(index_file: FakeIndexFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indexing]:
     monkeypatch.setattr(indexing, "_AT_ONCE", 2)
     monkeypatch.setattr(indexing, "_MOST", 4)
-    made: Any = Indexing(sidecar)  # type: ignore[arg-type]
+    made: Any = Indexing(index_file)  # type: ignore[arg-type]
     made.start()
     yield made
-    sidecar.gate.set()
+    index_file.gate.set()
     made.drop()
     made.stop()
 
@@ -68,7 +68,7 @@ def place(telling: Indexing, *names: str) -> None:
 
 
 def test_what_was_placed_is_told_in_order_and_the_last_word_of_a_document_counts(
-    telling: Indexing, sidecar: FakeSidecar
+    telling: Indexing, index_file: FakeIndexFile
 ) -> None:
     telling.place("a", row("a", 1))
     telling.place("a", row("a", 2))
@@ -78,85 +78,89 @@ def test_what_was_placed_is_told_in_order_and_the_last_word_of_a_document_counts
     telling.settle()
     telling.settle()
 
-    assert sidecar.told == [([row("a", 2)], ["b"]), ([], ["a"])]
-    assert sidecar.threads == {"fsstore-index"}
+    assert index_file.told == [([row("a", 2)], ["b"]), ([], ["a"])]
+    assert index_file.threads == {"fsstore-index"}
 
 
-def test_few_documents_wait_and_many_are_told_while_the_writer_goes_on(telling: Indexing, sidecar: FakeSidecar) -> None:
-    sidecar.gate.clear()
+def test_few_documents_wait_and_many_are_told_while_the_writer_goes_on(
+    telling: Indexing, index_file: FakeIndexFile
+) -> None:
+    index_file.gate.clear()
     place(telling, "a")
-    assert not sidecar.busy.is_set()
+    assert not index_file.busy.is_set()
     place(telling, "b", "c", "d")
-    assert sidecar.busy.wait(20)
-    assert sidecar.told == []
+    assert index_file.busy.wait(20)
+    assert index_file.told == []
 
-    sidecar.gate.set()
+    index_file.gate.set()
     telling.settle()
-    assert sidecar.told == [([row("a"), row("b")], []), ([row("c"), row("d")], [])]
+    assert index_file.told == [([row("a"), row("b")], []), ([row("c"), row("d")], [])]
 
 
-def test_the_writer_waits_where_the_index_does_not_keep_up(telling: Indexing, sidecar: FakeSidecar) -> None:
-    sidecar.gate.clear()
+def test_the_writer_waits_where_the_index_does_not_keep_up(telling: Indexing, index_file: FakeIndexFile) -> None:
+    index_file.gate.clear()
     place(telling, "a", "b", "c", "d", "e")
-    threading.Timer(0.05, sidecar.gate.set).start()
+    threading.Timer(0.05, index_file.gate.set).start()
     place(telling, "f")
-    assert sidecar.told[0] == ([row("a"), row("b")], [])
+    assert index_file.told[0] == ([row("a"), row("b")], [])
 
 
-def test_settling_waits_for_the_end(telling: Indexing, sidecar: FakeSidecar) -> None:
-    sidecar.gate.clear()
+def test_settling_waits_for_the_end(telling: Indexing, index_file: FakeIndexFile) -> None:
+    index_file.gate.clear()
     place(telling, "a", "b")
-    threading.Timer(0.05, sidecar.gate.set).start()
+    threading.Timer(0.05, index_file.gate.set).start()
     telling.settle()
-    assert sidecar.told == [([row("a"), row("b")], [])]
+    assert index_file.told == [([row("a"), row("b")], [])]
 
 
 def test_a_failure_is_told_to_whoever_settles_and_what_comes_after_is_not_lost(
-    telling: Indexing, sidecar: FakeSidecar
+    telling: Indexing, index_file: FakeIndexFile
 ) -> None:
-    sidecar.error = OSError(errno.EIO, "the counters")
+    index_file.error = OSError(errno.EIO, "the counters")
     place(telling, "a", "b")
     with pytest.raises(OSError, match="the counters"):
         telling.settle()
-    sidecar.error = None
+    index_file.error = None
     place(telling, "c")
     telling.settle()
-    assert sidecar.told == [([row("c")], [])]
+    assert index_file.told == [([row("c")], [])]
 
 
-def test_what_is_dropped_is_not_told_and_what_is_being_told_has_ended(telling: Indexing, sidecar: FakeSidecar) -> None:
-    sidecar.gate.clear()
+def test_what_is_dropped_is_not_told_and_what_is_being_told_has_ended(
+    telling: Indexing, index_file: FakeIndexFile
+) -> None:
+    index_file.gate.clear()
     place(telling, "a", "b", "c")
-    assert sidecar.busy.wait(20)
-    threading.Timer(0.05, sidecar.gate.set).start()
+    assert index_file.busy.wait(20)
+    threading.Timer(0.05, index_file.gate.set).start()
     telling.drop()
-    assert sidecar.told == [([row("a"), row("b")], [])]
+    assert index_file.told == [([row("a"), row("b")], [])]
     telling.settle()
-    assert len(sidecar.told) == 1
+    assert len(index_file.told) == 1
 
 
-def test_a_failure_that_is_dropped_is_heard_of_no_more(telling: Indexing, sidecar: FakeSidecar) -> None:
-    sidecar.error = OSError(errno.EIO, "the counters")
+def test_a_failure_that_is_dropped_is_heard_of_no_more(telling: Indexing, index_file: FakeIndexFile) -> None:
+    index_file.error = OSError(errno.EIO, "the counters")
     place(telling, "a", "b")
     telling.drop()
     telling.settle()
 
 
-def test_the_thread_ends_when_it_has_told_what_it_was_given(sidecar: FakeSidecar) -> None:
-    telling: Any = Indexing(sidecar)  # type: ignore[arg-type]
+def test_the_thread_ends_when_it_has_told_what_it_was_given(index_file: FakeIndexFile) -> None:
+    telling: Any = Indexing(index_file)  # type: ignore[arg-type]
     telling.start()
     telling.place("a", None)
     telling.settle()
     telling.stop()
-    assert sidecar.told == [([], ["a"])]
+    assert index_file.told == [([], ["a"])]
     assert not telling._thread.is_alive()
 
 
-async def test_an_idle_thread_keeps_nothing_of_what_it_told(telling: Indexing, sidecar: FakeSidecar) -> None:
+async def test_an_idle_thread_keeps_nothing_of_what_it_told(telling: Indexing, index_file: FakeIndexFile) -> None:
     value = Value()
     gone = weakref.ref(value)
     telling.place("a", row(value))
     del value
     telling.settle()
-    sidecar.told.clear()
+    index_file.told.clear()
     await until(lambda: gone() is None)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem.index.index_file import Sidecar
+from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.write import commit, turn
 from fsstore.filesystem.write import index_updates as indexing
 from tests.filesystem.faults import busy_writer, until
@@ -63,7 +63,7 @@ async def saving(storage: FileStorage) -> AsyncIterator[None]:
 
 
 def turns(storage: FileStorage) -> int:
-    return storage._parts.sequence.read().turns
+    return storage._store.sequence.read().turns
 
 
 def indexed(store: Path) -> int:
@@ -112,14 +112,14 @@ async def test_who_opens_a_store_does_not_wait_for_the_end_of_a_turn(
 async def test_a_commit_does_not_wait_for_the_index_to_hear_of_the_one_before(
     writing: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard, gate, record = threading.Event(), threading.Event(), Sidecar.record
+    heard, gate, record = threading.Event(), threading.Event(), IndexFile.record
 
-    def slowly(sidecar: Sidecar, *changes: Any) -> None:
+    def slowly(index_file: IndexFile, *changes: Any) -> None:
         heard.set()
         assert gate.wait(20)
-        record(sidecar, *changes)
+        record(index_file, *changes)
 
-    monkeypatch.setattr(Sidecar, "record", slowly)
+    monkeypatch.setattr(IndexFile, "record", slowly)
     try:
         await writing.save({"id": "first"})
         await until(heard.is_set)
@@ -140,7 +140,7 @@ async def test_a_turn_that_is_wished_for_ends_soon_though_work_goes_on(
 
 
 async def test_without_work_the_lock_is_given_back_at_once(writing: FileStorage) -> None:
-    writer = writing._parts.writer
+    writer = writing._store.writer
     assert writer is not None
     await writing.save({"id": "a"})
     await until(lambda: not writer.lock_is_held())
@@ -154,5 +154,5 @@ async def test_counters_from_before_the_ninth_are_read_and_grow(tmp_path: Path) 
     counters = tmp_path / ".fsstore" / "seq"
     counters.write_bytes(counters.read_bytes()[:64])
     async with await FileStorage.open(tmp_path, fsync=False) as storage:
-        assert storage._parts.sequence.increase("asked") == 1
+        assert storage._store.sequence.increase("asked") == 1
         assert [record["id"] for record in await storage.list()] == ["a"]

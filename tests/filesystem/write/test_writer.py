@@ -237,7 +237,7 @@ async def test_reads_that_are_under_way_when_a_store_is_closed_end(tmp_path: Pat
 
 
 async def test_a_writer_that_has_stopped_takes_no_more_jobs(storage: FileStorage) -> None:
-    writer = storage._parts.writer
+    writer = storage._store.writer
     assert writer is not None
     await storage.close()
     with pytest.raises(StorageClosedError):
@@ -271,8 +271,8 @@ def test_a_loop_that_is_closed_while_its_commit_is_under_way_harms_nobody(tmp_pa
 
     async def begin() -> FileStorage:
         storage = await FileStorage.open(tmp_path)
-        assert storage._parts.writer is not None
-        storage._parts.writer.commit([Mutation("a", rule)])
+        assert storage._store.writer is not None
+        storage._store.writer.commit([Mutation("a", rule)])
         return storage
 
     async def go_on(storage: FileStorage) -> None:
@@ -332,7 +332,7 @@ async def test_an_idle_store_has_an_empty_log(tmp_path: Path) -> None:
 
 async def test_a_checkpoint_that_did_not_get_the_lock_is_made_up_for(tmp_path: Path, elsewhere: StoreLock) -> None:
     async with await FileStorage.open(tmp_path / "store", lock_timeout_seconds=0.05) as storage:
-        writer = storage._parts.writer
+        writer = storage._store.writer
         assert writer is not None
         await storage.save({"id": "a"})
         elsewhere.acquire(1)
@@ -347,7 +347,7 @@ async def test_a_checkpoint_that_failed_is_told_until_one_has_succeeded(
 ) -> None:
     faults = Faults(monkeypatch)
     async with await FileStorage.open(tmp_path) as storage:
-        writer = storage._parts.writer
+        writer = storage._store.writer
         assert writer is not None
         await storage.save({"id": "a"})
         with faults.where(lambda name, _: name == "fsync"):
