@@ -50,7 +50,7 @@ from fsstore.models import (
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
-    from fsstore.filesystem.watch.source import Feed
+    from fsstore.filesystem.watch.source import FileChangeSource
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -71,7 +71,7 @@ class FileStorage(IUnifiedStorage):
         )
         self._closed = False
         self._closing: Future[None] | None = None
-        self._feed: Feed | None = None
+        self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
 
     @classmethod
@@ -163,8 +163,8 @@ class FileStorage(IUnifiedStorage):
         if self._store.process != os.getpid():
             # threads and connections do not come along in a fork: the child opens its own, and must not even close its
             # parent's, so they are kept
-            self._inherited = self._store, self._feed, self._going_live
-            self._feed = self._going_live = None
+            self._inherited = self._store, self._change_source, self._going_live
+            self._change_source = self._going_live = None
             self._assemble()
             if self._options.live:
                 self._go_live()
@@ -184,8 +184,8 @@ class FileStorage(IUnifiedStorage):
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     def _shut(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
+        if self._change_source is not None:
+            self._change_source.stop()
         self._store.close()
 
     # -- the primitives -----------------------------------------------------------------------------------------------
@@ -340,9 +340,9 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         absorbed = await self._reading.refresh(progress)
-        if self._feed is not None:
+        if self._change_source is not None:
             changed = map(self._documents.name, absorbed.changed)
-            self._feed.doubt({*changed, *absorbed.removed, *absorbed.corrupt})
+            self._change_source.suspect({*changed, *absorbed.removed, *absorbed.corrupt})
         return absorbed
 
     def watch(
@@ -369,12 +369,12 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
 
-    def _watched(self) -> Feed:
-        if self._feed is None:
-            from fsstore.filesystem.watch.source import Feed  # noqa: PLC0415 - only those who watch pay for loading it
+    def _watched(self) -> FileChangeSource:
+        if self._change_source is None:
+            from fsstore.filesystem.watch.source import FileChangeSource  # noqa: PLC0415 - only those who watch pay for loading it
 
-            self._feed = Feed(self, self._store, self._reading, polling=self._options.polling)
-        return self._feed
+            self._change_source = FileChangeSource(self, self._store, self._reading, polling=self._options.polling)
+        return self._change_source
 
     def _go_live(self) -> None:
         """Begin to watch, beside everything else."""

@@ -1,6 +1,6 @@
-"""Judging documents that may have changed: what each is now, whether that is news, and whose.
+"""Classifying documents that may have changed: what each is now, whether that is news, and whose.
 
-Used by the thread of `live`, which owns the ledger. Invariants:
+Used by the thread of `watcher`, which owns the ledger. Invariants:
 - What was read is told only after every own commit that may show in it has been heard of, so an own write is told once,
   as such, and before anything that came later.
 - Nothing is read, and nothing told, while a batch is being put in place.
@@ -43,7 +43,7 @@ _PATIENCE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Doubt:
+class Suspect:
     """Why a document is looked at, and what was seen of it so far."""
 
     is_written: bool = False
@@ -56,7 +56,7 @@ class Doubt:
     indexing_since: float = 0.0
 
 
-class Sight(NamedTuple):
+class Observation(NamedTuple):
     """A document as it was seen: with what is there, or with the mark of what can not be read, or absent."""
 
     document: Document | None = None
@@ -64,8 +64,8 @@ class Sight(NamedTuple):
     is_known: bool = False
 
 
-class Judge:
-    """Holds the names in doubt, and tells the ledger what has become of them."""
+class ChangeClassifier:
+    """Holds the documents that are suspect, and tells the ledger what has become of them."""
 
     def __init__(self, store: OpenStore, ledger: Ledger, hear_writer: Callable[[], set[str]]) -> None:
         """`hear_writer` puts all that own commits have done until now into the ledger; returns the names."""
@@ -74,7 +74,7 @@ class Judge:
         self._ledger = ledger
         self._hear_writer = hear_writer
         self._missing = store.reconciler.missing = set[str]()
-        self._doubts: dict[str, Doubt] = {}
+        self._suspects: dict[str, Suspect] = {}
         self._due: deque[str] = deque()
         self._later: list[tuple[float, str]] = []
         self._unreadable: dict[str, int] = {}
@@ -83,15 +83,15 @@ class Judge:
         # when something was found to have changed that no event has told
         self.unheard = 0
 
-    def doubt(self, names: Iterable[str], *, is_written: bool = False, is_hinted: bool = False) -> None:
+    def suspect(self, names: Iterable[str], *, is_written: bool = False, is_hinted: bool = False) -> None:
         """Have documents looked at."""
         for name in names:
-            doubt = self._doubts.get(name)
-            if doubt is None:
-                doubt = self._doubts[name] = Doubt()
+            suspect = self._suspects.get(name)
+            if suspect is None:
+                suspect = self._suspects[name] = Suspect()
                 self._due.append(name)
-            doubt.is_written |= is_written
-            doubt.is_hinted |= is_hinted
+            suspect.is_written |= is_written
+            suspect.is_hinted |= is_hinted
 
     @property
     def is_idle(self) -> bool:
@@ -104,93 +104,93 @@ class Judge:
             return 0.0
         return self._later[0][0] if self._later else float("inf")
 
-    def judge_some(self) -> None:
-        """Judge some of the documents that are due."""
+    def classify_some(self) -> None:
+        """Classify some of the documents that are due."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             self._due.append(heapq.heappop(self._later)[1])
-        # taken out now: what is said of them from here on is another doubt
+        # taken out now: what is said of them from here on makes another suspect
         names = [self._due.popleft() for _ in range(min(_SLICE, len(self._due)))]
-        doubts = {name: self._doubts.pop(name) for name in names}
+        suspects = {name: self._suspects.pop(name) for name in names}
         sequence = self._store.sequence
         before = sequence.applying()
-        sights = {} if before & 1 else self._see(doubts)
+        observations = {} if before & 1 else self._see(suspects)
         if before & 1 or sequence.applying() != before:
-            self._postpone(doubts, _BATCH_PAUSE_SECONDS)
+            self._postpone(suspects, _BATCH_PAUSE_SECONDS)
             self._urge(now)
             return
         noted = self._hear_writer()
-        self._postpone({name: doubts[name] for name in noted & sights.keys()}, 0.0)
+        self._postpone({name: suspects[name] for name in noted & observations.keys()}, 0.0)
         news = {
-            name: sight
-            for name, sight in sights.items()
-            if name not in noted and self._is_news(name, sight, doubts[name])
+            name: observation
+            for name, observation in observations.items()
+            if name not in noted and self._is_news(name, observation, suspects[name])
         }
-        self._conclude(news, doubts)
+        self._conclude(news, suspects)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def _see(self, doubts: dict[str, Doubt]) -> dict[str, Sight]:
-        sights = {}
-        for name, doubt in doubts.items():
+    def _see(self, suspects: dict[str, Suspect]) -> dict[str, Observation]:
+        observations = {}
+        for name, suspect in suspects.items():
             try:
-                sights[name] = self._sight(name, doubt)
+                observations[name] = self._observe(name, suspect)
             except StorageUnavailableError:
                 # the medium is gone, or the system is short of something: nothing is known of it now
-                self._postpone({name: doubt}, _TROUBLE_PAUSE_SECONDS)
-        return sights
+                self._postpone({name: suspect}, _TROUBLE_PAUSE_SECONDS)
+        return observations
 
-    def _sight(self, name: str, doubt: Doubt) -> Sight:
+    def _observe(self, name: str, suspect: Suspect) -> Observation:
         try:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, NotADirectoryError):
-            return Sight(is_known=True) if self._unreadable.get(name) == 0 else Sight(unreadable=0)
+            return Observation(is_known=True) if self._unreadable.get(name) == 0 else Observation(unreadable=0)
         except OSError as error:
             raise unavailable(error, name) from error
         if signature is None:
-            return Sight()
+            return Observation()
         told, mark = self._ledger.get(name), mark_of(signature)
         known = self._unreadable.get(name, told.mark if told is not None else -1)
-        if mark == known and not (doubt.is_written and _is_racy(signature)):
-            return Sight(is_known=True)
+        if mark == known and not (suspect.is_written and _is_racy(signature)):
+            return Observation(is_known=True)
         try:
-            return Sight(self._documents.read_named(name, waiting=False))
+            return Observation(self._documents.read_named(name, waiting=False))
         except StorageCorruptedError:
-            return Sight(unreadable=mark)
+            return Observation(unreadable=mark)
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
-    def _is_news(self, name: str, sight: Sight, doubt: Doubt) -> bool:
+    def _is_news(self, name: str, observation: Observation, suspect: Suspect) -> bool:
         """Whether a document is certainly another than the one that was told of last."""
-        if sight.is_known:
+        if observation.is_known:
             return False
-        if sight.unreadable is not None:
-            self._doubt_reading(name, sight.unreadable, doubt)
+        if observation.unreadable is not None:
+            self._suspect_reading(name, observation.unreadable, suspect)
             return False
         told = self._ledger.get(name)
-        if sight.document is None:
-            return self._is_gone(name, told, doubt)
+        if observation.document is None:
+            return self._is_gone(name, told, suspect)
         self._unreadable.pop(name, None)
-        doubt.missing_since = 0.0
-        if told is None or told.content != sight.document.digest:
+        suspect.missing_since = 0.0
+        if told is None or told.content != observation.document.digest:
             return True
-        mark = mark_of(sight.document.signature)
+        mark = mark_of(observation.document.signature)
         if told.mark != mark:
             # touched, or written again as it was: no news, but the index shall know the file
             self._ledger.adopt(name, told._replace(mark=mark))
             self._stale.append(name)
         return False
 
-    def _is_gone(self, name: str, told: Told | None, doubt: Doubt) -> bool:
+    def _is_gone(self, name: str, told: Told | None, suspect: Suspect) -> bool:
         now = time.monotonic()
         if told is None and name not in self._unreadable:
             self._missing.discard(name)
             return False
-        if doubt.mark != 0 or not doubt.missing_since:
-            doubt.mark, doubt.missing_since = 0, now
-            doubt.is_external = name in self._unreadable or self._is_indexed_at_rest(name)
-        if now - doubt.missing_since < _GONE_SECONDS:
-            self._postpone({name: doubt}, _GONE_SECONDS)
+        if suspect.mark != 0 or not suspect.missing_since:
+            suspect.mark, suspect.missing_since = 0, now
+            suspect.is_external = name in self._unreadable or self._is_indexed_at_rest(name)
+        if now - suspect.missing_since < _GONE_SECONDS:
+            self._postpone({name: suspect}, _GONE_SECONDS)
             return False
         return True
 
@@ -202,12 +202,12 @@ class Judge:
         indexing = self._store.sequence.read().indexing
         return not indexing & 1 and name in self._rows([name])
 
-    def _doubt_reading(self, name: str, mark: int, doubt: Doubt) -> None:
+    def _suspect_reading(self, name: str, mark: int, suspect: Suspect) -> None:
         now = time.monotonic()
-        if doubt.mark != mark or not doubt.missing_since:
-            doubt.mark, doubt.missing_since = mark, now
-        if now - doubt.missing_since < _UNREADABLE_SECONDS:
-            self._postpone({name: doubt}, _GONE_SECONDS)
+        if suspect.mark != mark or not suspect.missing_since:
+            suspect.mark, suspect.missing_since = mark, now
+        if now - suspect.missing_since < _UNREADABLE_SECONDS:
+            self._postpone({name: suspect}, _GONE_SECONDS)
             return
         told = self._ledger.get(name)
         if told is not None:
@@ -218,37 +218,37 @@ class Judge:
 
     # -- telling ------------------------------------------------------------------------------------------------------
 
-    def _conclude(self, news: dict[str, Sight], doubts: dict[str, Doubt]) -> None:
+    def _conclude(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
         indexing = self._store.sequence.read().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
-        for name, sight in news.items():
-            row, doubt = rows.get(name), doubts[name]
-            doubt.is_external |= sight.document is None and name in self._missing
-            is_indexed = _is_indexed(sight, row)
-            if not (is_indexed or doubt.is_external) and self._is_waiting_for(name, sight, indexing, doubt):
-                self._postpone({name: doubt}, _INDEX_PAUSE_SECONDS)
+        for name, observation in news.items():
+            row, suspect = rows.get(name), suspects[name]
+            suspect.is_external |= observation.document is None and name in self._missing
+            is_indexed = _is_indexed(observation, row)
+            if not (is_indexed or suspect.is_external) and self._is_waiting_for(name, observation, indexing, suspect):
+                self._postpone({name: suspect}, _INDEX_PAUSE_SECONDS)
                 continue
             if not is_indexed:
                 self._stale.append(name)
-            is_by_commit = is_indexed and not doubt.is_external and (row is None or row.is_by_commit)
+            is_by_commit = is_indexed and not suspect.is_external and (row is None or row.is_by_commit)
             whose[name] = "store" if is_by_commit else "external"
         # first, so that whoever is told and lists what there is now waits for the index
         self._reread()
         for name, origin in whose.items():
-            self._tell(name, news[name], doubts[name], origin)
+            self._tell(name, news[name], suspects[name], origin)
 
-    def _is_waiting_for(self, name: str, sight: Sight, indexing: int, doubt: Doubt) -> bool:
+    def _is_waiting_for(self, name: str, observation: Observation, indexing: int, suspect: Suspect) -> bool:
         """Whether the commit that may have done it is not in the index yet, or another one has followed meanwhile."""
         now = time.monotonic()
-        if doubt.indexing < 0:
-            doubt.indexing, doubt.indexing_since = indexing, now
-        if now - doubt.indexing_since >= _PATIENCE_SECONDS:
+        if suspect.indexing < 0:
+            suspect.indexing, suspect.indexing_since = indexing, now
+        if now - suspect.indexing_since >= _PATIENCE_SECONDS:
             return False
-        if indexing & 1 and indexing == doubt.indexing:
+        if indexing & 1 and indexing == suspect.indexing:
             self._urge(now)
             return True
-        return sight.document is not None and not self._is_still(name, sight.document.signature)
+        return observation.document is not None and not self._is_still(name, observation.document.signature)
 
     def _is_still(self, name: str, signature: Signature) -> bool:
         try:
@@ -256,8 +256,8 @@ class Judge:
         except OSError:
             return False
 
-    def _tell(self, name: str, sight: Sight, doubt: Doubt, origin: Origin) -> None:
-        document = sight.document
+    def _tell(self, name: str, observation: Observation, suspect: Suspect, origin: Origin) -> None:
+        document = observation.document
         if document is None:
             with suppress(StorageUnavailableError, StorageCorruptedError):
                 # this also asks whether the store itself is still there
@@ -266,9 +266,9 @@ class Judge:
                     self._missing.discard(name)
                     self._ledger.tell(name, None, origin)
                     return
-            self._postpone({name: doubt}, _GONE_SECONDS)
+            self._postpone({name: suspect}, _GONE_SECONDS)
             return
-        if not doubt.is_hinted and _is_old(document.signature):
+        if not suspect.is_hinted and _is_old(document.signature):
             self.unheard += 1
         self._missing.discard(name)
         record, mark = document.record, mark_of(document.signature)
@@ -283,19 +283,19 @@ class Judge:
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 
-    def _postpone(self, doubts: dict[str, Doubt], seconds: float) -> None:
+    def _postpone(self, suspects: dict[str, Suspect], seconds: float) -> None:
         when = time.monotonic() + seconds
-        for name, doubt in doubts.items():
-            later = self._doubts.get(name)
+        for name, suspect in suspects.items():
+            later = self._suspects.get(name)
             if later is not None:
                 # something was said of it meanwhile, which is due already
-                doubt.is_written |= later.is_written
-                doubt.is_hinted |= later.is_hinted
+                suspect.is_written |= later.is_written
+                suspect.is_hinted |= later.is_hinted
             elif seconds:
                 heapq.heappush(self._later, (when, name))
             else:
                 self._due.append(name)
-            self._doubts[name] = doubt
+            self._suspects[name] = suspect
 
     def _reread(self) -> None:
         """Bring the index up to date with what is not as it says."""
@@ -322,11 +322,11 @@ class Judge:
                 writer.call(lambda: None)
 
 
-def _is_indexed(sight: Sight, row: Known | None) -> bool:
+def _is_indexed(observation: Observation, row: Known | None) -> bool:
     """Whether the index says of a document what was seen."""
-    if sight.document is None:
+    if observation.document is None:
         return row is None
-    return row is not None and row.signature == sight.document.signature
+    return row is not None and row.signature == observation.document.signature
 
 
 def _is_racy(signature: Signature) -> bool:

@@ -36,7 +36,7 @@ class Heard(NamedTuple):
     error: str = ""
 
 
-class Source(Protocol):
+class HintSource(Protocol):
     """Where hints come from."""
 
     def follow(self, paths: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class Source(Protocol):
 
 
 Report = Callable[[Heard], None]
-MakeSource = Callable[[Report], Source]
+MakeHintSource = Callable[[Report], HintSource]
 
 
 class Events:

@@ -4,7 +4,7 @@ Three ways, by what they cost:
 - a *look* compares inode and time of each directory, which tells names that came and went; the directories that differ
   are compared file by file;
 - a *sweep* goes through all files, a few milliseconds at a time, since an edit in place changes no directory;
-- a directory that somebody has a reason to doubt is compared at once (`doubt`).
+- a directory that somebody has a reason to suspect is compared at once (`suspect`).
 
 Invariants: looks and sweeps together take a bounded share of one core (`Pace`). What differs is only named here, and
 judged elsewhere. A directory's time is taken before its files are compared, and is believed only when it lies two
@@ -41,14 +41,14 @@ BESIDE_EVENTS = Pace(look_seconds=0.5, sweep_seconds=5.0, share=0.02)
 WITHOUT_EVENTS = Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1)
 
 
-class Lookout:
+class Scanner:
     """Looks at the documents of one store, in the thread that owns the ledger."""
 
     def __init__(self, documents: Documents, ledger: Ledger) -> None:
         self._documents = documents
         self._ledger = ledger
         self._moments: dict[str, tuple[int, int] | None] = {}
-        self._doubted: dict[str, None] = {}
+        self._suspected: dict[str, None] = {}
         self._sweep: Iterator[str] = iter(())
         self._sweep_began = 0.0
         self._look_cost = self._looked = 0.0
@@ -70,23 +70,23 @@ class Lookout:
         """Compare the directories soon; not at once where that has just taken long."""
         self._next_look = min(self._next_look, self._looked + 2 * self._look_cost)
 
-    def doubt(self, shard: str) -> None:
+    def suspect(self, shard: str) -> None:
         """Compare the files of a directory at the next step."""
-        self._doubted[shard] = None
+        self._suspected[shard] = None
 
-    def doubt_all(self) -> None:
+    def suspect_all(self) -> None:
         """Compare everything at the next steps."""
         self._moments.clear()
         self._next_look = 0.0
-        self._doubted.update(dict.fromkeys(self._ledger.directories()))
+        self._suspected.update(dict.fromkeys(self._ledger.directories()))
 
     def is_done(self, now: float) -> bool:
         """Whether nothing is left of what there was to look at, sweeps aside."""
-        return not self._doubted and now < self._next_look
+        return not self._suspected and now < self._next_look
 
     def due(self) -> float:
         """Return when the next step is due."""
-        return 0.0 if self._doubted else min(self._next_look, self._next_sweep)
+        return 0.0 if self._suspected else min(self._next_look, self._next_sweep)
 
     def step(self, now: float) -> list[str]:
         """Do what is due, for some milliseconds, and return the names that differ.
@@ -94,14 +94,14 @@ class Lookout:
         Raises StorageUnavailableError.
         """
         begun = time.perf_counter()
-        if not self._doubted and now < self._next_look:
+        if not self._suspected and now < self._next_look:
             return self._sweep_some(now) if now >= self._next_sweep else []
         try:
             if now >= self._next_look:
                 self._look_cost, self._looked = 0.0, now
                 self._next_look = now + self._pace.look_seconds
                 self._look()
-            return self._compare_doubted(begun)
+            return self._compare_suspected(begun)
         finally:
             self._look_cost += time.perf_counter() - begun
             # the share is kept over a look and all that it has led to
@@ -119,17 +119,17 @@ class Lookout:
         for shard in {*found, *self._moments, *self._ledger.directories()} - {""}:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
-                self._doubted[shard] = None
+                self._suspected[shard] = None
             if moment is not None and now_ns - moment[1] < _STILL_NS:
                 # another inode than any: it differs next time
                 found[shard] = (moment[0], -1)
         self._moments = found
 
-    def _compare_doubted(self, begun: float) -> list[str]:
+    def _compare_suspected(self, begun: float) -> list[str]:
         names: list[str] = []
-        while self._doubted:
-            shard = next(iter(self._doubted))
-            del self._doubted[shard]
+        while self._suspected:
+            shard = next(iter(self._suspected))
+            del self._suspected[shard]
             names += self._differing(shard)
             if time.perf_counter() - begun > _SLICE_SECONDS:
                 break

@@ -9,41 +9,41 @@ from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
-from fsstore.filesystem.watch.watcher import Live
+from fsstore.filesystem.watch.watcher import Watcher
 from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.ledger import Ledger
 from fsstore.models import Filters, JsonObject
 
 
-class Feed:
+class FileChangeSource:
     """A store as its watchers see it."""
 
     def __init__(self, storage: IUnifiedStorage, store: OpenStore, reading: Reading, *, polling: bool) -> None:
         self._storage = storage
         self._documents = store.documents
         self._reading = reading
-        self._live = Live(store, polling=polling)
+        self._watcher = Watcher(store, polling=polling)
 
     @property
     def ledger(self) -> Ledger:
         """What was told."""
-        return self._live.ledger
+        return self._watcher.ledger
 
-    def doubt(self, names: set[str]) -> None:
+    def suspect(self, names: set[str]) -> None:
         """Have documents looked at that may have changed."""
-        self._live.doubt(names)
+        self._watcher.suspect(names)
 
     def stop(self) -> None:
         """End every watch, and the threads; waits for them."""
-        self._live.stop()
+        self._watcher.stop()
 
     async def ready(self) -> None:
         """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
-        if not self._live.ready.done():
-            self._live.begin(await self._reading.with_index(lambda index: list(index.inventory.entries())))
+        if not self._watcher.ready.done():
+            self._watcher.begin(await self._reading.with_index(lambda index: list(index.inventory.entries())))
         # shielded, since others wait for the same
-        await asyncio.shield(asyncio.wrap_future(self._live.ready))
+        await asyncio.shield(asyncio.wrap_future(self._watcher.ready))
 
     async def inside(self, filters: Filters) -> dict[str, str]:
         """Return the ids of the documents that match, by name; they are read only where the index can not judge."""

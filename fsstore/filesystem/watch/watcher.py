@@ -1,8 +1,8 @@
 """The thread that keeps a ledger true while a store is open: own commits, events, looks; everything in one order.
 
 Owns the ledger's content. What comes in waits in one queue: notes of the writer thread about own commits, hints of the
-system, names that somebody doubts. Notes are told as they come; everything else is only a reason to look, and `judging`
-decides. The thread ends, and so do those of its source of hints, before the store is closed.
+system, names that somebody suspects. Notes are told as they come; everything else is only a reason to look, and
+`classifier` decides. The thread ends, and so do those of its source of hints, before the store is closed.
 
 At the beginning the ledger holds what the index says; then everything is compared once, after which it is ready. While
 the store is not there (unmounted, moved away), nothing is looked at and nothing told; when it is back, or another is in
@@ -27,9 +27,9 @@ from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import filesystem_type
 from fsstore.filesystem.documents.layout import MARKER, leads_to
 from fsstore.filesystem.open_store import OpenStore
-from fsstore.filesystem.watch.classifier import Judge
-from fsstore.filesystem.watch.events import Events, Heard, Hint, MakeSource, Source
-from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Lookout, mark_of
+from fsstore.filesystem.watch.classifier import ChangeClassifier
+from fsstore.filesystem.watch.events import Events, Heard, Hint, HintSource, MakeHintSource
+from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Scanner, mark_of
 from fsstore.filesystem.write.commit import Note
 from fsstore.ledger import Ledger, Told
 
@@ -52,19 +52,19 @@ _WITHOUT_EVENTS = {
 }
 
 
-class Live:
+class Watcher:
     """One store being watched."""
 
-    def __init__(self, store: OpenStore, *, polling: bool = False, source: MakeSource | None = None) -> None:
+    def __init__(self, store: OpenStore, *, polling: bool = False, source: MakeHintSource | None = None) -> None:
         """Begin to note own commits; the thread is started by `begin`."""
         self.ledger = Ledger(str(store.tree.root))
         self.ready: Future[None] = Future()
         self._store = store
         self._polling = polling
         self._queue: SimpleQueue[Message] = SimpleQueue()
-        self._source: Source = (source or Events)(self._queue.put)
-        self._lookout = Lookout(store.documents, self.ledger)
-        self._judge = Judge(store, self.ledger, self._hear_writer)
+        self._source: HintSource = (source or Events)(self._queue.put)
+        self._scanner = Scanner(store.documents, self.ledger)
+        self._classifier = ChangeClassifier(store, self.ledger, self._hear_writer)
         self._noted: set[str] = set()
         self._prefix = store.tree.path("")
         self._is_stopping = False
@@ -94,7 +94,7 @@ class Live:
                 raise StorageUnavailableError(str(error), path=str(self._store.tree.root)) from error
             self._thread = thread
 
-    def doubt(self, names: set[str]) -> None:
+    def suspect(self, names: set[str]) -> None:
         """Have documents looked at, if anybody watches."""
         if self._thread is not None:
             self._queue.put(names)
@@ -127,7 +127,7 @@ class Live:
             # a mount where no event comes from the other side is only looked at
             self._polling |= filesystem_type(self._store.tree.root) in _WITHOUT_EVENTS
             self._has_begun |= self._polling
-            self._lookout.doubt_all()
+            self._scanner.suspect_all()
             while not self._is_stopping:
                 self._turn()
         except Exception as error:
@@ -146,21 +146,21 @@ class Live:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        due = min(self._judge.due(), self._lookout.due(), self._next_follow or now + _LONGEST_SECONDS)
+        due = min(self._classifier.due(), self._scanner.due(), self._next_follow or now + _LONGEST_SECONDS)
         self._take(_GONE_PAUSE_SECONDS if not self._is_there else max(0.0, min(due - now, _LONGEST_SECONDS)))
         now = time.monotonic()
         try:
             if not self._is_stopping and self._look_for_store():
                 self._follow(now)
                 self._set_pace(now)
-                self._judge.doubt(self._lookout.step(now))
-                if self._judge.due() <= now:
-                    self._judge.judge_some()
+                self._classifier.suspect(self._scanner.step(now))
+                if self._classifier.due() <= now:
+                    self._classifier.classify_some()
         except (StorageError, OSError) as error:
             # descriptors used up, say: tried again, and told by whoever lists
             _logger.debug("looking at %s failed: %s", self._store.tree.root, error)
             self._take(_GONE_PAUSE_SECONDS)
-        if self._has_begun and not self.ready.done() and self._lookout.is_done(now) and self._judge.is_idle:
+        if self._has_begun and not self.ready.done() and self._scanner.is_done(now) and self._classifier.is_idle:
             self.ready.set_result(None)
 
     def _look_for_store(self) -> bool:
@@ -170,7 +170,7 @@ class Live:
         except OSError:
             self._is_there = False
         if self._is_there and not was_there:
-            self._lookout.doubt_all()
+            self._scanner.suspect_all()
         return self._is_there
 
     # -- what comes in ------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Live:
         elif isinstance(message, Heard):
             self._hear(message)
         elif isinstance(message, set):
-            self._judge.doubt(message)
+            self._classifier.suspect(message)
         else:
             for note in message:
                 self._note(note)
@@ -221,7 +221,7 @@ class Live:
         if heard.begun:
             # what happened there before the first event could come
             for name, _ in self._followed - self._followed_before:
-                self._lookout.doubt(name) if name else self._lookout.look_soon()
+                self._scanner.suspect(name) if name else self._scanner.look_soon()
             self._has_begun = True
         for hint in heard.hints:
             self._take_hint(hint)
@@ -233,17 +233,17 @@ class Live:
             return
         name, is_document = place
         if is_document:
-            self._judge.doubt([name], is_written=hint.is_written, is_hinted=True)
+            self._classifier.suspect([name], is_written=hint.is_written, is_hinted=True)
             return
-        self._lookout.look_soon()
+        self._scanner.look_soon()
         if name.count("/") == self._store.documents.layout.shard_depth - 1 and name:
-            self._lookout.doubt(name)
+            self._scanner.suspect(name)
 
     # -- the source of hints ------------------------------------------------------------------------------------------
 
     def _follow(self, now: float) -> None:
         """Have the directories followed that there are."""
-        wanted = self._lookout.directories
+        wanted = self._scanner.directories
         if self._polling or not wanted or wanted == self._followed:
             self._next_follow = 0.0
             return
@@ -256,8 +256,8 @@ class Live:
         self._source.follow([tree.path(name) if name else str(tree.root) for name, _ in sorted(wanted)])
 
     def _set_pace(self, now: float) -> None:
-        if self._judge.unheard:
-            self._judge.unheard = 0
+        if self._classifier.unheard:
+            self._classifier.unheard = 0
             self._distrust_until = now + _DISTRUST_SECONDS
         has_events = self._followed and now >= self._distrust_until
-        self._lookout.set_pace(BESIDE_EVENTS if has_events else WITHOUT_EVENTS)
+        self._scanner.set_pace(BESIDE_EVENTS if has_events else WITHOUT_EVENTS)

@@ -17,8 +17,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem.disk import cached, directories, files, parents
-from fsstore.filesystem.disk import syscalls as exchange
+from fsstore.filesystem.disk import cached, directories, files, parents, syscalls
 from fsstore.filesystem.disk.files import (
     CREATE,
     KEEP,
@@ -67,7 +66,7 @@ SYSTEMS: dict[str, Lacks] = {
         (files, "_REFUSES_LINKS"): False,
         (directories, "_SYNCS_DIRECTORIES"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,
-        (exchange, "_RENAMEAT2"): None,
+        (syscalls, "_RENAMEAT2"): None,
         (files, "_OPENS_CACHED"): False,
         **without_nofollow(),
     },

@@ -14,7 +14,7 @@ import pytest
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Signature
-from fsstore.filesystem.documents import cache as recent
+from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Document, Documents
@@ -67,7 +67,7 @@ def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
 
 
 def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent, "_MOST_BYTES", 30)
+    monkeypatch.setattr(cache, "_MOST_BYTES", 30)
     kept = DocumentCache()
     for name in "abc":
         kept.placed(name, {}, b"0123456789", signature())
@@ -79,7 +79,7 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent, "_LARGE_BYTES", 10)
+    monkeypatch.setattr(cache, "_LARGE_BYTES", 10)
     kept = DocumentCache()
     kept.placed("a", {}, bytes(10), signature())
     kept.placed("huge", {}, bytes(11), signature())

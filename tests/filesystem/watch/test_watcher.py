@@ -16,11 +16,8 @@ from fsstore import Change, FileStorage, Gap, StorageClosedError, StorageUnavail
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout, leads_to
-from fsstore.filesystem.watch import classifier as judging
-from fsstore.filesystem.watch import events as watch
-from fsstore.filesystem.watch import scanner as lookout
-from fsstore.filesystem.watch import watcher as live
-from fsstore.filesystem.watch.events import Heard
+from fsstore.filesystem.watch import classifier, scanner, watcher
+from fsstore.filesystem.watch.events import Events, Heard, Report
 from fsstore.filesystem.watch.scanner import Pace
 from tests.filesystem.faults import DEADLINE_SECONDS, place, threads_of_the_store, until
 from tests.filesystem.watched import Refused, Silent, all_told, document, next_of, put, replace, told
@@ -59,13 +56,13 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> list[Silent]:
     """Lose all events, and look often; returns the sources that were made."""
     made: list[Silent] = []
 
-    def make(report: watch.Report) -> Silent:
+    def make(report: Report) -> Silent:
         made.append(Silent(report))
         return made[-1]
 
-    monkeypatch.setattr(live, "Events", make)
-    monkeypatch.setattr(live, "BESIDE_EVENTS", QUICK)
-    monkeypatch.setattr(live, "WITHOUT_EVENTS", QUICK)
+    monkeypatch.setattr(watcher, "Events", make)
+    monkeypatch.setattr(watcher, "BESIDE_EVENTS", QUICK)
+    monkeypatch.setattr(watcher, "WITHOUT_EVENTS", QUICK)
     return made
 
 
@@ -232,7 +229,7 @@ async def test_nothing_is_told_while_a_batch_is_put_in_place(
 ) -> None:
     """A writer that never ends its batch, and holds the lock: its first file is there already."""
     judged = threading.Event()
-    monkeypatch.setattr(judging.Judge, "_urge", lambda _judge, _now: judged.set())
+    monkeypatch.setattr(classifier.ChangeClassifier, "_urge", lambda _classifier, _now: judged.set())
     applying = storage._sequence.applying()
     storage._sequence.write(applying=applying + 1)
     put(store, "n1", "half a batch")
@@ -278,17 +275,17 @@ async def test_a_write_that_was_written_over_before_it_could_be_judged_makes_no_
     other: FileStorage, changes: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The index knows the second write already when the first is judged: no row has the file that was seen."""
-    real, loop, turns = judging.Judge._rows, asyncio.get_running_loop(), [2, 3]
+    real, loop, turns = classifier.ChangeClassifier._rows, asyncio.get_running_loop(), [2, 3]
 
-    def write_over(judge: judging.Judge, names: list[str]) -> dict[str, Any]:
+    def write_over(own: classifier.ChangeClassifier, names: list[str]) -> dict[str, Any]:
         if turns:
             writing = other.update("n1", {"data": {"turn": turns.pop(0)}})
             asyncio.run_coroutine_threadsafe(writing, loop).result(20)
             # and in the index too
             asyncio.run_coroutine_threadsafe(other.count(), loop).result(20)
-        return real(judge, names)
+        return real(own, names)
 
-    monkeypatch.setattr(judging.Judge, "_rows", write_over)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_rows", write_over)
     await other.update("n1", {"data": {"turn": 1}})
 
     assert await next_of(changes) == Change("updated", "n1", 4, "store", {"status": "new"})
@@ -324,14 +321,16 @@ async def test_an_edit_that_another_process_has_noticed_first_stays_external(
 ) -> None:
     """The other one has brought the index up to date before this one looks."""
     noticed = threading.Event()
-    real = judging.Judge._see
+    real = classifier.ChangeClassifier._see
 
-    def wait(judge: judging.Judge, doubts: dict[str, judging.Doubt]) -> dict[str, judging.Sight]:
-        sights = real(judge, doubts)
+    def wait(
+        own: classifier.ChangeClassifier, suspects: dict[str, classifier.Suspect]
+    ) -> dict[str, classifier.Observation]:
+        observations = real(own, suspects)
         noticed.wait(20)
-        return sights
+        return observations
 
-    monkeypatch.setattr(judging.Judge, "_see", wait)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_see", wait)
     put(store, "n1", "edited")
     await other.refresh()
     noticed.set()
@@ -357,10 +356,15 @@ async def test_refresh_tells_what_no_event_has_told(
     storage: FileStorage, store: Path, silent: list[Silent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never = Pace(look_seconds=3600.0, sweep_seconds=3600.0, share=1.0)
-    monkeypatch.setattr(live, "BESIDE_EVENTS", never)
+    monkeypatch.setattr(watcher, "BESIDE_EVENTS", never)
     async with storage.watch() as changes:
         assert silent
-        await until(lambda: storage._feed is not None and storage._feed._live._lookout.is_done(time.monotonic()))
+        await until(
+            lambda: (
+                storage._change_source is not None
+                and storage._change_source._watcher._scanner.is_done(time.monotonic())
+            )
+        )
         put(store, "n1", "edited")
         place(store, "n2").unlink()
         await storage.refresh()
@@ -371,17 +375,17 @@ async def test_refresh_tells_what_no_event_has_told(
 
 
 @pytest.fixture
-def sights(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, judging.Sight]]:
+def observations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, classifier.Observation]]:
     """Return all that is seen, as it is seen."""
-    seen: list[tuple[str, judging.Sight]] = []
-    real = judging.Judge._sight
+    seen: list[tuple[str, classifier.Observation]] = []
+    real = classifier.ChangeClassifier._observe
 
-    def sight(judge: judging.Judge, name: str, doubt: judging.Doubt) -> judging.Sight:
-        found = real(judge, name, doubt)
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
+        found = real(own, name, suspect)
         seen.append((name, found))
         return found
 
-    monkeypatch.setattr(judging.Judge, "_sight", sight)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
     return seen
 
 
@@ -389,27 +393,31 @@ async def test_a_document_that_is_gone_for_a_moment_was_never_gone(
     storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is back when it is looked at for the second time."""
-    real, path, looks = judging.Judge._sight, place(store, "n1"), list[str]()
+    real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
 
-    def sight(judge: judging.Judge, name: str, doubt: judging.Doubt) -> judging.Sight:
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
         looks.append(name)
         if looks.count(_name("n1")) == 2:
             (store / "aside").rename(path)
-        return real(judge, name, doubt)
+        return real(own, name, suspect)
 
-    monkeypatch.setattr(judging.Judge, "_sight", sight)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
     path.rename(store / "aside")
     await until(lambda: looks.count(_name("n1")) >= 2 or changes._queue)
     assert await all_told(storage, changes) == []
 
 
 async def test_half_a_document_is_waited_for(
-    storage: FileStorage, changes: Watch, store: Path, sights: list[tuple[str, judging.Sight]], caplog: Any
+    storage: FileStorage,
+    changes: Watch,
+    store: Path,
+    observations: list[tuple[str, classifier.Observation]],
+    caplog: Any,
 ) -> None:
     whole = encode(document("n1", "written slowly"), max_bytes=1 << 20)
     with place(store, "n1").open("wb", buffering=0) as file:
         file.write(whole[:50])
-        await until(lambda: any(name == _name("n1") and seen.unreadable for name, seen in sights))
+        await until(lambda: any(name == _name("n1") and seen.unreadable for name, seen in observations))
         file.write(whole[50:])
 
     assert await next_of(changes) == Change("updated", "n1", 1, "external", {"status": "written slowly"})
@@ -421,16 +429,16 @@ async def test_half_a_document_that_becomes_what_it_was_is_no_change(
     storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is whole again when it is looked at for the second time."""
-    real, path, looks = judging.Judge._sight, place(store, "n1"), list[str]()
+    real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
     whole = path.read_bytes()
 
-    def sight(judge: judging.Judge, name: str, doubt: judging.Doubt) -> judging.Sight:
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
         looks.append(name)
         if looks.count(_name("n1")) == 2:
             path.write_bytes(whole)
-        return real(judge, name, doubt)
+        return real(own, name, suspect)
 
-    monkeypatch.setattr(judging.Judge, "_sight", sight)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
     path.write_bytes(whole[:50])
     await until(lambda: looks.count(_name("n1")) >= 2)
     assert await all_told(storage, changes) == []
@@ -521,19 +529,19 @@ async def test_a_store_that_is_away_for_a_while_loses_no_documents(
     storage: FileStorage, changes: Watch, store: Path
 ) -> None:
     """As an unmounted medium: that nothing is there is no answer."""
-    thread = storage._feed
+    thread = storage._change_source
     assert thread is not None
     store.rename(store.with_name("away"))
-    await until(lambda: not thread._live._is_there)
+    await until(lambda: not thread._watcher._is_there)
     store.with_name("away").rename(store)
-    await until(lambda: thread._live._is_there)
+    await until(lambda: thread._watcher._is_there)
     assert await all_told(storage, changes) == []
 
 
 async def test_without_watches_of_the_system_it_looks_for_itself(
     storage: FileStorage, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "Events", Refused)
+    monkeypatch.setattr(watcher, "Events", Refused)
     async with storage.watch() as changes:
         for number in range(3):
             put(store, "n1", f"edit {number}")
@@ -563,11 +571,11 @@ async def test_events_that_stay_away_are_not_trusted_for_a_while(
     storage: FileStorage, store: Path, silent: list[Silent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The source says that it has begun, and yet an edit is found that it has not told."""
-    monkeypatch.setattr(judging, "_is_old", lambda _signature: True)
+    monkeypatch.setattr(classifier, "_is_old", lambda _signature: True)
     async with storage.watch() as changes:
         assert silent
-        assert storage._feed is not None
-        thread = storage._feed._live
+        assert storage._change_source is not None
+        thread = storage._change_source._watcher
         assert thread._distrust_until == 0.0
         put(store, "n1", "edited")
         assert await told(changes, 1) == [("updated", "n1", "external")]
@@ -615,8 +623,8 @@ async def test_a_directory_that_can_not_be_entered_keeps_no_other_waiting(
             raise PermissionError(13, "Permission denied", name)
         return real(tree, name)
 
-    monkeypatch.setattr(live, "Events", Silent)
-    monkeypatch.setattr(live, "BESIDE_EVENTS", QUICK)
+    monkeypatch.setattr(watcher, "Events", Silent)
+    monkeypatch.setattr(watcher, "BESIDE_EVENTS", QUICK)
     await storage.list()
     monkeypatch.setattr(Tree, "signatures", signatures)
     async with storage.watch() as changes:
@@ -667,11 +675,11 @@ async def test_nothing_is_noted_for_a_watch_that_never_began_or_has_ended(storag
     """Or notes would pile up, for nobody."""
     changes = storage.watch()
     await storage.save({"id": "x"})
-    assert storage._feed is not None
-    assert storage._feed._live._queue.empty()
+    assert storage._change_source is not None
+    assert storage._change_source._watcher._queue.empty()
     await changes.started()
     assert _is_noting(storage)
-    await asyncio.to_thread(storage._feed._live.stop)
+    await asyncio.to_thread(storage._change_source._watcher.stop)
     await storage.save({"id": "y"})
     assert not _is_noting(storage)
 
@@ -709,10 +717,10 @@ async def test_a_cancelled_beginning_can_be_made_again(storage: FileStorage, tur
 async def test_a_failure_of_the_thread_is_told_to_every_watcher(
     storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    def fail(_judge: judging.Judge) -> None:
+    def fail(_classifier: classifier.ChangeClassifier) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(judging.Judge, "judge_some", fail)
+    monkeypatch.setattr(classifier.ChangeClassifier, "classify_some", fail)
     put(store, "n1", "edited")
     with pytest.raises(StorageUnavailableError, match=r"planted; close it and open it again"):
         await next_of(changes)
@@ -748,7 +756,7 @@ async def test_events_come_from_the_directories_that_are_followed_last(tmp_path:
     heard: list[Heard] = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    events = watch.Events(heard.append)
+    events = Events(heard.append)
 
     def paths() -> set[str]:
         return {Path(hint.path).name for one in heard for hint in one.hints}
@@ -773,7 +781,7 @@ async def test_events_come_from_the_directories_that_are_followed_last(tmp_path:
 
 async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Heard] = []
-    events = watch.Events(heard.append)
+    events = Events(heard.append)
     events.follow([str(tmp_path / "nowhere")])
     await until(lambda: heard)
     assert "No such file" in heard[0].error
@@ -789,8 +797,8 @@ async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: 
 
 def test_the_bounds_are_those_that_are_documented() -> None:
     """As `FileStorage.watch` and the README state them."""
-    assert Pace(look_seconds=0.5, sweep_seconds=5.0, share=0.02) == lookout.BESIDE_EVENTS
-    assert Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1) == lookout.WITHOUT_EVENTS
+    assert Pace(look_seconds=0.5, sweep_seconds=5.0, share=0.02) == scanner.BESIDE_EVENTS
+    assert Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1) == scanner.WITHOUT_EVENTS
 
 
 @pytest.mark.parametrize(

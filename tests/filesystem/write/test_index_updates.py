@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fsstore.filesystem.index.index import Described
-from fsstore.filesystem.write import index_updates as indexing
+from fsstore.filesystem.write import index_updates
 from fsstore.filesystem.write.index_updates import Indexing
 from tests.filesystem.faults import until
 
@@ -51,8 +51,8 @@ def index_file() -> FakeIndexFile:
 
 @pytest.fixture
 def telling(index_file: FakeIndexFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[Indexing]:
-    monkeypatch.setattr(indexing, "_AT_ONCE", 2)
-    monkeypatch.setattr(indexing, "_MOST", 4)
+    monkeypatch.setattr(index_updates, "_AT_ONCE", 2)
+    monkeypatch.setattr(index_updates, "_MOST", 4)
     made: Any = Indexing(index_file)  # type: ignore[arg-type]
     made.start()
     yield made

@@ -14,8 +14,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.filesystem.index.index_file import IndexFile
-from fsstore.filesystem.write import commit, turn
-from fsstore.filesystem.write import index_updates as indexing
+from fsstore.filesystem.write import commit, index_updates, turn
 from tests.filesystem.faults import busy_writer, until
 
 WITHOUT_END = 60.0
@@ -89,7 +88,7 @@ async def test_the_index_hears_of_many_documents_while_the_turn_goes_on(
     writing: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, "_MOST_UNTIDY", 1)
-    monkeypatch.setattr(indexing, "_AT_ONCE", 3)
+    monkeypatch.setattr(index_updates, "_AT_ONCE", 3)
     for number in range(5):
         await writing.save({"id": f"n{number}"})
     await until(lambda: indexed(tmp_path) >= 3)
