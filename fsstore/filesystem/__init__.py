@@ -11,7 +11,7 @@ The format
                               during a commit can lose that commit)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
-        seq                   nine counters (`sequence`); never deleted
+        seq                   nine counters (`counters`); never deleted
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
@@ -35,7 +35,7 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
 20 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
 
 1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
-   (`drafting`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
+   (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
@@ -51,7 +51,7 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
    that is missing or old is found by its signature)
 
 A new version of a document changes names with the old one, which is then unlinked, where the system can do that
-(`exchange`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
+(`syscalls`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
 leave an empty or torn document where other programs would have got the old one: it is reported, as all damage is.
 
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
@@ -99,13 +99,13 @@ against the rows, names and signatures of all of them as one text, and looks nam
 
 Watching
 --------
-One thread per open store (`live`) holds what was last told of each document: its version, a digest of its bytes, a hash
-of its signature. It begins with the rows of the index, compares everything once, and then takes in three things. Own
-commits, which the writer thread notes before it answers: each is told as it was made. Events of the system (`watch`),
-which are hints. And what differs when it looks for itself (`lookout`): at the directories often, at all files seldom.
-Hints and looks only name documents; `judging` looks at each, in no half of a batch, waits until the notes of every own
-commit that may show in it have come, looks again before it believes that a document is gone or damaged, and has the
-index brought up to date before it tells. So whoever is told and then lists finds what was told.
+One thread per open store (`watcher`) holds what was last told of each document: its version, a digest of its bytes, a
+hash of its signature. It begins with the rows of the index, compares everything once, and then takes in three things.
+Own commits, which the writer thread notes before it answers: each is told as it was made. Events of the system
+(`events`), which are hints. And what differs when it looks for itself (`scanner`): at the directories often, at all
+files seldom. Hints and looks only name documents; `classifier` looks at each, in no half of a batch, waits until the
+notes of every own commit that may show in it have come, looks again before it believes that a document is gone or
+damaged, and has the index brought up to date before it tells. So whoever is told and then lists finds what was told.
 
 A row of the index says by the last bit of `recorded_ns` whether a commit made it (even) or whoever read the file (odd):
 a commit's row with the file's signature proves that fsstore has written it. A commit's rows come before `indexing` is

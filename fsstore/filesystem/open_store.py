@@ -22,7 +22,7 @@ from fsstore.filesystem.documents.skeleton import check_control, open_skeleton, 
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.checkpoint import Checkpoint
-from fsstore.filesystem.log.counters import Sequence as SequenceFile
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
@@ -65,8 +65,8 @@ class OpenStore:
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
-            self.sequence = SequenceFile(tree, read_only=not self.writable)
-            self.sequence.open()
+            self.counters = Counters(tree, read_only=not self.writable)
+            self.counters.open()
         except NotAFileError as error:
             raise StorageUnavailableError(
                 "something that is no regular file or directory stands in the way",
@@ -77,10 +77,10 @@ class OpenStore:
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
-        self.index_file = IndexFile(tree, self.sequence, in_memory=not self.writable)
+        self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
-        self.log = Log(tree, self.sequence)
-        self.recovery = Recovery(self.documents, self.log, self.sequence)
+        self.log = Log(tree, self.counters)
+        self.recovery = Recovery(self.documents, self.log, self.counters)
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
         self.writer = self._start_writer(clock) if self.writable else None
@@ -89,7 +89,7 @@ class OpenStore:
         committer = Committer(
             self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
             self.log,
-            self.sequence,
+            self.counters,
             Indexing(self.index_file),
             durable=self.options.fsync,
             clock=clock,
@@ -99,14 +99,14 @@ class OpenStore:
             committer,
             self.recovery,
             StoreLock(self.tree),
-            self.sequence,
+            self.counters,
             root=root,
             prepare=lambda: prepare_control(self.tree),
             check=lambda: check_control(self.tree),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         # a log of its own, since it reads and deletes in another thread than the one that appends
-        checkpoint = Checkpoint(self.documents, Log(self.tree, self.sequence), self.sequence)
+        checkpoint = Checkpoint(self.documents, Log(self.tree, self.counters), self.counters)
         writer = Writer(committer, self.recovery, checkpoint, turn, root=root)
         writer.start()
         return writer
@@ -125,7 +125,7 @@ class OpenStore:
                 # nobody is staging
                 return bool(self.tree.entries(STAGING))
             # counters made anew would let the next segment come before those that are there
-            return numbers[-1] > self.sequence.read().newest or not same_boot(self.log.boot_of(numbers[0]))
+            return numbers[-1] > self.counters.read().newest or not same_boot(self.log.boot_of(numbers[0]))
         except FileNotFoundError:
             # somebody's checkpoint has just deleted it
             return False
@@ -139,7 +139,7 @@ class OpenStore:
 
     def adopt_log(self) -> None:
         """See to it that a log somebody has left is emptied, when the store is idle or closed."""
-        if self.writer is not None and not self.sequence.read().log_is_empty:
+        if self.writer is not None and not self.counters.read().log_is_empty:
             # any job makes the writer look after the log
             self.writer.call(lambda: None)
 
@@ -160,4 +160,4 @@ class OpenStore:
             self.writer.stop()
         self.log.close()
         self.index_file.close()
-        self.sequence.close()
+        self.counters.close()

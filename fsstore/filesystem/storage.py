@@ -143,7 +143,7 @@ class FileStorage(IUnifiedStorage):
         # the clock is looked up at each call, since it may be turned while the store is open
         self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
         self._documents = self._store.documents
-        self._sequence = self._store.sequence
+        self._counters = self._store.counters
         self._reading = Reading(self._store)
         self._listing = Listing(self._documents, self._store.reread)
 
@@ -194,7 +194,7 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._sequence.applying() & 1:
+        if self._counters.applying() & 1:
             await self._reading.await_applied()
         try:
             return self._documents.read_cached(id)
@@ -281,7 +281,7 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._sequence.applying() & 1:
+        if self._counters.applying() & 1:
             await self._reading.await_applied()
         return self._documents.has(id)
 

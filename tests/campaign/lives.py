@@ -205,7 +205,7 @@ class Life:
             with self._interposer.paused():
                 expected = view.answer(rescan(self._store))
             # a batch that could not be finished may be hidden as a whole
-            hidden = may_refuse and storage._sequence.applying() & 1 and answer == view.answer(self._before)
+            hidden = may_refuse and storage._counters.applying() & 1 and answer == view.answer(self._before)
             # the writer may have finished meanwhile what an error had left in the log
             if answer not in (earlier, expected) and not hidden:
                 self._wrong(f"{when}: {view.name} says {_brief(answer)}, the files {_brief(expected)}")

@@ -95,7 +95,7 @@ class Shop:
 
     async def emptied(self, storage: FileStorage) -> None:
         """Wait until an idle checkpoint has emptied the log."""
-        while storage._store.log.numbers() or not storage._sequence.read().log_is_empty:  # noqa: ASYNC110
+        while storage._store.log.numbers() or not storage._counters.read().log_is_empty:  # noqa: ASYNC110
             # what it waits for is on disk, and sends no event
             await asyncio.sleep(0.001)
 

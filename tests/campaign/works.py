@@ -112,7 +112,7 @@ def three_segments(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
     async def leave() -> None:
         storage = await opened(store, fsync=fsync)
         parts = storage._store
-        checkpoint = Checkpoint(parts.documents, parts.log, parts.sequence)
+        checkpoint = Checkpoint(parts.documents, parts.log, parts.counters)
         for name in NAMES[:3]:
             await storage.save(note(name, "logged"))
             assert parts.writer is not None

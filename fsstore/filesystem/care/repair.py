@@ -90,7 +90,7 @@ class Mover:
 
     def move(self, names: Sequence[str]) -> list[Moved]:
         """Move those that can not be read as the documents of their names now."""
-        moved = [] if self._store.sequence.read().log_is_empty else self.finish_commits()
+        moved = [] if self._store.counters.read().log_is_empty else self.finish_commits()
         for finding in self._examiner.judge(names):
             # somebody who writes slowly is not done yet
             if finding.kind in _MOVED and self._age_ns(finding.file) not in range(_STILL_NS):

@@ -64,6 +64,12 @@ class Signature(NamedTuple):
         return self.mtime_ns % _MILLISECOND_NS > 0 and self.ctime_ns % _MILLISECOND_NS > 0
 
 
+RACY_NS = 2_000_000_000
+"""A file changed so lately may change again and keep its signature where its clock counts coarsely, as in git.
+
+What is remembered of a file stands for it only if its last change lay that far back, or its clock counts finely.
+"""
+
 UNTOLD = Signature(0, 0, 0, 0)
 """Of a file that is there, or was a moment ago."""
 

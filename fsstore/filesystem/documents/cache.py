@@ -20,12 +20,11 @@ import threading
 import time
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.models import JsonObject
 
 _MOST_BYTES, _LARGE_BYTES = 16 << 20, 1 << 20
-_SETTLED_NS = 2_000_000_000
 
 
 class CachedDocument(NamedTuple):
@@ -60,7 +59,7 @@ class DocumentCache:
     def was_read(self, name: str, data: bytes | bytearray, signature: Signature) -> None:
         """Keep a document that was read, and found to be what `decode_examined` reads, if that may be believed."""
         changed_ns = max(signature.mtime_ns, signature.ctime_ns)
-        if self.clock_is_fine or time.time_ns() - changed_ns > _SETTLED_NS:
+        if self.clock_is_fine or time.time_ns() - changed_ns > RACY_NS:
             self._keep(name, CachedDocument(bytes(data), signature, is_sure=True))
 
     def _keep(self, name: str, kept: CachedDocument) -> None:

@@ -28,7 +28,7 @@ from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Described, Index
 from fsstore.filesystem.index.rows import Entry, Problem
-from fsstore.filesystem.log.counters import Sequence
+from fsstore.filesystem.log.counters import Counters
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -47,9 +47,9 @@ class _Held(NamedTuple):
 class IndexFile:
     """The index of one open store, as its writer thread and its reader threads use it."""
 
-    def __init__(self, tree: Tree, sequence: Sequence, *, in_memory: bool) -> None:
+    def __init__(self, tree: Tree, counters: Counters, *, in_memory: bool) -> None:
         self._tree = tree
-        self._sequence = sequence
+        self._counters = counters
         self._own = threading.local()
         self._opened: list[Index] = []
         self._guard = threading.Lock()
@@ -78,7 +78,7 @@ class IndexFile:
                     self.renew(error)
             except IndexUnavailableError as error:
                 self.fall_back(error)
-        self._sequence.increase("stale")
+        self._counters.increase("stale")
 
     def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
         """Change rows, as the holder of the store lock. Raises IndexDamagedError, IndexUnavailableError."""
@@ -199,7 +199,7 @@ class IndexFile:
             # made here, so that it gets the mode of the store's files and never follows a link
             with _unavailable():
                 os.close(self._tree.open(INDEX, CREATE))
-                self._sequence.increase("stale")
+                self._counters.increase("stale")
             inode = self._inode_of(INDEX)
         if not inode:
             raise IndexDamagedError("there is no index file")

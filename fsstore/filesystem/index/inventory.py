@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.index.connection import translated, understood
-from fsstore.filesystem.index.rows import RACY_NS, Known, Problem, signature_of
+from fsstore.filesystem.index.rows import Known, Problem, signature_of
 from fsstore.filesystem.index.schema import (
     FILE_COLUMNS,
     SIGNATURE_COLUMNS,

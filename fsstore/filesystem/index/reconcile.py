@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
@@ -28,7 +28,7 @@ from fsstore.filesystem.documents.layout import is_shard
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
-from fsstore.filesystem.index.rows import RACY_NS, Entry, Known, Problem, marked_as_read
+from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
 from fsstore.interfaces import Progress
 
 _logger = logging.getLogger("fsstore")

@@ -6,16 +6,12 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from fsstore.conditions import Condition
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.models import JsonObject
 
 NOT_OURS = 1
 """When a row was recorded whose file is not what its commit has placed: at the beginning of time, by no commit."""
-
-
-RACY_NS = 2_000_000_000
-"""A row that was recorded so soon after its file had changed may be that of an earlier state of it, as in git."""
 
 
 class Entry(NamedTuple):

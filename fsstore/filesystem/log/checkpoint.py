@@ -12,35 +12,27 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from fsstore.filesystem.documents.documents import Documents, directories_of
-from fsstore.filesystem.log.counters import Sequence
-from fsstore.filesystem.log.log import Log
+from fsstore.filesystem.log.counters import Counters
+from fsstore.filesystem.log.log import Log, NotSyncedError
 
 _SYNCING_THREADS = 16
 _ALONE = 4
 
 
-class NotSyncedError(OSError):
-    """Documents could not be synced; `ids` may be on disk or not, whatever a later sync says."""
-
-    def __init__(self, cause: OSError, ids: set[str]) -> None:
-        super().__init__(cause.errno, cause.strerror, cause.filename)
-        self.ids = ids
-
-
 class Checkpoint:
     """Empties the log of one store."""
 
-    def __init__(self, documents: Documents, log: Log, sequence: Sequence) -> None:
+    def __init__(self, documents: Documents, log: Log, counters: Counters) -> None:
         self._documents = documents
         self._log = log
-        self._sequence = sequence
+        self._counters = counters
 
     def seal(self) -> bool:
         """Let the next commit begin a new segment, as the holder of the store lock; False when the log is empty."""
-        state = self._sequence.read()
+        state = self._counters.read()
         if state.log_is_empty:
             return False
-        self._sequence.write(sealed=state.newest)
+        self._counters.write(sealed=state.newest)
         return True
 
     def run(self) -> None:
@@ -49,18 +41,18 @@ class Checkpoint:
         Raises OSError when the disk refuses, and the segments stay. After NotSyncedError recovery must write those
         documents anew.
         """
-        sealed = self._sequence.read().sealed
+        sealed = self._counters.read().sealed
         numbers = [number for number in self._log.numbers() if number <= sealed]
         changes = [change for segment in self._log.read(numbers) for change in segment.changes]
         durable = {change.id for change in changes if change.durable}
         try:
             sync_documents(self._documents, durable)
         except OSError as error:
-            raise NotSyncedError(error, durable) from error
+            raise NotSyncedError(error, ids=durable) from error
         for number in numbers:
             self._log.delete(number)
-        if self._sequence.read().deleted < sealed:
-            self._sequence.write(deleted=sealed)
+        if self._counters.read().deleted < sealed:
+            self._counters.write(deleted=sealed)
 
 
 def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:

@@ -1,17 +1,17 @@
-"""The sequence file: nine 64-bit counters by which the processes of a store tell each other where they are.
+"""The counters: nine 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
 
-    applying   odd while a batch is being put in place: readers wait for it
-    indexing   odd while a commit is under way, from before its first file until the index has it
-    wishes     grows when a process finds the lock taken: the holder then pauses after its release
-    stale      grows when the index can no longer be trusted: whoever uses it reconciles first
-    newest     number of the newest segment of the log
-    sealed     number of the newest segment that takes no more records
-    deleted    number of the newest segment that was deleted: equal to `newest` when the log is empty
-    turns      how often the lock was taken to write: a holder who was asked for it waits until this grows
-    asked      grows when a process waits for what is committed to reach the index: the holder then tells it
+    applying           odd while a batch is being put in place: readers wait for it
+    indexing           odd while a commit is under way, from before its first file until the index has it
+    lock_requests      grows when a process finds the lock taken: the holder then pauses after its release
+    stale              grows when the index can no longer be trusted: whoever uses it reconciles first
+    newest             number of the newest segment of the log
+    sealed             number of the newest segment that takes no more records
+    deleted            number of the newest segment that was deleted: `newest` when the log is empty
+    lock_acquisitions  how often the lock was taken to write: a holder who was asked for it waits until this grows
+    index_requests     grows when a process waits for what is committed to reach the index: the holder then tells it
 
-Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `turns`. The others
-only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
+Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `lock_acquisitions`.
+The others only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
 never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
@@ -27,7 +27,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.filesystem.disk.files import READ, WRITE, Tree
-from fsstore.filesystem.documents.layout import MOST_SEGMENTS, SEQUENCE, STAGING
+from fsstore.filesystem.documents.layout import COUNTERS, MOST_SEGMENTS, STAGING
 
 _COUNTER = struct.Struct("<Q")
 _ALL = struct.Struct("<9Q")
@@ -40,13 +40,13 @@ class State(NamedTuple):
 
     applying: int = 0
     indexing: int = 0
-    wishes: int = 0
+    lock_requests: int = 0
     stale: int = 0
     newest: int = 0
     sealed: int = 0
     deleted: int = 0
-    turns: int = 0
-    asked: int = 0
+    lock_acquisitions: int = 0
+    index_requests: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -64,7 +64,7 @@ class State(NamedTuple):
         return self.deleted >= self.newest
 
 
-class Sequence:
+class Counters:
     """The counters of one open store, through a kept descriptor; about a microsecond a look."""
 
     def __init__(self, tree: Tree, *, read_only: bool = False) -> None:
@@ -79,12 +79,12 @@ class Sequence:
         Called again, it is opened anew only if the name now belongs to another file.
         """
         if self._descriptor >= 0:
-            named = self._tree.signature(SEQUENCE)
+            named = self._tree.signature(COUNTERS)
             if named is not None and named.inode == os.fstat(self._descriptor).st_ino:
                 return False
         try:
             # looked at first, since a FIFO can be opened, and counts nothing
-            self._tree.signature(SEQUENCE)
+            self._tree.signature(COUNTERS)
             opened = self._opened()
         except OSError:
             if not self._read_only:
@@ -99,17 +99,17 @@ class Sequence:
 
     def _opened(self) -> int:
         if self._read_only:
-            return self._tree.open(SEQUENCE, READ)
+            return self._tree.open(COUNTERS, READ)
         while True:
             with suppress(FileNotFoundError):
-                return self._tree.open(SEQUENCE, WRITE)
+                return self._tree.open(COUNTERS, WRITE)
             # made whole and then named, since another process may be making it, or counting in it, at this moment;
             # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
             draft = f"{STAGING}/{secrets.token_hex(8)}"
             self._tree.write_new(draft, bytes(_ALL.size))
             try:
                 with suppress(FileNotFoundError):
-                    self._tree.name_once(draft, SEQUENCE)
+                    self._tree.name_once(draft, COUNTERS)
             finally:
                 self._tree.unlink(draft)
 

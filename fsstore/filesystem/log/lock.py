@@ -23,7 +23,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import KEEP, WRITE, Tree
-from fsstore.filesystem.documents.layout import LOCK, SEQUENCE
+from fsstore.filesystem.documents.layout import COUNTERS, LOCK
 
 _LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.0002, 0.001, 0.0001
@@ -97,9 +97,9 @@ class StoreLock:
             # there an open file can not be removed, and a locked one not be read
             return (descriptor,)
         try:
-            return descriptor, self._tree.open(SEQUENCE, WRITE)
+            return descriptor, self._tree.open(COUNTERS, WRITE)
         except OSError:
-            # that it is missing, or something else, is for `sequence` to judge
+            # that it is missing, or something else, is for `counters` to judge
             return (descriptor,)
 
     def _take(self) -> bool:

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 from fsstore.filesystem.disk.files import CREATE, READ, WRITE, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.disk.system import boot_id
 from fsstore.filesystem.documents.layout import LOG, segment_name, segment_number
-from fsstore.filesystem.log.counters import Sequence, State
+from fsstore.filesystem.log.counters import Counters, State
 
 NO_DOCUMENT = bytes(16)
 _HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"
@@ -74,7 +74,14 @@ class Segment:
 
 
 class NotSyncedError(OSError):
-    """A record could not be synced and was cut off again; until the next commit a power cut may bring it back."""
+    """The system could not sync what was written: it may be on disk or not, whatever a later sync says.
+
+    Of a record, which was cut off again, `ids` is empty; of documents it names them.
+    """
+
+    def __init__(self, cause: OSError, path: str | None = None, *, ids: set[str] | None = None) -> None:
+        super().__init__(cause.errno, cause.strerror, path or cause.filename)
+        self.ids = ids or set()
 
 
 class UnknownOutcomeError(OSError):
@@ -84,9 +91,9 @@ class UnknownOutcomeError(OSError):
 class Log:
     """The log of one open store; used by the holder of the store lock, except for reading and deleting."""
 
-    def __init__(self, tree: Tree, sequence: Sequence) -> None:
+    def __init__(self, tree: Tree, counters: Counters) -> None:
         self._tree = tree
-        self._sequence = sequence
+        self._counters = counters
         self._descriptor = -1
         self._number = -1
         self._named = False
@@ -145,7 +152,7 @@ class Log:
         try:
             sync_data(self._descriptor)
         except OSError as error:
-            raise NotSyncedError(error.errno, error.strerror, self._tree.path(LOG)) from error
+            raise NotSyncedError(error, self._tree.path(LOG)) from error
 
     def _use(self, state: State, *, durable: bool) -> None:
         """Have the segment open that takes records now."""
@@ -187,7 +194,7 @@ class Log:
         self._number, self._header_bytes = number, len(header)
         try:
             write_all(self._descriptor, header)
-            self._sequence.write(newest=number)
+            self._counters.write(newest=number)
         except OSError:
             self.close()
             self._give_up(number)
@@ -199,7 +206,7 @@ class Log:
             try:
                 self._tree.unlink(segment_name(number))
             except OSError:
-                self._sequence.write(newest=number, sealed=number)
+                self._counters.write(newest=number, sealed=number)
 
     def _take_back(self, start: int, error: OSError) -> None:
         """Cut a failed record off, and never write to this segment again: a failed fsync is not repeated."""
@@ -213,7 +220,7 @@ class Log:
     def _seal(self, error: OSError) -> None:
         """Let the next record begin a new segment; if that can not be said, only recovery can see to it."""
         try:
-            self._sequence.write(sealed=self._number)
+            self._counters.write(sealed=self._number)
         except OSError as second:
             raise UnknownOutcomeError(error.errno, error.strerror, self._tree.path(LOG)) from second
         finally:
@@ -227,15 +234,15 @@ class Log:
         """
         number = self._number
         # segments go in the order of their numbers
-        if not self._is_alone or self._sequence.read().deleted < number - 1:
+        if not self._is_alone or self._counters.read().deleted < number - 1:
             return False
         self._is_alone = False
         self.close()
         # where this fails, the next checkpoint does it
         with suppress(OSError):
-            self._sequence.write(sealed=number)
+            self._counters.write(sealed=number)
             self._tree.unlink(segment_name(number))
-            self._sequence.write(deleted=number)
+            self._counters.write(deleted=number)
         return True
 
     def numbers(self) -> list[int]:

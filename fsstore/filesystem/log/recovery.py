@@ -26,7 +26,7 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import segment_name
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.log.checkpoint import sync_documents
-from fsstore.filesystem.log.counters import Sequence, even
+from fsstore.filesystem.log.counters import Counters, even
 from fsstore.filesystem.log.log import NO_DOCUMENT, Log, LoggedChange, Segment
 
 _logger = logging.getLogger("fsstore")
@@ -46,10 +46,10 @@ class _History:
 class Recovery:
     """Finishes what a dead writer began; used by the holder of the store lock."""
 
-    def __init__(self, documents: Documents, log: Log, sequence: Sequence) -> None:
+    def __init__(self, documents: Documents, log: Log, counters: Counters) -> None:
         self._documents = documents
         self._log = log
-        self._sequence = sequence
+        self._counters = counters
         self._quarantine = Quarantine(documents.tree)
         # documents whose sync has failed: the system may think them clean while the disk never got them
         self.suspects: set[str] = set()
@@ -58,8 +58,8 @@ class Recovery:
         """Recover, and return how many documents were written again. Raises OSError when the disk refuses."""
         # odd until it is done: if it fails, whoever next takes the lock must do it again, before a checkpoint forgets
         # which documents could not be synced
-        state = self._sequence.read()
-        self._sequence.write(indexing=state.indexing | 1)
+        state = self._counters.read()
+        self._counters.write(indexing=state.indexing | 1)
         self._log.close()
         numbers = self._log.numbers()
         segments = self._log.read(numbers)
@@ -68,10 +68,10 @@ class Recovery:
                 self._set_segment_aside(segment)
         histories = _histories(segments)
         # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
-        self._sequence.write(applying=state.applying | 1)
+        self._counters.write(applying=state.applying | 1)
         restored = [record_id for record_id, history in histories.items() if self._settle(history)]
         # all is in place, and can be read whatever the disk says to a sync
-        self._sequence.write(applying=even(state.applying | 1))
+        self._counters.write(applying=even(state.applying | 1))
         durable = {record_id for record_id, history in histories.items() if history.durable}
         try:
             sync_documents(self._documents, durable)
@@ -88,10 +88,10 @@ class Recovery:
         return len(restored)
 
     def _settle_counters(self, newest: int) -> None:
-        state = self._sequence.read()
+        state = self._counters.read()
         newest = max(newest, state.newest)
-        self._sequence.write(stale=state.stale + 1, newest=newest, sealed=newest, deleted=newest)
-        self._sequence.write(indexing=even(state.indexing))
+        self._counters.write(stale=state.stale + 1, newest=newest, sealed=newest, deleted=newest)
+        self._counters.write(indexing=even(state.indexing))
 
     def _settle(self, history: _History) -> bool:
         """Make a document what the log says, unless somebody edited it; True when it was written."""

@@ -4,7 +4,7 @@ Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
   counts only if the index is still the same afterwards.
 - While the index file can not be used, one in memory answers, which is reconciled again after every commit.
-- A read of many documents never mixes the two sides of a batch; the sequence file tells whether one was put in place
+- A read of many documents never mixes the two sides of a batch; the counters tell whether one was put in place
   meanwhile.
 - Whoever finds a batch half done, and nobody holding the lock, recovers.
 """
@@ -68,13 +68,13 @@ class Reading:
 
     async def await_applied(self) -> None:
         """Wait until the batch that is being put in place is whole; if its writer died, recover."""
-        seen = self._store.sequence.applying()
-        await self._await(lambda: bool(seen & 1) and self._store.sequence.applying() == seen)
+        seen = self._store.counters.applying()
+        await self._await(lambda: bool(seen & 1) and self._store.counters.applying() == seen)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
         writer = self._store.writer
-        if writer is not None and self._store.sequence.read().unfinished and not writer.lock_is_held():
+        if writer is not None and self._store.counters.read().unfinished and not writer.lock_is_held():
             # taking the lock is all it needs: whoever takes it recovers first
             await self.under_lock(lambda: None)
 
@@ -84,7 +84,7 @@ class Reading:
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)
-        seen, writer = self._store.sequence.read().indexing, self._store.writer
+        seen, writer = self._store.counters.read().indexing, self._store.writer
         if not seen & 1 or writer is None:
             return
         if writer.is_holding:
@@ -93,8 +93,8 @@ class Reading:
             return
         # another process lets the index know soon if it is asked
         with suppress(OSError):
-            self._store.sequence.increase("asked")
-        await self._await(lambda: self._store.sequence.read().indexing == seen)
+            self._store.counters.increase("index_requests")
+        await self._await(lambda: self._store.counters.read().indexing == seen)
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
         timeout_seconds = self._store.options.lock_timeout_seconds
@@ -133,9 +133,9 @@ class Reading:
         """Do a read of many documents so that no batch is put in place meanwhile."""
         for _ in range(_TRIES):
             await self.await_applied()
-            before = self._store.sequence.applying()
+            before = self._store.counters.applying()
             result = await self.with_index(work)
-            if self._store.sequence.applying() == before and not before & 1:
+            if self._store.counters.applying() == before and not before & 1:
                 return result
         return await self._at_once(work)
 
@@ -242,7 +242,7 @@ class Reading:
 
     def _index_state(self) -> _IndexState:
         # the file too, since the counters may have been removed together with the index, and begin anew
-        counters, index_file = self._store.sequence.read(), self._store.index_file
+        counters, index_file = self._store.counters.read(), self._store.index_file
         return _IndexState(counters.stale, index_file.generation(), counters.indexing if index_file.in_memory else 0)
 
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from fsstore.changes import Origin
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
@@ -36,7 +36,6 @@ from fsstore.filesystem.watch.scanner import mark_of
 from fsstore.ledger import Ledger, Told
 
 _SLICE = 100
-_RACY_NS = 2_000_000_000
 _GONE_SECONDS, _UNREADABLE_SECONDS = 0.05, 0.3
 _BATCH_PAUSE_SECONDS, _INDEX_PAUSE_SECONDS, _TROUBLE_PAUSE_SECONDS = 0.001, 0.003, 0.5
 _PATIENCE_SECONDS = 1.0
@@ -112,10 +111,10 @@ class ChangeClassifier:
         # taken out now: what is said of them from here on makes another suspect
         names = [self._due.popleft() for _ in range(min(_SLICE, len(self._due)))]
         suspects = {name: self._suspects.pop(name) for name in names}
-        sequence = self._store.sequence
-        before = sequence.applying()
+        counters = self._store.counters
+        before = counters.applying()
         observations = {} if before & 1 else self._see(suspects)
-        if before & 1 or sequence.applying() != before:
+        if before & 1 or counters.applying() != before:
             self._postpone(suspects, _BATCH_PAUSE_SECONDS)
             self._urge(now)
             return
@@ -199,7 +198,7 @@ class ChangeClassifier:
 
         Asked at once, since others may find it too, and bring the index up to date.
         """
-        indexing = self._store.sequence.read().indexing
+        indexing = self._store.counters.read().indexing
         return not indexing & 1 and name in self._rows([name])
 
     def _suspect_reading(self, name: str, mark: int, suspect: Suspect) -> None:
@@ -219,7 +218,7 @@ class ChangeClassifier:
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def _conclude(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
-        indexing = self._store.sequence.read().indexing
+        indexing = self._store.counters.read().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
         for name, observation in news.items():
@@ -330,9 +329,9 @@ def _is_indexed(observation: Observation, row: Known | None) -> bool:
 
 
 def _is_racy(signature: Signature) -> bool:
-    return time.time_ns() - max(signature.mtime_ns, signature.ctime_ns) < _RACY_NS
+    return time.time_ns() - max(signature.mtime_ns, signature.ctime_ns) < RACY_NS
 
 
 def _is_old(signature: Signature) -> bool:
     """Whether an event about that change should have come by now."""
-    return time.time_ns() - signature.ctime_ns > _RACY_NS
+    return time.time_ns() - signature.ctime_ns > RACY_NS

@@ -21,12 +21,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.ledger import Ledger
 
 _SLICE_SECONDS = 0.005
-_STILL_NS = 2_000_000_000
 
 
 class Pace(NamedTuple):
@@ -120,7 +119,7 @@ class Scanner:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
                 self._suspected[shard] = None
-            if moment is not None and now_ns - moment[1] < _STILL_NS:
+            if moment is not None and now_ns - moment[1] < RACY_NS:
                 # another inode than any: it differs next time
                 found[shard] = (moment[0], -1)
         self._moments = found

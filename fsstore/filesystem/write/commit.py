@@ -35,8 +35,7 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
-from fsstore.filesystem.log.counters import Sequence as SequenceFile
-from fsstore.filesystem.log.counters import State, even, odd
+from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
 from fsstore.filesystem.write.index_updates import Indexing
@@ -106,7 +105,7 @@ class Committer:
         self,
         documents: Documents,
         log: Log,
-        sequence: SequenceFile,
+        counters: Counters,
         indexing: Indexing,
         *,
         durable: bool,
@@ -114,7 +113,7 @@ class Committer:
     ) -> None:
         self._documents = documents
         self._log = log
-        self._sequence = sequence
+        self._counters = counters
         self._indexing = indexing
         self._drafting = Drafting(documents, clock)
         self._durable = durable
@@ -169,7 +168,7 @@ class Committer:
         self._log.trim()
         self._indexing.settle()
         if is_clean:
-            self._sequence.write(indexing=even(self._sequence.read().indexing))
+            self._counters.write(indexing=even(self._counters.read().indexing))
 
     def _tidy(self) -> None:
         """Take away what was replaced, and make ready what the index is to know of what was placed."""
@@ -205,7 +204,7 @@ class Committer:
 
     def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
         if not self.is_under_way:
-            self._sequence.write(indexing=odd(state.indexing))
+            self._counters.write(indexing=odd(state.indexing))
             self.is_under_way = True
         if not self._knows_clock:
             self._learn_clock()
@@ -224,10 +223,10 @@ class Committer:
         self._untidy += len(drafts)
         try:
             if has_batch:
-                self._sequence.write(applying=odd(state.applying))
+                self._counters.write(applying=odd(state.applying))
             self._place(drafts, logged=logged)
             if has_batch:
-                self._sequence.write(applying=even(odd(state.applying)))
+                self._counters.write(applying=even(odd(state.applying)))
             if logged and not self._durable and self._log.withdraw():
                 # all is in place, and what comes next need not be logged
                 self.segment_bytes = 0

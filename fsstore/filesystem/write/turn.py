@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from fsstore.errors import StorageError
 from fsstore.filesystem.disk.system import unavailable
-from fsstore.filesystem.log.counters import Sequence, State
+from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.commit import Committer
@@ -39,7 +39,7 @@ class Turn:
         committer: Committer,
         recovery: Recovery,
         lock: StoreLock,
-        sequence: Sequence,
+        counters: Counters,
         *,
         root: str,
         prepare: Callable[[], object],
@@ -49,7 +49,7 @@ class Turn:
         self._committer = committer
         self._recovery = recovery
         self._lock = lock
-        self._sequence = sequence
+        self._counters = counters
         self._root = root
         self._prepare = prepare
         self._check = check
@@ -65,8 +65,8 @@ class Turn:
         """
         self._acquire()
         try:
-            state = self.settled(renewed=self._sequence.open() or self._sequence.mend())
-            self._sequence.write(turns=state.turns + 1)
+            state = self.settled(renewed=self._counters.open() or self._counters.mend())
+            self._counters.write(lock_acquisitions=state.lock_acquisitions + 1)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -79,8 +79,8 @@ class Turn:
         turns = -1
         try:
             self._committer.finish()
-            state = self._sequence.read()
-            turns = state.turns if state.wishes != self._first.wishes else -1
+            state = self._counters.read()
+            turns = state.lock_acquisitions if state.lock_requests != self._first.lock_requests else -1
         except Exception as error:  # noqa: BLE001 - whatever it is, the lock is released and the thread lives on
             self._leave(error)
         finally:
@@ -91,12 +91,12 @@ class Turn:
 
     def settled(self, *, renewed: bool = False) -> State:
         """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
-        state = self._sequence.read()
+        state = self._counters.read()
         is_left = state.unfinished and not self._committer.is_under_way
         if renewed or is_left or self._recovery.suspects or not self._committer.is_clean:
             self._committer.abandon()
             self._recovery.run()
-            state = self._sequence.read()
+            state = self._counters.read()
         self._state = state
         return state
 
@@ -106,8 +106,8 @@ class Turn:
         `all_of_it` begins to tell the rest, too, which is else told when there is more or the turn ends.
         """
         try:
-            if self._state.asked != self._first.asked:
-                self._first = self._first._replace(asked=self._state.asked)
+            if self._state.index_requests != self._first.index_requests:
+                self._first = self._first._replace(index_requests=self._state.index_requests)
                 self._committer.finish()
             else:
                 self._committer.proceed(all_of_it=all_of_it)
@@ -130,12 +130,12 @@ class Turn:
 
     @property
     def _is_wished(self) -> bool:
-        return self._state.wishes != self._first.wishes
+        return self._state.lock_requests != self._first.lock_requests
 
     def prepare(self) -> None:
         """Make the directories anew that somebody removed; the lock is held all the same."""
         self._prepare()
-        self._sequence.open()
+        self._counters.open()
 
     def lock_is_held(self) -> bool:
         """Whether any process has a turn now; if not, an unfinished commit has lost its writer.
@@ -156,7 +156,7 @@ class Turn:
         for _ in range(_COURTESIES):
             time.sleep(_COURTESY_SECONDS)
             with suppress(OSError):
-                if self._sequence.read().turns != turns:
+                if self._counters.read().lock_acquisitions != turns:
                     return
 
     def _acquire(self) -> None:
@@ -176,4 +176,4 @@ class Turn:
     def _wish(self) -> None:
         with suppress(OSError):
             # unheard it takes longer, and no more
-            self._sequence.increase("wishes")
+            self._counters.increase("lock_requests")

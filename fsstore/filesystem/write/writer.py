@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.log.checkpoint import Checkpoint, NotSyncedError
+from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.answers import Answers
 from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal

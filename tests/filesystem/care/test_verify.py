@@ -15,7 +15,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.care.report import NOTES, Finding, Kind, VerifyReport
-from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES, SEQUENCE, Layout
+from fsstore.filesystem.documents.layout import COUNTERS, INDEX, INDEX_FILES, Layout
 from fsstore.filesystem.index.connection import IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.write import writer
@@ -69,7 +69,7 @@ def contents_of(store: Path) -> dict[str, bytes]:
     """Return every file of a store with its bytes, but those of SQLite and the counters."""
     files = {str(path.relative_to(store)): path for path in below(store) if path.is_file() and not path.is_symlink()}
     # the counters count also that somebody looked
-    return {file: path.read_bytes() for file, path in files.items() if file not in (*INDEX_FILES, SEQUENCE)}
+    return {file: path.read_bytes() for file, path in files.items() if file not in (*INDEX_FILES, COUNTERS)}
 
 
 def index_of(store: Path) -> list[str]:

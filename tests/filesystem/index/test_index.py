@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from fsstore.conditions import Condition
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.rows import RACY_NS, Entry, Known, Problem
+from fsstore.filesystem.index.rows import Entry, Known, Problem
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
 from fsstore.filesystem.index.statements import Statement, counting, following, plan, selecting
 from fsstore.filters import EVERYTHING, parse, parse_order

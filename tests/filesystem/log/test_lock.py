@@ -15,7 +15,7 @@ from filelock import lock_descriptor
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import CONTROL, LOCK, SEQUENCE
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK
 from fsstore.filesystem.log import lock as lock_module
 from fsstore.filesystem.log.lock import StoreLock
 
@@ -236,7 +236,7 @@ def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
 
 @pytest.mark.skipif(os.name == "nt", reason="there an open file can not be removed")
 def test_whoever_holds_a_removed_file_still_excludes_others(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
-    tree.write_new(SEQUENCE, b"")
+    tree.write_new(COUNTERS, b"")
     lock.acquire(0)
     tree.unlink(LOCK)
 
@@ -361,7 +361,7 @@ def test_a_child_of_fork_does_not_outlive_the_lock(
 def test_what_is_locked_is_let_go_when_the_next_can_not_be_locked(
     tree: Tree, lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree.write_new(SEQUENCE, b"")
+    tree.write_new(COUNTERS, b"")
     calls = itertools.count()
 
     def refusing(descriptor: int, *, blocking: bool) -> bool:

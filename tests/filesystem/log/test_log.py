@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NO_BOOT_ID, boot_id, same_boot
 from fsstore.filesystem.documents.layout import CONTROL, LOG, STAGING, segment_name
-from fsstore.filesystem.log.counters import Sequence, State
+from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.log import (
     NO_DOCUMENT,
     Log,
@@ -47,16 +47,16 @@ def tree(tmp_path: Path) -> Tree:
 
 
 @pytest.fixture
-def sequence(tree: Tree) -> Iterator[Sequence]:
-    sequence = Sequence(tree)
-    sequence.open()
-    yield sequence
-    sequence.close()
+def counters(tree: Tree) -> Iterator[Counters]:
+    counters = Counters(tree)
+    counters.open()
+    yield counters
+    counters.close()
 
 
 @pytest.fixture
-def log(tree: Tree, sequence: Sequence) -> Iterator[Log]:
-    log = Log(tree, sequence)
+def log(tree: Tree, counters: Counters) -> Iterator[Log]:
+    log = Log(tree, counters)
     yield log
     log.close()
 
@@ -77,7 +77,7 @@ def saved(record_id: str, text: str = "x", *, durable: bool = True) -> LoggedCha
 
 
 def append(log: Log, *changes: LoggedChange, durable: bool = True) -> int:
-    return log.append(list(changes), log._sequence.read(), durable=durable)
+    return log.append(list(changes), log._counters.read(), durable=durable)
 
 
 def ids(log: Log) -> list[list[str]]:
@@ -221,7 +221,7 @@ def test_a_record_that_says_it_is_endless_is_none(header: bytes) -> None:
 # -- segments -------------------------------------------------------------------------------------------------------
 
 
-def test_a_log_begins_with_its_first_record(log: Log, sequence: Sequence) -> None:
+def test_a_log_begins_with_its_first_record(log: Log, counters: Counters) -> None:
     assert (log.numbers(), log.read([])) == ([], [])
 
     sizes = [append(log, saved("a")), append(log, saved("b"), saved("c"))]
@@ -232,26 +232,26 @@ def test_a_log_begins_with_its_first_record(log: Log, sequence: Sequence) -> Non
     assert time.time_ns() - 10**11 < segment.changes[0].time_ns <= segment.changes[1].time_ns <= time.time_ns()
     assert sizes == sorted(sizes)
     assert size_of(log._tree, 1) == sizes[-1]
-    assert sequence.read() == State(newest=1)
+    assert counters.read() == State(newest=1)
     assert log.boot_of(1) == boot_id()
 
 
-def test_a_sealed_segment_takes_no_more_records(log: Log, sequence: Sequence) -> None:
+def test_a_sealed_segment_takes_no_more_records(log: Log, counters: Counters) -> None:
     append(log, saved("a"))
-    sequence.write(sealed=1)
+    counters.write(sealed=1)
     size = append(log, saved("b"))
 
     assert ids(log) == [["a"], ["b"]]
     assert size < 200
-    assert sequence.read() == State(newest=2, sealed=1)
+    assert counters.read() == State(newest=2, sealed=1)
 
 
-def test_processes_take_turns_in_one_segment(log: Log, sequence: Sequence, tree: Tree) -> None:
-    other = Log(tree, sequence)
+def test_processes_take_turns_in_one_segment(log: Log, counters: Counters, tree: Tree) -> None:
+    other = Log(tree, counters)
     told: list[list[str]] = [[], []]
     for turn in range(12):
         if turn == 8:
-            sequence.write(sealed=1)
+            counters.write(sealed=1)
         writing = (log, other)[turn % 2]
         for at in range(turn):
             append(writing, saved(f"{turn}-{at}"))
@@ -309,9 +309,9 @@ def test_where_there_is_no_room_for_zeros_records_are_written_all_the_same(
 
 
 def test_a_segment_whose_zeros_will_not_go_takes_no_more_records(
-    log: Log, tree: Tree, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
+    log: Log, tree: Tree, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Log(tree, sequence)
+    other = Log(tree, counters)
     for at in range(30):
         append(log, saved(f"{at}", "x" * 100))
     with monkeypatch.context() as patch:
@@ -323,10 +323,10 @@ def test_a_segment_whose_zeros_will_not_go_takes_no_more_records(
     assert ids(log) == [[f"{at}" for at in range(30)], ["other", "next"]]
 
 
-def test_segments_are_read_in_the_order_of_their_numbers(log: Log, sequence: Sequence, tree: Tree) -> None:
+def test_segments_are_read_in_the_order_of_their_numbers(log: Log, counters: Counters, tree: Tree) -> None:
     for number in range(1, 13):
         append(log, saved(f"{number}"))
-        sequence.write(sealed=number)
+        counters.write(sealed=number)
     tree.write_new(f"{LOG}/000000000001.log.bak", b"foreign")
     tree.write_new(f"{LOG}/notes.txt", b"foreign")
 
@@ -335,21 +335,21 @@ def test_segments_are_read_in_the_order_of_their_numbers(log: Log, sequence: Seq
     assert [segment.number for segment in log.read([12, 2, 7])] == [2, 7, 12]
 
 
-def test_deleted_segments_are_passed_over(log: Log, sequence: Sequence) -> None:
+def test_deleted_segments_are_passed_over(log: Log, counters: Counters) -> None:
     for number in (1, 2, 3):
         append(log, saved(f"{number}"))
-        sequence.write(sealed=number)
+        counters.write(sealed=number)
     log.delete(1)
 
     assert log.numbers() == [2, 3]
     assert [segment.number for segment in log.read([1, 2, 3])] == [2, 3]
 
 
-def test_a_missing_segment_says_nothing_about_the_one_before_it(log: Log, sequence: Sequence) -> None:
+def test_a_missing_segment_says_nothing_about_the_one_before_it(log: Log, counters: Counters) -> None:
     append(log, saved("a"), saved("b", "x" * 1000))
-    sequence.write(sealed=1)
+    counters.write(sealed=1)
     append(log, saved("c"))
-    sequence.write(sealed=2)
+    counters.write(sealed=2)
     append(log, saved("d"))
     log.delete(2)
 
@@ -406,9 +406,9 @@ def test_a_record_that_need_not_last_is_not_synced(log: Log, tree: Tree, synced:
     assert [change.durable for change in log.read([1])[0].changes] == [False, True]
 
 
-def test_a_deletion_is_on_disk_before_the_next(log: Log, sequence: Sequence, tree: Tree, synced: list[int]) -> None:
+def test_a_deletion_is_on_disk_before_the_next(log: Log, counters: Counters, tree: Tree, synced: list[int]) -> None:
     append(log, saved("a"))
-    sequence.write(sealed=1)
+    counters.write(sealed=1)
     synced.clear()
 
     log.delete(1)
@@ -431,7 +431,7 @@ def test_short_writes_make_whole_records(log: Log, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("room", range(0, 80, 7))
 def test_a_record_that_does_not_fit_is_cut_off_and_a_new_segment_begun(
-    log: Log, sequence: Sequence, monkeypatch: pytest.MonkeyPatch, room: int
+    log: Log, counters: Counters, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     size = append(log, saved("a"))
     with monkeypatch.context() as patch:
@@ -441,7 +441,7 @@ def test_a_record_that_does_not_fit_is_cut_off_and_a_new_segment_begun(
 
     assert not isinstance(caught.value, NotSyncedError | UnknownOutcomeError)
     assert size_of(log._tree, 1) == size
-    assert sequence.read() == State(newest=1, sealed=1)
+    assert counters.read() == State(newest=1, sealed=1)
     append(log, saved("c"))
     assert ids(log) == [["a"], ["c"]]
     assert log.read([2])[0].previous_size == size
@@ -511,14 +511,14 @@ def test_what_became_of_a_record_that_can_not_be_cut_off_is_unknown(
 
 @pytest.mark.parametrize("room", range(0, 40, 3))
 def test_of_a_segment_that_could_not_be_begun_nothing_is_left(
-    log: Log, sequence: Sequence, monkeypatch: pytest.MonkeyPatch, room: int
+    log: Log, counters: Counters, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", filling_up(room))
         with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             append(log, saved("a"))
 
-    assert (log.numbers(), sequence.read()) == ([], State())
+    assert (log.numbers(), counters.read()) == ([], State())
     append(log, saved("a"))
     assert ids(log) == [["a"]]
 
@@ -535,14 +535,14 @@ def test_of_a_segment_that_could_not_be_counted_nothing_is_left(log: Log, monkey
 
 
 def test_a_segment_whose_name_could_not_be_synced_takes_no_record(
-    log: Log, sequence: Sequence, monkeypatch: pytest.MonkeyPatch
+    log: Log, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(errno.EIO))
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             append(log, saved("a"))
 
-    assert sequence.read() == State(newest=1, sealed=1)
+    assert counters.read() == State(newest=1, sealed=1)
     append(log, saved("b"))
     assert ids(log) == [[], ["b"]]
 

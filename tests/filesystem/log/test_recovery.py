@@ -75,14 +75,14 @@ async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
 
     def watched(recovery: Recovery, history: Any) -> bool:
         done = settle(recovery, history)
-        seen.append(recovery._sequence.read().applying % 2)
+        seen.append(recovery._counters.read().applying % 2)
         return done
 
     monkeypatch.setattr(Recovery, "_settle", watched)
     assert await values(store) == {"a": "last", "b": "last"}
     assert seen == [1, 1]
     async with await FileStorage.open(store) as storage:
-        assert storage._sequence.read().applying % 2 == 0
+        assert storage._counters.read().applying % 2 == 0
 
 
 async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_it(
@@ -99,7 +99,7 @@ async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_it(
             patch.setattr("fsstore.filesystem.log.recovery.sync_documents", refuse)
             with pytest.raises(StorageUnavailableError):
                 await asyncio.wrap_future(parts.writer.call(parts.recovery.run))
-            assert parts.sequence.read().unfinished
+            assert parts.counters.read().unfinished
             assert (await storage.load("a") or {})["data"] == "last"
 
 
@@ -272,7 +272,7 @@ async def in_two_segments(storage: FileStorage) -> None:
     assert writer is not None
     await storage.batch_save([{"id": "a", "data": 1}, {"id": "b", "data": 1}])
     parts = storage._store
-    writer.call(Checkpoint(parts.documents, Log(parts.tree, parts.sequence), parts.sequence).seal)
+    writer.call(Checkpoint(parts.documents, Log(parts.tree, parts.counters), parts.counters).seal)
     await storage.transaction([{"type": "delete", "id": "a"}, {"type": "update", "id": "b", "data": {"data": 2}}])
 
 

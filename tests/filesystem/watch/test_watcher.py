@@ -230,13 +230,13 @@ async def test_nothing_is_told_while_a_batch_is_put_in_place(
     """A writer that never ends its batch, and holds the lock: its first file is there already."""
     judged = threading.Event()
     monkeypatch.setattr(classifier.ChangeClassifier, "_urge", lambda _classifier, _now: judged.set())
-    applying = storage._sequence.applying()
-    storage._sequence.write(applying=applying + 1)
+    applying = storage._counters.applying()
+    storage._counters.write(applying=applying + 1)
     put(store, "n1", "half a batch")
     await asyncio.wait_for(asyncio.to_thread(judged.wait), 20)
     assert not changes._queue
     put(store, "n2", "the other half")
-    storage._sequence.write(applying=applying + 2)
+    storage._counters.write(applying=applying + 2)
 
     assert sorted(await told(changes, 2)) == [("updated", "n1", "external"), ("updated", "n2", "external")]
 
@@ -244,11 +244,11 @@ async def test_nothing_is_told_while_a_batch_is_put_in_place(
 async def test_a_batch_whose_writer_died_is_finished_by_who_watches(
     storage: FileStorage, changes: Watch, store: Path
 ) -> None:
-    storage._sequence.write(applying=storage._sequence.applying() + 1)
+    storage._counters.write(applying=storage._counters.applying() + 1)
     put(store, "n1", "half a batch")
 
     assert await told(changes, 1) == [("updated", "n1", "external")]
-    assert storage._sequence.applying() & 1 == 0
+    assert storage._counters.applying() & 1 == 0
 
 
 async def test_own_writes_are_told_one_by_one_between_those_of_others(

@@ -62,7 +62,7 @@ async def saving(storage: FileStorage) -> AsyncIterator[None]:
 
 
 def turns(storage: FileStorage) -> int:
-    return storage._store.sequence.read().turns
+    return storage._store.counters.read().lock_acquisitions
 
 
 def indexed(store: Path) -> int:
@@ -153,5 +153,5 @@ async def test_counters_from_before_the_ninth_are_read_and_grow(tmp_path: Path) 
     counters = tmp_path / ".fsstore" / "seq"
     counters.write_bytes(counters.read_bytes()[:64])
     async with await FileStorage.open(tmp_path, fsync=False) as storage:
-        assert storage._store.sequence.increase("asked") == 1
+        assert storage._store.counters.increase("index_requests") == 1
         assert [record["id"] for record in await storage.list()] == ["a"]
