@@ -83,8 +83,7 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
     "filesystem.disk.directories": "its part about what files lie in",
-    "filesystem.disk.cached": "its parts that Python does not offer",
-    "filesystem.disk.syscalls": "the same",
+    "filesystem.disk.syscalls": "its part that Python does not offer",
     "filesystem.disk.parents": "its part that opens directories",
     "filesystem.disk.system": "it asks what the system is",
     "cli": "an edge",

@@ -88,7 +88,10 @@ free, where a copy of a document that was deleted since comes back. Then the ind
 Reading
 -------
 A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore.
-The event loop does it where the system has the names (`cached`) and the bytes in memory, else a reader thread.
+The event loop does it where the system has the bytes in memory, else a reader thread. To open a file whose name the
+system has forgotten, as after a start of the machine, waits for the disk in the event loop: a few reads of directories
+and inodes, once for each document. An open that never waits (openat2(2) with RESOLVE_CACHED) made no difference that
+could be measured, and containers filter that call.
 The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
 keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
 which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands

@@ -1,9 +1,9 @@
 """`FileStorage`: the contract on top of the engine; one hop per call.
 
 A save goes to the writer thread and comes back when it is committed. A get reads the file in the event loop when its
-name and pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the
-disk in the event loop, but for a name that the system has forgotten: `exists` looks it up there, and a get where the
-system can not open a file without the disk (`cached`). The loop's default executor is never used.
+pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the disk in
+the event loop, but for a name that the system has forgotten: a get opens the file there, and `exists` looks at it. The
+loop's default executor is never used.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.cached import can_open
 from fsstore.filesystem.disk.directories import COMMON, Directories
 from fsstore.filesystem.disk.syscalls import exchange
 from fsstore.filesystem.disk.system import NotAFileError, flag
@@ -38,7 +37,6 @@ KEEP = WRITE | os.O_CREAT
 _REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
 _NOWAIT = flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
 
-_OPENS_CACHED = can_open
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR}
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _SHARING_VIOLATIONS = {5, 32}
@@ -93,14 +91,11 @@ class Tree(Directories):
                 raise NotAFileError(errno.ELOOP, "not a regular file", self.path(name))
             return os.open(base, flags, self.file_mode, dir_fd=parent)
         except OSError as error:
-            self._refuse(error, name)
+            if error.errno in _NO_FILE:
+                raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
             raise
         finally:
             self.parents.leave(parent)
-
-    def _refuse(self, error: OSError, name: str) -> None:
-        if error.errno in _NO_FILE:
-            raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
 
     def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
         """Return a file's bytes and the signature that belongs to them; OSError for one that never keeps still."""
@@ -119,17 +114,14 @@ class Tree(Directories):
             os.close(descriptor)
 
     def read_cached(self, name: str, *, max_bytes: int) -> tuple[bytearray, Signature] | None:
-        """Return what `read` does without waiting for the disk, or None where that can not be had.
+        """Return what `read` does without waiting for the file's bytes, or None where they can not be had at once.
 
-        RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not.
-        Where the system can not open a file in this manner (`cached`), that alone may wait for the disk.
+        RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not. To
+        open a file whose name the system has forgotten may wait for the disk all the same.
         """
         if not _NOWAIT:
             return None
-        try:
-            descriptor = self._open_cached(name) if _OPENS_CACHED else self.open(name, READ)
-        except BlockingIOError:
-            return None
+        descriptor = self.open(name, READ)
         try:
             before = _regular(descriptor, self.path(name), max_bytes)
             # one byte more than the size, so that a file that has just grown shows as such
@@ -144,13 +136,6 @@ class Tree(Directories):
             raise
         finally:
             os.close(descriptor)
-
-    def _open_cached(self, name: str) -> int:
-        try:
-            return self.parents.open_cached(name, READ)
-        except OSError as error:
-            self._refuse(error, name)
-            raise
 
     def write_new(self, name: str, data: bytes) -> Signature:
         """Make a file with these bytes, not synced. On failure nothing of it is left."""

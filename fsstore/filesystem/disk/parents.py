@@ -10,9 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 
-from fsstore.filesystem.disk.cached import open_cached
 from fsstore.filesystem.disk.system import NotAFileError, flag
 
 _PINS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
@@ -59,17 +57,6 @@ class Parents:
         if descriptor is not None and not self._keeps:
             os.close(descriptor)
 
-    def open_cached(self, name: str, flags: int) -> int:
-        """Open a file for reading as far as that can be done without the disk: see `cached.open_cached`."""
-        directory, _, base = name.rpartition("/")
-        if not directory:
-            return open_cached(self._prefix + base, flags)
-        parent = _open_parent(self._prefix, directory, open_cached)
-        try:
-            return open_cached(base, flags, parent)
-        finally:
-            os.close(parent)
-
     def forget(self, directory: str = "") -> None:
         """Close what is kept, or the one directory."""
         for each in [directory] if directory else list(self._kept):
@@ -86,26 +73,22 @@ class Parents:
                 raise NotAFileError(errno.ENOTDIR, "not a directory", path)
 
 
-def _open(path: str, flags: int, parent: int | None) -> int:
-    return os.open(path, flags, dir_fd=parent)
-
-
-def _open_parent(prefix: str, directory: str, opening: Callable[[str, int, int | None], int] = _open) -> int:
+def _open_parent(prefix: str, directory: str) -> int:
     first, _, rest = directory.partition("/")
-    descriptor = _open_directory(prefix + first, None, opening)
+    descriptor = _open_directory(prefix + first, None)
     while rest:
         first, _, rest = rest.partition("/")
         try:
-            inner = _open_directory(first, descriptor, opening)
+            inner = _open_directory(first, descriptor)
         finally:
             os.close(descriptor)
         descriptor = inner
     return descriptor
 
 
-def _open_directory(path: str, parent: int | None, opening: Callable[[str, int, int | None], int]) -> int:
+def _open_directory(path: str, parent: int | None) -> int:
     try:
-        return opening(path, _PARENT, parent)
+        return os.open(path, _PARENT, dir_fd=parent)
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
             raise NotAFileError(errno.ENOTDIR, "not a directory, or a link to one", path) from error

@@ -59,15 +59,6 @@ def boot_id() -> str:
         return NO_BOOT_ID
 
 
-def is_filtered() -> bool:
-    """Whether a filter (seccomp(2)) may kill this process for a call that it does not know, or nothing tells of one."""
-    try:
-        status = Path("/proc/self/status").read_text("ascii", "replace").splitlines()
-    except OSError:
-        return True
-    return not any(line.split() == ["Seccomp:", "0"] for line in status)
-
-
 def same_boot(boot: str) -> bool:
     """Whether that was written since the system was started, as far as it can tell."""
     return boot != NO_BOOT_ID and boot == boot_id()

@@ -5,8 +5,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem.disk import cached, directories, files, parents, syscalls
+from fsstore.filesystem.disk import directories, files, parents, syscalls
 from fsstore.filesystem.disk.files import (
     CREATE,
     KEEP,
@@ -34,7 +32,6 @@ from fsstore.filesystem.disk.system import (
     NotAFileError,
     boot_id,
     filesystem_type,
-    is_filtered,
     refuses_writing,
     same_boot,
     unavailable,
@@ -59,7 +56,6 @@ SYSTEMS: dict[str, Lacks] = {
     "no dir_fd": {
         (parents, "_PINS"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,
-        (files, "_OPENS_CACHED"): False,
     },
     "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
         (parents, "_PINS"): False,
@@ -67,7 +63,6 @@ SYSTEMS: dict[str, Lacks] = {
         (directories, "_SYNCS_DIRECTORIES"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,
         (syscalls, "_RENAMEAT2"): None,
-        (files, "_OPENS_CACHED"): False,
         **without_nofollow(),
     },
 }
@@ -349,33 +344,6 @@ def test_a_file_that_is_not_there_is_told_from_an_empty_one(tree: Tree) -> None:
         read_cached_first(tree, "aa/file")
 
 
-@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
-def test_what_was_never_looked_up_is_not_waited_for(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "open", failing(errno.EIO))
-    monkeypatch.setattr(files, "_OPENS_CACHED", True)
-
-    for name in ("aa/file", "file", "bb/file", "aa/bb/file"):
-        assert tree.read_cached(name, max_bytes=LIMIT) is None
-
-
-@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
-def test_what_lies_in_memory_is_opened_and_what_would_wait_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "aa").mkdir()
-    (tmp_path / "aa" / "file").write_bytes(b"12345")
-
-    above = cached.open_cached(f"{tmp_path}/aa", os.O_RDONLY | os.O_DIRECTORY)
-    inner = cached.open_cached("file", os.O_RDONLY, above)
-    assert os.read(inner, 10) == b"12345"
-    with pytest.raises(BlockingIOError):
-        cached.open_cached("never looked up", os.O_RDONLY, above)
-    (tmp_path / "aa" / "link").symlink_to("file")
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        cached.open_cached("link", READ, above)
-
-    for descriptor in (above, inner):
-        os.close(descriptor)
-
-
 def test_a_file_is_measured_before_it_is_read(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     tree.write_new("file", b"12345")
     assert tree.read("file", max_bytes=5)[0] == b"12345"
@@ -522,65 +490,6 @@ def test_nothing_is_cached_where_the_system_can_not_tell(tree: Tree, monkeypatch
     monkeypatch.setattr(files, "_NOWAIT", 0)
 
     assert tree.read_cached("file", max_bytes=LIMIT) is None
-
-
-UNDER_A_FILTER = """
-import asyncio, ctypes, struct, sys
-import fsstore
-
-# seccomp(2), as a program in classic BPF: load the call's number; if it is openat2, end the process; else go on
-steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 437), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000)]
-program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
-
-
-class Program(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_void_p)]
-
-
-prctl = ctypes.CDLL(None).prctl
-filter = Program(len(steps), ctypes.addressof(program))
-SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
-if prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(SET_SECCOMP, FILTER, ctypes.byref(filter), 0, 0):
-    sys.exit("no filters here")
-
-
-async def main():
-    async with fsstore.open_storage(sys.argv[1]) as storage:
-        await storage.save({"id": "a", "type": "note", "data": 1})
-        print((await storage.load("a"))["data"])
-
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(not cached.can_open, reason="the system opens nothing without the disk")
-def test_where_a_filter_would_end_the_process_the_call_is_never_made(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", UNDER_A_FILTER, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    if "no filters here" in done.stderr:
-        pytest.skip("the system takes no filter")
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-
-
-@pytest.mark.parametrize(
-    ("status", "filtered"),
-    [("Name:\tx\nSeccomp:\t0\n", False), ("Seccomp:\t2\n", True), ("Name:\tx\n", True), (None, True)],
-)
-def test_calls_are_filtered_unless_the_system_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, status: str | None, *, filtered: bool
-) -> None:
-    def read_text(*_: object) -> str:
-        if status is None:
-            raise FileNotFoundError
-        return status
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-
-    assert is_filtered() is filtered
-    if filtered:
-        assert cached._function() is None
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
