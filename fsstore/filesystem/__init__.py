@@ -45,10 +45,9 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
    becomes even, and the callers are answered. (recovery finishes what is missing)
 5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
    index are made ready. (temp files, and an index that lags)
-6. when somebody asks the index, and at the latest before the lock is released, the index gets these rows, and
-   `indexing` becomes even. Where many documents are written, a thread of its own begins with that earlier, beside the
-   writer (`indexing`). A list waits for the end of it, and asks the writer for it, in whatever process this is. (a row
-   that is missing or old is found by its signature)
+6. when somebody asks the index, when 512 rows wait, and at the latest before the lock is released, the index gets
+   them, and `indexing` becomes even (`index_updates`). A list waits for the end of it, and asks the writer for it, in
+   whatever process this is. (a row that is missing or old is found by its signature)
 
 A new version of a document changes names with the old one, which is then unlinked, where the system can do that
 (`syscalls`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may

@@ -28,7 +28,7 @@ from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
-from fsstore.filesystem.write.index_updates import Indexing
+from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.turn import Turn
 from fsstore.filesystem.write.writer import Writer
 from fsstore.models import Clock
@@ -90,7 +90,7 @@ class OpenStore:
             self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
             self.log,
             self.counters,
-            Indexing(self.index_file),
+            IndexUpdates(self.index_file),
             durable=self.options.fsync,
             clock=clock,
         )

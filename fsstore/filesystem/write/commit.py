@@ -8,8 +8,8 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
 5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
-6. index   what was placed reaches the index: beside the next commits where it is much (`proceed`), and whole when
-           somebody asks the index, and before the lock is released (`finish`). Then `indexing` becomes even.
+6. index   what was placed reaches the index: where it is much (`proceed`), when somebody asks the index, and before
+           the lock is released (`finish`). Then `indexing` becomes even.
 
 The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
 files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
@@ -38,7 +38,7 @@ from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
-from fsstore.filesystem.write.index_updates import Indexing
+from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.models import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")
@@ -106,7 +106,7 @@ class Committer:
         documents: Documents,
         log: Log,
         counters: Counters,
-        indexing: Indexing,
+        index_updates: IndexUpdates,
         *,
         durable: bool,
         clock: Clock,
@@ -114,7 +114,7 @@ class Committer:
         self._documents = documents
         self._log = log
         self._counters = counters
-        self._indexing = indexing
+        self._index_updates = index_updates
         self._drafting = Drafting(documents, clock)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
@@ -148,16 +148,11 @@ class Committer:
             self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
-    def proceed(self, *, all_of_it: bool = False) -> None:
-        """Tidy up, and let the index hear of what was placed while the writer goes on, if that is much or must be."""
-        if all_of_it or self._untidy >= _MOST_UNTIDY:
+    def proceed(self) -> None:
+        """Tidy up, and let the index know of what was placed, if that is much."""
+        if self._untidy >= _MOST_UNTIDY:
             self._tidy()
-        self._indexing.proceed(all_of_it=all_of_it)
-
-    @property
-    def is_telling(self) -> bool:
-        """Whether the index is hearing of something now, so that `finish` would have to wait."""
-        return self._indexing.is_telling
+        self._index_updates.write_many()
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
@@ -166,7 +161,7 @@ class Committer:
         self._tidy()
         is_clean, self.is_under_way, self.is_clean = self.is_clean, False, True
         self._log.trim()
-        self._indexing.settle()
+        self._index_updates.write()
         if is_clean:
             self._counters.write(indexing=even(self._counters.read().indexing))
 
@@ -177,7 +172,7 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        self._indexing.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
+                        self._index_updates.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
                 self.is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
@@ -186,19 +181,11 @@ class Committer:
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
-        self._indexing.drop()
+        self._index_updates.drop()
         # what it knows of its segment may not be so any more
         self._log.close()
         self._placed, self._untidy = [], 0
         self.is_under_way, self.is_clean = False, True
-
-    def start(self) -> None:
-        """Begin what works beside the writer."""
-        self._indexing.start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._indexing.stop()
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 

@@ -100,17 +100,14 @@ class Turn:
         self._state = state
         return state
 
-    def tell_index(self, *, all_of_it: bool = False) -> None:
-        """Let the index know of what was done: now if another process asked it since, else while the turn goes on.
-
-        `all_of_it` begins to tell the rest, too, which is else told when there is more or the turn ends.
-        """
+    def tell_index(self) -> None:
+        """Let the index know of what was done: all if another process asked it since, else where it is much."""
         try:
             if self._state.index_requests != self._first.index_requests:
                 self._first = self._first._replace(index_requests=self._state.index_requests)
                 self._committer.finish()
             else:
-                self._committer.proceed(all_of_it=all_of_it)
+                self._committer.proceed()
         except Exception as error:  # noqa: BLE001 - whatever it is, the commits are answered and the thread lives on
             self._leave(error)
 

@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 _GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
-_TELLING_SECONDS = 0.0003
 _SEGMENT_BYTES = 16 << 20
 
 
@@ -90,12 +89,7 @@ class Writer:
 
     def start(self) -> None:
         """Begin to work."""
-        self._committer.start()
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self._committer.stop()
-            raise
+        self._thread.start()
 
     def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
         """Queue a commit; the future, of the running loop, gets its outcomes."""
@@ -177,19 +171,10 @@ class Writer:
                 job = self._do(job)
                 if self._turn.is_over() or self._committer.segment_bytes >= _SEGMENT_BYTES:
                     break
-                job = job or self._linger()
+                job = job or self._next(self._turn.linger_seconds)
             return job
         finally:
             self._turn.give_back()
-
-    def _linger(self) -> _Job | None:
-        """Wait a little for more work, and on while the index hears of all, since the lock is not released before."""
-        job = self._next(self._turn.linger_seconds)
-        if job is None:
-            self._turn.tell_index(all_of_it=True)
-        while job is None and self._committer.is_telling and not self._turn.is_over():
-            job = self._next(_TELLING_SECONDS)
-        return job
 
     def _locked(self, run: Callable[[], T]) -> T:
         self._turn.take()
@@ -374,5 +359,4 @@ class Writer:
                 break
             if isinstance(job, _Call):
                 self._hold(job)
-        self._committer.stop()
         self._turn.close()

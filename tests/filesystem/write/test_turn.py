@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.write import commit, index_updates, turn
 from tests.filesystem.faults import busy_writer, until
 
@@ -88,7 +85,7 @@ async def test_the_index_hears_of_many_documents_while_the_turn_goes_on(
     writing: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, "_MOST_UNTIDY", 1)
-    monkeypatch.setattr(index_updates, "_AT_ONCE", 3)
+    monkeypatch.setattr(index_updates, "_MANY", 3)
     for number in range(5):
         await writing.save({"id": f"n{number}"})
     await until(lambda: indexed(tmp_path) >= 3)
@@ -106,26 +103,6 @@ async def test_who_opens_a_store_does_not_wait_for_the_end_of_a_turn(
             assert await opened.exists("first")
             monkeypatch.setattr(turn, "_WISHED_SECONDS", 0.01)
             await opened.close()
-
-
-async def test_a_commit_does_not_wait_for_the_index_to_hear_of_the_one_before(
-    writing: FileStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard, gate, record = threading.Event(), threading.Event(), IndexFile.record
-
-    def slowly(index_file: IndexFile, *changes: Any) -> None:
-        heard.set()
-        assert gate.wait(20)
-        record(index_file, *changes)
-
-    monkeypatch.setattr(IndexFile, "record", slowly)
-    try:
-        await writing.save({"id": "first"})
-        await until(heard.is_set)
-        await asyncio.wait_for(writing.save({"id": "second"}), 0.9 * turn._LONGEST_SECONDS)
-    finally:
-        gate.set()
-    assert await writing.count() == 2
 
 
 @pytest.mark.usefixtures("endless")
