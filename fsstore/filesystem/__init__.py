@@ -31,8 +31,8 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 A save, step by step
 --------------------
 What the caller gives is written down at once as the bytes that it will be (`sealed`), so that it need not be copied;
-then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
-20 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
+then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`lock`): for
+20 ms if another process requests it, and a second at most. What is queued is one group, and for each:
 
 1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
    (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.

@@ -29,7 +29,6 @@ from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
-from fsstore.filesystem.write.turn import Turn
 from fsstore.filesystem.write.writer import Writer
 from fsstore.models import Clock
 
@@ -91,23 +90,22 @@ class OpenStore:
             self.log,
             self.counters,
             IndexUpdates(self.index_file),
+            self.recovery,
             durable=self.options.fsync,
             clock=clock,
         )
-        root = str(self.tree.root)
-        turn = Turn(
+        writer = Writer(
             committer,
             self.recovery,
-            StoreLock(self.tree),
+            # a log of its own, since it reads and deletes in another thread than the one that appends
+            Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
+            StoreLock(self.tree, self.counters),
             self.counters,
-            root=root,
+            root=str(self.tree.root),
             prepare=lambda: prepare_control(self.tree),
             check=lambda: check_control(self.tree),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
-        # a log of its own, since it reads and deletes in another thread than the one that appends
-        checkpoint = Checkpoint(self.documents, Log(self.tree, self.counters), self.counters)
-        writer = Writer(committer, self.recovery, checkpoint, turn, root=root)
         writer.start()
         return writer
 

@@ -8,8 +8,8 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
 5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
-6. index   what was placed reaches the index: where it is much (`proceed`), when somebody asks the index, and before
-           the lock is released (`finish`). Then `indexing` becomes even.
+6. index   what was placed reaches the index: where it is much, and when another process asks (`pass_on`), and before
+           the lock is released (`end`). Then `indexing` becomes even.
 
 The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
 files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
@@ -37,6 +37,7 @@ from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.models import Clock, JsonObject, Outcomes
@@ -107,6 +108,7 @@ class Committer:
         log: Log,
         counters: Counters,
         index_updates: IndexUpdates,
+        recovery: Recovery,
         *,
         durable: bool,
         clock: Clock,
@@ -115,23 +117,38 @@ class Committer:
         self._log = log
         self._counters = counters
         self._index_updates = index_updates
+        self._recovery = recovery
         self._drafting = Drafting(documents, clock)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
         self._placed: list[tuple[list[Draft], str]] = []
         self._untidy = 0
         self._knows_clock = False
-        self.is_under_way = False
+        self._is_under_way = False
         # False when temp files would not go: the counter then stays odd, since recovery is due
-        self.is_clean = True
+        self._is_clean = True
+        self._index_requests = 0
         self.segment_bytes = 0
         # for those who watch: None when nobody does
         self.notes: list[Note] | None = None
 
+    def settle(self, *, renewed: bool = False) -> State:
+        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+        state = self._counters.read()
+        is_left = state.unfinished and not self._is_under_way
+        if renewed or is_left or self._recovery.suspects or not self._is_clean:
+            self.abandon()
+            self._recovery.run()
+            state = self._counters.read()
+        if not self._is_under_way:
+            # nothing waits for the index yet, so nobody can have asked for it
+            self._index_requests = state.index_requests
+        return state
+
     def run(self, commits: Sequence[Sequence[Sealed]], state: State) -> list[Outcomes | BaseException]:
         """Carry out commits, each all or nothing, and return what became of each; the callers may be told.
 
-        `proceed` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
+        `pass_on` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
         see `refusal`.
         """
         try:
@@ -148,18 +165,37 @@ class Committer:
             self._documents.tree.parents.forget()
         return self._all_told(group, commits, changes)
 
-    def proceed(self) -> None:
-        """Tidy up, and let the index know of what was placed, if that is much."""
-        if self._untidy >= _MOST_UNTIDY:
-            self._tidy()
-        self._index_updates.write_many()
+    def pass_on(self, state: State) -> None:
+        """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
+        try:
+            if state.index_requests != self._index_requests:
+                self._index_requests = state.index_requests
+                self.finish()
+                return
+            if self._untidy >= _MOST_UNTIDY:
+                self._tidy()
+            self._index_updates.write_many()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the commits are answered and the thread lives on
+            self._leave(error)
+
+    def end(self) -> None:
+        """Do what is left to do before the lock is released, or leave it to recovery."""
+        try:
+            self.finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lock is released and the thread lives on
+            self._leave(error)
+
+    def _leave(self, error: Exception) -> None:
+        # the counters stay odd, and whoever is next sees it
+        _logger.warning("the index of %s could not be updated after a commit: %s", self._documents.tree.root, error)
+        self.abandon()
 
     def finish(self) -> None:
-        """Let the index know what was placed since it last did; the last thing to do before the lock is released."""
-        if not self.is_under_way:
+        """Let the index know what was placed since it last did; then no commit is under way."""
+        if not self._is_under_way:
             return
         self._tidy()
-        is_clean, self.is_under_way, self.is_clean = self.is_clean, False, True
+        is_clean, self._is_under_way, self._is_clean = self._is_clean, False, True
         self._log.trim()
         self._index_updates.write()
         if is_clean:
@@ -173,11 +209,11 @@ class Committer:
                 for draft in drafts:
                     if draft.error is None:
                         self._index_updates.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
-                self.is_clean &= self._unstage(drafts, directory)
+                self._is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
             _logger.exception("what was committed could not be made ready for the index")
-            self.is_clean = False
+            self._is_clean = False
 
     def abandon(self) -> None:
         """Leave what is under way to recovery, which makes the index stale."""
@@ -185,14 +221,14 @@ class Committer:
         # what it knows of its segment may not be so any more
         self._log.close()
         self._placed, self._untidy = [], 0
-        self.is_under_way, self.is_clean = False, True
+        self._is_under_way, self._is_clean = False, True
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
-        if not self.is_under_way:
+        if not self._is_under_way:
             self._counters.write(indexing=odd(state.indexing))
-            self.is_under_way = True
+            self._is_under_way = True
         if not self._knows_clock:
             self._learn_clock()
         directory = ""
@@ -204,7 +240,7 @@ class Committer:
                 changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
         except OSError:
-            self.is_clean &= self._unstage(drafts, directory)
+            self._is_clean &= self._unstage(drafts, directory)
             raise
         self._placed.append((drafts, directory))
         self._untidy += len(drafts)
@@ -227,7 +263,7 @@ class Committer:
         try:
             documents.remove(name)
         except OSError:
-            self.is_clean = False
+            self._is_clean = False
 
     def _stage(self, drafts: list[Draft], directory: str) -> None:
         documents = self._documents

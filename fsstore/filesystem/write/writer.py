@@ -5,6 +5,8 @@ releases the lock early. Invariants:
 - Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
   sync. The groups that follow each other soon share the lock, and what the index is told.
+- Whoever gets the lock and finds that the one before it died in mid-commit recovers first. The lock is released when
+  the index has heard of everything, or is known not to have.
 
 A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
 """
@@ -20,15 +22,16 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.log.counters import Counters, State
+from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.answers import Answers
 from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
-from fsstore.filesystem.write.turn import Turn
 
 _logger = logging.getLogger("fsstore")
 T = TypeVar("T")
@@ -64,15 +67,24 @@ class Writer:
         committer: Committer,
         recovery: Recovery,
         checkpoint: Checkpoint,
-        turn: Turn,
+        lock: StoreLock,
+        counters: Counters,
         *,
         root: str,
+        prepare: Callable[[], object],
+        check: Callable[[], object],
+        lock_timeout_seconds: float,
     ) -> None:
         self._committer = committer
         self._recovery = recovery
         self._checkpoint = checkpoint
-        self._turn = turn
+        self._lock = lock
+        self._counters = counters
+        self._state = State()
         self._root = root
+        self._prepare = prepare
+        self._check = check
+        self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         self._stopping = threading.Lock()
@@ -126,15 +138,18 @@ class Writer:
 
     @property
     def is_holding(self) -> bool:
-        """Whether this process has a turn now, the part included in which the index hears of what was done."""
-        return self._turn.is_held
+        """Whether this process holds the lock now, the part included in which the index is brought up to date."""
+        return self._lock.is_held
 
     def lock_is_held(self) -> bool:
         """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
 
         Raises StorageUnavailableError.
         """
-        return self._turn.lock_is_held()
+        try:
+            return self._lock.is_held_by_somebody()
+        except OSError as error:
+            raise unavailable(error, self._root) from error
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -163,25 +178,60 @@ class Writer:
         """
         job: _Job | None = first
         try:
-            self._turn.take()
+            self._acquire()
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
         try:
             while isinstance(job, _WORK):
                 job = self._do(job)
-                if self._turn.is_over() or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                if self._lock.is_due(self._state) or self._committer.segment_bytes >= _SEGMENT_BYTES:
                     break
-                job = job or self._next(self._turn.linger_seconds)
+                job = job or self._next(self._lock.linger_seconds(self._state))
             return job
         finally:
-            self._turn.give_back()
+            self._release()
 
     def _locked(self, run: Callable[[], T]) -> T:
-        self._turn.take()
+        self._acquire()
         try:
             return run()
         finally:
-            self._turn.give_back()
+            self._release()
+
+    def _acquire(self) -> None:
+        """Take the lock, and recover if the last writer died.
+
+        Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
+        """
+        try:
+            self._check()
+            try:
+                self._lock.acquire(self._timeout_seconds)
+            except FileNotFoundError:
+                # the control directory was deleted while the store was open
+                self._prepare()
+                self._lock.acquire(self._timeout_seconds)
+            try:
+                self._state = self._committer.settle(renewed=self._counters.open() or self._counters.mend())
+                self._lock.begin(self._state)
+            except BaseException:
+                self._lock.release()
+                raise
+        except StorageError:
+            # one of them is an OSError, too
+            raise
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def _release(self) -> None:
+        try:
+            self._committer.end()
+        finally:
+            self._lock.release()
+
+    def _settle(self) -> State:
+        self._state = self._committer.settle()
+        return self._state
 
     def _do(self, job: _Commit | _Call) -> _Job | None:
         """Do a job; returns the next one if it was taken from the queue."""
@@ -189,7 +239,7 @@ class Writer:
             self._do_call(job)
             return None
         following = self._do_group(job)
-        self._turn.tell_index()
+        self._committer.pass_on(self._state)
         return following
 
     def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
@@ -246,7 +296,7 @@ class Writer:
             return
         try:
             self._committer.finish()
-            self._turn.settled()
+            self._settle()
             job.future.set_result(job.run())
         except OSError as error:
             job.future.set_exception(unavailable(error, self._root))
@@ -255,14 +305,15 @@ class Writer:
 
     def _commit(self, commits: list[Sequence[Sealed]]) -> Sequence[Any]:
         try:
-            return self._committer.run(commits, self._turn.settled())
+            return self._committer.run(commits, self._settle())
         except UnfinishedError as error:
             return self._recover_from(error)
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 try:
                     # somebody removes directories that are empty most of the time
-                    self._turn.prepare()
+                    self._prepare()
+                    self._counters.open()
                 except OSError as gone:
                     # the store was moved, or taken away with its medium
                     return [refusal(gone, self._root)] * len(commits)
@@ -273,7 +324,7 @@ class Writer:
 
     def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
         try:
-            return self._committer.run([commit], self._turn.settled())
+            return self._committer.run([commit], self._settle())
         except UnfinishedError as error:
             return self._recover_from(error)
         except OSError as error:
@@ -359,4 +410,4 @@ class Writer:
                 break
             if isinstance(job, _Call):
                 self._hold(job)
-        self._turn.close()
+        self._lock.close()

@@ -17,6 +17,7 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK
 from fsstore.filesystem.log import lock as lock_module
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 
 ROOT = Path(__file__).parents[3]
@@ -25,9 +26,10 @@ HOLDING = """
 import sys
 from pathlib import Path
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 
-lock = StoreLock(Tree(Path(sys.argv[1])))
+lock = StoreLock(tree := Tree(Path(sys.argv[1])), Counters(tree))
 lock.acquire(10, waiting=lambda: print("waiting", flush=True))
 print("held", flush=True)
 sys.stdin.read()
@@ -38,9 +40,10 @@ import os, sys
 from pathlib import Path
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 
-lock = StoreLock(Tree(Path(sys.argv[1])))
+lock = StoreLock(tree := Tree(Path(sys.argv[1])), Counters(tree))
 lock.acquire(10)
 reading, writing = os.pipe()
 child = os.fork()
@@ -69,7 +72,7 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def lock(tree: Tree) -> Iterator[StoreLock]:
-    lock = StoreLock(tree)
+    lock = StoreLock(tree, Counters(tree))
     yield lock
     lock.close()
 
@@ -77,7 +80,7 @@ def lock(tree: Tree) -> Iterator[StoreLock]:
 @pytest.fixture
 def other(tree: Tree) -> Iterator[StoreLock]:
     """Return a lock that has nothing in common with `lock` but the file."""
-    lock = StoreLock(tree)
+    lock = StoreLock(tree, Counters(tree))
     yield lock
     lock.close()
 
@@ -216,7 +219,7 @@ def test_the_file_is_empty_and_stays(tree: Tree, lock: StoreLock) -> None:
 def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
     tree: Tree, lock: StoreLock, other: StoreLock, *, again: bool
 ) -> None:
-    third = StoreLock(tree)
+    third = StoreLock(tree, Counters(tree))
     lock.acquire(0)
 
     def remove_and_release() -> None:

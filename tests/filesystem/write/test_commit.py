@@ -15,6 +15,7 @@ from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundE
 from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.write import commit, writer
 from fsstore.filesystem.write.commit import Committer
+from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.models import JsonObject, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.filesystem.faults import Faults, busy_writer, contents, control, first, place, until
@@ -370,21 +371,21 @@ async def test_a_commit_that_was_refused_is_told_so_also_when_the_fate_of_its_gr
         assert set(await contents(storage)) == set("abc")
 
 
-@pytest.mark.parametrize("step", ["proceed", "finish"])
+@pytest.mark.parametrize("step", [(IndexUpdates, "write_many"), (Committer, "finish")], ids=["pass on", "finish"])
 @pytest.mark.parametrize("thrown", [OSError(errno.EIO, "no"), sqlite3.OperationalError("no")])
 @pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
 async def test_commits_go_on_when_the_step_behind_them_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, thrown: Exception, *, fsync: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str], thrown: Exception, *, fsync: bool
 ) -> None:
     failures: list[str] = []
 
-    def fail(_committer: Committer, **_options: object) -> None:
-        failures.append(step)
+    def fail(_self: object) -> None:
+        failures.append(step[1])
         raise thrown
 
     async with await open_filled(tmp_path, fsync=fsync) as storage, asyncio.timeout(20):
         with monkeypatch.context() as patch:
-            patch.setattr(Committer, step, fail)
+            patch.setattr(*step, fail)
             await asyncio.gather(*(storage.save({"id": f"n{at}"}) for at in range(5)))
             await _batch(storage)
             await until(lambda: len(failures) > 1)

@@ -14,6 +14,7 @@ import pytest_asyncio
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageClosedError, StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.models import JsonObject, Mutation, saving
 from tests.filesystem.faults import Faults, busy_writer, contents, descriptors, threads_of_the_store, until
@@ -30,7 +31,8 @@ async def storage(tmp_path: Path) -> AsyncGenerator[FileStorage]:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> StoreLock:
     """Return the lock as another process would have it."""
-    return StoreLock(Tree(tmp_path / "store"))
+    tree = Tree(tmp_path / "store")
+    return StoreLock(tree, Counters(tree))
 
 
 # -- cancellation -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem.write import commit, index_updates, turn
+from fsstore.filesystem.log import lock
+from fsstore.filesystem.write import commit, index_updates
 from tests.filesystem.faults import busy_writer, until
 
 WITHOUT_END = 60.0
@@ -20,10 +21,10 @@ WITHOUT_END = 60.0
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a turn go on as long as there is work."""
-    monkeypatch.setattr(turn, "_LONGEST_SECONDS", WITHOUT_END)
-    monkeypatch.setattr(turn, "_WISHED_SECONDS", WITHOUT_END)
-    monkeypatch.setattr(turn, "_LINGER_SECONDS", WITHOUT_END)
-    monkeypatch.setattr(turn, "_SHORT_LINGER_SECONDS", WITHOUT_END)
+    monkeypatch.setattr(lock, "_LONGEST_SECONDS", WITHOUT_END)
+    monkeypatch.setattr(lock, "_REQUESTED_SECONDS", WITHOUT_END)
+    monkeypatch.setattr(lock, "_LINGER_SECONDS", WITHOUT_END)
+    monkeypatch.setattr(lock, "_SHORT_LINGER_SECONDS", WITHOUT_END)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ async def test_who_opens_a_store_does_not_wait_for_the_end_of_a_turn(
         async with saving(writing):
             opened = await asyncio.wait_for(FileStorage.open(tmp_path), 20)
             assert await opened.exists("first")
-            monkeypatch.setattr(turn, "_WISHED_SECONDS", 0.01)
+            monkeypatch.setattr(lock, "_REQUESTED_SECONDS", 0.01)
             await opened.close()
 
 
@@ -109,7 +110,7 @@ async def test_who_opens_a_store_does_not_wait_for_the_end_of_a_turn(
 async def test_a_turn_that_is_wished_for_ends_soon_though_work_goes_on(
     writing: FileStorage, reading: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "_WISHED_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "_REQUESTED_SECONDS", 0.01)
     async with saving(writing):
         for number in range(3):
             await asyncio.wait_for(reading.save({"id": f"other-{number}"}), 20)
