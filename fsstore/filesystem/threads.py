@@ -1,7 +1,7 @@
-"""The reader threads of one open store: they wait for the disk, so that no event loop does.
+"""Threads that wait for the disk so that no event loop does, and how the answers of threads reach event loops.
 
-Owns the threads and their queue; knows nothing of what they run. A thread pool of the standard library costs half as
-much again for each call (84 us against 54), and a call is what each list begins with. Invariants:
+Owns the reader threads and their queue; knows nothing of what they run. A thread pool of the standard library costs
+half as much again for each call (84 us against 54), and a call is what each list begins with. Invariants:
 - A thread is started when there is more to do than threads that wait for work, up to a number.
 - An answer wakes the event loop that asked, and nobody else; one whose loop was closed is nobody's any more.
 - After `shutdown` every call has been run, and further ones are refused.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,6 +22,34 @@ _logger = logging.getLogger("fsstore")
 T = TypeVar("T")
 
 _Job: TypeAlias = tuple[Callable[[], Any], asyncio.Future[Any]]
+Answer: TypeAlias = tuple[asyncio.Future[Any], Any]
+"""Who waits, and what it gets: an exception is raised there."""
+
+
+def answer(answers: Iterable[Answer]) -> None:
+    """Give futures of event loops what they wait for, from any other thread; each loop is woken once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
+    for each in answers:
+        by_loop.setdefault(each[0].get_loop(), []).append(each)
+    for loop, its_own in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, its_own)
+        except RuntimeError:
+            # nobody is left who could be answered
+            _logger.debug("an event loop was closed before %d calls were answered", len(its_own))
+
+
+def _settle(answers: list[Answer]) -> None:
+    for future, result in answers:
+        if future.done():
+            continue
+        if isinstance(result, StopIteration):
+            # a future takes none; the interpreter itself treats one that leaves a coroutine so (PEP 479)
+            future.set_exception(RuntimeError(f"a function raised {result!r}"))
+        elif isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 class Readers:
@@ -85,28 +113,12 @@ class Readers:
             return False
         run, future = job
         result: Any = None
-        failure: BaseException | None = None
         if not future.cancelled():
             try:
                 result = run()
             except BaseException as error:  # noqa: BLE001 - it is the answer of whoever asked
-                failure = error
+                result = error
         with self._guard:
             self._free += 1
-        try:
-            future.get_loop().call_soon_threadsafe(_answer, future, result, failure)
-        except RuntimeError:
-            _logger.debug("an event loop was closed before it was answered")
+        answer([(future, result)])
         return True
-
-
-def _answer(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
-    if future.done():
-        return
-    if failure is None:
-        future.set_result(result)
-    elif isinstance(failure, StopIteration):
-        # a future takes none
-        future.set_exception(RuntimeError(f"a reader raised {failure!r}"))
-    else:
-        future.set_exception(failure)

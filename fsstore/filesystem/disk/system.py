@@ -14,6 +14,20 @@ from fsstore.errors import Outcome, StorageUnavailableError
 
 NO_BOOT_ID = "none"
 
+NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "fuse.glusterfs", "gpfs", "lustre",
+    "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs",
+}  # fmt: skip
+"""Types of file systems, by the names of proc(5), that other machines change as well."""
+
+SHARED_WITH_HOST = {
+    "9p", "drvfs", "fakeowner", "fuse.grpcfuse", "fuse.osxfs", "osxfs", "prl_fs", "vboxsf", "virtiofs",
+}  # fmt: skip
+"""The same of those that the host of a container or a virtual machine changes as well.
+
+Of what the other side changes no event is reported on this side, on these and on network file systems.
+"""
+
 # proc(5): how the table of mounts writes a space and the like
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import filesystem_type, refuses_writing
+from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
 from fsstore.filesystem.documents.layout import (
     CONTROL,
@@ -33,10 +33,6 @@ from fsstore.filesystem.documents.layout import (
 )
 
 _MARKER_MAX_BYTES = 4096
-_NETWORK = {
-    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.sshfs", "gfs2", "glusterfs", "fuse.glusterfs", "gpfs", "lustre",
-    "ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs",
-}  # fmt: skip
 
 
 def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
@@ -169,7 +165,7 @@ def _refuse_orphans(tree: Tree) -> None:
 
 def _refuse_network(root: Path, *, allow_network: bool) -> None:
     kind = "" if allow_network else filesystem_type(root)
-    if kind in _NETWORK:
+    if kind in NETWORK:
         raise StorageUnavailableError(
             f"it lies on a network file system ({kind}), where locks and renames keep no promise",
             path=str(root),

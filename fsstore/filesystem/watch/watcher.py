@@ -24,7 +24,7 @@ from typing import TypeAlias
 
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Signature
-from fsstore.filesystem.disk.system import filesystem_type
+from fsstore.filesystem.disk.system import NETWORK, SHARED_WITH_HOST, filesystem_type
 from fsstore.filesystem.documents.layout import MARKER, leads_to
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.classifier import ChangeClassifier
@@ -45,11 +45,6 @@ _GONE_PAUSE_SECONDS = 0.2
 _FOLLOW_PAUSE_SECONDS, _FOLLOW_PAUSE_EACH_SECONDS = 0.1, 0.001
 _RETRY_SECONDS = 30.0
 _DISTRUST_SECONDS = 600.0
-# where what happens on the other side of a mount is not told on this one
-_WITHOUT_EVENTS = {
-    *("9p", "drvfs", "fakeowner", "fuse.grpcfuse", "fuse.osxfs", "osxfs", "prl_fs", "vboxsf", "virtiofs"),
-    *("cifs", "fuse.sshfs", "nfs", "nfs4", "smb3"),
-}
 
 
 class Watcher:
@@ -125,7 +120,7 @@ class Watcher:
                 # the group that is under way is not noted: it is found by looking, before anybody is told anything
                 self._hear_writer()
             # a mount where no event comes from the other side is only looked at
-            self._polling |= filesystem_type(self._store.tree.root) in _WITHOUT_EVENTS
+            self._polling |= filesystem_type(self._store.tree.root) in NETWORK | SHARED_WITH_HOST
             self._has_begun |= self._polling
             self._scanner.suspect_all()
             while not self._is_stopping:

@@ -102,10 +102,6 @@ class Drafting:
             drafts: dict[str, Draft] = {}
             try:
                 outcomes = [self._apply(change, drafts, group.drafts, now) for change in commit]
-            except StopIteration as error:
-                # a future takes none; the interpreter itself treats one that leaves a coroutine so (PEP 479)
-                group.results.append(RuntimeError(f"a rule raised {error!r}"))
-                continue
             except BaseException as error:  # noqa: BLE001 - a rule is the caller's code, and any error of it their answer
                 group.results.append(error)
                 continue

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,7 +29,7 @@ from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.log.recovery import Recovery
-from fsstore.filesystem.write.answers import Answers
+from fsstore.filesystem.threads import answer
 from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
 
 _logger = logging.getLogger("fsstore")
@@ -88,7 +87,6 @@ class Writer:
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         self._stopping = threading.Lock()
-        self._answers = Answers()
         self._dirty = False
         self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
@@ -96,8 +94,6 @@ class Writer:
         # for those who watch: how many groups were begun, and of how many it was told what they did
         self.begun = self.told = 0
         self._tell: Callable[[list[Note]], None] | None = None
-        # threads do not come along in a fork: whoever uses the writer asks which process it lives in
-        self.process = os.getpid()
 
     def start(self) -> None:
         """Begin to work."""
@@ -286,9 +282,7 @@ class Writer:
             _logger.exception("those who watch %s could not be told of a commit", self._root)
 
     def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
-        for commit, result in zip(group, results, strict=True):
-            self._answers.add(commit.future, result)
-        self._answers.send()
+        answer(zip((commit.future for commit in group), results, strict=True))
 
     def _do_call(self, job: _Call) -> None:
         if not job.future.set_running_or_notify_cancel():
