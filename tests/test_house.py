@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,8 @@ from tests.house.source import (
     top_of,
     tree_of,
 )
+
+ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 0,
@@ -237,6 +241,34 @@ def test_no_contract_hides_a_test_of_another() -> None:
 
     assert [test for test, times in tests.items() if times > 1] == []
     assert len(tests) > 100
+
+
+# -- the map ---------------------------------------------------------------------------------------------------------
+
+
+def rows_of_map(head: str) -> list[tuple[str, set[str]]]:
+    """Return the rows of a table of CONTRIBUTING.md: the first cell, and the names in the second one."""
+    lines = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition(f"| {head} | modules |")[2].splitlines()[2:]
+    cells = [line.split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
+    return [(first.strip(" `"), set(re.findall(r"`([^`]+)`", second))) for _, first, second, *_ in cells]
+
+
+def test_the_map_names_every_module_on_its_floor() -> None:
+    told = {(int(floor), name.rstrip("/")) for floor, names in rows_of_map("floor") for name in names}
+
+    assert told == {(floor_of(name), top_of(name)) for name in MODULES if name}
+
+
+def test_the_map_names_the_folders_of_the_engine_and_their_modules_from_the_lowest_to_the_highest() -> None:
+    told = rows_of_map("part")
+    there: dict[str, set[str]] = {}
+    for name in engine():
+        folder, is_folder, module = name.removeprefix("filesystem.").partition(".")
+        there.setdefault(folder + "/" * bool(is_folder), set()).update({module} - {""})
+
+    assert dict(told) == there
+    floors = [ENGINE_FLOORS[part.rstrip("/")] for part, _ in told]
+    assert floors == sorted(floors)
 
 
 # -- who talks to the system ----------------------------------------------------------------------------------------
