@@ -249,7 +249,7 @@ class FileStorage(IUnifiedStorage):
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
         self._check_open()
-        trouble = self._store.writer.checkpoint_error if self._store.writer is not None else ""
+        trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
         found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
         try:
             await self._reading.refresh()

@@ -193,7 +193,7 @@ async def _sealed(shop: Shop) -> None:
         assert writer is not None
         for change in (shop.save, shop.delete):
             await change(storage, IDS[3])
-            await asyncio.wrap_future(writer.call(writer._checkpoint.seal))
+            await asyncio.wrap_future(writer.call(writer.checkpoints._checkpoint.seal))
 
 
 async def _two(shop: Shop) -> None:

@@ -156,7 +156,7 @@ async def _checkpoint(storage: FileStorage) -> None:
     assert writer is not None
     writing._IDLE_SECONDS = _IDLE_SECONDS
     await asyncio.wrap_future(writer.call(lambda: None))
-    await until(lambda: writer.checkpoint_error or not control(storage._tree.root, "log"))
+    await until(lambda: writer.checkpoints.error or not control(storage._tree.root, "log"))
 
 
 async def _look(storage: FileStorage) -> None:

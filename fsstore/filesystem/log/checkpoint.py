@@ -8,13 +8,16 @@ segment alive, and is written anew from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from fsstore.filesystem.documents.documents import Documents, directories_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log, NotSyncedError
 
+_logger = logging.getLogger("fsstore")
 _SYNCING_THREADS = 16
 _ALONE = 4
 
@@ -53,6 +56,77 @@ class Checkpoint:
             self._log.delete(number)
         if self._counters.read().deleted < sealed:
             self._counters.write(deleted=sealed)
+
+
+class Checkpoints:
+    """Runs the checkpoints of one open store, one at a time, each in a thread beside the writer; used by the writer."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        locked: Callable[[Callable[[], bool]], bool],
+        recover: Callable[[set[str]], None],
+        *,
+        root: str,
+    ) -> None:
+        """`locked` runs a function under the store lock; `recover` has documents written anew that were not synced."""
+        self._checkpoint = checkpoint
+        self._locked = locked
+        self._recover = recover
+        self._root = root
+        self._syncing: threading.Thread | None = None
+        # whether the log may hold something
+        self.is_due = False
+        self.error = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether one has begun that has not ended."""
+        return self._syncing is not None and self._syncing.is_alive()
+
+    def begin(self, *, idle: bool) -> None:
+        """Begin one, unless the log is empty; where nothing else is to be done (`idle`), none is due until then."""
+        self.is_due = not idle
+        if not self._seal():
+            return
+        syncing = threading.Thread(target=self._sync, name="fsstore-checkpoint", daemon=True)
+        try:
+            syncing.start()
+        except RuntimeError as error:
+            # no more threads: the log stays until the next checkpoint
+            self.error, self.is_due = str(error), True
+        else:
+            self._syncing = syncing
+
+    def finish(self) -> None:
+        """Wait for the one that runs, and do a last one in this thread if that is due."""
+        if self._syncing is not None:
+            self._syncing.join()
+        if self.is_due and self._seal():
+            self._sync()
+
+    def _seal(self) -> bool:
+        try:
+            sealed = self._locked(self._checkpoint.seal)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on
+            # the log stays: tried again after the next second, and on close
+            self.error, self.is_due = str(error), True
+            return False
+        if not sealed:
+            # the log is empty: whatever stood in the way is gone
+            self.error = ""
+        return sealed
+
+    def _sync(self) -> None:
+        try:
+            self._checkpoint.run()
+            self.error = ""
+        except OSError as error:
+            self.error = str(error)
+            self.is_due = True
+            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
+            if isinstance(error, NotSyncedError):
+                self._recover(error.ids)
 
 
 def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:

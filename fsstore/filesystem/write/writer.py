@@ -24,10 +24,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.lock import StoreLock
-from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import answer
 from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
@@ -76,7 +75,7 @@ class Writer:
     ) -> None:
         self._committer = committer
         self._recovery = recovery
-        self._checkpoint = checkpoint
+        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=root)
         self._lock = lock
         self._counters = counters
         self._state = State()
@@ -87,10 +86,7 @@ class Writer:
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         self._stopping = threading.Lock()
-        self._dirty = False
-        self._syncing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
-        self.checkpoint_error = ""
         # for those who watch: how many groups were begun, and of how many it was told what they did
         self.begun = self.told = 0
         self._tell: Callable[[list[Note]], None] | None = None
@@ -153,12 +149,13 @@ class Writer:
         job: _Job | None = None
         while not isinstance(job, _Stop):
             if job is None:
-                job = self._next(_IDLE_SECONDS if self._dirty else None)
-            self._dirty |= job is not None
+                job = self._next(_IDLE_SECONDS if self.checkpoints.is_due else None)
+            self.checkpoints.is_due |= job is not None
             is_idle = job is None
             if isinstance(job, _WORK):
                 job = self._hold(job)
-            self._consider_checkpoint(idle=is_idle)
+            if is_idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                self._begin_checkpoint(idle=is_idle)
         self._finish()
 
     def _next(self, timeout_seconds: float | None) -> _Job | None:
@@ -346,57 +343,19 @@ class Writer:
         # what was refused before the commit point stays refused
         return [result if isinstance(result, BaseException) else failure for result in error.results]
 
-    # -- the checkpoint -----------------------------------------------------------------------------------------------
-
-    def _consider_checkpoint(self, *, idle: bool) -> None:
-        if self._syncing is not None and self._syncing.is_alive():
-            return
-        if idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
-            self._dirty = not idle
+    def _begin_checkpoint(self, *, idle: bool) -> None:
+        if not self.checkpoints.is_running:
             self._committer.segment_bytes = 0
-            if self._seal():
-                self._begin_sync()
+            self.checkpoints.begin(idle=idle)
 
-    def _begin_sync(self) -> None:
-        syncing = threading.Thread(target=self._sync, name="fsstore-checkpoint", daemon=True)
-        try:
-            syncing.start()
-        except RuntimeError as error:
-            # no more threads: the log stays until the next checkpoint
-            self.checkpoint_error, self._dirty = str(error), True
-        else:
-            self._syncing = syncing
-
-    def _seal(self) -> bool:
-        try:
-            sealed = self._locked(self._checkpoint.seal)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on
-            # the log stays: tried again after the next second, and on close
-            self.checkpoint_error, self._dirty = str(error), True
-            return False
-        if not sealed:
-            # the log is empty: whatever stood in the way is gone
-            self.checkpoint_error = ""
-        return sealed
-
-    def _sync(self) -> None:
-        try:
-            self._checkpoint.run()
-            self.checkpoint_error = ""
-        except OSError as error:
-            self.checkpoint_error = str(error)
-            self._dirty = True
-            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
-            if isinstance(error, NotSyncedError):
-                self._recovery.suspects |= error.ids
-                # put there also when the writer is about to stop: it does what is queued before it ends
-                self._queue.put(_Call(self._recovery.run, Future()))
+    def _recover_documents(self, ids: set[str]) -> None:
+        """Have documents that a checkpoint could not sync written anew from the log."""
+        self._recovery.suspects |= ids
+        # put there also when the writer is about to stop: it does what is queued before it ends
+        self._queue.put(_Call(self._recovery.run, Future()))
 
     def _finish(self) -> None:
-        if self._syncing is not None:
-            self._syncing.join()
-        if self._dirty and self._seal():
-            self._sync()
+        self.checkpoints.finish()
         while True:
             try:
                 job = self._queue.get_nowait()

@@ -338,10 +338,10 @@ async def test_a_checkpoint_that_did_not_get_the_lock_is_made_up_for(tmp_path: P
         assert writer is not None
         await storage.save({"id": "a"})
         elsewhere.acquire(1)
-        await until(lambda: writer.checkpoint_error)
+        await until(lambda: writer.checkpoints.error)
         elsewhere.close()
         await until(lambda: not list((tmp_path / "store/.fsstore/log").iterdir()))
-        await until(lambda: not writer.checkpoint_error)
+        await until(lambda: not writer.checkpoints.error)
 
 
 async def test_a_checkpoint_that_failed_is_told_until_one_has_succeeded(
@@ -353,11 +353,11 @@ async def test_a_checkpoint_that_failed_is_told_until_one_has_succeeded(
         assert writer is not None
         await storage.save({"id": "a"})
         with faults.where(lambda name, _: name == "fsync"):
-            await until(lambda: writer.checkpoint_error)
+            await until(lambda: writer.checkpoints.error)
             assert (await storage.health_check())["status"] == "degraded"
             assert list((tmp_path / ".fsstore/log").iterdir())
         await until(lambda: not list((tmp_path / ".fsstore/log").iterdir()))
-        await until(lambda: not writer.checkpoint_error)
+        await until(lambda: not writer.checkpoints.error)
         assert (await storage.health_check())["status"] == "ok"
 
 
