@@ -7,17 +7,14 @@ writer thread is started. Everything here blocks, so it runs in a thread of its 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import NotAFileError, same_boot, unavailable
+from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import STAGING
 from fsstore.filesystem.documents.skeleton import check_control, open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
@@ -59,7 +56,6 @@ class OpenStore:
         self.tree = tree
         self.options = options
         self.process = os.getpid()
-        self._rereading: Future[Any] | None = None
         try:
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
@@ -102,54 +98,12 @@ class OpenStore:
             StoreLock(self.tree, self.counters),
             self.counters,
             root=str(self.tree.root),
-            prepare=lambda: prepare_control(self.tree),
-            check=lambda: check_control(self.tree),
+            prepare=partial(prepare_control, self.tree),
+            check=partial(check_control, self.tree),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()
         return writer
-
-    def went_down(self) -> bool:
-        """Whether the system was restarted since the log was written, or the counters do not know of the log.
-
-        Two small reads; without a log, one.
-
-        Raises StorageUnavailableError.
-        """
-        try:
-            numbers = self.log.numbers()
-            if not numbers:
-                # a power cut may bring temp files back whose documents are safe; asked again under the lock, where
-                # nobody is staging
-                return bool(self.tree.entries(STAGING))
-            # counters made anew would let the next segment come before those that are there
-            return numbers[-1] > self.counters.read().newest or not same_boot(self.log.boot_of(numbers[0]))
-        except FileNotFoundError:
-            # somebody's checkpoint has just deleted it
-            return False
-        except OSError as error:
-            raise unavailable(error, str(self.tree.root)) from error
-
-    def recover_after_power_cut(self) -> None:
-        """Recover, as the holder of the store lock, unless another process was faster."""
-        if self.went_down():
-            self.recovery.run()
-
-    def adopt_log(self) -> None:
-        """See to it that a log somebody has left is emptied, when the store is idle or closed."""
-        if self.writer is not None and not self.counters.read().log_is_empty:
-            # any job makes the writer look after the log
-            self.writer.call(lambda: None)
-
-    def reread(self, names: Sequence[str]) -> None:
-        """Have documents that are not what the index says read again, soon."""
-        if self.writer is not None:
-            self._rereading = self.writer.call(partial(self.reconciler.absorb, names))
-
-    @property
-    def is_rereading(self) -> bool:
-        """Whether documents are still to be read again. The writer does one thing after the other."""
-        return self._rereading is not None and not self._rereading.done()
 
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""

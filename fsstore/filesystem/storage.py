@@ -145,17 +145,19 @@ class FileStorage(IUnifiedStorage):
         self._documents = self._store.documents
         self._counters = self._store.counters
         self._reading = Reading(self._store)
-        self._listing = Listing(self._documents, self._store.reread)
+        self._listing = Listing(self._documents, self._reading.reread)
 
     async def _recover_if_needed(self) -> None:
         """Recover if the last writer died or the system went down. Two small reads when neither is so."""
         if self._store.writer is None:
             return
-        if await self._reading.in_thread(self._store.went_down):
-            await self._reading.under_lock(self._store.recover_after_power_cut)
+        if await self._reading.in_thread(self._store.recovery.is_due_after_power_cut):
+            await self._reading.under_lock(self._store.recovery.run_after_power_cut)
         else:
             await self._reading.recover_if_left()
-            self._store.adopt_log()
+            if not self._counters.read().log_is_empty:
+                # any job makes the writer look after a log that somebody has left
+                self._store.writer.call(lambda: None)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -20,10 +20,10 @@ import logging
 from dataclasses import dataclass, field
 
 from fsstore.filesystem.disk.files import TooLargeError
-from fsstore.filesystem.disk.system import NotAFileError
+from fsstore.filesystem.disk.system import NotAFileError, same_boot
 from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import segment_name
+from fsstore.filesystem.documents.layout import STAGING, segment_name
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.log.checkpoint import sync_documents
 from fsstore.filesystem.log.counters import Counters, even
@@ -86,6 +86,28 @@ class Recovery:
         if restored:
             _logger.warning("recovered %d documents after a crash in %s", len(restored), self._documents.tree.root)
         return len(restored)
+
+    def is_due_after_power_cut(self) -> bool:
+        """Whether the system was restarted since the log was written, or the counters do not know of the log.
+
+        Two small reads; without a log, one. Raises OSError.
+        """
+        try:
+            numbers = self._log.numbers()
+            if not numbers:
+                # a power cut may bring temp files back whose documents are safe; asked again under the lock, where
+                # nobody is staging
+                return bool(self._documents.tree.entries(STAGING))
+            # counters made anew would let the next segment come before those that are there
+            return numbers[-1] > self._counters.read().newest or not same_boot(self._log.boot_of(numbers[0]))
+        except FileNotFoundError:
+            # somebody's checkpoint has just deleted it
+            return False
+
+    def run_after_power_cut(self) -> None:
+        """Recover, unless another process was faster."""
+        if self.is_due_after_power_cut():
+            self.run()
 
     def _settle_counters(self, newest: int) -> None:
         state = self._counters.read()

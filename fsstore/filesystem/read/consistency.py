@@ -12,7 +12,8 @@ Joins the event loop and the reader threads. Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -43,6 +44,7 @@ class Reading:
         # for which the index is known to agree with the documents
         self._reconciled: _IndexState | None = None
         self._reconciling: asyncio.Task[None] | None = None
+        self._rereading: Future[Any] | None = None
 
     # -- other threads ------------------------------------------------------------------------------------------------
 
@@ -64,6 +66,11 @@ class Reading:
             return await self.in_thread(run)
         return await asyncio.wrap_future(self._store.writer.call(run))
 
+    def reread(self, names: Sequence[str]) -> None:
+        """Have documents that are not what the index says read again, soon; called in any thread."""
+        if self._store.writer is not None:
+            self._rereading = self._store.writer.call(partial(self._store.reconciler.absorb, names))
+
     # -- the end of a batch -------------------------------------------------------------------------------------------
 
     async def await_applied(self) -> None:
@@ -80,7 +87,7 @@ class Reading:
 
     async def _await_indexed(self) -> None:
         """Wait until what is committed has reached the index."""
-        if self._store.is_rereading:
+        if self._rereading is not None and not self._rereading.done():
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)

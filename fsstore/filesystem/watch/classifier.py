@@ -66,12 +66,23 @@ class Observation(NamedTuple):
 class ChangeClassifier:
     """Holds the documents that are suspect, and tells the ledger what has become of them."""
 
-    def __init__(self, store: OpenStore, ledger: Ledger, hear_writer: Callable[[], set[str]]) -> None:
-        """`hear_writer` puts all that own commits have done until now into the ledger; returns the names."""
+    def __init__(
+        self,
+        store: OpenStore,
+        ledger: Ledger,
+        *,
+        hear_writer: Callable[[], set[str]],
+        reread: Callable[[list[str]], None],
+    ) -> None:
+        """`hear_writer` puts all that own commits have done until now into the ledger; returns the names.
+
+        `reread` has the index brought up to date with documents, before whoever asks it next.
+        """
         self._store = store
         self._documents = store.documents
         self._ledger = ledger
         self._hear_writer = hear_writer
+        self._reread_soon = reread
         self._missing = store.reconciler.missing = set[str]()
         self._suspects: dict[str, Suspect] = {}
         self._due: deque[str] = deque()
@@ -303,7 +314,7 @@ class ChangeClassifier:
             return
         try:
             if self._store.writer is not None:
-                self._store.reread(names)
+                self._reread_soon(names)
             else:
                 self._store.reconciler.absorb(names)
         except (StorageClosedError, StorageUnavailableError, IndexDamagedError, IndexUnavailableError):

@@ -23,7 +23,7 @@ class FileChangeSource:
         self._storage = storage
         self._documents = store.documents
         self._reading = reading
-        self._watcher = Watcher(store, polling=polling)
+        self._watcher = Watcher(store, reread=reading.reread, polling=polling)
 
     @property
     def ledger(self) -> Ledger:

@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
@@ -50,7 +50,14 @@ _DISTRUST_SECONDS = 600.0
 class Watcher:
     """One store being watched."""
 
-    def __init__(self, store: OpenStore, *, polling: bool = False, source: MakeHintSource | None = None) -> None:
+    def __init__(
+        self,
+        store: OpenStore,
+        *,
+        reread: Callable[[list[str]], None],
+        polling: bool = False,
+        source: MakeHintSource | None = None,
+    ) -> None:
         """Begin to note own commits; the thread is started by `begin`."""
         self.ledger = Ledger(str(store.tree.root))
         self.ready: Future[None] = Future()
@@ -59,7 +66,7 @@ class Watcher:
         self._queue: SimpleQueue[Message] = SimpleQueue()
         self._source: HintSource = (source or Events)(self._queue.put)
         self._scanner = Scanner(store.documents, self.ledger)
-        self._classifier = ChangeClassifier(store, self.ledger, self._hear_writer)
+        self._classifier = ChangeClassifier(store, self.ledger, hear_writer=self._hear_writer, reread=reread)
         self._noted: set[str] = set()
         self._prefix = store.tree.path("")
         self._is_stopping = False
