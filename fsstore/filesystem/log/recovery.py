@@ -27,7 +27,8 @@ from fsstore.filesystem.documents.layout import STAGING, segment_name
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.log.checkpoint import sync_documents
 from fsstore.filesystem.log.counters import Counters, even
-from fsstore.filesystem.log.log import NO_DOCUMENT, Log, LoggedChange, Segment
+from fsstore.filesystem.log.log import Log
+from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, Segment
 
 _logger = logging.getLogger("fsstore")
 _NO_LIMIT = 1 << 62

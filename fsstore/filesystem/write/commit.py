@@ -36,7 +36,8 @@ from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.log.counters import Counters, State, even, odd
-from fsstore.filesystem.log.log import Log, LoggedChange, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
 from fsstore.filesystem.write.index_updates import IndexUpdates

@@ -21,7 +21,7 @@ from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import decode_examined, spliced
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, part_of
-from fsstore.filesystem.log.log import NO_DOCUMENT
+from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, format_time, successor, version_of
 from fsstore.values import snapshot
 

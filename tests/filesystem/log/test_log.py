@@ -16,16 +16,8 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NO_BOOT_ID, boot_id, same_boot
 from fsstore.filesystem.documents.layout import CONTROL, LOG, STAGING, segment_name
 from fsstore.filesystem.log.counters import Counters, State
-from fsstore.filesystem.log.log import (
-    NO_DOCUMENT,
-    Log,
-    LoggedChange,
-    NotSyncedError,
-    Segment,
-    UnknownOutcomeError,
-    pack,
-    unpack,
-)
+from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, Segment, pack, unpack
 
 MAGIC = b"\xf5LR\n"
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40) | st.just("\U0001f600" * 1024)
