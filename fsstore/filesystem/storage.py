@@ -236,7 +236,7 @@ class FileStorage(IUnifiedStorage):
         condition = parse(filters)
         after = ""
         while True:
-            rows, records = await self._reading.consistently(partial(self._batch, condition, after, batch_size))
+            rows, records = await self._reading.ask(partial(self._batch, condition, after, batch_size), whole=True)
             if records:
                 yield records
             if len(rows) < batch_size:
@@ -255,7 +255,7 @@ class FileStorage(IUnifiedStorage):
         found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
         try:
             await self._reading.refresh()
-            found = await self._reading.with_index(_found)
+            found = await self._reading.ask(_found)
         except StorageUnavailableError as error:
             # who asks how the store is must be told also when it is not well
             trouble = trouble or str(error)
@@ -299,8 +299,8 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        return await self._reading.consistently(
-            lambda index: self._listing.records(index, condition, order, limit=limit, offset=offset)
+        return await self._reading.ask(
+            partial(self._listing.records, condition=condition, order=order, limit=limit, offset=offset), whole=True
         )
 
     async def list_metadata(
@@ -315,9 +315,7 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        found = await self._reading.with_index(
-            lambda index: index.summaries(condition, order, limit=limit, offset=offset)
-        )
+        found = await self._reading.ask(lambda index: index.summaries(condition, order, limit=limit, offset=offset))
         if found is None:
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
         return found
@@ -326,13 +324,13 @@ class FileStorage(IUnifiedStorage):
         """Return how many records match; answered by the index alone where it can judge the filter."""
         self._check_open()
         condition = parse(filters)
-        counted = await self._reading.with_index(lambda index: index.count(condition))
+        counted = await self._reading.ask(lambda index: index.count(condition))
         return await super().count(filters) if counted is None else counted
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
         """Run one read-only SELECT over the index."""
         self._check_open()
-        rows: Records = await self._reading.with_index(lambda index: index.query(query, params))
+        rows: Records = await self._reading.ask(lambda index: index.query(query, params))
         return rows
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:

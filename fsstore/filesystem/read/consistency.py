@@ -118,32 +118,29 @@ class Reading:
 
     # -- the index ----------------------------------------------------------------------------------------------------
 
-    async def with_index(self, work: Callable[[Index], T]) -> T:
-        """Let a reader thread ask the reconciled index; a damaged one is made anew and reconciled first."""
-        await self._await_indexed()
+    async def ask(self, work: Callable[[Index], T], *, whole: bool = False) -> T:
+        """Let a reader thread ask the index, which is reconciled first if it is stale, and replaced if it is damaged.
+
+        With `whole`, for what reads many documents, no batch is put in place meanwhile.
+        """
         for _ in range(_TRIES):
+            if whole:
+                await self.await_applied()
+            before = self._store.counters.applying()
+            await self._await_indexed()
             await self._indexed()
             agreed = self._reconciled
             try:
-                answer = await self._ask(work)
+                answer = await self._in_index(work)
             except IndexDamagedError as error:
                 await self._renew(error)
             except IndexUnavailableError as error:
                 self._store.index_file.fall_back(error)
             else:
-                # it may have been replaced just before it was asked
-                if self._index_state() == agreed:
+                is_whole = not whole or self._store.counters.applying() == before & ~1
+                # the index may have been replaced just before it was asked
+                if is_whole and self._index_state() == agreed:
                     return answer
-        return await self._at_once(work)
-
-    async def consistently(self, work: Callable[[Index], T]) -> T:
-        """Do a read of many documents so that no batch is put in place meanwhile."""
-        for _ in range(_TRIES):
-            await self.await_applied()
-            before = self._store.counters.applying()
-            result = await self.with_index(work)
-            if self._store.counters.applying() == before and not before & 1:
-                return result
         return await self._at_once(work)
 
     async def _at_once(self, work: Callable[[Index], T]) -> T:
@@ -157,7 +154,7 @@ class Reading:
         with self._telling():
             return await self.under_lock(under_lock)
 
-    async def _ask(self, work: Callable[[Index], T]) -> T:
+    async def _in_index(self, work: Callable[[Index], T]) -> T:
         return await self.in_thread(lambda: self._store.index_file.use(work))
 
     async def _renew(self, error: IndexDamagedError) -> None:
@@ -200,7 +197,7 @@ class Reading:
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, index_file, reconciler = Absorbed(), self._store.index_file, self._store.reconciler
         steps = Steps(progress)
-        differing, confirmed, since_ns = await self._ask(lambda index: reconciler.compare(index, steps.compared))
+        differing, confirmed, since_ns = await self._in_index(lambda index: reconciler.compare(index, steps.compared))
         for at in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
             names = confirmed[at : at + _CONFIRMED_AT_ONCE]
             await self.under_lock(partial(reconciler.confirm, names, since_ns))
@@ -208,7 +205,7 @@ class Reading:
             absorbed.add(await self.under_lock(partial(reconciler.absorb, differing[at : at + _ABSORBED_AT_ONCE])))
             if progress is not None:
                 await self.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
-        if not await self._ask(lambda index: index.get_meta("complete")):
+        if not await self._in_index(lambda index: index.get_meta("complete")):
             await self.under_lock(index_file.mark_complete)
         if index_file.has_idle_memory:
             await self.in_thread(index_file.forget_memory)
@@ -240,7 +237,7 @@ class Reading:
         if self._reconciled is None and self._store.options.reconcile == "off":
             before = self._index_state()
             with suppress(IndexDamagedError, IndexUnavailableError):
-                if await self._ask(lambda index: index.get_meta("complete")):
+                if await self._in_index(lambda index: index.get_meta("complete")):
                     self._reconciled = before
                     return
         if self._reconciled is not None and self._reconciled.generation < 0:

@@ -41,7 +41,7 @@ class FileChangeSource:
     async def ready(self) -> None:
         """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
         if not self._watcher.ready.done():
-            self._watcher.begin(await self._reading.with_index(lambda index: list(index.inventory.entries())))
+            self._watcher.begin(await self._reading.ask(lambda index: list(index.inventory.entries())))
         # shielded, since others wait for the same
         await asyncio.shield(asyncio.wrap_future(self._watcher.ready))
 
@@ -54,7 +54,7 @@ class FileChangeSource:
             with closing(selection.rows) as rows:
                 return {row.name: row.id for row in rows} if selection.residue is None else None
 
-        found = await self._reading.consistently(ask)
+        found = await self._reading.ask(ask, whole=True)
         if found is None:
             async with aclosing(self._storage.stream_list(filters)) as batches:
                 ids = [record["id"] async for batch in batches for record in batch]

@@ -423,7 +423,7 @@ async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     storage: FileStorage, store: Path
 ) -> None:
     index_file, reading = storage._store.index_file, storage._reading
-    ask, blows = reading._ask, iter([True])
+    ask, blows = reading._in_index, iter([True])
 
     async def struck(work: Callable[[Any], Any]) -> Any:
         if next(blows, False):
@@ -432,7 +432,7 @@ async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
         return await ask(work)
 
     # the blow falls between the look at the index and its use
-    reading._ask = struck  # type: ignore[method-assign]
+    reading._in_index = struck  # type: ignore[method-assign]
     assert len(await storage.list()) == 8
     assert await contradictions(storage, store) == []
 
