@@ -17,7 +17,7 @@ from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout, leads_to
 from fsstore.filesystem.watch import classifier, scanner, watcher
-from fsstore.filesystem.watch.events import Events, Heard, Report
+from fsstore.filesystem.watch.events import Report
 from fsstore.filesystem.watch.scanner import Pace
 from tests.filesystem.faults import DEADLINE_SECONDS, place, threads_of_the_store, until
 from tests.filesystem.watched import Refused, Silent, all_told, document, next_of, put, replace, told
@@ -749,50 +749,7 @@ async def test_a_full_queue_is_dropped_and_made_up_for(storage: FileStorage, sto
         assert await all_told(storage, changes) == []
 
 
-# -- the source of hints ----------------------------------------------------------------------------------------------
-
-
-async def test_events_come_from_the_directories_that_are_followed_last(tmp_path: Path) -> None:
-    heard: list[Heard] = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    events = Events(heard.append)
-
-    def paths() -> set[str]:
-        return {Path(hint.path).name for one in heard for hint in one.hints}
-
-    events.follow([str(tmp_path / "a")])
-    await until(lambda: any(one.begun for one in heard))
-    (tmp_path / "a" / "one").touch()
-    await until(lambda: "one" in paths())
-    heard.clear()
-    events.follow([str(tmp_path / "b")])
-    await until(lambda: any(one.begun for one in heard))
-    (tmp_path / "b" / "two").touch()
-    await until(lambda: "two" in paths())
-    await until(lambda: sum(thread.name == "fsstore-events" for thread in threading.enumerate()) == 1)
-    (tmp_path / "a" / "three").touch()
-    (tmp_path / "b" / "four").touch()
-    await until(lambda: "four" in paths())
-    assert "three" not in paths()
-    events.close()
-    assert not any(thread.name == "fsstore-events" for thread in threading.enumerate())
-
-
-async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[Heard] = []
-    events = Events(heard.append)
-    events.follow([str(tmp_path / "nowhere")])
-    await until(lambda: heard)
-    assert "No such file" in heard[0].error
-
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    events.follow([str(tmp_path)])
-    assert heard[1].error == "can't start new thread"
-    events.close()
+# -- bounds and names ------------------------------------------------------------------------------------------------
 
 
 def test_the_bounds_are_those_that_are_documented() -> None:
