@@ -25,6 +25,7 @@ from tests.house.source import (
 )
 
 ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
@@ -83,6 +84,27 @@ ENGINE_FLOORS = {
 
 ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
+
+TESTED_ELSEWHERE = {
+    "disk.directories": "disk/test_files.py",
+    "disk.parents": "disk/test_files.py",
+    "disk.syscalls": "disk/test_files.py",
+    "documents.quarantine": "care/test_repair.py",
+    "log.checkpoint": "write/test_writer.py",
+    "index.rows": "index/test_index.py",
+    "index.schema": "index/test_index.py",
+    "index.inventory": "index/test_index.py",
+    "index.connection": "index/test_index_file.py",
+    "index.terms": "index/test_statements.py",
+    "write.draft": "write/test_commit.py",
+    "open_store": "test_storage.py",
+    "read.consistency": "index/test_index_file.py",
+    "watch.scanner": "watch/test_watcher.py",
+    "watch.classifier": "watch/test_watcher.py",
+    "watch.source": "watch/test_watcher.py",
+    "care.report": "care/test_verify.py",
+}
+"""Modules of the engine without a test file of their own, and the file that tests them."""
 
 SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
@@ -269,6 +291,19 @@ def test_the_map_names_the_folders_of_the_engine_and_their_modules_from_the_lowe
     assert dict(told) == there
     floors = [ENGINE_FLOORS[part.rstrip("/")] for part, _ in told]
     assert floors == sorted(floors)
+
+
+def test_every_module_of_the_engine_has_its_test_file_and_few_have_that_of_another() -> None:
+    modules = {name.removeprefix("filesystem.") for name in engine()}
+    own = {name for name in modules if (TESTS / _test_file(name)).is_file()}
+
+    assert modules - own == TESTED_ELSEWHERE.keys()
+    assert [file for file in TESTED_ELSEWHERE.values() if not (TESTS / file).is_file()] == []
+
+
+def _test_file(name: str) -> str:
+    folder, _, module = name.rpartition(".")
+    return f"{folder}/test_{module}.py" if folder else f"test_{module}.py"
 
 
 # -- who talks to the system ----------------------------------------------------------------------------------------
