@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from fsstore.errors import StorageTransactionError as StorageTransactionError
     from fsstore.errors import StorageUnavailableError as StorageUnavailableError
     from fsstore.errors import StorageValidationError as StorageValidationError
-    from fsstore.filesystem.findings import RepairReport as RepairReport
-    from fsstore.filesystem.findings import VerifyReport as VerifyReport
+    from fsstore.filesystem.care.report import RepairReport as RepairReport
+    from fsstore.filesystem.care.report import VerifyReport as VerifyReport
     from fsstore.filesystem.storage import FileStorage as FileStorage
     from fsstore.filters import matches as matches
     from fsstore.interfaces import ISessionService as ISessionService
@@ -61,8 +61,8 @@ _HOMES = {
     "StorageTransactionError": "errors",
     "StorageUnavailableError": "errors",
     "StorageValidationError": "errors",
-    "RepairReport": "filesystem.findings",
-    "VerifyReport": "filesystem.findings",
+    "RepairReport": "filesystem.care.report",
+    "VerifyReport": "filesystem.care.report",
     "FileStorage": "filesystem.storage",
     "matches": "filters",
     "ISessionService": "interfaces",

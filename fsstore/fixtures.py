@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.codec import digest
-from fsstore.filesystem.documents import directories_of
-from fsstore.filesystem.files import CREATE, READ, Tree
-from fsstore.filesystem.layout import MARKER, SHARD_DEPTHS, is_document, is_shard
-from fsstore.filesystem.system import unavailable
+from fsstore.filesystem.disk.files import CREATE, READ, Tree
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.documents import directories_of
+from fsstore.filesystem.documents.layout import MARKER, SHARD_DEPTHS, is_document, is_shard
 from fsstore.paths import path_of
 
 try:

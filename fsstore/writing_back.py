@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fsstore.filesystem.codec import NotARecordError, decode, digest
-from fsstore.filesystem.documents import directories_of
-from fsstore.filesystem.files import Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
+from fsstore.filesystem.documents.documents import directories_of
 from fsstore.fixtures import Difference, Differences, read
 
 Kind: TypeAlias = Literal["added", "changed", "removed"]

@@ -6,15 +6,26 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 import fsstore
 from fsstore.testing import SessionContract, StorageContract
+from tests.house.source import (
+    MODULES,
+    engine,
+    imported,
+    imported_from_house,
+    imports_of_engine,
+    part_of_engine,
+    top_of,
+    tree_of,
+)
 
-HOME = Path(fsstore.__file__).parent
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
@@ -69,13 +80,51 @@ FLOORS = {
 
 BACKENDS = {"memory", "filesystem"}
 
+ENGINE_FLOORS = {
+    "disk": 0,
+    "threads": 0,
+    "documents": 1,
+    "log": 2,
+    "index": 3,
+    "write": 4,
+    "open_store": 5,
+    "read": 6,
+    "watch": 7,
+    "care": 7,
+    "storage": 8,
+}
+"""The floor of each part of the file-system engine, a folder or a module; imports between two parts go down."""
+
+ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
+"""The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
+
+TESTED_ELSEWHERE = {
+    "disk.directories": "disk/test_files.py",
+    "disk.parents": "disk/test_files.py",
+    "disk.syscalls": "disk/test_files.py",
+    "documents.quarantine": "care/test_repair.py",
+    "log.checkpoint": "write/test_writer.py",
+    "index.rows": "index/test_index.py",
+    "index.schema": "index/test_index.py",
+    "index.inventory": "index/test_index.py",
+    "index.connection": "index/test_index_file.py",
+    "index.terms": "index/test_statements.py",
+    "write.draft": "write/test_commit.py",
+    "open_store": "test_storage.py",
+    "read.consistency": "index/test_index_file.py",
+    "watch.scanner": "watch/test_watcher.py",
+    "watch.classifier": "watch/test_watcher.py",
+    "watch.source": "watch/test_watcher.py",
+    "care.report": "care/test_verify.py",
+}
+"""Modules of the engine without a test file of their own, and the file that tests them."""
+
 SYSTEM_USERS = {
-    "filesystem.files": "it is the one who calls the system",
-    "filesystem.directories": "its part about what files lie in",
-    "filesystem.cached": "its parts that Python does not offer",
-    "filesystem.exchange": "the same",
-    "filesystem.parents": "its part that opens directories",
-    "filesystem.system": "it asks what the system is",
+    "filesystem.disk.files": "it is the one who calls the system",
+    "filesystem.disk.directories": "its part about what files lie in",
+    "filesystem.disk.syscalls": "its part that Python does not offer",
+    "filesystem.disk.parents": "its part that opens directories",
+    "filesystem.disk.system": "it asks what the system is",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
@@ -86,17 +135,17 @@ SYSTEM_USERS = {
 """Who may name files to the system, and why; a name stands for a package's modules too."""
 
 DESCRIPTOR_USERS = {
-    "filesystem.lock": "the lock is a descriptor",
-    "filesystem.log": "the log is appended to, and read, through a kept descriptor",
-    "filesystem.sequence": "a reader looks at the sequence before each read, in a microsecond",
-    "filesystem.sidecar": "SQLite opens the file that was made for it",
+    "filesystem.log.lock": "the lock is a descriptor",
+    "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
+    "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
+    "filesystem.index.index_file": "SQLite opens the file that was made for it",
 }
 """Who may use descriptors that `files` has opened, and why."""
 
 ONLY_IMPORTERS = {
-    "watchfiles": {"filesystem.watch"},
-    "filelock": {"filesystem.lock"},
-    "sqlite3": {"relation", "filesystem.connection", "filesystem.index", "filesystem.inventory"},
+    "watchfiles": {"filesystem.watch.events"},
+    "filelock": {"filesystem.log.lock"},
+    "sqlite3": {"relation", "filesystem.index.connection", "filesystem.index.index", "filesystem.index.inventory"},
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
     "pytest_asyncio": {"testing"},
@@ -108,11 +157,11 @@ ONLY_IMPORTERS = {
 
 JSON_LIBRARIES = {"orjson", "json", "pydantic_core"}
 JSON_IN_FILESYSTEM = {
-    "filesystem.codec": "it is the one who knows JSON",
-    "filesystem.index": "metadata lies in the index as JSON text",
-    "filesystem.schema": "the same",
-    "filesystem.terms": "the same",
-    "filesystem.verify": "it looks for keys that stand twice, which a reader of values does not tell",
+    "filesystem.documents.codec": "it is the one who knows JSON",
+    "filesystem.index.index": "metadata lies in the index as JSON text",
+    "filesystem.index.schema": "the same",
+    "filesystem.index.terms": "the same",
+    "filesystem.care.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }
 
 PURE_OF_OS = {
@@ -141,52 +190,7 @@ TOUCHING = {
 """Methods of a `pathlib.Path` that touch the disk."""
 
 
-def modules() -> dict[str, Path]:
-    """Return every module of fsstore by its name below the package; "" is the package itself."""
-    found = {}
-    for path in sorted(HOME.rglob("*.py")):
-        parts = path.relative_to(HOME).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = modules()
 each_module = pytest.mark.parametrize("name", [name for name in MODULES if name])
-
-
-def top_of(name: str) -> str:
-    """Return the first part of a dotted name."""
-    return name.partition(".")[0]
-
-
-@cache
-def tree_of(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
-
-
-def imported(name: str) -> Iterator[str]:
-    """Give the full name of everything a module imports, wherever in it the import stands."""
-    package = ["fsstore", *name.split(".")]
-    if MODULES[name].name != "__init__.py":
-        package.pop()
-    for node in ast.walk(tree_of(name)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else []
-            home = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{home}.{alias.name}" for alias in node.names)
-
-
-def imported_from_house(name: str) -> set[str]:
-    """Return the modules of fsstore that a module imports, by their names below the package."""
-    found = set()
-    for target in imported(name):
-        below = target.removeprefix("fsstore").removeprefix(".")
-        if top_of(target) == "fsstore":
-            # what is imported is a module, or a name in the module before it
-            found.add(below if below in MODULES else below.rpartition(".")[0])
-    return found
 
 
 def is_one_of(name: str, names: set[str] | dict[str, str]) -> bool:
@@ -232,6 +236,25 @@ def test_only_the_opening_and_the_edges_know_which_backends_there_are() -> None:
     assert {name for name in knowing if floor_of(name) < 4} == {"opening"}
 
 
+@pytest.mark.parametrize("name", engine())
+def test_imports_between_the_parts_of_the_engine_go_down(name: str) -> None:
+    own = part_of_engine(name)
+    others = {part_of_engine(other) for other in imports_of_engine()[name]} - {own}
+
+    assert {other for other in others if ENGINE_FLOORS[other] >= ENGINE_FLOORS[own]} == set()
+
+
+def test_every_folder_of_the_engine_has_a_floor() -> None:
+    assert {part_of_engine(name) for name in engine()} == ENGINE_FLOORS.keys()
+
+
+@each_module
+def test_others_import_few_parts_of_the_engine(name: str) -> None:
+    used = {part_of_engine(other) for other in imported_from_house(name) & set(engine())}
+
+    assert used <= ENGINE_FOR_OTHERS or top_of(name) == "filesystem"
+
+
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
     above = {name: {other for other in imported_from_house(name) if other} - {name} for name in MODULES if name}
     while leaves := {name for name, others in above.items() if not others & above.keys()}:
@@ -264,6 +287,47 @@ def test_no_contract_hides_a_test_of_another() -> None:
 
     assert [test for test, times in tests.items() if times > 1] == []
     assert len(tests) > 100
+
+
+# -- the map ---------------------------------------------------------------------------------------------------------
+
+
+def rows_of_map(head: str) -> list[tuple[str, set[str]]]:
+    """Return the rows of a table of CONTRIBUTING.md: the first cell, and the names in the second one."""
+    lines = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition(f"| {head} | modules |")[2].splitlines()[2:]
+    cells = [line.split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
+    return [(first.strip(" `"), set(re.findall(r"`([^`]+)`", second))) for _, first, second, *_ in cells]
+
+
+def test_the_map_names_every_module_on_its_floor() -> None:
+    told = {(int(floor), name.rstrip("/")) for floor, names in rows_of_map("floor") for name in names}
+
+    assert told == {(floor_of(name), top_of(name)) for name in MODULES if name}
+
+
+def test_the_map_names_the_folders_of_the_engine_and_their_modules_from_the_lowest_to_the_highest() -> None:
+    told = rows_of_map("part")
+    there: dict[str, set[str]] = {}
+    for name in engine():
+        folder, is_folder, module = name.removeprefix("filesystem.").partition(".")
+        there.setdefault(folder + "/" * bool(is_folder), set()).update({module} - {""})
+
+    assert dict(told) == there
+    floors = [ENGINE_FLOORS[part.rstrip("/")] for part, _ in told]
+    assert floors == sorted(floors)
+
+
+def test_every_module_of_the_engine_has_its_test_file_and_few_have_that_of_another() -> None:
+    modules = {name.removeprefix("filesystem.") for name in engine()}
+    own = {name for name in modules if (TESTS / _test_file(name)).is_file()}
+
+    assert modules - own == TESTED_ELSEWHERE.keys()
+    assert [file for file in TESTED_ELSEWHERE.values() if not (TESTS / file).is_file()] == []
+
+
+def _test_file(name: str) -> str:
+    folder, _, module = name.rpartition(".")
+    return f"{folder}/test_{module}.py" if folder else f"test_{module}.py"
 
 
 # -- who talks to the system ----------------------------------------------------------------------------------------

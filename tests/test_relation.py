@@ -7,12 +7,12 @@ import orjson
 import pytest
 
 from fsstore.errors import StorageTimeoutError, StorageValidationError
-from fsstore.filesystem.index import Index
-from fsstore.filesystem.schema import BEHIND_RELATION
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.index.schema import BEHIND_RELATION
 from fsstore.interfaces import summary
 from fsstore.models import JsonObject
 from fsstore.relation import COLUMNS, guarded_select, metadata_of, relation_over, relation_row
-from tests.filesystem.test_index import entry, record
+from tests.filesystem.index.test_index import entry, record
 
 RECORDS: list[JsonObject] = [
     record("a", metadata={"status": "open", "tags": ["x", "y"]}, session_id="s1"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import fsstore
-from fsstore.filesystem.codec import decode, encode
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.codec import decode, encode
+from fsstore.filesystem.documents.layout import Layout
 
 SAMPLES = Path(__file__).parents[1] / "sample_data"
 

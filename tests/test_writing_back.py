@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsstore.filesystem.files import Tree
+from fsstore.filesystem.disk.files import Tree
 from fsstore.fixtures import Contents, contents_of, differences
 from fsstore.writing_back import Ending, Update, write_back
 from tests.pytest_projects import make_store

@@ -95,7 +95,7 @@ def _shown_with_care(data: bytes) -> bytes:
     from orjson import JSONEncodeError, dumps  # noqa: PLC0415 - for few documents only
 
     from fsstore.cli.transcript import transcript  # noqa: PLC0415 - the same
-    from fsstore.filesystem.codec import NotARecordError, decode  # noqa: PLC0415 - the same
+    from fsstore.filesystem.documents.codec import NotARecordError, decode  # noqa: PLC0415 - the same
 
     try:
         record = decode(data)
@@ -113,7 +113,7 @@ def merge_files(base: Path, ours: Path, theirs: Path, path: str, *, marker_size:
     from fsstore.cli.marking import mark  # noqa: PLC0415 - the same
     from fsstore.cli.output import say  # noqa: PLC0415 - the same
     from fsstore.errors import StorageValidationError  # noqa: PLC0415 - the same
-    from fsstore.filesystem.codec import NotARecordError, decode, encode  # noqa: PLC0415 - the same
+    from fsstore.filesystem.documents.codec import NotARecordError, decode, encode  # noqa: PLC0415 - the same
     from fsstore.merging import merge  # noqa: PLC0415 - the same
 
     try:

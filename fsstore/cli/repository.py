@@ -20,8 +20,8 @@ from pathlib import Path
 from fsstore.cli.attributes import ATTRIBUTES, DRIVER, IN_CONFLICT, with_lines, without_lines
 from fsstore.cli.transcript import FORM
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.codec import NotARecordError, decode_marker
-from fsstore.filesystem.layout import MARKER, SHARD_DEPTHS
+from fsstore.filesystem.documents.codec import NotARecordError, decode_marker
+from fsstore.filesystem.documents.layout import MARKER, SHARD_DEPTHS
 
 _NAME = "sessions of fsstore, key by key"
 _SHOWN = f"refs/notes/textconv/{DRIVER}"

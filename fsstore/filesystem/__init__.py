@@ -11,7 +11,7 @@ The format
                               during a commit can lose that commit)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
-        seq                   nine counters (`sequence`); never deleted
+        seq                   nine counters (`counters`); never deleted
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
@@ -31,11 +31,11 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 A save, step by step
 --------------------
 What the caller gives is written down at once as the bytes that it will be (`sealed`), so that it need not be copied;
-then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`turn`): for
-20 ms if another process wishes for it, and a second at most. What is queued is one group, and for each:
+then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`lock`): for
+20 ms if another process requests it, and a second at most. What is queued is one group, and for each:
 
-1. draft: reads what is there, unless this process has placed or read it lately (`recent`), and applies each mutation
-   (`drafting`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
+1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
+   (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
@@ -45,13 +45,12 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
    becomes even, and the callers are answered. (recovery finishes what is missing)
 5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
    index are made ready. (temp files, and an index that lags)
-6. when somebody asks the index, and at the latest before the lock is released, the index gets these rows, and
-   `indexing` becomes even. Where many documents are written, a thread of its own begins with that earlier, beside the
-   writer (`indexing`). A list waits for the end of it, and asks the writer for it, in whatever process this is. (a row
-   that is missing or old is found by its signature)
+6. when somebody asks the index, when 512 rows wait, and at the latest before the lock is released, the index gets
+   them, and `indexing` becomes even (`index_updates`). A list waits for the end of it, and asks the writer for it, in
+   whatever process this is. (a row that is missing or old is found by its signature)
 
 A new version of a document changes names with the old one, which is then unlinked, where the system can do that
-(`exchange`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
+(`syscalls`): a plain rename over a file makes ext4 write the new one out at once. So with `fsync=False` a power cut may
 leave an empty or torn document where other programs would have got the old one: it is reported, as all damage is.
 
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
@@ -88,24 +87,27 @@ free, where a copy of a document that was deleted since comes back. Then the ind
 Reading
 -------
 A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore.
-The event loop does it where the system has the names (`cached`) and the bytes in memory, else a reader thread.
+The event loop does it where the system has the bytes in memory, else a reader thread. To open a file whose name the
+system has forgotten, as after a start of the machine, waits for the disk in the event loop: a few reads of directories
+and inodes, once for each document. An open that never waits (openat2(2) with RESOLVE_CACHED) made no difference that
+could be measured, and containers filter that call.
 The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
 keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
 which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands
-for reading them (`recent`). A list takes rows from the index and
+for reading them (`cache`). A list takes rows from the index and
 contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
 Watching
 --------
-One thread per open store (`live`) holds what was last told of each document: its version, a digest of its bytes, a hash
-of its signature. It begins with the rows of the index, compares everything once, and then takes in three things. Own
-commits, which the writer thread notes before it answers: each is told as it was made. Events of the system (`watch`),
-which are hints. And what differs when it looks for itself (`lookout`): at the directories often, at all files seldom.
-Hints and looks only name documents; `judging` looks at each, in no half of a batch, waits until the notes of every own
-commit that may show in it have come, looks again before it believes that a document is gone or damaged, and has the
-index brought up to date before it tells. So whoever is told and then lists finds what was told.
+One thread per open store (`watcher`) holds what was last told of each document: its version, a digest of its bytes, a
+hash of its signature. It begins with the rows of the index, compares everything once, and then takes in three things.
+Own commits, which the writer thread notes before it answers: each is told as it was made. Events of the system
+(`events`), which are hints. And what differs when it looks for itself (`scanner`): at the directories often, at all
+files seldom. Hints and looks only name documents; `classifier` looks at each, in no half of a batch, waits until the
+notes of every own commit that may show in it have come, looks again before it believes that a document is gone or
+damaged, and has the index brought up to date before it tells. So whoever is told and then lists finds what was told.
 
 A row of the index says by the last bit of `recorded_ns` whether a commit made it (even) or whoever read the file (odd):
 a commit's row with the file's signature proves that fsstore has written it. A commit's rows come before `indexing` is

@@ -1,9 +1,9 @@
 """`FileStorage`: the contract on top of the engine; one hop per call.
 
 A save goes to the writer thread and comes back when it is committed. A get reads the file in the event loop when its
-name and pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the
-disk in the event loop, but for a name that the system has forgotten: `exists` looks it up there, and a get where the
-system can not open a file without the disk (`cached`). The loop's default executor is never used.
+pages are cached, else in a reader thread. A list asks the index in a reader thread. Nothing here waits for the disk in
+the event loop, but for a name that the system has forgotten: a get opens the file there, and `exists` looks at it. The
+loop's default executor is never used.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fsstore.changes import Absorbed
 from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.files import Tree
-from fsstore.filesystem.findings import RepairReport, VerifyReport
-from fsstore.filesystem.index import Index
-from fsstore.filesystem.layout import CONTROL, QUARANTINE
-from fsstore.filesystem.listing import Listing
-from fsstore.filesystem.parts import Options, Parts
-from fsstore.filesystem.reading import Reading
-from fsstore.filesystem.repair import repair
-from fsstore.filesystem.rows import Row
-from fsstore.filesystem.sealed import seal
-from fsstore.filesystem.verify import verify
-from fsstore.filesystem.writer import Writer
+from fsstore.filesystem.care.repair import repair
+from fsstore.filesystem.care.report import RepairReport, VerifyReport
+from fsstore.filesystem.care.verify import verify
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
+from fsstore.filesystem.documents.sealed import seal
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.index.rows import Row
+from fsstore.filesystem.open_store import OpenStore, Options
+from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.read.listing import Listing
+from fsstore.filesystem.write.writer import Writer
 from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.models import (
@@ -50,7 +50,7 @@ from fsstore.times import format_time, utc_now
 from fsstore.watching import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
-    from fsstore.filesystem.feed import Feed
+    from fsstore.filesystem.watch.source import FileChangeSource
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -71,7 +71,7 @@ class FileStorage(IUnifiedStorage):
         )
         self._closed = False
         self._closing: Future[None] | None = None
-        self._feed: Feed | None = None
+        self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
 
     @classmethod
@@ -142,30 +142,32 @@ class FileStorage(IUnifiedStorage):
 
     def _assemble(self) -> None:
         # the clock is looked up at each call, since it may be turned while the store is open
-        self._parts = Parts(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
-        self._documents = self._parts.documents
-        self._sequence = self._parts.sequence
-        self._reading = Reading(self._parts)
-        self._listing = Listing(self._documents, self._parts.reread)
+        self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
+        self._documents = self._store.documents
+        self._counters = self._store.counters
+        self._reading = Reading(self._store)
+        self._listing = Listing(self._documents, self._reading.reread)
 
     async def _recover_if_needed(self) -> None:
         """Recover if the last writer died or the system went down. Two small reads when neither is so."""
-        if self._parts.writer is None:
+        if self._store.writer is None:
             return
-        if await self._reading.in_thread(self._parts.went_down):
-            await self._reading.under_lock(self._parts.recover_after_power_cut)
+        if await self._reading.in_thread(self._store.recovery.is_due_after_power_cut):
+            await self._reading.under_lock(self._store.recovery.run_after_power_cut)
         else:
             await self._reading.recover_if_left()
-            self._parts.adopt_log()
+            if not self._counters.read().log_is_empty:
+                # any job makes the writer look after a log that somebody has left
+                self._store.writer.call(lambda: None)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
-        if self._parts.process != os.getpid():
+        if self._store.process != os.getpid():
             # threads and connections do not come along in a fork: the child opens its own, and must not even close its
             # parent's, so they are kept
-            self._inherited = self._parts, self._feed, self._going_live
-            self._feed = self._going_live = None
+            self._inherited = self._store, self._change_source, self._going_live
+            self._change_source = self._going_live = None
             self._assemble()
             if self._options.live:
                 self._go_live()
@@ -175,7 +177,7 @@ class FileStorage(IUnifiedStorage):
 
         Cancelling the caller does not stop it. Whoever calls it again waits for the same end.
         """
-        if self._parts.process != os.getpid():
+        if self._store.process != os.getpid():
             self._closed = True
             return
         if self._closing is None:
@@ -185,9 +187,9 @@ class FileStorage(IUnifiedStorage):
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     def _shut(self) -> None:
-        if self._feed is not None:
-            self._feed.stop()
-        self._parts.close()
+        if self._change_source is not None:
+            self._change_source.stop()
+        self._store.close()
 
     # -- the primitives -----------------------------------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._sequence.applying() & 1:
+        if self._counters.applying() & 1:
             await self._reading.await_applied()
         try:
             return self._documents.read_cached(id)
@@ -220,13 +222,13 @@ class FileStorage(IUnifiedStorage):
         return outcomes
 
     def _writer(self) -> Writer:
-        if self._parts.writer is None:
+        if self._store.writer is None:
             raise StorageUnavailableError(
                 reason="the store can not be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )
-        return self._parts.writer
+        return self._store.writer
 
     async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
         """Give the matching records in batches, in the order of their ids; O(documents), memory bounded by a batch."""
@@ -235,7 +237,7 @@ class FileStorage(IUnifiedStorage):
         condition = parse(filters)
         after = ""
         while True:
-            rows, records = await self._reading.consistently(partial(self._batch, condition, after, batch_size))
+            rows, records = await self._reading.ask(partial(self._batch, condition, after, batch_size), whole=True)
             if records:
                 yield records
             if len(rows) < batch_size:
@@ -250,18 +252,18 @@ class FileStorage(IUnifiedStorage):
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
         self._check_open()
-        trouble = self._parts.writer.checkpoint_error if self._parts.writer is not None else ""
+        trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
         found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
         try:
             await self._reading.refresh()
-            found = await self._reading.with_index(_found)
+            found = await self._reading.ask(_found)
         except StorageUnavailableError as error:
             # who asks how the store is must be told also when it is not well
             trouble = trouble or str(error)
         return await self._reading.in_thread(partial(self._report, found, trouble))
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer = self._parts.writer
+        writer = self._store.writer
         return {
             "status": "degraded" if found["corrupt"] or trouble else "ok",
             "backend": "filesystem",
@@ -270,10 +272,10 @@ class FileStorage(IUnifiedStorage):
             "writable": writer is not None,
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": len(self._parts.log.numbers()),
+            "log_segments": len(self._store.log.numbers()),
             "quarantined": len(self._tree.entries(QUARANTINE)),
             "trouble": trouble or None,
-            "index": "memory" if self._parts.sidecar.in_memory else "file",
+            "index": "memory" if self._store.index_file.in_memory else "file",
         }
 
     # -- derived methods, faster --------------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._sequence.applying() & 1:
+        if self._counters.applying() & 1:
             await self._reading.await_applied()
         return self._documents.has(id)
 
@@ -298,8 +300,8 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        return await self._reading.consistently(
-            lambda index: self._listing.records(index, condition, order, limit=limit, offset=offset)
+        return await self._reading.ask(
+            partial(self._listing.records, condition=condition, order=order, limit=limit, offset=offset), whole=True
         )
 
     async def list_metadata(
@@ -314,9 +316,7 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        found = await self._reading.with_index(
-            lambda index: index.summaries(condition, order, limit=limit, offset=offset)
-        )
+        found = await self._reading.ask(lambda index: index.summaries(condition, order, limit=limit, offset=offset))
         if found is None:
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
         return found
@@ -325,13 +325,13 @@ class FileStorage(IUnifiedStorage):
         """Return how many records match; answered by the index alone where it can judge the filter."""
         self._check_open()
         condition = parse(filters)
-        counted = await self._reading.with_index(lambda index: index.count(condition))
+        counted = await self._reading.ask(lambda index: index.count(condition))
         return await super().count(filters) if counted is None else counted
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
         """Run one read-only SELECT over the index."""
         self._check_open()
-        rows: Records = await self._reading.with_index(lambda index: index.query(query, params))
+        rows: Records = await self._reading.ask(lambda index: index.query(query, params))
         return rows
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
@@ -341,9 +341,9 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         absorbed = await self._reading.refresh(progress)
-        if self._feed is not None:
+        if self._change_source is not None:
             changed = map(self._documents.name, absorbed.changed)
-            self._feed.doubt({*changed, *absorbed.removed, *absorbed.corrupt})
+            self._change_source.suspect({*changed, *absorbed.removed, *absorbed.corrupt})
         return absorbed
 
     def watch(
@@ -370,12 +370,12 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
 
-    def _watched(self) -> Feed:
-        if self._feed is None:
-            from fsstore.filesystem.feed import Feed  # noqa: PLC0415 - only those who watch pay for loading it
+    def _watched(self) -> FileChangeSource:
+        if self._change_source is None:
+            from fsstore.filesystem.watch.source import FileChangeSource  # noqa: PLC0415 - only those who watch pay for loading it
 
-            self._feed = Feed(self, self._parts, self._reading, polling=self._options.polling)
-        return self._feed
+            self._change_source = FileChangeSource(self, self._store, self._reading, polling=self._options.polling)
+        return self._change_source
 
     def _go_live(self) -> None:
         """Begin to watch, beside everything else."""
@@ -397,7 +397,7 @@ class FileStorage(IUnifiedStorage):
         a segment of the log, and what is found. Raises StorageUnavailableError, StorageTimeoutError.
         """
         self._check_open()
-        return await verify(self._parts, self._reading, hashed=hash, progress=progress)
+        return await verify(self._store, self._reading, hashed=hash, progress=progress)
 
     async def repair(self, *, progress: Progress | None = None) -> RepairReport:
         """Move what can not be read as the document of its name out of the way, and make the index anew.
@@ -409,7 +409,7 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         self._writer()
-        return await repair(self._parts, self._reading, progress=progress)
+        return await repair(self._store, self._reading, progress=progress)
 
 
 def _found(index: Index) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from rich.table import Table
 from watchfiles import awatch
 
 from fsstore import Change, FileStorage
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.layout import Layout
 from tests.benchmarks.documents import session
 
 _PAUSE_SECONDS = 0.05

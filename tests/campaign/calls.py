@@ -27,7 +27,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fsstore.filesystem import commit, reconcile
+from fsstore.filesystem.index import reconcile
+from fsstore.filesystem.write import commit
 from tests.campaign.interpose import recorded
 from tests.campaign.lives import AFTER, DURING, IDS, Diary, Life
 from tests.campaign.modes import FAMILIES, NOTHING, Mode

@@ -26,7 +26,7 @@ from pathlib import Path
 from random import Random
 
 from fsstore.errors import StorageError
-from fsstore.filesystem import writer as writing
+from fsstore.filesystem.write import writer as writing
 from tests.campaign.looking import boot, look
 from tests.campaign.promises import Contents, History, begun, told
 from tests.campaign.recorded import Shop

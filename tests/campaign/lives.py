@@ -97,7 +97,7 @@ class Life:
 
     async def _go_on(self, storage: FileStorage | None) -> None:
         """Use the handle when all is well again; a store that would not open, or was closed, is opened anew."""
-        if storage is not None and storage._parts.writer is None:
+        if storage is not None and storage._store.writer is None:
             # it found a medium that could not be written, and stays so
             await self._bounded("close", storage.close)
             storage = None
@@ -153,7 +153,7 @@ class Life:
                 tasks = [asyncio.ensure_future(call(storage)) for call in calls]
                 await asyncio.sleep(0)
             await asyncio.gather(*tasks)
-        writer = storage._parts.writer
+        writer = storage._store.writer
         # the callers are answered before the index hears of it, which is part of the work
         await until(lambda: writer is None or not writer.is_holding)
 
@@ -205,7 +205,7 @@ class Life:
             with self._interposer.paused():
                 expected = view.answer(rescan(self._store))
             # a batch that could not be finished may be hidden as a whole
-            hidden = may_refuse and storage._sequence.applying() & 1 and answer == view.answer(self._before)
+            hidden = may_refuse and storage._counters.applying() & 1 and answer == view.answer(self._before)
             # the writer may have finished meanwhile what an error had left in the log
             if answer not in (earlier, expected) and not hidden:
                 self._wrong(f"{when}: {view.name} says {_brief(answer)}, the files {_brief(expected)}")

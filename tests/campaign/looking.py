@@ -11,7 +11,8 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError
-from fsstore.filesystem import files, log, system
+from fsstore.filesystem.disk import files, system
+from fsstore.filesystem.log import records
 from tests.campaign.promises import TORN, Contents, History, body, document
 
 _NEW = 1_000_000
@@ -19,7 +20,7 @@ _NEW = 1_000_000
 
 def boot(name: str) -> None:
     """Let this process believe that the system was started anew."""
-    for module in (log, system):
+    for module in (records, system):
         vars(module)["boot_id"] = lambda: name
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem import writer as writing
-from fsstore.filesystem.codec import encode
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.write import writer as writing
 from fsstore.models import Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
@@ -95,7 +95,7 @@ class Shop:
 
     async def emptied(self, storage: FileStorage) -> None:
         """Wait until an idle checkpoint has emptied the log."""
-        while storage._parts.log.numbers() or not storage._sequence.read().log_is_empty:  # noqa: ASYNC110
+        while storage._store.log.numbers() or not storage._counters.read().log_is_empty:  # noqa: ASYNC110
             # what it waits for is on disk, and sends no event
             await asyncio.sleep(0.001)
 
@@ -189,11 +189,11 @@ async def _segments(shop: Shop) -> None:
 async def _sealed(shop: Shop) -> None:
     """Let one checkpoint delete several segments, the later of which undoes what the earlier did."""
     async with await shop.open() as storage:
-        writer = storage._parts.writer
+        writer = storage._store.writer
         assert writer is not None
         for change in (shop.save, shop.delete):
             await change(storage, IDS[3])
-            await asyncio.wrap_future(writer.call(writer._checkpoint.seal))
+            await asyncio.wrap_future(writer.call(writer.checkpoints._checkpoint.seal))
 
 
 async def _two(shop: Shop) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fsstore import FileStorage
 from fsstore.errors import StorageError
 from tests.campaign.conftest import Report
+from tests.filesystem.documents.test_codec import with_value
 from tests.filesystem.hostile import (
     OBSTACLES,
     Obstacle,
@@ -28,7 +29,6 @@ from tests.filesystem.hostile import (
     planted,
     values_of,
 )
-from tests.filesystem.test_codec import with_value
 from tests.filesystem.test_exactness import EDITS, NUMBERS, WHOLE, assert_as_the_oracle_says, mutated
 from tests.filesystem.test_hostile import PLANTED, UNTOLD
 

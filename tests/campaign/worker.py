@@ -15,7 +15,7 @@ from dataclasses import astuple
 from typing import Any
 
 from fsstore import FileStorage, StorageConflictError
-from fsstore.filesystem import files
+from fsstore.filesystem.disk import files
 from fsstore.models import JsonObject, Mutation, deleting, saving
 from tests.campaign.batches import Watcher, batch
 from tests.campaign.linearizability import Answer, Operation

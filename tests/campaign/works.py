@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from fsstore import FileStorage
-from fsstore.filesystem import writer as writing
-from fsstore.filesystem.checkpoint import Checkpoint
+from fsstore.filesystem.log.checkpoint import Checkpoint
+from fsstore.filesystem.write import writer as writing
 from fsstore.models import deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
@@ -111,8 +111,8 @@ def three_segments(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
 
     async def leave() -> None:
         storage = await opened(store, fsync=fsync)
-        parts = storage._parts
-        checkpoint = Checkpoint(parts.documents, parts.log, parts.sequence)
+        parts = storage._store
+        checkpoint = Checkpoint(parts.documents, parts.log, parts.counters)
         for name in NAMES[:3]:
             await storage.save(note(name, "logged"))
             assert parts.writer is not None
@@ -152,11 +152,11 @@ async def _batch(storage: FileStorage) -> None:
 
 async def _checkpoint(storage: FileStorage) -> None:
     """Let the writer find out that it is idle, and wait for what comes of it."""
-    writer = storage._parts.writer
+    writer = storage._store.writer
     assert writer is not None
     writing._IDLE_SECONDS = _IDLE_SECONDS
     await asyncio.wrap_future(writer.call(lambda: None))
-    await until(lambda: writer.checkpoint_error or not control(storage._tree.root, "log"))
+    await until(lambda: writer.checkpoints.error or not control(storage._tree.root, "log"))
 
 
 async def _look(storage: FileStorage) -> None:

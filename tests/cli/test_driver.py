@@ -14,7 +14,7 @@ from fsstore.cli import driver
 from fsstore.cli.attributes import IN_CONFLICT
 from fsstore.cli.driver import main, shown
 from fsstore.cli.transcript import FORM
-from fsstore.filesystem.codec import encode
+from fsstore.filesystem.documents.codec import encode
 from tests.test_merging import histories, session
 
 

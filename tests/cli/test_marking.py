@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.cli.marking import mark
-from fsstore.filesystem.codec import encode
+from fsstore.filesystem.documents.codec import encode
 from fsstore.merging import Conflict, Merged, merge, same
 from tests.test_merging import histories, session
 

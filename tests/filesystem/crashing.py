@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fsstore import FileStorage, open_storage
-from fsstore.filesystem import files
+from fsstore.filesystem.disk import files
 from fsstore.models import deleting, patching, saving
 from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 

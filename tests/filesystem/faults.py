@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem import files
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.disk import files
+from fsstore.filesystem.documents.layout import Layout
 from fsstore.models import JsonObject
 from tests.filesystem.crashing import CHANGING
 
@@ -91,7 +91,7 @@ def nth(name: str, turn: int) -> Callable[[str, tuple[Any, ...]], bool]:
 @contextmanager
 def busy_writer(storage: FileStorage) -> Iterator[None]:
     """Keep the writer thread from working, so that commits queue up and become one group."""
-    writer = storage._parts.writer
+    writer = storage._store.writer
     assert writer is not None
     begun, go = threading.Event(), threading.Event()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fsstore import SessionService
 from fsstore.errors import StorageError
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.layout import Layout
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.models import JsonObject
 from fsstore.transfer import export_sessions

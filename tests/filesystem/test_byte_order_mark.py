@@ -10,8 +10,8 @@ import pytest
 
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageCorruptedError
-from fsstore.filesystem.codec import NotARecordError, decode, decode_marker, encode, spliced
-from fsstore.filesystem.sealed import part_of
+from fsstore.filesystem.documents.codec import NotARecordError, decode, decode_marker, encode, spliced
+from fsstore.filesystem.documents.sealed import part_of
 from fsstore.models import JsonObject
 from fsstore.writing_back import _says_the_same
 

@@ -35,7 +35,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path, mon
         async with asyncio.timeout(2):
             await until(lambda: not threads_of_the_store())
     finally:
-        await asyncio.to_thread(storage._parts.close)
+        await asyncio.to_thread(storage._store.close)
 
 
 READS: dict[str, Callable[[FileStorage], Awaitable[Any]]] = {

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage, SessionService
-from fsstore.filesystem import files
-from fsstore.filesystem.files import Signature
+from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk.files import Signature
 from fsstore.models import JsonObject
 from tests.filesystem.faults import place
 from tests.filesystem.rescan import contradictions, documents, records

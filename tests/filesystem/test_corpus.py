@@ -9,7 +9,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageValidationError
-from fsstore.filesystem.codec import NotARecordError, decode
+from fsstore.filesystem.documents.codec import NotARecordError, decode
 from fsstore.testing.examples import exact_text, nested
 from tests.filesystem.hostile import in_time, place
 

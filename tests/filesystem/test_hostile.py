@@ -15,10 +15,11 @@ import pytest_asyncio
 
 from fsstore import FileStorage, open_storage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
-from fsstore.filesystem import documents, files, system
-from fsstore.filesystem.files import Signature
-from fsstore.filesystem.layout import Layout
-from fsstore.filesystem.log import NO_DOCUMENT, LoggedChange, pack, unpack
+from fsstore.filesystem.disk import files, system
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.documents import documents
+from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, pack, unpack
 from fsstore.interfaces import IUnifiedStorage
 from tests.filesystem.faults import below, contents, control, cut_off
 from tests.filesystem.hostile import (

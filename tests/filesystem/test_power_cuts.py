@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage, open_storage
-from fsstore.filesystem import files, log, system
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.disk import files, system
+from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.log import records
 from fsstore.models import JsonObject
 from tests.filesystem.faults import control, until
 
@@ -20,7 +21,7 @@ def note(record_id: str, value: str) -> JsonObject:
 
 @pytest.fixture
 def system_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (log, system):
+    for module in (records, system):
         monkeypatch.setattr(module, "boot_id", lambda: "after the cut")
 
 
@@ -62,7 +63,7 @@ async def test_an_acknowledged_save_survives_when_it_and_the_unsynced_edit_befor
         shutil.copytree(store, cut)
     # the cut undoes both renames; the record in the log was synced
     (cut / document).write_bytes(old)
-    for module in (log, system):
+    for module in (records, system):
         vars(module)["boot_id"] = lambda: "after the second cut"
     # nobody can set a ctime, and the file that came back has an old one
     signature = files._signature

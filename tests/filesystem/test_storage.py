@@ -9,7 +9,7 @@ import pytest
 
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.layout import Layout
 from tests.filesystem.faults import below, contents, descriptors, place, threads_of_the_store, until
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fsstore import Change, FileStorage, Gap, Watch
-from fsstore.filesystem.codec import encode
-from fsstore.filesystem.watch import Heard, Report
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.watch.events import Heard, Report
 from fsstore.models import JsonObject
 from tests.filesystem.faults import place
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage, SessionService
-from fsstore.filesystem.layout import Layout
+from fsstore.filesystem.documents.layout import Layout
 from fsstore.filters import session_filter
 from fsstore.models import JsonObject
 from tests.filesystem.rescan import contradictions, found, records

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fsstore import SessionService
-from fsstore.filesystem import files
-from fsstore.filesystem.files import Signature
+from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk.files import Signature
 from tests.git.conftest import Repository, assert_right, open_store
 
 HOUR_NS = 3_600_000_000_000

@@ -12,7 +12,7 @@ import pytest_asyncio
 from fsstore import FileStorage, SessionService
 from fsstore.cli import repository as configuring
 from fsstore.errors import StorageConflictError, StorageCorruptedError
-from fsstore.filesystem.codec import decode, encode
+from fsstore.filesystem.documents.codec import decode, encode
 from tests.git.conftest import Repository, assert_right, open_store
 
 

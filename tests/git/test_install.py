@@ -12,7 +12,7 @@ import pytest
 
 from fsstore.cli.transcript import FORM
 from fsstore.errors import StorageCorruptedError
-from fsstore.filesystem.codec import encode
+from fsstore.filesystem.documents.codec import encode
 from tests.git.conftest import GIT, Repository, open_store
 
 OURS = """\

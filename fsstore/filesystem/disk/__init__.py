@@ -1,0 +1,1 @@
+"""What lies under a store: the system's calls, directories and files. The lowest part; knows nothing of documents."""

@@ -1,0 +1,330 @@
+"""Documents on disk: read one, stage one, put it in place, take it away.
+
+Joins layout (names), codec (bytes) and files (the system); knows nothing of the lock, the log or the index.
+
+Invariants: a document's file is only ever made elsewhere, whole, and then renamed into place. A file that is there and
+can not be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
+
+A crash between staging and placing leaves a file in the staging directory, which recovery empties.
+"""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from typing import NamedTuple
+
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
+from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
+from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
+from fsstore.filesystem.documents.codec import (
+    InConflictError,
+    NotARecordError,
+    decode_examined,
+    digest,
+    encode,
+    examine,
+)
+from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.models import JsonObject
+
+_UNDER_HANDS_NS = range(200_000_000)
+_UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
+# about 300 bytes each
+_MOST_PLAIN = 10_000
+
+
+class Document(NamedTuple):
+    """A document as read: its record, its bytes, and the signature that belongs to them."""
+
+    record: JsonObject
+    data: bytes
+    signature: Signature
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of its bytes."""
+        return digest(self.data)
+
+
+class Documents:
+    """The documents of one store."""
+
+    def __init__(self, tree: Tree, layout: Layout, *, max_bytes: int) -> None:
+        self.tree = tree
+        self.layout = layout
+        self.max_bytes = max_bytes
+        self.cache = DocumentCache()
+        self._plain: dict[str, Signature] = {}
+        # temp files of this open store, which no other has a name of
+        self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
+
+    def for_one_thread(self, *, keeps: int) -> Documents:
+        """Return the same documents for the use of one thread: see `Parents`. What is kept and noted is shared."""
+        own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
+        own.cache, own._plain = self.cache, self._plain
+        return own
+
+    def name(self, record_id: str) -> str:
+        """Return the name of a document's file."""
+        return self.layout.name(record_id)
+
+    def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
+        """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
+        return encode(record, max_bytes=self.max_bytes, is_exact=is_exact)
+
+    def read(self, record_id: str, *, keeping: bool = True) -> Document | None:
+        """Return a document, None when there is none; the disk is waited for.
+
+        `keeping` keeps its bytes for the next time, if it is not one of very many.
+        """
+        name = self.name(record_id)
+        kept = self._unchanged(name)
+        if kept is not None:
+            return Document(decode_examined(kept.data), kept.data, kept.signature)
+        document = self._read(name, record_id)
+        if document is None:
+            self._check_presence()
+        elif keeping and self._plain.get(name) == document.signature:
+            self.cache.was_read(name, document.data, document.signature)
+        return document
+
+    def _unchanged(self, name: str) -> CachedDocument | None:
+        """Return what is kept of a document, if its file is still the same; one stat."""
+        kept = self.cache.get(name)
+        return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
+
+    def read_in_turn(self, record_id: str) -> Document | None:
+        """Do the same as the holder of the store lock, who has seen that the store is there."""
+        return self._read(self.name(record_id), record_id)
+
+    def look(self, name: str) -> Signature | None:
+        """Return the signature of what lies under a name, UNTOLD if it can not be told; None when nothing is there."""
+        try:
+            return self.tree.signature(name)
+        except OSError:
+            return UNTOLD
+
+    def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
+        """Return the document in a file, whose id must lead back to that name.
+
+        `waiting` gives one that somebody seems to be writing at this moment a little time.
+        """
+        document = self._read(name, None, pauses=0 if waiting else _UNDER_HANDS_PAUSES)
+        if document is None:
+            self._check_presence()
+        elif self.name(document.record["id"]) != name:
+            raise self.corrupted(
+                document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
+            )
+        return document
+
+    def read_cached(self, record_id: str) -> JsonObject | None:
+        """Return a record without waiting for the disk. Raises BlockingIOError where that can not be had at once.
+
+        What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
+        """
+        name = self.name(record_id)
+        kept = self._unchanged(name)
+        if kept is not None:
+            return decode_examined(kept.data)
+        try:
+            found = self.tree.read_cached(name, max_bytes=self.max_bytes)
+            if found is not None:
+                data, signature = found
+                record, is_plain = self._parsed(name, data, signature, record_id)
+                if is_plain:
+                    self.cache.was_read(name, data, signature)
+                return record
+        except FileNotFoundError:
+            self._check_presence()
+            return None
+        except (OSError, NotARecordError):
+            pass
+        raise BlockingIOError
+
+    def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
+        while True:
+            try:
+                data, signature = self.tree.read(name, max_bytes=self.max_bytes)
+                record, _ = self._parsed(name, data, signature, record_id)
+                return Document(record, data, signature)
+            except FileNotFoundError:
+                return None
+            except (NotAFileError, TooLargeError) as error:
+                raise self.corrupted(record_id, name, str(error.strerror)) from error
+            except NotARecordError as error:
+                if pauses < _UNDER_HANDS_PAUSES and time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
+                    # an editor or git may be writing it in place at this moment; one that never stops is not waited
+                    # for, since whoever reads may hold the lock
+                    pauses += 1
+                    time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
+                    continue
+                if isinstance(error, InConflictError):
+                    raise self._in_conflict(record_id, name, error) from error
+                raise self.corrupted(record_id, name, str(error)) from error
+            except OSError as error:
+                raise unavailable(error, self.tree.path(name)) from error
+
+    def _parsed(
+        self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None
+    ) -> tuple[JsonObject, bool]:
+        """Return the record that bytes are, and whether they need not be examined again."""
+        if self._plain.get(name) == signature:
+            return decode_examined(data), True
+        record, is_plain = examine(data, record_id)
+        if is_plain and record_id is not None:
+            # whose id was not asked for may lie in the wrong place
+            self.note_plain(name, signature)
+        return record, is_plain
+
+    def note_plain(self, name: str, signature: Signature) -> None:
+        """Note that a file, as long as it has that signature, need not be examined when it is read."""
+        if len(self._plain) >= _MOST_PLAIN:
+            self._plain.clear()
+        if signature.is_fine:
+            self._plain[name] = signature
+
+    def has(self, record_id: str) -> bool:
+        """Whether there is a file of that document; one stat, it is not read."""
+        name = self.name(record_id)
+        if self._unchanged(name) is not None:
+            return True
+        try:
+            if self.tree.signature(name) is not None:
+                return True
+        except NotAFileError as error:
+            raise self.corrupted(record_id, name, str(error.strerror)) from error
+        except OSError as error:
+            raise unavailable(error, self.tree.path(name)) from error
+        self._check_presence()
+        return False
+
+    def _check_presence(self) -> None:
+        # where the medium was taken away nothing is there at all, and that is no answer; asked only on a miss
+        with suppress(OSError):
+            if self.tree.signature(MARKER) is not None:
+                return
+        raise StorageUnavailableError(
+            reason=f"its {MARKER} is gone",
+            path=str(self.tree.root),
+            advice="mount the medium again, or restore that file",
+        )
+
+    def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
+        """Return the error that says what is wrong with a document's file."""
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason)
+
+    def _in_conflict(self, record_id: str | None, name: str, error: InConflictError) -> StorageCorruptedError:
+        advice = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=str(error), advice=advice)
+
+    def stage_directory(self) -> str:
+        """Make a temp directory for one batch and return its name."""
+        name = self.stage_name()
+        self.tree.make_directory(name)
+        return name
+
+    def stage_name(self) -> str:
+        """Return the name of a temp file for a document on its own."""
+        return f"{self._stage}-{next(self._staged)}"
+
+    def place(self, staged: str, name: str) -> Signature | None:
+        """Put a staged file in place; atomic. Makes the shard when it is missing.
+
+        Returns the signature that a later stat will see: renaming changes the ctime.
+        """
+        try:
+            return self.tree.replace(staged, name)
+        except FileNotFoundError:
+            # git removes directories it has emptied, at any moment
+            self.tree.parents.forget(shard_of(name))
+            for directory in directories_of(name):
+                self.tree.make_directory(directory)
+            return self.tree.replace(staged, name)
+
+    def exchange(self, staged: str, name: str) -> Signature | None:
+        """Put a staged file in place of a document, which then lies under the staged name; None where that fails."""
+        return self.tree.exchange(staged, name)
+
+    def remove(self, name: str) -> bool:
+        """Take a document's file away; False when it was not there."""
+        return self.tree.unlink(name)
+
+    def clear_staging(self) -> None:
+        """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
+        self._clear(STAGING)
+
+    def _clear(self, directory: str) -> None:
+        for base in self.tree.entries(directory):
+            name = f"{directory}/{base}"
+            if self.tree.is_directory(name):
+                # no batch makes directories in its own, but what somebody else has left must not stop recovery
+                self._clear(name)
+                self.tree.remove_directory(name)
+            else:
+                self.tree.unlink(name)
+
+    def shards(self) -> Iterator[str]:
+        """Give the names of the shards that are there, in order; foreign names are passed over.
+
+        Something else under a shard's name is given too: no document in its place can be read. Raises
+        StorageUnavailableError.
+        """
+        try:
+            yield from self._shards("", self.layout.shard_depth)
+        except OSError as error:
+            raise unavailable(error, str(self.tree.root)) from error
+
+    def _shards(self, above: str, depth: int) -> Iterator[str]:
+        for base in sorted(filter(is_shard, self.tree.entries(above))):
+            name = f"{above}/{base}" if above else base
+            if depth == 1 or not self.tree.is_directory(name):
+                yield name
+            else:
+                yield from self._shards(name, depth - 1)
+
+    def signatures(self, shard: str) -> dict[str, Signature | None]:
+        """Return the documents' files of one shard; None as signature for what is not a regular file.
+
+        What is no directory, or a link to one, stands for its documents as the name `3f/`, which can not be read
+        either. Raises StorageUnavailableError.
+        """
+        try:
+            return {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
+        except (NotAFileError, NotADirectoryError):
+            return {f"{shard}/": None}
+        except OSError as error:
+            raise unavailable(error, self.tree.path(shard)) from error
+
+    def inventory(self, shard: str) -> str | None:
+        """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
+
+        None where that can not be told: a name may stand for something else, or be none that can be read.
+        """
+        try:
+            stats = sorted(self.tree.stats(shard))
+        except OSError:
+            return None
+        if not all(stat.S_ISREG(found.st_mode) for _, found in stats):
+            return None
+        # a base holds no slash, so lines are never taken for others
+        return "".join(
+            [
+                f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/"
+                for base, found in stats
+                if is_document(base)
+            ]
+        )
+
+
+def directories_of(name: str) -> list[str]:
+    """Return the directories between the root and a file, the outermost first."""
+    inner = shard_of(name)
+    parts = inner.split("/")
+    return ["/".join(parts[: at + 1]) for at in range(len(parts))] if inner else []

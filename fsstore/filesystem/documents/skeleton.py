@@ -1,0 +1,173 @@
+"""The skeleton of a store: its marker and its control directory. Makes a store, recognises one, refuses what is none.
+
+Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
+same: each part is made with O_EXCL or mkdir. The marker makes a directory a store; `.gitignore` comes last, when all
+names above a document or a segment of the log are on the disk.
+
+A crash leaves a skeleton without `.gitignore`. Whoever opens the store next, or meanwhile, syncs it again: nobody may
+acknowledge a write below names that only another process was about to sync.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing
+from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
+from fsstore.filesystem.documents.layout import (
+    CONTROL,
+    FORMAT,
+    IGNORE,
+    LOG,
+    MARKER,
+    SHARD_DEPTHS,
+    STAGING,
+    Layout,
+    is_shard,
+)
+
+_MARKER_MAX_BYTES = 4096
+
+
+def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
+    """Return the layout of the store in a directory, made if need be, and whether it can be written; O(1).
+
+    Raises StorageUnavailableError when there is no store, it is of a newer format, or the system refuses.
+    """
+    if shard_depth not in SHARD_DEPTHS:
+        raise StorageValidationError(reason=f"must be 1 or 2, not {shard_depth!r}", path="shard_depth")
+    if create:
+        tree.make_root()
+    _refuse_network(tree.root, allow_network=allow_network)
+    depth = _read_marker(tree)
+    if depth is None:
+        if not create:
+            raise _no_store(tree.root, "there is no store here")
+        _refuse_orphans(tree)
+        depth = _make_marker(tree, shard_depth)
+    return Layout(depth), prepare_control(tree)
+
+
+def prepare_control(tree: Tree) -> bool:
+    """Make what is missing of the control directory; False when the medium can not be written.
+
+    Raises FileNotFoundError where there is no store any more: what the root names may be an empty mount point now.
+    """
+    try:
+        if tree.signature(MARKER) is None:
+            raise FileNotFoundError(errno.ENOENT, f"its {MARKER} is gone", str(tree.root))
+        made = [tree.make_directory(directory) for directory in (CONTROL, LOG, STAGING)]
+        if any(made):
+            # what it says is not so any more
+            tree.unlink(IGNORE)
+        if any(made) or tree.signature(IGNORE) is None:
+            _complete(tree)
+        return tree.is_writable(CONTROL)
+    except OSError as error:
+        if refuses_writing(error):
+            return False
+        raise
+
+
+def check_control(tree: Tree) -> None:
+    """Raise NotAFileError if a link, say, stands where a directory was: whoever followed it would write elsewhere."""
+    for directory in (CONTROL, LOG, STAGING):
+        if not tree.is_directory(directory):
+            # what is not there will be made, and a plain file makes every use of it fail by itself
+            tree.signature(directory)
+
+
+def _complete(tree: Tree) -> None:
+    """Bring the skeleton to the disk, and say so by the file that comes last."""
+    for draft in filter(_is_draft, tree.entries()):
+        # its maker died; one that did not finds the marker that is there
+        tree.unlink(draft)
+    # it may have come from elsewhere a moment ago, by git or a copy
+    tree.sync(MARKER)
+    tree.sync_directory(CONTROL)
+    tree.sync_directory()
+    with suppress(PermissionError):
+        # whoever made the root may not have synced its name
+        tree.sync_directory("..")
+    with suppress(FileExistsError):
+        tree.write_new(IGNORE, b"*\n")
+        tree.sync(IGNORE)
+
+
+def _no_store(root: Path, reason: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        reason=reason,
+        path=str(root),
+        advice="check the path, or make one with open_sessions(path) or `fsstore init`",
+    )
+
+
+def _read_marker(tree: Tree) -> int | None:
+    """Return the shard depth that the marker tells; None when there is none."""
+    try:
+        data, _ = tree.read(MARKER, max_bytes=_MARKER_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        marker = decode_marker(data)
+    except NotARecordError as error:
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
+    number, depth = marker.get("format"), marker.get("shard_depth")
+    if type(number) is not int or number < 1:
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the format {number!r}")
+    if number > FORMAT:
+        raise StorageUnavailableError(
+            reason=f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
+            path=str(tree.root),
+            advice="use a newer fsstore",
+        )
+    if type(depth) is not int or depth not in SHARD_DEPTHS:
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the shard depth {depth!r}")
+    return depth
+
+
+def _make_marker(tree: Tree, shard_depth: int) -> int:
+    draft = f".{MARKER}.{secrets.token_hex(8)}"
+    tree.write_new(draft, encode_marker({"format": FORMAT, "shard_depth": shard_depth}))
+    try:
+        # a link, unlike a rename, fails if somebody else was faster: their marker then counts, and they may have taken
+        # this draft away already
+        with suppress(FileNotFoundError):
+            tree.sync(draft)
+            tree.name_once(draft, MARKER)
+    finally:
+        tree.unlink(draft)
+    tree.sync_directory()
+    made = _read_marker(tree)
+    return shard_depth if made is None else made
+
+
+def _is_draft(base: str) -> bool:
+    return base.startswith(f".{MARKER}.")
+
+
+def _refuse_orphans(tree: Tree) -> None:
+    """Refuse a directory that holds documents and no marker: with the wrong depth they would not be found."""
+    for shard in filter(is_shard, tree.entries()):
+        if tree.is_directory(shard) and tree.entries(shard):
+            raise StorageUnavailableError(
+                reason=f"there are documents, as in {shard}{os.sep}, but no {MARKER}",
+                path=str(tree.root),
+                advice=f'restore {MARKER}, or write {{"format": 1, "shard_depth": 1}} into it',
+            )
+
+
+def _refuse_network(root: Path, *, allow_network: bool) -> None:
+    kind = "" if allow_network else filesystem_type(root)
+    if kind in NETWORK:
+        raise StorageUnavailableError(
+            reason=f"it lies on a network file system ({kind}), where locks and renames keep no promise",
+            path=str(root),
+            advice="use a local directory, or allow_network=True if a single process uses the store",
+        )

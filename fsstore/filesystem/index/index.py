@@ -1,0 +1,327 @@
+"""The sidecar index: one SQLite file that answers filters, orders and counts without opening documents.
+
+Owns the rows; `schema` says what they hold, `sql` what is asked of them, `inventory` what they say of the files.
+Invariants:
+- The index decides nothing. A row is a hint at what its document holds, and the file may be thrown away at any time.
+- What changed together is applied in one transaction. A crash leaves the state before or after it; a power cut may take
+  the last ones back (write-ahead log, `synchronous=NORMAL`), which reconciling makes up for.
+- An `Index` is one connection and serves one thread at a time. Threads and processes with one each read while another
+  writes.
+- A file that is damaged, or of another schema, is never repaired here: IndexDamagedError asks for a new one.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
+
+from fsstore.conditions import Condition, Order
+from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.index.connection import (
+    connect,
+    prepare,
+    translated,
+    understood,
+    verify,
+)
+from fsstore.filesystem.index.inventory import Inventory
+from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of, signature_values
+from fsstore.filesystem.index.schema import (
+    BEHIND_RELATION,
+    CHANGE,
+    FILE_COLUMNS,
+    INSERT,
+    SIGNATURE_COLUMNS,
+    SUMMARY_COLUMNS,
+    TooDeepError,
+    json_array,
+    record_row,
+    summary,
+    upsert,
+)
+from fsstore.filesystem.index.statements import Plan, Start, Statement, counting, following, plan, probing, selecting
+from fsstore.filesystem.index.terms import functions
+from fsstore.filters import RECENT_FIRST
+from fsstore.models import JsonObject
+from fsstore.relation import guarded_select
+
+Values: TypeAlias = tuple[Any, ...]
+
+
+class Described(NamedTuple):
+    """A document as the values of its row, but for the hash of its bytes."""
+
+    values: Values
+    data: bytes
+
+
+_FEW = 1_000
+_LISTS_BELIEVED, _MOST_PLANS = 100, 256
+# few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
+_ROWS_AT_ONCE = (512, 64, 8, 1)
+
+_ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
+_CONFIRM = (
+    "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
+    " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
+)
+_REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
+
+
+class Index:
+    """One connection to the index."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.inventory = Inventory(connection)
+        self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
+        # by identity, since 1 and True are equal to Python; filters that come again are the same condition
+        self._plans: dict[int, tuple[Condition, Plan]] = {}
+        self._many: dict[int, int] = {}
+        for name, (arguments, function) in functions(self._asked).items():
+            connection.create_function(name, arguments, function, deterministic=True)
+
+    @classmethod
+    def open(cls, path: str | None, *, read_only: bool = False) -> Index:
+        """Open the index in a file, made when it is not there; None is a new one in memory. The caller closes it.
+
+        `read_only` neither makes nor changes it. Raises IndexDamagedError, IndexUnavailableError.
+        """
+        with translated():
+            connection = connect(path, read_only=read_only)
+            try:
+                prepare(connection, read_only=read_only)
+                return cls(connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the last one to a file also folds its write-ahead log into it."""
+        self._connection.close()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def apply(self, entries: Iterable[Entry], removed: Iterable[str] = (), problems: Iterable[Problem] = ()) -> None:
+        """Bring rows up to date in one transaction; `removed` are names.
+
+        An entry replaces the problem of its name, a problem the entry. What is nested too deep to be indexed becomes a
+        problem.
+        """
+        self.put([*map(described, entries), *problems], removed)
+
+    def put(self, documents: Iterable[Described | Problem], removed: Iterable[str] = ()) -> None:
+        """Do the same with what `described` gave.
+
+        Many rows go into one statement: the interpreter lock is let go for each, and to have it back may take longer
+        than what was done without it.
+        """
+        rows, problems = [], []
+        for each in documents:
+            if isinstance(each, Problem):
+                problems.append(each)
+            else:
+                rows.append((*each.values, digest(each.data)))
+        gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
+        with translated(), self._transaction() as cursor:
+            if gone:
+                cursor.executemany("DELETE FROM entry WHERE name = ?", gone)
+                cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
+            _put_all(cursor, rows)
+            for problem in problems:
+                signature = signature_values(problem.signature)
+                cursor.execute(
+                    _REPLACE_PROBLEM,
+                    (problem.name, problem.reason, *signature, problem.digest, problem.recorded_ns),
+                )
+
+    def confirm(self, names: Sequence[str], since_ns: int) -> None:
+        """Have rows, unless they were recorded later than that, recorded at that time; who made them stays told."""
+        with translated():
+            self._connection.execute(_CONFIRM, {"names": json_array(names), "since": since_ns})
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Note something about the index itself."""
+        with translated():
+            self._connection.execute("REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        cursor = self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            # SQLite ends a transaction by itself when the disk is full
+            if self._connection.in_transaction:
+                cursor.execute("ROLLBACK")
+            raise
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def select(self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0) -> Selection:
+        """Find the rows that match. Limit and offset are the caller's where there is a residue, or no order."""
+        known = self._planned(condition)
+        if known.residue is not None:
+            limit, offset = None, 0
+        with translated():
+            start = self._start(known, order)
+        statement, ordered = selecting(_ROW_COLUMNS, known, start, order, limit=limit, offset=offset)
+        return Selection(self._rows(statement), known.residue, ordered)
+
+    def following(self, condition: Condition, after: str, size: int) -> list[Row]:
+        """Return at most `size` rows that match, residue aside, in the order of their ids, after that id.
+
+        Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
+        """
+        known = self._planned(condition)
+        with translated():
+            start = next((start for start in known.starts if self._is_few(start)), None)
+        return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
+
+    def summaries(
+        self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
+    ) -> list[JsonObject] | None:
+        """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
+        known = self._planned(condition)
+        if known.residue is not None:
+            return None
+        with translated(), understood():
+            start = self._start(known, order)
+            statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
+            # the last value is the place in the order
+            return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
+
+    def count(self, condition: Condition) -> int | None:
+        """Return how many rows match; None when only the documents can tell."""
+        known = self._planned(condition)
+        if known.residue is not None:
+            return None
+        with translated():
+            return self._number(counting(known))
+
+    def _planned(self, condition: Condition) -> Plan:
+        found = self._plans.get(id(condition))
+        if found is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+                self._many.clear()
+            found = self._plans[id(condition)] = condition, plan(condition)
+        return found[1]
+
+    def _start(self, known: Plan, order: Order) -> Start | None:
+        """Choose what a list starts from; None is to walk through all rows in order.
+
+        In the default order a walk ends as soon as the caller has enough; any other order must be sorted anyway.
+        """
+        if order != RECENT_FIRST:
+            return next(iter(known.starts), None)
+        return next((start for start in known.starts if start.is_sure or self._is_few(start)), None)
+
+    def _is_few(self, start: Start) -> bool:
+        """Whether so few rows fulfil a start that sorting them costs less than a walk is likely to.
+
+        That they are many is believed for the next hundred lists: to count a thousand costs as much as a walk does.
+        """
+        key = id(start.part)
+        if self._many.get(key, 0) > 0:
+            self._many[key] -= 1
+            return False
+        rows = self._connection.execute("SELECT max(entry) FROM entry").fetchone()[0] or 0
+        most = max(_FEW, math.isqrt(10 * rows))
+        is_few = self._number(probing(start, most + 1)) <= most
+        if not is_few:
+            self._many[key] = _LISTS_BELIEVED
+        return is_few
+
+    def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> list[JsonObject]:
+        """Run one SELECT over the relation `documents`, as `relation.guarded_select` does."""
+        with translated():
+            return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
+
+    def _rows(self, statement: Statement) -> Generator[Row]:
+        with translated(), understood():
+            for row in self._execute(statement):
+                if type(row[0]) is not str or type(row[1]) is not str:
+                    raise TypeError(f"{row[:2]!r} is no name and no id")
+                yield Row(row[0], row[1], signature_of(*row[2:6]), row[6])
+
+    def _number(self, statement: Statement) -> int:
+        return int(next(self._execute(statement))[0])
+
+    def _execute(self, statement: Statement) -> Iterator[tuple[Any, ...]]:
+        # a generator, which keeps the statement, and so the conditions it asks about, for as long as it runs
+        for condition in statement.asked:
+            self._asked[id(condition)] = condition
+        # no `yield from`, which closes the cursor when the generator is dropped, maybe after the connection
+        for values in self._connection.execute(statement.text, statement.values):  # noqa: UP028
+            yield values
+
+    def verify(self) -> None:
+        """Raise IndexDamagedError if somebody has altered the tables; O(1)."""
+        with translated():
+            verify(self._connection)
+
+    def check(self, *, thorough: bool) -> str:
+        """Return what SQLite finds wrong with the file, nothing for a whole one; O(its size).
+
+        `thorough` also holds the indexes of its tables against their rows.
+        """
+        pragma = "integrity_check" if thorough else "quick_check"
+        with translated():
+            found = [str(row[0]) for row in self._connection.execute(f"PRAGMA {pragma}(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
+
+    def total_bytes(self) -> int:
+        """Return how many bytes all documents have together; O(documents)."""
+        with translated():
+            return int(self._connection.execute("SELECT total(size) FROM entry").fetchone()[0])
+
+    def get_meta(self, key: str) -> str | None:
+        """Return what was noted about the index itself."""
+        with translated():
+            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+
+def described(entry: Entry) -> Described | Problem:
+    """Return an entry as it is put into the index; O(its metadata)."""
+    name, record, signature, data, recorded_ns = entry
+    try:
+        row = record_row(record)
+    except TooDeepError as error:
+        return Problem(name, str(error), signature, digest(data), recorded_ns)
+    return Described((name, record["id"], *row.settled, *row.moving, *signature_values(signature), recorded_ns), data)
+
+
+def _put_all(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int] = _ROWS_AT_ONCE) -> None:
+    at = 0
+    for order, size in enumerate(sizes):
+        while len(rows) - at >= size:
+            _put_some(cursor, rows[at : at + size], sizes[order + 1 :])
+            at += size
+
+
+def _put_some(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int]) -> None:
+    with suppress(sqlite3.IntegrityError):
+        if cursor.execute(upsert(len(rows)), list(chain.from_iterable(rows))).rowcount == len(rows):
+            return
+    # in some more has changed than what moves; to put the others once more changes nothing
+    if sizes:
+        _put_all(cursor, rows, sizes)
+    else:
+        _put(cursor, rows[0][:2], rows[0][2:])
+
+
+def _put(cursor: sqlite3.Cursor, key: Values, values: Values) -> None:
+    with suppress(sqlite3.IntegrityError):
+        if cursor.execute(CHANGE, (*values, *key)).rowcount:
+            return
+    # the id is there under another name, or the name with another id: the rows in the way must go first
+    cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)
+    cursor.execute(INSERT, (*key, *values))

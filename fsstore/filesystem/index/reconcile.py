@@ -1,0 +1,193 @@
+"""After external edits: compare every document with the index, and read again what differs.
+
+Comparing needs no lock: it looks at signatures. What differs is absorbed under the store lock, so that no older state
+of a document ever replaces a newer one in the index. Invariants:
+- A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
+  than two seconds before it was recorded, unless the clock is known to count finely (`cache`): an edit within its
+  tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
+- A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple
+
+from fsstore.changes import Absorbed
+from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.system import NotAFileError
+from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.layout import is_shard
+from fsstore.filesystem.index.connection import IndexDamagedError
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.index.index_file import IndexFile
+from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
+from fsstore.interfaces import Progress
+
+_logger = logging.getLogger("fsstore")
+_UNKNOWN = Signature(0, 0, 0, 0)
+_FEW_SHARDS, _AHEAD = 16, 8
+
+
+class Steps:
+    """Counts what a reconciliation has done: a shard compared, or some documents read, is a step."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._shards = self._read = 0
+
+    def compared(self, done: int, shards: int) -> None:
+        """Tell that so many of the shards have been compared."""
+        self._shards = shards
+        if self._progress is not None:
+            self._progress(done, shards)
+
+    def read(self, parts: int) -> None:
+        """Tell that another of so many parts of what differs has been read."""
+        self._read += 1
+        if self._progress is not None:
+            self._progress(self._shards + self._read, self._shards + parts)
+
+
+class Compared(NamedTuple):
+    """What a comparison found, by name, and when it began."""
+
+    differing: list[str]
+    """Documents to be read again."""
+    confirmed: list[str]
+    """Documents whose rows are racy, and which hold the bytes that were indexed."""
+    since_ns: int
+
+
+class Reconciler:
+    """Brings the index of one store in agreement with its documents."""
+
+    def __init__(self, documents: Documents, index_file: IndexFile) -> None:
+        self._documents = documents
+        self._index_file = index_file
+        # for those who watch, None when nobody does: what was indexed, and gone when it was read again by somebody who
+        # held the lock, so no commit has taken it
+        self.missing: set[str] | None = None
+
+    def compare(self, index: Index, progress: Progress | None = None) -> Compared:
+        """Compare all files with their rows; one stat a document, and one read where the row is racy."""
+        index.verify()
+        compared = Compared([], [], time.time_ns())
+        shards = sorted({*self._documents.shards(), *_checked(index.inventory.shards())})
+        with closing(self._inventories(shards)) as inventories:
+            for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
+                # most shards are as they were, and need not be looked at name by name
+                if index.inventory.text(shard) != (found, False):
+                    self._compare_names(index, shard, compared)
+                if progress is not None:
+                    progress(done, len(shards))
+        return compared
+
+    def _inventories(self, shards: list[str]) -> Generator[str | None]:
+        """Give the inventory of each shard; of many in a thread that looks ahead while the index is asked."""
+        if len(shards) < _FEW_SHARDS:
+            yield from map(self._documents.inventory, shards)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
+            ahead: deque[Future[str | None]] = deque()
+            for shard in shards:
+                ahead.append(looking.submit(self._documents.inventory, shard))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result()
+            for future in ahead:
+                yield future.result()
+
+    def _compare_names(self, index: Index, shard: str, compared: Compared) -> None:
+        known = index.inventory.signatures(f"{shard}/")
+        for name, signature in self._documents.signatures(shard).items():
+            row = known.pop(name, None)
+            if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
+                compared.differing.append(name)
+            elif _is_racy(row):
+                compared.confirmed.append(name)
+        compared.differing.extend(known)
+
+    def _is_confirmed(self, name: str, signature: Signature | None, row: Known) -> bool:
+        """Whether a file whose row is racy holds what was indexed."""
+        if signature != row.signature or not row.digest:
+            return False
+        try:
+            data, there = self._documents.tree.read(name, max_bytes=self._documents.max_bytes)
+        except OSError:
+            return False
+        return there == signature and digest(data) == row.digest
+
+    def confirm(self, names: Sequence[str], since_ns: int) -> None:
+        """Have rows that were compared by hash trusted from now on, as the holder of the store lock.
+
+        Raises IndexDamagedError, IndexUnavailableError.
+        """
+        self._index_file.use(lambda index: index.confirm(names, since_ns), writing=True)
+
+    def absorb(self, names: Iterable[str]) -> Absorbed:
+        """Read documents and bring their rows up to date, as the holder of the store lock.
+
+        Raises IndexDamagedError, IndexUnavailableError.
+        """
+        absorbed = Absorbed()
+        entries: list[Entry] = []
+        problems: list[Problem] = []
+        for name in names:
+            try:
+                entry = self._entry(name)
+            except StorageCorruptedError as error:
+                problems.append(self._problem(name, error))
+                absorbed.corrupt.append(name)
+                continue
+            if entry is None:
+                absorbed.removed.append(name)
+            else:
+                entries.append(entry)
+                absorbed.changed.append(entry.record["id"])
+        asked = [*absorbed.removed, *(entry.name for entry in entries)]
+        before = self._index_file.use(lambda index: index.inventory.known(asked), writing=True)
+        if self.missing is not None:
+            self.missing |= before.keys() & absorbed.removed
+        # which files a commit has placed is kept in mind when they are only looked at once more
+        marked = [marked_as_read(entry, before.get(entry.name)) for entry in entries]
+        self._index_file.apply(marked, absorbed.removed, problems)
+        return absorbed
+
+    def _entry(self, name: str) -> Entry | None:
+        document = self._documents.read_named(name)
+        if document is None:
+            return None
+        return Entry(name, document.record, document.signature, document.data, time.time_ns())
+
+    def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
+        reason = error.reason or error.message
+        _logger.warning("%s is left out of lists: %s", name, reason)
+        try:
+            signature = self._documents.tree.signature(name)
+        except (NotAFileError, OSError):
+            signature = None
+        return Problem(name, reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
+
+
+def _checked(shards: list[str]) -> list[str]:
+    # nothing outside of the store is read, whatever a row says
+    if not all(is_shard(part) for shard in shards for part in shard.split("/")):
+        raise IndexDamagedError("a row names a file that is none of a document")
+    return shards
+
+
+def differs(signature: Signature | None, known: Known | None) -> bool:
+    """Whether a file is not, or may not be, what the index knows of it."""
+    return known is None or (signature or _UNKNOWN) != known.signature or _is_racy(known)
+
+
+def _is_racy(known: Known) -> bool:
+    # whichever is later: an old mtime may have been put back on a file that was changed a moment ago
+    return known.recorded_ns - max(known.signature.mtime_ns, known.signature.ctime_ns) < RACY_NS

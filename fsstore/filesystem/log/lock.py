@@ -1,0 +1,210 @@
+"""The store's writer lock: kept descriptors, locked through filelock, and how long one process may hold it.
+
+Owns: who may write. Invariants:
+- A holder is never robbed: the lock ends with its release or with its process, by the system's hand.
+- Whoever acquires checks that the file locked is still the one the path names; the file itself is never deleted by us.
+- If somebody else deletes it, its holder still excludes whoever makes it anew: the counters are locked with it.
+- A child of fork opens its own descriptors: shared ones would share the lock, and outlive its owner.
+- A hold goes on while work comes: 20 ms where another process has requested the lock, and a second at most. After its
+  release, if it was requested, the thread waits until another process has had it.
+
+A crash leaves nothing behind: the system lets go of the lock of a dead process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+
+from filelock import lock_descriptor, unlock_descriptor
+
+from fsstore.errors import StorageTimeoutError
+from fsstore.filesystem.disk.files import KEEP, WRITE, Tree
+from fsstore.filesystem.documents.layout import COUNTERS, LOCK
+from fsstore.filesystem.log.counters import Counters, State
+
+_LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.0002, 0.001, 0.0001
+# who has waited for a few turns polls the more often the longer it waits, by the cube, so that the oldest comes first
+# while turns are short; from 0.17 s on all poll alike
+_PATIENT_SECONDS = 0.08
+# shorter than a long hold: a holder pauses only for what was requested in its time
+_REQUEST_SECONDS = 0.005
+_COURTESY_SECONDS, _COURTESIES = 0.001, 20
+_REQUESTED_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
+_LINGER_SECONDS, _SHORT_LINGER_SECONDS = 0.001, 0.0003
+
+
+class StoreLock:
+    """The lock of one open store; used by its writer thread alone."""
+
+    def __init__(self, tree: Tree, counters: Counters) -> None:
+        self._tree = tree
+        self._counters = counters
+        self._descriptors: tuple[int, ...] = ()
+        self._since = 0.0
+        # the counters when the hold began; None while there is none
+        self._first: State | None = None
+        _LOCKS.add(self)
+
+    def acquire(self, timeout_seconds: float, *, waiting: Callable[[], None] | None = None) -> bool:
+        """Take the lock, polling from 0.2 ms on; True when it could not be had at once.
+
+        When somebody else has it, and every 5 ms while that is so, it is requested, or `waiting` called instead. Raises
+        StorageTimeoutError, and OSError when the file can not be opened.
+        """
+        if self._take():
+            return False
+        request = waiting or self._request
+        request()
+        start = requested = time.monotonic()
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - keeps pollers from marching in step
+            if self._take():
+                return True
+            now = time.monotonic()
+            if now - start >= timeout_seconds:
+                raise StorageTimeoutError(
+                    reason="the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
+                )
+            if now - requested >= _REQUEST_SECONDS:
+                request()
+                requested = now
+            if now - start < _PATIENT_SECONDS:
+                pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
+            else:
+                pause = max(_LONGEST_POLL_SECONDS * (_PATIENT_SECONDS / (now - start)) ** 3, _SHORTEST_POLL_SECONDS)
+
+    def _request(self) -> None:
+        with suppress(OSError):
+            # best effort; without it the wait is only longer
+            self._counters.increase("lock_requests")
+
+    def begin(self, state: State) -> None:
+        """Begin the hold, once the counters are in order. Raises OSError when it can not be counted."""
+        self._counters.write(lock_acquisitions=state.lock_acquisitions + 1)
+        self._first, self._since = state, time.monotonic()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has begun a hold that has not ended."""
+        return self._first is not None
+
+    def is_due(self, state: State) -> bool:
+        """Whether the lock must be released now, by the counters as they are."""
+        longest = _REQUESTED_SECONDS if self._is_requested(state) else _LONGEST_SECONDS
+        return time.monotonic() - self._since >= longest
+
+    def linger_seconds(self, state: State) -> float:
+        """Return how long to wait for more work before the lock is released."""
+        return _SHORT_LINGER_SECONDS if self._is_requested(state) else _LINGER_SECONDS
+
+    def _is_requested(self, state: State) -> bool:
+        return self._first is not None and state.lock_requests != self._first.lock_requests
+
+    def release(self) -> None:
+        """Let the next one write; if the lock was requested during the hold, wait until another has had it."""
+        state: State | None = None
+        try:
+            with suppress(OSError):
+                state = self._counters.read()
+        finally:
+            _unlock_all(self._descriptors)
+            first, self._first = self._first, None
+        if first is not None and state is not None and state.lock_requests != first.lock_requests:
+            self._give_way(state.lock_acquisitions)
+
+    def _give_way(self, acquisitions: int) -> None:
+        """Wait until somebody else has had the lock; not long, since whoever requested it may have given up."""
+        for _ in range(_COURTESIES):
+            time.sleep(_COURTESY_SECONDS)
+            with suppress(OSError):
+                if self._counters.read().lock_acquisitions != acquisitions:
+                    return
+
+    def is_held_by_somebody(self) -> bool:
+        """Whether a process, this one included, holds the lock now."""
+        descriptors = self._open()
+        try:
+            taken = _lock_all(descriptors)
+            if taken:
+                # closing them lets go too, but not of what a child has inherited that was forked right now
+                _unlock_all(descriptors)
+            return not taken
+        finally:
+            _close_all(descriptors)
+
+    def close(self) -> None:
+        """Close the descriptors, and with them let go of the lock."""
+        descriptors, self._descriptors = self._descriptors, ()
+        _close_all(descriptors)
+
+    def _open(self) -> tuple[int, ...]:
+        descriptor = self._tree.open(LOCK, KEEP)
+        if not _LOCKS_ARE_ADVISORY:
+            # there an open file can not be removed, and a locked one not be read
+            return (descriptor,)
+        try:
+            return descriptor, self._tree.open(COUNTERS, WRITE)
+        except OSError:
+            # that it is missing, or something else, is for `counters` to judge
+            return (descriptor,)
+
+    def _take(self) -> bool:
+        if not self._descriptors:
+            self._descriptors = self._open()
+        if not _lock_all(self._descriptors):
+            return False
+        # somebody may have removed the file, or the whole control directory: then this lock guards nothing
+        try:
+            named = self._tree.signature(LOCK)
+        except OSError:
+            # whoever asked was told that the lock is not theirs
+            self.close()
+            raise
+        if named is not None and named.inode == os.fstat(self._descriptors[0]).st_ino:
+            return True
+        self.close()
+        return False
+
+
+def _lock_all(descriptors: Sequence[int]) -> bool:
+    """Lock all or none."""
+    locked = 0
+    try:
+        while locked < len(descriptors) and lock_descriptor(descriptors[locked], blocking=False):
+            locked += 1
+        return locked == len(descriptors)
+    finally:
+        if locked < len(descriptors):
+            _unlock_all(descriptors[:locked])
+
+
+def _unlock_all(descriptors: Sequence[int]) -> None:
+    # the first one last: who gets it while another is still locked has polled for nothing
+    for descriptor in reversed(descriptors):
+        unlock_descriptor(descriptor)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+_LOCKS: weakref.WeakSet[StoreLock] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    for lock in _LOCKS:
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

@@ -1,0 +1,151 @@
+"""The bytes of the redo log: what a segment and its records look like, and what can be read of them after a crash.
+
+A segment is `header, record, record, …`:
+
+    header   magic, the size of the segment before it when this one began, the boot id of the system, CRC-32 of these
+    record   magic, flags, length of the body, the time it was made, CRC-32 of these and the body
+    body     changes: kind, id, hash of the document before (zeros: none), the new bytes
+
+Opens no file. A damaged record at the very end, maybe with zeros behind it, is what a crash in an append leaves: a
+commit that never happened. Damage with whole records behind it is not the work of a crash, and is reported as such.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fsstore.filesystem.disk.system import boot_id
+
+NO_DOCUMENT = bytes(16)
+_HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"
+_HEADER = struct.Struct("<14sQH")
+_HEAD, _RECORD = struct.Struct("<4sIQQ"), struct.Struct("<4sIQQI")
+_CHECKSUM = struct.Struct("<I")
+_CHANGE = struct.Struct("<BH16sQ")
+_SAVED, _DELETED = 1, 2
+_DURABLE = 1
+NO_LIMIT = 1 << 62
+
+
+class LoggedChange(NamedTuple):
+    """One document's change: `data` is what it holds afterwards, None when it is gone; `time_ns` counts from 1970."""
+
+    id: str
+    before: bytes
+    data: bytes | None
+    durable: bool
+    time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What a segment holds, in the order of its writing. `damage` tells of damage that no crash explains."""
+
+    number: int
+    boot: str
+    previous_size: int
+    changes: list[LoggedChange]
+    damage: str = ""
+
+
+def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> list[bytes]:
+    """Return the record of a group of changes, made at that time, in parts: a batch is long."""
+    parts: list[bytes] = []
+    for change in changes:
+        key = change.id.encode()
+        kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
+        parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
+    head = _RECORD_MAGIC, _DURABLE if durable else 0, sum(map(len, parts)), time_ns
+    return [_RECORD.pack(*head, _checksum(head, *parts)), *parts]
+
+
+def unpack(number: int, data: bytes) -> Segment:
+    """Return what the bytes of a segment hold."""
+    boot = boot_in(data)
+    position = _HEADER.size + len(boot) + _CHECKSUM.size if boot else 0
+    previous_size = _HEADER.unpack_from(data)[1] if boot else NO_LIMIT
+    changes: list[LoggedChange] = []
+    damage, malformed = "" if boot or not data else "the header is damaged", ""
+    while position < len(data):
+        end = _record_end(data, position)
+        if end is None:
+            following = _next_record(data, position + 1)
+            if following is None:
+                break
+            damage = f"the record at byte {position} is damaged and has whole ones behind it"
+            position = following
+            continue
+        _, flags, _, time_ns, _ = _RECORD.unpack_from(data, position)
+        try:
+            changes += _changes(data[position + _RECORD.size : end], time_ns, durable=bool(flags & _DURABLE))
+        except (ValueError, struct.error) as error:
+            # its checksum is right, so no crash has done this
+            malformed = f"the record at byte {position} holds what no commit is: {error}"
+        position = end
+    return Segment(number, boot, previous_size, changes, malformed or (damage if changes else ""))
+
+
+def pack_header(previous_size: int) -> bytes:
+    """Return the header of a segment that begins behind one of that size."""
+    boot = boot_id().encode()
+    header = _HEADER.pack(_HEADER_MAGIC, previous_size, len(boot)) + boot
+    return header + _CHECKSUM.pack(zlib.crc32(header))
+
+
+def boot_in(data: bytes) -> str:
+    """Return the boot id in the header that bytes begin with; empty when there is none that is whole."""
+    if len(data) < _HEADER.size:
+        return ""
+    magic, _, size = _HEADER.unpack_from(data)
+    end = _HEADER.size + size
+    is_whole = magic == _HEADER_MAGIC and data[end : end + _CHECKSUM.size] == _CHECKSUM.pack(zlib.crc32(data[:end]))
+    return data[_HEADER.size : end].decode("ascii", "replace") if is_whole else ""
+
+
+def _record_end(data: bytes, position: int) -> int | None:
+    """Return where a whole record ends that begins here; None when there is none."""
+    if position + _RECORD.size > len(data):
+        return None
+    *head, checksum = _RECORD.unpack_from(data, position)
+    begin = position + _RECORD.size
+    end = begin + head[2]
+    if head[0] != _RECORD_MAGIC or end > len(data):
+        return None
+    return end if _checksum(head, memoryview(data)[begin:end]) == checksum else None
+
+
+def _checksum(head: Iterable[Any], *body: bytes | memoryview) -> int:
+    checksum = zlib.crc32(_HEAD.pack(*head))
+    for part in body:
+        checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def _next_record(data: bytes, position: int) -> int | None:
+    while (position := data.find(_RECORD_MAGIC, position)) >= 0:
+        if _record_end(data, position) is not None:
+            return position
+        position += 1
+    return None
+
+
+def _changes(body: bytes, time_ns: int, *, durable: bool) -> list[LoggedChange]:
+    """Return the changes of a record, all or none: raises ValueError or struct.error where it is malformed."""
+    changes: list[LoggedChange] = []
+    position = 0
+    while position < len(body):
+        kind, key_size, before, size = _CHANGE.unpack_from(body, position)
+        key_at = position + _CHANGE.size
+        data_at = key_at + key_size
+        position = data_at + size
+        # what is not understood must never be taken for a deletion
+        if kind not in (_SAVED, _DELETED) or position > len(body):
+            raise ValueError(f"a change of kind {kind} and {size} bytes")
+        record_id = body[key_at:data_at].decode()
+        changed = body[data_at:position] if kind == _SAVED else None
+        changes.append(LoggedChange(record_id, before, changed, durable, time_ns))
+    return changes

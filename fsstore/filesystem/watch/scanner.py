@@ -1,0 +1,168 @@
+"""Looking for changes that no event has told: which directory, which file is different from what was told.
+
+Three ways, by what they cost:
+- a *look* compares inode and time of each directory, which tells names that came and went; the directories that differ
+  are compared file by file;
+- a *sweep* goes through all files, a few milliseconds at a time, since an edit in place changes no directory;
+- a directory that somebody has a reason to suspect is compared at once (`suspect`).
+
+Invariants: looks and sweeps together take a bounded share of one core (`Pace`). What differs is only named here, and
+judged elsewhere. A directory's time is taken before its files are compared, and is believed only when it lies two
+seconds back: within a tick of the clock it may change again and stay the same.
+
+With `look_seconds` L, `sweep_seconds` S, a share s, and a time c for comparing all documents, what no event tells is
+found after L + c/s (names) and S + c/s (contents) at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.ledger import Ledger
+
+_SLICE_SECONDS = 0.005
+
+
+class Pace(NamedTuple):
+    """How often at most, and which share of the time."""
+
+    look_seconds: float
+    sweep_seconds: float
+    share: float
+
+
+BESIDE_EVENTS = Pace(look_seconds=0.5, sweep_seconds=5.0, share=0.02)
+WITHOUT_EVENTS = Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1)
+
+
+class Scanner:
+    """Looks at the documents of one store, in the thread that owns the ledger."""
+
+    def __init__(self, documents: Documents, ledger: Ledger) -> None:
+        self._documents = documents
+        self._ledger = ledger
+        self._moments: dict[str, tuple[int, int] | None] = {}
+        self._suspected: dict[str, None] = {}
+        self._sweep: Iterator[str] = iter(())
+        self._sweep_began = 0.0
+        self._look_cost = self._looked = 0.0
+        self._next_look = self._next_sweep = 0.0
+        self._pace = BESIDE_EVENTS
+
+    @property
+    def directories(self) -> frozenset[tuple[str, int]]:
+        """The directories there were at the last look, each with its inode: what is to be followed."""
+        return frozenset((name, moment[0]) for name, moment in self._moments.items() if moment is not None)
+
+    def set_pace(self, pace: Pace) -> None:
+        """Go faster or slower from now on."""
+        if pace != self._pace:
+            self._pace = pace
+            self._next_look = self._next_sweep = 0.0
+
+    def look_soon(self) -> None:
+        """Compare the directories soon; not at once where that has just taken long."""
+        self._next_look = min(self._next_look, self._looked + 2 * self._look_cost)
+
+    def suspect(self, shard: str) -> None:
+        """Compare the files of a directory at the next step."""
+        self._suspected[shard] = None
+
+    def suspect_all(self) -> None:
+        """Compare everything at the next steps."""
+        self._moments.clear()
+        self._next_look = 0.0
+        self._suspected.update(dict.fromkeys(self._ledger.directories()))
+
+    def is_done(self, now: float) -> bool:
+        """Whether nothing is left of what there was to look at, sweeps aside."""
+        return not self._suspected and now < self._next_look
+
+    def due(self) -> float:
+        """Return when the next step is due."""
+        return 0.0 if self._suspected else min(self._next_look, self._next_sweep)
+
+    def step(self, now: float) -> list[str]:
+        """Do what is due, for some milliseconds, and return the names that differ.
+
+        Raises StorageUnavailableError.
+        """
+        begun = time.perf_counter()
+        if not self._suspected and now < self._next_look:
+            return self._sweep_some(now) if now >= self._next_sweep else []
+        try:
+            if now >= self._next_look:
+                self._look_cost, self._looked = 0.0, now
+                self._next_look = now + self._pace.look_seconds
+                self._look()
+            return self._compare_suspected(begun)
+        finally:
+            self._look_cost += time.perf_counter() - begun
+            # the share is kept over a look and all that it has led to
+            self._next_look = max(self._next_look, now + self._look_cost / self._pace.share)
+
+    def _look(self) -> None:
+        tree, now_ns = self._documents.tree, time.time_ns()
+        found: dict[str, tuple[int, int] | None] = {"": tree.moment()}
+        for shard in self._documents.shards():
+            above = shard.rpartition("/")[0]
+            if above not in found:
+                # where there are two levels, the upper one has no documents, and news of the lower one
+                found[above] = tree.moment(above)
+            found[shard] = tree.moment(shard)
+        for shard in {*found, *self._moments, *self._ledger.directories()} - {""}:
+            moment = found.get(shard)
+            if moment is None or moment != self._moments.get(shard):
+                self._suspected[shard] = None
+            if moment is not None and now_ns - moment[1] < RACY_NS:
+                # another inode than any: it differs next time
+                found[shard] = (moment[0], -1)
+        self._moments = found
+
+    def _compare_suspected(self, begun: float) -> list[str]:
+        names: list[str] = []
+        while self._suspected:
+            shard = next(iter(self._suspected))
+            del self._suspected[shard]
+            names += self._differing(shard)
+            if time.perf_counter() - begun > _SLICE_SECONDS:
+                break
+        return names
+
+    def _sweep_some(self, now: float) -> list[str]:
+        begun, names = time.perf_counter(), list[str]()
+        for shard in self._sweep:
+            names += self._differing(shard)
+            if time.perf_counter() - begun > _SLICE_SECONDS:
+                break
+        else:
+            # the next one begins when its time has come
+            self._next_sweep = max(now, self._sweep_began + self._pace.sweep_seconds)
+            self._sweep_began = self._next_sweep
+            self._sweep = iter(sorted({*self._moments, *self._ledger.directories()} - {""}))
+        self._next_sweep = max(self._next_sweep, now + (time.perf_counter() - begun) / self._pace.share)
+        return names
+
+    def _differing(self, shard: str) -> list[str]:
+        try:
+            there, told = self._documents.signatures(shard), self._ledger.within(shard)
+        except StorageUnavailableError:
+            # one that can not be entered must not keep the others waiting; compared again at the next look
+            self._moments[shard] = None
+            return []
+        names = [
+            name for name, found in there.items() if (known := told.get(name)) is None or known.mark != mark_of(found)
+        ]
+        if len(there) - len(names) < len(told):
+            names += [name for name in told if name not in there]
+        return names
+
+
+def mark_of(signature: Signature | None) -> int:
+    """Return a signature as the ledger keeps it: a number of 64 bits, 0 for none."""
+    return 0 if signature is None else hash(signature)

@@ -1,0 +1,83 @@
+"""What a watch asks of a directory of documents: that the ledger is begun, and who matches at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, closing
+
+from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.watch.watcher import Watcher
+from fsstore.filters import parse, parse_order
+from fsstore.interfaces import IUnifiedStorage
+from fsstore.ledger import Ledger
+from fsstore.models import Filters, JsonObject
+
+
+class FileChangeSource:
+    """A store as its watchers see it."""
+
+    def __init__(self, storage: IUnifiedStorage, store: OpenStore, reading: Reading, *, polling: bool) -> None:
+        self._storage = storage
+        self._documents = store.documents
+        self._reading = reading
+        self._watcher = Watcher(store, reread=reading.reread, polling=polling)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was told."""
+        return self._watcher.ledger
+
+    def suspect(self, names: set[str]) -> None:
+        """Have documents looked at that may have changed."""
+        self._watcher.suspect(names)
+
+    def stop(self) -> None:
+        """End every watch, and the threads; waits for them."""
+        self._watcher.stop()
+
+    async def ready(self) -> None:
+        """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
+        if not self._watcher.ready.done():
+            self._watcher.begin(await self._reading.ask(lambda index: list(index.inventory.entries())))
+        # shielded, since others wait for the same
+        await asyncio.shield(asyncio.wrap_future(self._watcher.ready))
+
+    async def inside(self, filters: Filters) -> dict[str, str]:
+        """Return the ids of the documents that match, by name; they are read only where the index can not judge."""
+        condition = parse(filters)
+
+        def ask(index: Index) -> dict[str, str] | None:
+            selection = index.select(condition, parse_order(None))
+            with closing(selection.rows) as rows:
+                return {row.name: row.id for row in rows} if selection.residue is None else None
+
+        found = await self._reading.ask(ask, whole=True)
+        if found is None:
+            async with aclosing(self._storage.stream_list(filters)) as batches:
+                ids = [record["id"] async for batch in batches for record in batch]
+            found = {self._documents.name(record_id): record_id for record_id in ids}
+        return found
+
+    async def updated(self, filters: Filters) -> list[str]:
+        """Return the names of the documents that match, the one that was updated longest ago first."""
+        found = await self._storage.list_metadata(filters, order_by="updated_at")
+        return [self._documents.name(summary["id"]) for summary in found]
+
+    async def read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
+        """Return record and digest of those documents that can be read."""
+        return await self._reading.in_thread(lambda: self._read(names))
+
+    def _read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
+        found: dict[str, tuple[JsonObject, object]] = {}
+        for name in names:
+            try:
+                document = self._documents.read_named(name)
+            except StorageCorruptedError:
+                # it is told when it can be read again
+                continue
+            if document is not None:
+                found[name] = document.record, document.digest
+        return found

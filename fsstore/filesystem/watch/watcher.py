@@ -1,0 +1,265 @@
+"""The thread that keeps a ledger true while a store is open: own commits, events, looks; everything in one order.
+
+Owns the ledger's content. What comes in waits in one queue: notes of the writer thread about own commits, hints of the
+system, names that somebody suspects. Notes are told as they come; everything else is only a reason to look, and
+`classifier` decides. The thread ends, and so do those of its source of hints, before the store is closed.
+
+At the beginning the ledger holds what the index says; then everything is compared once, after which it is ready. While
+the store is not there (unmounted, moved away), nothing is looked at and nothing told; when it is back, or another is in
+its place, everything is compared again.
+
+Nothing is on disk here: after a crash, whoever watches next begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.system import NETWORK, SHARED_WITH_HOST, filesystem_type
+from fsstore.filesystem.documents.layout import MARKER, leads_to
+from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.watch.classifier import ChangeClassifier
+from fsstore.filesystem.watch.events import Events, Heard, Hint, HintSource, MakeHintSource
+from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Scanner, mark_of
+from fsstore.filesystem.write.commit import Note
+from fsstore.ledger import Ledger, Told
+
+_logger = logging.getLogger("fsstore")
+
+Message: TypeAlias = list[Note] | Heard | set[str] | None
+"""What the thread is told: None is to end."""
+
+Rows: TypeAlias = Iterable[tuple[str, str, int, Signature, bytes]]
+
+_LONGEST_SECONDS = 1.0
+_GONE_PAUSE_SECONDS = 0.2
+_FOLLOW_PAUSE_SECONDS, _FOLLOW_PAUSE_EACH_SECONDS = 0.1, 0.001
+_RETRY_SECONDS = 30.0
+_DISTRUST_SECONDS = 600.0
+
+
+class Watcher:
+    """One store being watched."""
+
+    def __init__(
+        self,
+        store: OpenStore,
+        *,
+        reread: Callable[[list[str]], None],
+        polling: bool = False,
+        source: MakeHintSource | None = None,
+    ) -> None:
+        """Begin to note own commits; the thread is started by `begin`."""
+        self.ledger = Ledger(str(store.tree.root))
+        self.ready: Future[None] = Future()
+        self._store = store
+        self._polling = polling
+        self._queue: SimpleQueue[Message] = SimpleQueue()
+        self._source: HintSource = (source or Events)(self._queue.put)
+        self._scanner = Scanner(store.documents, self.ledger)
+        self._classifier = ChangeClassifier(store, self.ledger, hear_writer=self._hear_writer, reread=reread)
+        self._noted: set[str] = set()
+        self._prefix = store.tree.path("")
+        self._is_stopping = False
+        self._is_there = True
+        self._has_begun = polling
+        self._followed: frozenset[tuple[str, int]] = frozenset()
+        self._followed_before: frozenset[tuple[str, int]] = frozenset()
+        self._next_follow = 0.0
+        self._distrust_until = 0.0
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._rows: Rows = ()
+
+    def begin(self, rows: Rows) -> None:
+        """Start the thread, unless that was done; the ledger begins with these rows of the index.
+
+        Raises StorageUnavailableError when no thread can be had.
+        """
+        with self._starting:
+            if self._thread is not None or self._is_stopping:
+                return
+            thread = threading.Thread(target=self._run, name="fsstore-watch", daemon=True)
+            self._rows = rows
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise StorageUnavailableError(reason=str(error), path=str(self._store.tree.root)) from error
+            self._thread = thread
+
+    def suspect(self, names: set[str]) -> None:
+        """Have documents looked at, if anybody watches."""
+        if self._thread is not None:
+            self._queue.put(names)
+
+    def stop(self) -> None:
+        """End the thread; waits for it."""
+        with self._starting:
+            self._is_stopping = True
+        self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+        closed = StorageClosedError(path=str(self._store.tree.root))
+        if not self.ready.done():
+            self.ready.set_exception(closed)
+        self.ledger.end(closed)
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        writer = self._store.writer
+        try:
+            rows, self._rows = self._rows, ()
+            for name, record_id, version, signature, digest in rows:
+                self.ledger.adopt(name, Told(record_id, version, digest, "external", mark_of(signature)))
+            del rows
+            if writer is not None:
+                writer.tell(self._queue.put)
+                # the group that is under way is not noted: it is found by looking, before anybody is told anything
+                self._hear_writer()
+            # a mount where no event comes from the other side is only looked at
+            self._polling |= filesystem_type(self._store.tree.root) in NETWORK | SHARED_WITH_HOST
+            self._has_begun |= self._polling
+            self._scanner.suspect_all()
+            while not self._is_stopping:
+                self._turn()
+        except Exception as error:
+            _logger.exception("the store %s can not be watched any more", self._store.tree.root)
+            reason = f"it can not be watched any more: {error}"
+            failure = StorageUnavailableError(
+                reason=reason, path=str(self._store.tree.root), advice="close it and open it again"
+            )
+            self.ledger.end(failure)
+            if not self.ready.done():
+                self.ready.set_exception(failure)
+        finally:
+            if writer is not None:
+                writer.tell(None)
+            self._source.close()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        due = min(self._classifier.due(), self._scanner.due(), self._next_follow or now + _LONGEST_SECONDS)
+        self._take(_GONE_PAUSE_SECONDS if not self._is_there else max(0.0, min(due - now, _LONGEST_SECONDS)))
+        now = time.monotonic()
+        try:
+            if not self._is_stopping and self._look_for_store():
+                self._follow(now)
+                self._set_pace(now)
+                self._classifier.suspect(self._scanner.step(now))
+                if self._classifier.due() <= now:
+                    self._classifier.classify_some()
+        except (StorageError, OSError) as error:
+            # descriptors used up, say: tried again, and told by whoever lists
+            _logger.debug("looking at %s failed: %s", self._store.tree.root, error)
+            self._take(_GONE_PAUSE_SECONDS)
+        if self._has_begun and not self.ready.done() and self._scanner.is_done(now) and self._classifier.is_idle:
+            self.ready.set_result(None)
+
+    def _look_for_store(self) -> bool:
+        was_there = self._is_there
+        try:
+            self._is_there = self._store.tree.signature(MARKER) is not None
+        except OSError:
+            self._is_there = False
+        if self._is_there and not was_there:
+            self._scanner.suspect_all()
+        return self._is_there
+
+    # -- what comes in ------------------------------------------------------------------------------------------------
+
+    def _take(self, timeout_seconds: float) -> None:
+        """Take everything in that is waiting; wait for it if nothing is."""
+        try:
+            message = self._queue.get(timeout=timeout_seconds) if timeout_seconds else self._queue.get_nowait()
+            while True:
+                self._take_in(message)
+                message = self._queue.get_nowait()
+        except Empty:
+            return
+
+    def _take_in(self, message: Message) -> None:
+        if message is None:
+            self._is_stopping = True
+        elif isinstance(message, Heard):
+            self._hear(message)
+        elif isinstance(message, set):
+            self._classifier.suspect(message)
+        else:
+            for note in message:
+                self._note(note)
+
+    def _note(self, note: Note) -> None:
+        self._noted.add(note.name)
+        told = None
+        if note.record is not None:
+            told = Told(note.id, note.record["version"], note.digest, "own", mark_of(note.signature))
+        self.ledger.tell(note.name, told, "own", note.record)
+
+    def _hear_writer(self) -> set[str]:
+        """Take in what own commits have done that were begun by now, and return the names."""
+        self._noted.clear()
+        writer = self._store.writer
+        begun = 0 if writer is None else writer.begun
+        while writer is not None and writer.told < begun and not self._is_stopping:
+            self._take(0.001)
+        self._take(0.0)
+        return set(self._noted)
+
+    def _hear(self, heard: Heard) -> None:
+        if heard.error:
+            self._followed = frozenset()
+            self._has_begun = True
+            self._next_follow = time.monotonic() + _RETRY_SECONDS
+        if heard.begun:
+            # what happened there before the first event could come
+            for name, _ in self._followed - self._followed_before:
+                self._scanner.suspect(name) if name else self._scanner.look_soon()
+            self._has_begun = True
+        for hint in heard.hints:
+            self._take_hint(hint)
+
+    def _take_hint(self, hint: Hint) -> None:
+        below = hint.path[len(self._prefix) :] if hint.path.startswith(self._prefix) else ""
+        place = leads_to(below.replace(os.sep, "/"), self._store.documents.layout.shard_depth)
+        if place is None:
+            return
+        name, is_document = place
+        if is_document:
+            self._classifier.suspect([name], is_written=hint.is_written, is_hinted=True)
+            return
+        self._scanner.look_soon()
+        if name.count("/") == self._store.documents.layout.shard_depth - 1 and name:
+            self._scanner.suspect(name)
+
+    # -- the source of hints ------------------------------------------------------------------------------------------
+
+    def _follow(self, now: float) -> None:
+        """Have the directories followed that there are."""
+        wanted = self._scanner.directories
+        if self._polling or not wanted or wanted == self._followed:
+            self._next_follow = 0.0
+            return
+        if now < self._next_follow:
+            return
+        self._followed_before, self._followed = self._followed, wanted
+        # each time all of them are followed anew
+        self._next_follow = now + _FOLLOW_PAUSE_SECONDS + len(wanted) * _FOLLOW_PAUSE_EACH_SECONDS
+        tree = self._store.tree
+        self._source.follow([tree.path(name) if name else str(tree.root) for name, _ in sorted(wanted)])
+
+    def _set_pace(self, now: float) -> None:
+        if self._classifier.unheard:
+            self._classifier.unheard = 0
+            self._distrust_until = now + _DISTRUST_SECONDS
+        has_events = self._followed and now >= self._distrust_until
+        self._scanner.set_pace(BESIDE_EVENTS if has_events else WITHOUT_EVENTS)

@@ -1,0 +1,339 @@
+"""One group of commits, from what the callers want to what lies on disk: draft, stage, log, place, index.
+
+Runs in the writer thread, under the store lock. Owns the order of the steps:
+
+1. draft   read what is there, unless this process has placed it lately (`cache`), apply the rules, encode. A commit
+           that is refused here leaves no trace.
+2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
+3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
+4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
+5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
+6. index   what was placed reaches the index: where it is much, and when another process asks (`pass_on`), and before
+           the lock is released (`end`). Then `indexing` becomes even.
+
+The callers are answered before 5: a reader of the index waits while `indexing` is odd. A crash before 3 leaves temp
+files: nothing happened. A crash after 3 leaves the record: recovery finishes the steps. A store that is not durable
+needs no record for single documents, since one rename is atomic against a dying process: then 4 is the commit point.
+But while the log holds records, every commit is logged, or a replay would undo it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from typing import NamedTuple
+
+from fsstore.errors import Outcome as Fate
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.disk.files import UNTOLD, Signature
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.index.index import Described, described
+from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
+from fsstore.filesystem.log.counters import Counters, State, even, odd
+from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.records import LoggedChange
+from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.write.draft import Draft, Drafting, Group
+from fsstore.filesystem.write.index_updates import IndexUpdates
+from fsstore.models import Clock, JsonObject, Outcomes
+
+_logger = logging.getLogger("fsstore")
+_NAME = attrgetter("name")
+# what is done for many at a time costs less for each
+_MOST_UNTIDY = 64
+
+
+class UnfinishedError(Exception):
+    """The commit point is passed, or may be, and a later step failed: recovery must finish the commits.
+
+    `results` is what became of each commit where `has_happened`. Where it is not known whether they happened, only the
+    exceptions among them hold: commits that were refused before.
+    """
+
+    def __init__(self, cause: OSError, results: list[Outcomes | BaseException], *, has_happened: bool) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.results = results
+        self.has_happened = has_happened
+
+
+def refusal(error: OSError, path: str) -> StorageUnavailableError:
+    """Return what to tell the caller of a commit that the system has refused."""
+    outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
+    return unavailable(error, path, outcome=outcome)
+
+
+class PlacingError(OSError):
+    """A step behind the commit point failed."""
+
+
+class Note(NamedTuple):
+    """What one commit has made of one document; `record` None means that it went.
+
+    `signature` is None where a later commit of the same group has replaced the file, or it could not be told.
+    """
+
+    name: str
+    id: str
+    record: JsonObject | None
+    signature: Signature | None
+    digest: bytes
+
+
+def _row(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
+    """Return what the index is to know of what was placed."""
+    if draft.part is None or draft.data is None:
+        return None
+    if draft.placed is not None and draft.is_ours:
+        entry = Entry(
+            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
+        )
+    else:
+        # somebody was faster: a row recorded at the beginning of time is compared by content next time
+        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
+    return described(entry)
+
+
+class Committer:
+    """Carries groups of commits out; used by the writer thread alone, under the lock."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        log: Log,
+        counters: Counters,
+        index_updates: IndexUpdates,
+        recovery: Recovery,
+        *,
+        durable: bool,
+        clock: Clock,
+    ) -> None:
+        self._documents = documents
+        self._log = log
+        self._counters = counters
+        self._index_updates = index_updates
+        self._recovery = recovery
+        self._drafting = Drafting(documents, clock)
+        self._durable = durable
+        # what was put in place, and the directory that it was staged in, until they are tidied up
+        self._placed: list[tuple[list[Draft], str]] = []
+        self._untidy = 0
+        self._knows_clock = False
+        self._is_under_way = False
+        # False when temp files would not go: the counter then stays odd, since recovery is due
+        self._is_clean = True
+        self._index_requests = 0
+        self.segment_bytes = 0
+        # for those who watch: None when nobody does
+        self.notes: list[Note] | None = None
+
+    def settle(self, *, renewed: bool = False) -> State:
+        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+        state = self._counters.read()
+        is_left = state.unfinished and not self._is_under_way
+        if renewed or is_left or self._recovery.suspects or not self._is_clean:
+            self.abandon()
+            self._recovery.run()
+            state = self._counters.read()
+        if not self._is_under_way:
+            # nothing waits for the index yet, so nobody can have asked for it
+            self._index_requests = state.index_requests
+        return state
+
+    def run(self, commits: Sequence[Sequence[Sealed]], state: State) -> list[Outcomes | BaseException]:
+        """Carry out commits, each all or nothing, and return what became of each; the callers may be told.
+
+        `pass_on` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
+        see `refusal`.
+        """
+        try:
+            group = self._drafting.draft(commits)
+            changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
+            if changes:
+                self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
+        except PlacingError as error:
+            raise UnfinishedError(error, self._all_told(group, commits, changes), has_happened=True) from error
+        except UnknownOutcomeError as error:
+            raise UnfinishedError(error, group.results, has_happened=False) from error
+        finally:
+            # somebody may remove these directories and make them anew
+            self._documents.tree.parents.forget()
+        return self._all_told(group, commits, changes)
+
+    def pass_on(self, state: State) -> None:
+        """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
+        try:
+            if state.index_requests != self._index_requests:
+                self._index_requests = state.index_requests
+                self.finish()
+                return
+            if self._untidy >= _MOST_UNTIDY:
+                self._tidy()
+            self._index_updates.write_many()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the commits are answered and the thread lives on
+            self._leave(error)
+
+    def end(self) -> None:
+        """Do what is left to do before the lock is released, or leave it to recovery."""
+        try:
+            self.finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lock is released and the thread lives on
+            self._leave(error)
+
+    def _leave(self, error: Exception) -> None:
+        # the counters stay odd, and whoever is next sees it
+        _logger.warning("the index of %s could not be updated after a commit: %s", self._documents.tree.root, error)
+        self.abandon()
+
+    def finish(self) -> None:
+        """Let the index know what was placed since it last did; then no commit is under way."""
+        if not self._is_under_way:
+            return
+        self._tidy()
+        is_clean, self._is_under_way, self._is_clean = self._is_clean, False, True
+        self._log.trim()
+        self._index_updates.write()
+        if is_clean:
+            self._counters.write(indexing=even(self._counters.read().indexing))
+
+    def _tidy(self) -> None:
+        """Take away what was replaced, and make ready what the index is to know of what was placed."""
+        placed, self._placed, self._untidy = self._placed, [], 0
+        try:
+            for drafts, directory in placed:
+                for draft in drafts:
+                    if draft.error is None:
+                        self._index_updates.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
+                self._is_clean &= self._unstage(drafts, directory)
+        except Exception:
+            # the documents are in place: recovery makes the index stale
+            _logger.exception("what was committed could not be made ready for the index")
+            self._is_clean = False
+
+    def abandon(self) -> None:
+        """Leave what is under way to recovery, which makes the index stale."""
+        self._index_updates.drop()
+        # what it knows of its segment may not be so any more
+        self._log.close()
+        self._placed, self._untidy = [], 0
+        self._is_under_way, self._is_clean = False, True
+
+    # -- on disk ------------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
+        if not self._is_under_way:
+            self._counters.write(indexing=odd(state.indexing))
+            self._is_under_way = True
+        if not self._knows_clock:
+            self._learn_clock()
+        directory = ""
+        try:
+            directory = self._documents.stage_directory() if has_batch else ""
+            self._stage(drafts, directory)
+            logged = self._durable or has_batch or not state.log_is_empty
+            if logged:
+                changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
+                self.segment_bytes = self._log.append(changes, state, durable=self._durable)
+        except OSError:
+            self._is_clean &= self._unstage(drafts, directory)
+            raise
+        self._placed.append((drafts, directory))
+        self._untidy += len(drafts)
+        try:
+            if has_batch:
+                self._counters.write(applying=odd(state.applying))
+            self._place(drafts, logged=logged)
+            if has_batch:
+                self._counters.write(applying=even(odd(state.applying)))
+            if logged and not self._durable and self._log.withdraw():
+                # all is in place, and what comes next need not be logged
+                self.segment_bytes = 0
+        except OSError as error:
+            raise PlacingError(error.errno, error.strerror, error.filename) from error
+
+    def _learn_clock(self) -> None:
+        name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True
+        with suppress(OSError):
+            documents.cache.clock_is_fine = documents.tree.counts_finely(name)
+        try:
+            documents.remove(name)
+        except OSError:
+            self._is_clean = False
+
+    def _stage(self, drafts: list[Draft], directory: str) -> None:
+        documents = self._documents
+        for at, draft in enumerate(drafts):
+            if draft.data is not None:
+                draft.staged = f"{directory}/{at}" if directory else documents.stage_name()
+                draft.written = documents.tree.write_new(draft.staged, draft.data)
+
+    def _unstage(self, drafts: Iterable[Draft], directory: str) -> bool:
+        """Take temp files away; False when some will not go, and are left to recovery."""
+        try:
+            for draft in drafts:
+                if draft.staged:
+                    self._documents.remove(draft.staged)
+                    draft.staged = ""
+            if directory and self._documents.tree.is_directory(directory):
+                self._documents.tree.remove_directory(directory)
+        except OSError:
+            return False
+        return True
+
+    def _place(self, drafts: list[Draft], *, logged: bool) -> None:
+        # by name, so that documents of one directory follow each other
+        for draft in sorted(drafts, key=_NAME) if len(drafts) > 1 else drafts:
+            try:
+                self._put(draft)
+            except OSError as error:
+                if logged:
+                    raise
+                draft.error = error
+
+    def _put(self, draft: Draft) -> None:
+        """Put a document in place or take it away; its staged name then is what was there, or nothing."""
+        name, documents = draft.name, self._documents
+        documents.cache.forget(name)
+        if not draft.staged:
+            documents.remove(name)
+            return
+        if draft.previous is not None:
+            draft.placed = documents.exchange(draft.staged, name)
+        if draft.placed is None:
+            draft.placed = documents.place(draft.staged, name)
+            draft.staged = ""
+        if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
+            documents.note_plain(name, draft.placed)
+            documents.cache.placed(name, draft.part, draft.data, draft.placed)
+
+    def _all_told(
+        self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]
+    ) -> list[Outcomes | BaseException]:
+        if self.notes is not None:
+            self.notes += [self._note(step, changes) for step in group.steps if _is_placed(step, changes)]
+        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+
+    def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
+        is_last = changes.get(step.id) is step
+        signature = step.placed if is_last and step.is_ours else None
+        return Note(step.name, step.id, step.record(), signature, digest(step.data or b""))
+
+    def _told(
+        self, result: Outcomes | BaseException, commit: Sequence[Sealed], changes: dict[str, Draft]
+    ) -> Outcomes | BaseException:
+        for change in commit:
+            draft = changes.get(change.id)
+            if draft is not None and draft.error is not None and not isinstance(result, BaseException):
+                return unavailable(draft.error, self._documents.tree.path(draft.name), outcome="not applied")
+        return result
+
+
+def _is_placed(step: Draft, changes: dict[str, Draft]) -> bool:
+    """Whether a step has become true: whatever one commit of a group can still fail by, its last one tells."""
+    return changes.get(step.id, step).error is None

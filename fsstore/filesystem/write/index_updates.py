@@ -1,0 +1,47 @@
+"""What commits have placed and the index does not know yet: the rows that wait for it.
+
+One transaction for many commits costs far less than one for each. Knows nothing of commits, files or the lock; used by
+the writer thread alone. Invariants:
+- Of each document the last word counts, and what is written comes in the order of its placing.
+- After `write` the index knows everything, or is known not to: the store lock is not released before.
+
+A crash leaves what was not written yet; the counters are odd then, and whoever is next makes the index stale.
+"""
+
+from __future__ import annotations
+
+from fsstore.filesystem.index.index import Described
+from fsstore.filesystem.index.index_file import IndexFile
+from fsstore.filesystem.index.rows import Problem
+
+_MANY = 512
+
+
+class IndexUpdates:
+    """The rows that wait for the index of one open store."""
+
+    def __init__(self, index_file: IndexFile) -> None:
+        self._index_file = index_file
+        self._placed: dict[str, Described | Problem | None] = {}
+
+    def place(self, name: str, document: Described | Problem | None) -> None:
+        """Note what became of a document's file; None means that it went."""
+        self._placed[name] = document
+
+    def write_many(self) -> None:
+        """Write what waits if that is much, so that whoever ends the turn has little left to wait for."""
+        if len(self._placed) >= _MANY:
+            self.write()
+
+    def write(self) -> None:
+        """Bring the index up to date, or let it be stale. Raises OSError when not even that can be noted."""
+        placed, self._placed = self._placed, {}
+        if placed:
+            self._index_file.record(
+                [document for document in placed.values() if document is not None],
+                [name for name, document in placed.items() if document is None],
+            )
+
+    def drop(self) -> None:
+        """Forget what was not written yet; recovery makes the index stale."""
+        self._placed = {}

@@ -1,0 +1,366 @@
+"""The writer: one thread per open store, its queue, and the store lock around each group of commits.
+
+Owns when things are written. A commit is a message to this thread: cancelling whoever waits for it neither stops it nor
+releases the lock early. Invariants:
+- Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
+- Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
+  sync. The groups that follow each other soon share the lock, and what the index is told.
+- Whoever gets the lock and finds that the one before it died in mid-commit recovers first. The lock is released when
+  the index has heard of everything, or is known not to have.
+
+A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
+from fsstore.filesystem.log.counters import Counters, State
+from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.threads import answer
+from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
+
+_logger = logging.getLogger("fsstore")
+T = TypeVar("T")
+
+_GROUP_CHANGES = 64
+_IDLE_SECONDS = 1.0
+_SEGMENT_BYTES = 16 << 20
+
+
+class _Commit(NamedTuple):
+    changes: Sequence[Sealed]
+    future: asyncio.Future[Any]
+
+
+class _Call(NamedTuple):
+    run: Callable[[], Any]
+    future: Future[Any]
+
+
+class _Stop:
+    pass
+
+
+_Job: TypeAlias = _Commit | _Call | _Stop
+_WORK = (_Commit, _Call)
+
+
+class Writer:
+    """The writer thread of one open store."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        recovery: Recovery,
+        checkpoint: Checkpoint,
+        lock: StoreLock,
+        counters: Counters,
+        *,
+        root: str,
+        prepare: Callable[[], object],
+        check: Callable[[], object],
+        lock_timeout_seconds: float,
+    ) -> None:
+        self._committer = committer
+        self._recovery = recovery
+        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=root)
+        self._lock = lock
+        self._counters = counters
+        self._state = State()
+        self._root = root
+        self._prepare = prepare
+        self._check = check
+        self._timeout_seconds = lock_timeout_seconds
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._stopped = False
+        self._stopping = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
+        # for those who watch: how many groups were begun, and of how many it was told what they did
+        self.begun = self.told = 0
+        self._tell: Callable[[list[Note]], None] | None = None
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
+        """Queue a commit; the future, of the running loop, gets its outcomes."""
+        future = asyncio.get_running_loop().create_future()
+        self._put(_Commit(changes, future))
+        return future
+
+    def call(self, run: Callable[[], T]) -> Future[T]:
+        """Queue a function that runs under the store lock, between commits."""
+        future: Future[T] = Future()
+        self._put(_Call(run, future))
+        return future
+
+    def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
+        """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
+
+        Whoever has read a document when `begun` was n knows every own write that may show in it once `told` is n.
+        """
+        self._tell = tell
+
+    def stop(self) -> None:
+        """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
+        with self._stopping:
+            self._stopped = True
+            self._queue.put(_Stop())
+        self._thread.join()
+
+    def _put(self, job: _Commit | _Call) -> None:
+        # behind the last job nobody would answer
+        with self._stopping:
+            if self._stopped:
+                raise StorageClosedError(path=self._root)
+            self._queue.put(job)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether this process holds the lock now, the part included in which the index is brought up to date."""
+        return self._lock.is_held
+
+    def lock_is_held(self) -> bool:
+        """Whether any process is in a critical section now; if not, an unfinished commit has lost its writer.
+
+        Raises StorageUnavailableError.
+        """
+        try:
+            return self._lock.is_held_by_somebody()
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        job: _Job | None = None
+        while not isinstance(job, _Stop):
+            if job is None:
+                job = self._next(_IDLE_SECONDS if self.checkpoints.is_due else None)
+            self.checkpoints.is_due |= job is not None
+            is_idle = job is None
+            if isinstance(job, _WORK):
+                job = self._hold(job)
+            if is_idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                self._begin_checkpoint(idle=is_idle)
+        self._finish()
+
+    def _next(self, timeout_seconds: float | None) -> _Job | None:
+        try:
+            return self._queue.get(timeout=timeout_seconds)
+        except Empty:
+            return None
+
+    def _hold(self, first: _Commit | _Call) -> _Job | None:
+        """Do a job, and what follows it soon, under the store lock: the critical section, whole.
+
+        Returns the job that comes after, if one was taken from the queue.
+        """
+        job: _Job | None = first
+        try:
+            self._acquire()
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            return self._refuse(first, error)
+        try:
+            while isinstance(job, _WORK):
+                job = self._do(job)
+                if self._lock.is_due(self._state) or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                    break
+                job = job or self._next(self._lock.linger_seconds(self._state))
+            return job
+        finally:
+            self._release()
+
+    def _locked(self, run: Callable[[], T]) -> T:
+        self._acquire()
+        try:
+            return run()
+        finally:
+            self._release()
+
+    def _acquire(self) -> None:
+        """Take the lock, and recover if the last writer died.
+
+        Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
+        """
+        try:
+            self._check()
+            try:
+                self._lock.acquire(self._timeout_seconds)
+            except FileNotFoundError:
+                # the control directory was deleted while the store was open
+                self._prepare()
+                self._lock.acquire(self._timeout_seconds)
+            try:
+                self._state = self._committer.settle(renewed=self._counters.open() or self._counters.mend())
+                self._lock.begin(self._state)
+            except BaseException:
+                self._lock.release()
+                raise
+        except StorageError:
+            # one of them is an OSError, too
+            raise
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    def _release(self) -> None:
+        try:
+            self._committer.end()
+        finally:
+            self._lock.release()
+
+    def _settle(self) -> State:
+        self._state = self._committer.settle()
+        return self._state
+
+    def _do(self, job: _Commit | _Call) -> _Job | None:
+        """Do a job; returns the next one if it was taken from the queue."""
+        if isinstance(job, _Call):
+            self._do_call(job)
+            return None
+        following = self._do_group(job)
+        self._committer.pass_on(self._state)
+        return following
+
+    def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
+        if isinstance(job, _Call):
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+            return None
+        group, following = self._group(job)
+        self._answer(group, [error] * len(group))
+        return following
+
+    def _group(self, first: _Commit) -> tuple[list[_Commit], _Job | None]:
+        """Return the commits that are waiting, and the first job that is none of them."""
+        group, changes = [first], len(first.changes)
+        # nobody else takes from it
+        while changes < _GROUP_CHANGES and not self._queue.empty():
+            job = self._queue.get_nowait()
+            if not isinstance(job, _Commit):
+                return group, job
+            group.append(job)
+            changes += len(job.changes)
+        return group, None
+
+    def _do_group(self, first: _Commit) -> _Job | None:
+        group, following = self._group(first)
+        self.begun += 1
+        tell, self._committer.notes = self._tell, None if self._tell is None else []
+        try:
+            results = self._commit([commit.changes for commit in group])
+        except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
+            self._committer.abandon()
+            results = [error] * len(group)
+        if tell is not None and self._committer.notes:
+            self._tell_notes(tell, self._committer.notes)
+        self.told = self.begun
+        self._answer(group, results)
+        return following
+
+    def _tell_notes(self, tell: Callable[[list[Note]], None], notes: list[Note]) -> None:
+        try:
+            tell(notes)
+        except Exception:
+            # who watches finds it by looking; who waits for the commit must be answered
+            _logger.exception("those who watch %s could not be told of a commit", self._root)
+
+    def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
+        answer(zip((commit.future for commit in group), results, strict=True))
+
+    def _do_call(self, job: _Call) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            # whoever asked has gone, and a cancelled future takes no answer
+            return
+        try:
+            self._committer.finish()
+            self._settle()
+            job.future.set_result(job.run())
+        except OSError as error:
+            job.future.set_exception(unavailable(error, self._root))
+        except Exception as error:  # noqa: BLE001 - the same
+            job.future.set_exception(error)
+
+    def _commit(self, commits: list[Sequence[Sealed]]) -> Sequence[Any]:
+        try:
+            return self._committer.run(commits, self._settle())
+        except UnfinishedError as error:
+            return self._recover_from(error)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                try:
+                    # somebody removes directories that are empty most of the time
+                    self._prepare()
+                    self._counters.open()
+                except OSError as gone:
+                    # the store was moved, or taken away with its medium
+                    return [refusal(gone, self._root)] * len(commits)
+            elif len(commits) == 1:
+                return [refusal(error, self._root)]
+            # one document too many for the disk must not refuse the others
+            return [result for commit in commits for result in self._alone(commit)]
+
+    def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
+        try:
+            return self._committer.run([commit], self._settle())
+        except UnfinishedError as error:
+            return self._recover_from(error)
+        except OSError as error:
+            return [refusal(error, self._root)]
+
+    def _recover_from(self, error: UnfinishedError) -> Sequence[Any]:
+        """Finish a group whose commit point is passed, or may be."""
+        self._committer.abandon()
+        try:
+            self._recovery.run()
+        except OSError:
+            _logger.exception("recovery failed in %s; the next access will try again", self._root)
+        else:
+            if error.has_happened:
+                return error.results
+        failure = StorageUnavailableError(
+            reason=f"a commit could not be finished: {error.cause.strerror or error.cause}",
+            path=str(error.cause.filename or self._root),
+            errno=error.cause.errno,
+            advice="it is in the log, and the next access finishes it; free the resource, then read the document",
+            outcome="unknown",
+        )
+        # whether it happened is not known: whoever watches finds it, or not
+        self._committer.notes = None
+        # what was refused before the commit point stays refused
+        return [result if isinstance(result, BaseException) else failure for result in error.results]
+
+    def _begin_checkpoint(self, *, idle: bool) -> None:
+        if not self.checkpoints.is_running:
+            self._committer.segment_bytes = 0
+            self.checkpoints.begin(idle=idle)
+
+    def _recover_documents(self, ids: set[str]) -> None:
+        """Have documents that a checkpoint could not sync written anew from the log."""
+        self._recovery.suspects |= ids
+        # put there also when the writer is about to stop: it does what is queued before it ends
+        self._queue.put(_Call(self._recovery.run, Future()))
+
+    def _finish(self) -> None:
+        self.checkpoints.finish()
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                break
+            if isinstance(job, _Call):
+                self._hold(job)
+        self._lock.close()

@@ -1,0 +1,336 @@
+"""What a process has placed it does not read again, and never takes it for what somebody else has put there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
+from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.documents import cache
+from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.documents import Document, Documents
+from fsstore.models import JsonObject, Mutation, patching
+from tests.filesystem.faults import place
+
+SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages": [{"role": "user"}], "state": {"n": 1}}
+
+
+def signature(size: int = 10, mtime_ns: int = 1_000_000_001, ctime_ns: int = 1_000_000_001) -> Signature:
+    return Signature(1, size, mtime_ns, ctime_ns)
+
+
+@pytest.fixture(params=[True, False], ids=["durable", "no fsync"])
+async def storage(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[FileStorage]:
+    async with await FileStorage.open(tmp_path, fsync=request.param) as storage:
+        yield storage
+
+
+@pytest.fixture
+def sessions(storage: FileStorage) -> SessionService:
+    return SessionService(storage)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tell which documents the writer reads."""
+    names: list[str] = []
+    reading = Documents.read_in_turn
+
+    def note(documents: Documents, record_id: str) -> Document | None:
+        names.append(record_id)
+        return reading(documents, record_id)
+
+    monkeypatch.setattr(Documents, "read_in_turn", note)
+    return names
+
+
+# -- how much is kept --------------------------------------------------------------------------------------------------
+
+
+def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
+    kept = DocumentCache()
+    kept.placed("a", {"id": "a"}, b"old", signature(3))
+    kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4))
+    assert kept.get("a") == CachedDocument(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
+    kept.forget("a")
+    kept.forget("a")
+    assert kept.get("a") is None
+
+
+def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_MOST_BYTES", 30)
+    kept = DocumentCache()
+    for name in "abc":
+        kept.placed(name, {}, b"0123456789", signature())
+    assert kept.get("a") is not None
+    kept.placed("d", {}, b"0123456789", signature())
+    assert [name for name in "abcd" if kept.get(name) is None] == ["b"]
+    kept.placed("e", {}, bytes(30), signature())
+    assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
+
+
+def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_LARGE_BYTES", 10)
+    kept = DocumentCache()
+    kept.placed("a", {}, bytes(10), signature())
+    kept.placed("huge", {}, bytes(11), signature())
+    assert kept.get("a") is not None
+    assert kept.get("huge") is None
+
+
+@pytest.mark.parametrize("coarse", [signature(mtime_ns=1_000_000_000), signature(ctime_ns=1_002_000_000)])
+def test_nothing_is_kept_where_time_is_counted_coarsely(coarse: Signature) -> None:
+    kept = DocumentCache()
+    kept.placed("a", {}, b"", coarse)
+    assert kept.get("a") is None
+
+
+def test_readers_are_given_what_each_change_would_show_in() -> None:
+    kept, now = DocumentCache(), time.time_ns()
+    for name, changed_ns in (("long ago", now - 3 * 10**9), ("a moment ago", now)):
+        kept.was_read(name, b"", signature(ctime_ns=changed_ns))
+        kept.was_read(name, b"", signature(mtime_ns=changed_ns))
+    kept.placed("placed", {}, b"", signature())
+    assert kept.get("long ago") == CachedDocument(b"", signature(mtime_ns=now - 3 * 10**9), is_sure=True)
+    assert kept.get("a moment ago") is None
+    assert kept.get("placed") == CachedDocument(b"", signature(), is_sure=False, part={})
+    kept.clock_is_fine = True
+    kept.was_read("a moment ago", b"", signature(ctime_ns=now))
+    kept.placed("placed", {}, b"", signature())
+    assert [found is not None and found.is_sure for found in map(kept.get, ("a moment ago", "placed"))] == [True, True]
+
+
+# -- what is read, and what is not -------------------------------------------------------------------------------------
+
+
+async def test_a_document_that_was_just_placed_is_not_read_to_change_it(
+    sessions: SessionService, read: list[str]
+) -> None:
+    await sessions.save_session("a", SESSION)
+    read.clear()
+    await sessions.update_session("a", {"state": {"n": 2}})
+    await sessions.save_session("a", SESSION, expected_version=2)
+    await sessions.edit_session("a", lambda session: session["state"].update(n=3))
+    await sessions.delete_session("a", expected_version=4)
+    assert read == []
+    with pytest.raises(StorageNotFoundError):
+        await sessions.update_session("a", {})
+
+
+async def test_without_a_hand_in_between_it_is_as_if_it_had_been_read(tmp_path: Path, storage: FileStorage) -> None:
+    """The same changes, by one that has kept everything in mind and by ones that have just been opened."""
+    changes: list[JsonObject] = [
+        {"z": 1, "state": {"b": [1.0, {}], "a": None}},
+        {"messages": None, "m": {"x": -0.0}},
+        {"metadata": {"t": 1}},
+    ]
+    sessions = SessionService(storage)
+    await sessions.save_session("kept", SESSION)
+    for change in changes:
+        await sessions.update_session("kept", change)
+    await sessions.save_session("read", SESSION)
+    for change in changes:
+        async with await FileStorage.open(tmp_path, fsync=False) as other:
+            await SessionService(other).update_session("read", change)
+    kept, read = await sessions.get_record("kept"), await sessions.get_record("read")
+    assert kept is not None
+    assert read is not None
+    for data in (kept["data"], read["data"]):
+        for key in ("session_id", "created_at", "updated_at"):
+            del data["metadata"][key]
+    assert repr(kept["data"]) == repr(read["data"])
+    assert (kept["version"], read["version"]) == (4, 4)
+
+
+# -- other hands -------------------------------------------------------------------------------------------------------
+
+
+def in_place(path: Path) -> None:
+    """Write other bytes of the same number into the same file, and put its mtime back."""
+    before = path.stat()
+    data = path.read_bytes().replace(b'"open"', b'"shut"')
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def renamed_over(path: Path) -> None:
+    draft = path.with_name("draft")
+    draft.write_bytes(path.read_bytes().replace(b'"open"', b'"shut"'))
+    draft.replace(path)
+
+
+@pytest.mark.parametrize("edit", [in_place, renamed_over])
+async def test_an_edit_by_other_hands_is_what_a_change_is_made_on(
+    tmp_path: Path, sessions: SessionService, edit: Callable[[Path], None]
+) -> None:
+    await sessions.save_session("a", SESSION)
+    edit(place(tmp_path, "a"))
+    await sessions.update_session("a", {"state": {"n": 2}})
+    session = await sessions.get_session("a")
+    assert session is not None
+    assert (session["metadata"]["status"], session["state"]) == ("shut", {"n": 2})
+
+
+async def test_who_was_faster_than_the_look_at_what_was_placed_is_not_taken_for_it(
+    tmp_path: Path, sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = files._signature_at
+
+    def edit_and_look(base: str, parent: int | None) -> Signature | None:
+        if base == "a.json":
+            renamed_over(place(tmp_path, "a"))
+        return looking(base, parent)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_signature_at", edit_and_look)
+        await sessions.save_session("a", SESSION)
+    await sessions.update_session("a", {"state": {"n": 2}})
+    session = await sessions.get_session("a")
+    assert session is not None
+    assert session["metadata"]["status"] == "shut"
+
+
+def doubled(text: str) -> str:
+    return text.replace('"data": {', '"data": {\n    "total": 0,')
+
+
+def with_a_longer_number(text: str) -> str:
+    return text.replace("1.5\n", "1.50\n")
+
+
+@pytest.mark.parametrize("edit", [doubled, with_a_longer_number])
+async def test_what_was_read_in_the_form_of_others_is_written_in_our_own(
+    tmp_path: Path, storage: FileStorage, edit: Callable[[str], str]
+) -> None:
+    record: JsonObject = {"id": "a", "type": "note", "data": {"metadata": {"status": "open"}, "total": 1.5}}
+    await storage.save(record)
+    path = place(tmp_path, "a")
+    path.write_text(edit(path.read_text()))
+    found = await storage.load("a")
+    # read again, from what was kept of it
+    assert await storage.load("a") == found
+    await storage.commit([patching("a", {"data": {"metadata": {"status": "shut"}}})])
+    assert found is not None
+    changed = await storage.load("a")
+    assert changed == json.loads(path.read_bytes())
+    assert changed is not None
+    assert path.read_bytes() == encode(changed, max_bytes=1 << 20)
+    assert (changed["data"]["total"], changed["version"]) == (1.5, 2)
+
+
+async def test_a_document_that_somebody_took_away_is_gone(tmp_path: Path, sessions: SessionService) -> None:
+    await sessions.save_session("a", SESSION)
+    place(tmp_path, "a").unlink()
+    with pytest.raises(StorageNotFoundError):
+        await sessions.update_session("a", {})
+    await sessions.save_session("a", SESSION, expected_version=0)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/hostname"), os.mkdir, os.mkfifo])
+async def test_what_is_no_file_any_more_is_reported(
+    tmp_path: Path, sessions: SessionService, make: Callable[[Path], None]
+) -> None:
+    await sessions.save_session("a", SESSION)
+    path = place(tmp_path, "a")
+    path.unlink()
+    make(path)
+    with pytest.raises(StorageCorruptedError):
+        await sessions.save_session("a", SESSION)
+
+
+async def test_another_process_has_the_last_word(tmp_path: Path, sessions: SessionService) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as other:
+        for turn in range(3):
+            await sessions.save_session("a", SESSION)
+            await SessionService(other).update_session("a", {"state": {"other": turn}})
+            await sessions.update_session("a", {"state": {"own": turn}})
+            session = await sessions.get_session("a")
+            assert session is not None
+            assert session["state"] == {"n": 1, "other": turn, "own": turn}
+
+
+# -- what callers hold -------------------------------------------------------------------------------------------------
+
+
+def spoil(value: Any) -> None:
+    """Change everything in a value."""
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, dict | list):
+            spoil(part)
+    if isinstance(value, dict):
+        value["spoilt"] = True
+    else:
+        value.append("spoilt")
+
+
+async def states(sessions: SessionService) -> bool:
+    """Change a session again, and tell whether it is what it should be."""
+    await sessions.update_session("a", {"new": 1})
+    session = await sessions.get_session("a")
+    assert session is not None
+    return "spoilt" not in repr(session)
+
+
+async def test_what_callers_do_with_what_they_gave_or_got_changes_nothing(
+    storage: FileStorage, sessions: SessionService
+) -> None:
+    mine = {"metadata": {"tags": ["a"]}, "messages": [{}], "state": {}}
+    patch = {"state": {"deep": [{}]}, "metadata": {"more": {}}}
+    async with sessions.watch() as changes:
+        await sessions.save_session("a", mine)
+        spoil(mine)
+        assert await states(sessions)
+        await sessions.update_session("a", patch)
+        spoil(patch)
+        assert await states(sessions)
+        spoil(await sessions.edit_session("a", lambda session: session["messages"].append({})))
+        assert await states(sessions)
+        seen = await sessions.get_record("a")
+        spoil(seen)
+        assert await states(sessions)
+        change = await anext(changes)
+        assert isinstance(change, Change)
+        spoil(change.metadata)
+        assert await states(sessions)
+    record = {"id": "a", "type": "session", "data": {"x": [{}]}}
+    await storage.save(record)
+    spoil(record)
+    assert await states(sessions)
+
+
+async def test_a_rule_of_the_callers_own_gets_and_gives_nothing_that_is_kept(
+    storage: FileStorage, sessions: SessionService
+) -> None:
+    theirs: JsonObject = {"id": "a", "type": "session", "data": {"x": [{}]}}
+    held: list[Any] = []
+
+    def hold(current: JsonObject | None) -> JsonObject | None:
+        held.append(current)
+        return current
+
+    await storage.commit([Mutation("a", lambda _: theirs)])
+    spoil(theirs["data"])
+    assert await states(sessions)
+    await storage.commit([Mutation("a", hold)])
+    spoil(held[-1])
+    assert await states(sessions)
+    theirs = {"id": "a", "type": "session", "data": {"x": [{}]}}
+    # on what a rule of theirs has given, and before one that keeps what it gets, in one commit
+    patch = Mutation("a", lambda current: {**(current or {}), "more": 1}, is_exact=True)
+    await storage.commit([Mutation("a", lambda _: theirs), patch, Mutation("a", hold)])
+    spoil(theirs["data"])
+    spoil(held[-1]["data"])
+    assert await states(sessions)
+    await storage.commit([patch, Mutation("a", hold)])
+    spoil(held[-1]["data"])
+    assert await states(sessions)

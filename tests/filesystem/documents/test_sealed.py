@@ -1,0 +1,140 @@
+"""A save is written down once; over another document what differs is spliced in: byte for byte what `encode` gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsstore.errors import StorageValidationError
+from fsstore.filesystem.documents.codec import decode, encode, spliced
+from fsstore.filesystem.documents.sealed import SealedSave, part_of, seal
+from fsstore.models import JsonObject, saving, successor
+from fsstore.sessions import saving_session
+from fsstore.values import MAX_INT
+
+NOW, LATER = "2026-01-31T09:15:00.000000+00:00", "2026-02-01T00:00:00.000000+00:00"
+LIMIT = 1 << 20
+
+# keys and texts that look like the lines which the splice goes by
+KEYS = st.sampled_from(["data", "metadata", "created_at", "a", "zz", "messages", "state", '"data": {\n', "\n  }", "é"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, MAX_INT) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(['\n  "data": {\n', '\n    "metadata": {', "\n  }", "x", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
+
+
+def record_of(data: Any, beside: JsonObject, version: int) -> JsonObject:
+    return {**beside, "id": "a", "type": "t", "version": version, "created_at": NOW, "updated_at": NOW, "data": data}
+
+
+def written(record: JsonObject) -> bytes:
+    return encode(record, max_bytes=LIMIT)
+
+
+def sealed(change: Any) -> SealedSave:
+    taken = seal(change, lambda: NOW, max_bytes=LIMIT)
+    assert isinstance(taken, SealedSave)
+    return taken
+
+
+@settings(deadline=None)
+@given(data=OBJECTS, metadata=VALUES, other=VALUES, beside=OBJECTS, later=OBJECTS)
+def test_what_is_spliced_is_what_would_have_been_encoded(
+    data: JsonObject, metadata: Any, other: Any, beside: JsonObject, later: JsonObject
+) -> None:
+    before = record_of({**data, "metadata": metadata}, beside, 1)
+    after = record_of({**data, "metadata": other}, later, 12)
+    made = spliced(written(before), part_of(before), part_of(after))
+    assert made is None or made == written(after)
+    if metadata == {"x": 1}:
+        assert made is not None
+
+
+@pytest.mark.parametrize("metadata", [{"x": 1}, {}, None, [], "text", [1, {"a": 2}]])
+def test_metadata_of_any_kind_gives_way_to_any_other(metadata: Any) -> None:
+    before = record_of({"metadata": metadata, "a": 1, "z": [{}]}, {"thread_id": None}, 9)
+    others: tuple[Any, ...] = ({"y": {"deep": []}}, {}, None, 5)
+    for other in others:
+        after = record_of({"metadata": other, "a": 1, "z": [{}]}, {}, 10)
+        assert spliced(written(before), part_of(before), part_of(after)) == written(after)
+
+
+@pytest.mark.parametrize("data", [{}, {"a": 1}, [], [{"metadata": {}}], None, "text"])
+def test_without_metadata_in_its_data_a_record_is_encoded_anew(data: Any) -> None:
+    before, after = record_of(data, {}, 1), record_of({"metadata": {}}, {}, 2)
+    assert spliced(written(before), part_of(before), part_of(after)) is None
+    assert spliced(written(after), part_of(after), part_of(before)) is None
+
+
+def test_bytes_in_another_form_are_never_spliced() -> None:
+    before = record_of({"metadata": {"x": 1}, "a": [1, 2]}, {}, 1)
+    for data in (b"{}", b"", written(before).replace(b"  ", b"\t"), written(before)[1:], written(before)[:-1]):
+        assert spliced(data, part_of(before), part_of(before)) is None
+    assert spliced(written(before), part_of(before), {**before, "x": object()}) is None
+    before = record_of({"metadata": 1, "n": 2}, {}, 1)
+    longer = written(before).replace(b'"metadata": 1', b'"metadata": 1.50')
+    assert spliced(longer, part_of(before), part_of(before)) is None
+
+
+@settings(deadline=None)
+@given(data=OBJECTS, metadata=OBJECTS, beside=OBJECTS, keep_times=st.booleans())
+def test_a_save_over_another_document_is_what_its_rule_makes_of_it(
+    data: JsonObject, metadata: JsonObject, beside: JsonObject, *, keep_times: bool
+) -> None:
+    metadata.pop("created_at", None)
+    session = {**data, "metadata": metadata}
+    current = record_of({"metadata": {"old": 1}, "gone": True}, {"kept": 1, **beside}, 7) | {"type": "session"}
+    for change in (
+        saving_session("a", session, LATER, keep_times=keep_times),
+        saving({"id": "a", "type": "session", "data": session, "metadata": metadata}, keep_times=keep_times),
+    ):
+        taken = sealed(change)
+        part, made = taken.over(part_of(current), max_bytes=LIMIT)
+        expected = successor(change, current, taken.part["updated_at"])
+        assert expected is not None
+        assert decode(made) == decode(written(expected))
+        assert made == written(expected)
+        assert part == part_of(expected)
+
+
+def test_a_save_takes_what_its_caller_gives_when_it_is_sealed() -> None:
+    session: JsonObject = {"metadata": {"tags": ["a"]}, "messages": [{}]}
+    change = saving_session("a", session, NOW)
+    taken = sealed(change)
+    session["messages"].append("later")
+    session["metadata"]["tags"].append("later")
+    session["more"] = 1
+    for made in (taken.data, taken.over(record_of({}, {}, 1) | {"type": "session"}, max_bytes=LIMIT)[1]):
+        assert b"later" not in made
+        assert b"more" not in made
+    assert taken.part["data"]["metadata"]["tags"] == ["a"]
+
+
+def test_what_grows_over_the_limit_by_its_version_is_refused() -> None:
+    taken = sealed(saving_session("a", {"metadata": {"a": 1}}, NOW))
+    current = record_of({}, {}, 10**9) | {"type": "session"}
+    with pytest.raises(StorageValidationError, match="bytes are more than"):
+        taken.over(current, max_bytes=len(taken.data))
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": (1,)}, "$.data.a"),
+        ({"a": [float("nan")]}, "$.data.a[0]"),
+        ({"a": {1: 2}}, "$.data.a"),
+        ({"a": "\ud800"}, "$.data.a"),
+        ({"a": 2**64}, "$.data.a"),
+        ({"metadata": {"a": {2}}}, "$.data.metadata.a"),
+    ],
+)
+def test_what_can_not_be_kept_exactly_is_refused_when_it_is_sealed(value: JsonObject, path: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        seal(saving_session("a", value, NOW), lambda: NOW, max_bytes=LIMIT)
+    assert refused.value.path == path

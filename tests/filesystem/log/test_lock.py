@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from filelock import lock_descriptor
+
+from fsstore.errors import StorageTimeoutError
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import NotAFileError
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK
+from fsstore.filesystem.log import lock as lock_module
+from fsstore.filesystem.log.counters import Counters
+from fsstore.filesystem.log.lock import StoreLock
+
+ROOT = Path(__file__).parents[3]
+
+HOLDING = """
+import sys
+from pathlib import Path
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.log.counters import Counters
+from fsstore.filesystem.log.lock import StoreLock
+
+lock = StoreLock(tree := Tree(Path(sys.argv[1])), Counters(tree))
+lock.acquire(10, waiting=lambda: print("waiting", flush=True))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+FORKING = """
+import os, sys
+from pathlib import Path
+from fsstore.errors import StorageTimeoutError
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.log.counters import Counters
+from fsstore.filesystem.log.lock import StoreLock
+
+lock = StoreLock(tree := Tree(Path(sys.argv[1])), Counters(tree))
+lock.acquire(10)
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    try:
+        lock.acquire(0)
+        os.write(writing, b"yes")
+    except StorageTimeoutError:
+        os.write(writing, b"no")
+    sys.stdin.read()
+    os._exit(0)
+print("does the child have it:", os.read(reading, 3).decode(), flush=True)
+if sys.argv[2] == "release":
+    lock.release()
+    print("released", flush=True)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path)
+    tree.make_directory(CONTROL)
+    return tree
+
+
+@pytest.fixture
+def lock(tree: Tree) -> Iterator[StoreLock]:
+    lock = StoreLock(tree, Counters(tree))
+    yield lock
+    lock.close()
+
+
+@pytest.fixture
+def other(tree: Tree) -> Iterator[StoreLock]:
+    """Return a lock that has nothing in common with `lock` but the file."""
+    lock = StoreLock(tree, Counters(tree))
+    yield lock
+    lock.close()
+
+
+@pytest.fixture
+def start(tree: Tree) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return what starts a process and waits for its first line."""
+    started = []
+
+    def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(tree.root), *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+# -- one at a time --------------------------------------------------------------------------------------------------
+
+
+def test_a_free_lock_is_had_at_once(lock: StoreLock, other: StoreLock) -> None:
+    asked: list[str] = []
+
+    for taker in (lock, other, lock):
+        assert taker.acquire(0, waiting=lambda: asked.append("waiting")) is False
+        taker.release()
+
+    assert asked == []
+
+
+def test_a_lock_excludes_another_one_of_the_same_process(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
+    lock.acquire(0)
+    asked: list[str] = []
+
+    with pytest.raises(StorageTimeoutError) as caught:
+        other.acquire(0.001, waiting=lambda: asked.append("waiting"))
+
+    assert (caught.value.path, caught.value.timeout_seconds) == (tree.path(LOCK), 0.001)
+    assert caught.value.outcome == "not applied"
+    assert "the writer lock" in str(caught.value)
+    assert asked == ["waiting"]
+
+
+def test_a_lock_that_is_let_go_meanwhile_is_had_after_waiting(lock: StoreLock, other: StoreLock) -> None:
+    lock.acquire(0)
+
+    assert other.acquire(10, waiting=lock.release) is True
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0)
+
+
+def test_a_timeout_is_waited_out_in_small_steps(
+    lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: 1000 + sum(pauses))
+    monkeypatch.setattr(lock_module, "time", clock)
+    lock.acquire(0)
+
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(2)
+
+    assert 2 <= sum(pauses) < 2.01
+    assert max(pauses[:3]) < 0.0005
+    assert 0.001 < max(pauses) < 0.0031
+    assert min(pauses) > 0
+
+
+def test_whoever_waits_on_says_so_again(lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    asked: list[float] = []
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: 1000 + sum(pauses))
+    monkeypatch.setattr(lock_module, "time", clock)
+    lock.acquire(0)
+
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(1, waiting=lambda: asked.append(sum(pauses)))
+
+    # a holder pauses for what was wished for during its own 20 ms, and its pause is 1 ms long
+    assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 0.01
+    assert max(pauses[-100:]) < 0.001
+
+
+def test_a_closed_lock_is_free_and_can_be_taken_again(lock: StoreLock, other: StoreLock) -> None:
+    lock.acquire(0)
+    lock.close()
+    lock.close()
+
+    assert other.acquire(0) is False
+    other.close()
+    assert lock.acquire(0) is False
+
+
+def test_asking_who_holds_the_lock_disturbs_nobody(lock: StoreLock, other: StoreLock) -> None:
+    assert not other.is_held_by_somebody()
+    lock.acquire(0)
+
+    assert other.is_held_by_somebody()
+    assert lock.is_held_by_somebody()
+
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0)
+    lock.release()
+    assert not other.is_held_by_somebody()
+    assert other.acquire(0) is False
+
+
+# -- the file -------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_empty_and_stays(tree: Tree, lock: StoreLock) -> None:
+    lock.acquire(0)
+    lock.release()
+    lock.close()
+
+    signature = tree.signature(LOCK)
+    assert signature is not None
+    assert signature.size == 0
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["and made again", "for good"])
+def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
+    tree: Tree, lock: StoreLock, other: StoreLock, *, again: bool
+) -> None:
+    third = StoreLock(tree, Counters(tree))
+    lock.acquire(0)
+
+    def remove_and_release() -> None:
+        # `other` has the old file open by now
+        tree.unlink(LOCK)
+        if again:
+            third.acquire(0)
+            third.release()
+        lock.release()
+
+    other.acquire(10, waiting=remove_and_release)
+
+    with pytest.raises(StorageTimeoutError):
+        third.acquire(0)
+    third.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there an open file can not be removed")
+def test_whoever_holds_a_removed_file_still_excludes_others(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
+    tree.write_new(COUNTERS, b"")
+    lock.acquire(0)
+    tree.unlink(LOCK)
+
+    assert other.is_held_by_somebody()
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0.01)
+    lock.release()
+
+    assert not other.is_held_by_somebody()
+    assert other.acquire(0) is False
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0.01)
+
+
+def test_a_lock_on_a_removed_file_guards_nothing(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
+    lock.acquire(0)
+    lock.release()
+    tree.unlink(LOCK)
+    other.acquire(0)
+
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0)
+
+
+def test_without_its_directory_there_is_no_lock(tree: Tree, lock: StoreLock) -> None:
+    lock.acquire(0)
+    lock.release()
+    tree.unlink(LOCK)
+    tree.remove_directory(CONTROL)
+
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            lock.acquire(0)
+    with pytest.raises(FileNotFoundError):
+        lock.is_held_by_somebody()
+    tree.make_directory(CONTROL)
+    assert lock.acquire(0) is False
+
+
+def test_a_link_is_not_taken_for_the_file(tree: Tree, lock: StoreLock, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"")
+    (tree.root / LOCK).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(NotAFileError):
+        lock.acquire(0)
+
+
+def test_a_lock_whose_file_can_not_be_looked_at_is_let_go(
+    lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, os.strerror(5))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fail)
+        with pytest.raises(OSError, match=os.strerror(5)):
+            lock.acquire(0)
+
+    assert other.acquire(0) is False
+
+
+# -- other processes ------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_excludes_another_process(lock: StoreLock, start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start(HOLDING)
+    assert line_of(process) == "held"
+
+    assert lock.is_held_by_somebody()
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0.01)
+
+    process.communicate()
+    assert lock.acquire(0) is False
+
+
+def test_a_lock_ends_with_its_process(lock: StoreLock, start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start(HOLDING)
+    assert line_of(process) == "held"
+
+    process.kill()
+    process.wait()
+
+    assert lock.acquire(0) is False
+
+
+def test_a_process_waits_for_another(lock: StoreLock, start: Callable[..., subprocess.Popen[str]]) -> None:
+    lock.acquire(0)
+    process = start(HOLDING)
+    assert line_of(process) == "waiting"
+
+    lock.release()
+
+    assert line_of(process) == "held"
+    assert lock.is_held_by_somebody()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_of_fork_does_not_share_the_lock(lock: StoreLock, start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start(FORKING, "release")
+    assert line_of(process) == "does the child have it: no"
+    assert line_of(process) == "released"
+
+    # the child lives, and holds nothing
+    assert lock.acquire(0) is False
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_of_fork_does_not_outlive_the_lock(
+    lock: StoreLock, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start(FORKING, "die")
+    assert line_of(process) == "does the child have it: no"
+    assert lock.is_held_by_somebody()
+
+    process.kill()
+    process.wait()
+
+    assert lock.acquire(0) is False
+
+
+def test_what_is_locked_is_let_go_when_the_next_can_not_be_locked(
+    tree: Tree, lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.write_new(COUNTERS, b"")
+    calls = itertools.count()
+
+    def refusing(descriptor: int, *, blocking: bool) -> bool:
+        if next(calls) == 1:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return lock_descriptor(descriptor, blocking=blocking)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "lock_descriptor", refusing)
+        with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+            lock.acquire(0)
+
+    assert not other.is_held_by_somebody()

@@ -1,0 +1,50 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from fsstore.filesystem.watch.events import Events, Heard
+from tests.filesystem.faults import until
+
+
+async def test_events_come_from_the_directories_that_are_followed_last(tmp_path: Path) -> None:
+    heard: list[Heard] = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    events = Events(heard.append)
+
+    def paths() -> set[str]:
+        return {Path(hint.path).name for one in heard for hint in one.hints}
+
+    events.follow([str(tmp_path / "a")])
+    await until(lambda: any(one.begun for one in heard))
+    (tmp_path / "a" / "one").touch()
+    await until(lambda: "one" in paths())
+    heard.clear()
+    events.follow([str(tmp_path / "b")])
+    await until(lambda: any(one.begun for one in heard))
+    (tmp_path / "b" / "two").touch()
+    await until(lambda: "two" in paths())
+    await until(lambda: sum(thread.name == "fsstore-events" for thread in threading.enumerate()) == 1)
+    (tmp_path / "a" / "three").touch()
+    (tmp_path / "b" / "four").touch()
+    await until(lambda: "four" in paths())
+    assert "three" not in paths()
+    events.close()
+    assert not any(thread.name == "fsstore-events" for thread in threading.enumerate())
+
+
+async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Heard] = []
+    events = Events(heard.append)
+    events.follow([str(tmp_path / "nowhere")])
+    await until(lambda: heard)
+    assert "No such file" in heard[0].error
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    events.follow([str(tmp_path)])
+    assert heard[1].error == "can't start new thread"
+    events.close()

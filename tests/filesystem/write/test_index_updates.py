@@ -1,0 +1,86 @@
+"""The rows that wait for the index: nothing is forgotten, the last word counts, and no failure is swallowed."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from fsstore.filesystem.index.index import Described
+from fsstore.filesystem.write import index_updates
+from fsstore.filesystem.write.index_updates import IndexUpdates
+
+
+class FakeIndexFile:
+    """Takes what it is given; fails with `error`."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+        self.written: list[tuple[list[Any], list[str]]] = []
+
+    def record(self, documents: Iterable[Any], removed: Iterable[str]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.written.append((list(documents), list(removed)))
+
+
+def row(*values: object) -> Described:
+    return Described(values, b"")
+
+
+@pytest.fixture
+def index_file() -> FakeIndexFile:
+    return FakeIndexFile()
+
+
+@pytest.fixture
+def updates(index_file: FakeIndexFile, monkeypatch: pytest.MonkeyPatch) -> IndexUpdates:
+    monkeypatch.setattr(index_updates, "_MANY", 2)
+    return IndexUpdates(index_file)  # type: ignore[arg-type]
+
+
+def place(updates: IndexUpdates, *names: str) -> None:
+    for name in names:
+        updates.place(name, row(name))
+        updates.write_many()
+
+
+def test_what_was_placed_is_written_in_order_and_the_last_word_of_a_document_counts(
+    updates: IndexUpdates, index_file: FakeIndexFile
+) -> None:
+    updates.place("a", row("a", 1))
+    updates.place("a", row("a", 2))
+    updates.place("b", None)
+    updates.write()
+    updates.place("a", None)
+    updates.write()
+    updates.write()
+
+    assert index_file.written == [([row("a", 2)], ["b"]), ([], ["a"])]
+
+
+def test_few_documents_wait_and_many_are_written(updates: IndexUpdates, index_file: FakeIndexFile) -> None:
+    place(updates, "a")
+    assert index_file.written == []
+    place(updates, "b", "c", "d", "e")
+    assert index_file.written == [([row("a"), row("b")], []), ([row("c"), row("d")], [])]
+
+
+def test_a_failure_is_raised_and_what_comes_after_is_not_lost(updates: IndexUpdates, index_file: FakeIndexFile) -> None:
+    index_file.error = OSError(errno.EIO, "the counters")
+    place(updates, "a")
+    with pytest.raises(OSError, match="the counters"):
+        updates.write()
+    index_file.error = None
+    place(updates, "c")
+    updates.write()
+    assert index_file.written == [([row("c")], [])]
+
+
+def test_what_is_dropped_is_not_written(updates: IndexUpdates, index_file: FakeIndexFile) -> None:
+    place(updates, "a")
+    updates.drop()
+    updates.write()
+    assert index_file.written == []
