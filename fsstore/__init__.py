@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsstore.changes import Change as Change
-    from fsstore.changes import Gap as Gap
     from fsstore.errors import StorageClosedError as StorageClosedError
     from fsstore.errors import StorageConflictError as StorageConflictError
     from fsstore.errors import StorageCorruptedError as StorageCorruptedError
@@ -22,36 +20,38 @@ if TYPE_CHECKING:
     from fsstore.filesystem.care.report import RepairReport as RepairReport
     from fsstore.filesystem.care.report import VerifyReport as VerifyReport
     from fsstore.filesystem.storage import FileStorage as FileStorage
-    from fsstore.filters import matches as matches
     from fsstore.interfaces import ISessionService as ISessionService
     from fsstore.interfaces import ISessionStore as ISessionStore
     from fsstore.interfaces import IUnifiedStorage as IUnifiedStorage
     from fsstore.legacy import LegacySessionStoreAdapter as LegacySessionStoreAdapter
     from fsstore.memory import MemoryStorage as MemoryStorage
-    from fsstore.models import Guarantees as Guarantees
-    from fsstore.models import Mutation as Mutation
-    from fsstore.models import Outcome as Outcome
-    from fsstore.models import Page as Page
-    from fsstore.models import Record as Record
+    from fsstore.model.patch import merge_patch as merge_patch
+    from fsstore.model.records import Guarantees as Guarantees
+    from fsstore.model.records import Mutation as Mutation
+    from fsstore.model.records import Outcome as Outcome
+    from fsstore.model.records import Page as Page
+    from fsstore.model.records import Record as Record
     from fsstore.opening import open_sessions as open_sessions
     from fsstore.opening import open_storage as open_storage
-    from fsstore.patch import merge_patch as merge_patch
-    from fsstore.redaction_rules import Redaction as Redaction
-    from fsstore.scrubbing import Exposure as Exposure
-    from fsstore.scrubbing import find_secrets as find_secrets
-    from fsstore.scrubbing import redact_secrets as redact_secrets
-    from fsstore.service import SessionService as SessionService
-    from fsstore.service import SessionStorageAdapter as SessionStorageAdapter
-    from fsstore.service import SessionTransaction as SessionTransaction
-    from fsstore.session_models import SessionData as SessionData
-    from fsstore.session_models import SessionMetadata as SessionMetadata
-    from fsstore.watching import Watch as Watch
+    from fsstore.query.filters import matches as matches
+    from fsstore.redaction.rules import Redaction as Redaction
+    from fsstore.redaction.scrub import Exposure as Exposure
+    from fsstore.redaction.scrub import find_secrets as find_secrets
+    from fsstore.redaction.scrub import redact_secrets as redact_secrets
+    from fsstore.sessions.models import SessionData as SessionData
+    from fsstore.sessions.models import SessionMetadata as SessionMetadata
+    from fsstore.sessions.service import SessionService as SessionService
+    from fsstore.sessions.service import SessionStorageAdapter as SessionStorageAdapter
+    from fsstore.sessions.service import SessionTransaction as SessionTransaction
+    from fsstore.watching.changes import Change as Change
+    from fsstore.watching.changes import Gap as Gap
+    from fsstore.watching.watch import Watch as Watch
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Change": "changes",
-    "Gap": "changes",
+    "Change": "watching.changes",
+    "Gap": "watching.changes",
     "StorageClosedError": "errors",
     "StorageConflictError": "errors",
     "StorageCorruptedError": "errors",
@@ -64,30 +64,30 @@ _HOMES = {
     "RepairReport": "filesystem.care.report",
     "VerifyReport": "filesystem.care.report",
     "FileStorage": "filesystem.storage",
-    "matches": "filters",
+    "matches": "query.filters",
     "ISessionService": "interfaces",
     "ISessionStore": "interfaces",
     "IUnifiedStorage": "interfaces",
     "LegacySessionStoreAdapter": "legacy",
     "MemoryStorage": "memory",
-    "Guarantees": "models",
-    "Mutation": "models",
-    "Outcome": "models",
-    "Page": "models",
-    "Record": "models",
+    "Guarantees": "model.records",
+    "Mutation": "model.records",
+    "Outcome": "model.records",
+    "Page": "model.records",
+    "Record": "model.records",
     "open_sessions": "opening",
     "open_storage": "opening",
-    "merge_patch": "patch",
-    "Redaction": "redaction_rules",
-    "Exposure": "scrubbing",
-    "find_secrets": "scrubbing",
-    "redact_secrets": "scrubbing",
-    "SessionService": "service",
-    "SessionStorageAdapter": "service",
-    "SessionTransaction": "service",
-    "SessionData": "session_models",
-    "SessionMetadata": "session_models",
-    "Watch": "watching",
+    "merge_patch": "model.patch",
+    "Redaction": "redaction.rules",
+    "Exposure": "redaction.scrub",
+    "find_secrets": "redaction.scrub",
+    "redact_secrets": "redaction.scrub",
+    "SessionService": "sessions.service",
+    "SessionStorageAdapter": "sessions.service",
+    "SessionTransaction": "sessions.service",
+    "SessionData": "sessions.models",
+    "SessionMetadata": "sessions.models",
+    "Watch": "watching.watch",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list

@@ -14,10 +14,9 @@ from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
-from fsstore.changes import Absorbed
 from fsstore.errors import StorageUnavailableError, StorageValidationError
-from fsstore.filters import parse_order
-from fsstore.models import (
+from fsstore.model.operations import completed, expiring, json_object, operating
+from fsstore.model.records import (
     Clock,
     Filters,
     Guarantees,
@@ -31,10 +30,11 @@ from fsstore.models import (
     patching,
     saving,
 )
-from fsstore.operations import completed, expiring, json_object, operating
-from fsstore.relation import guarded_select, relation_over
-from fsstore.times import format_time, utc_now
-from fsstore.watching import MAX_QUEUED, Watch
+from fsstore.model.times import format_time, utc_now
+from fsstore.query.filters import parse_order
+from fsstore.query.relation import guarded_select, relation_over
+from fsstore.watching.changes import Absorbed
+from fsstore.watching.watch import MAX_QUEUED, Watch
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many steps are done, and how many there are as far as is known; each call is one step on."""

@@ -31,9 +31,9 @@ from fsstore.errors import (
     StorageValidationError,
 )
 from fsstore.interfaces import ISessionService
-from fsstore.models import Filters, JsonObject
+from fsstore.model.records import Filters, JsonObject
 from fsstore.opening import open_sessions
-from fsstore.sessions import SessionInput
+from fsstore.sessions.mutations import SessionInput
 
 T = TypeVar("T")
 Call = Callable[[], Awaitable[T]]

@@ -10,10 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from fsstore.errors import StorageClosedError
-from fsstore.filters import parse
 from fsstore.interfaces import IUnifiedStorage, check_batch_size
-from fsstore.ledger import Ledger, Told
-from fsstore.models import (
+from fsstore.model.records import (
     Clock,
     Filters,
     Guarantees,
@@ -26,9 +24,11 @@ from fsstore.models import (
     successor,
     version_of,
 )
-from fsstore.times import format_time, utc_now
-from fsstore.values import copy_value
-from fsstore.watching import MAX_QUEUED, Watch
+from fsstore.model.times import format_time, utc_now
+from fsstore.model.values import copy_value
+from fsstore.query.filters import parse
+from fsstore.watching.ledger import Ledger, Told
+from fsstore.watching.watch import MAX_QUEUED, Watch
 
 
 class MemoryStorage(IUnifiedStorage):

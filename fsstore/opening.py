@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
-from fsstore.service import SessionService
+from fsstore.sessions.service import SessionService
 
 _NAME = "url"
 

@@ -13,7 +13,7 @@ import os
 import re
 
 from fsstore.errors import StorageUnavailableError, StorageValidationError
-from fsstore.values import lone_surrogate
+from fsstore.model.values import lone_surrogate
 
 _SEPARATOR = re.compile(r"[/\\]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")

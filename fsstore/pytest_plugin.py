@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from fsstore.clock import HandClock
-    from fsstore.fixtures import Contents, Differences
+    from fsstore.fixtures.copies import Contents, Differences
+    from fsstore.fixtures.updates import Update
     from fsstore.legacy import LegacySessionStoreAdapter
-    from fsstore.service import SessionService
-    from fsstore.writing_back import Update
+    from fsstore.model.clock import HandClock
+    from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
 
@@ -89,9 +89,9 @@ def session_clock(request: pytest.FixtureRequest) -> HandClock:
 
     It starts at the `now` of the marker. A store of a test without marker goes by it only if the test asks for it.
     """
-    from fsstore.clock import HandClock  # noqa: PLC0415
     from fsstore.errors import StorageValidationError  # noqa: PLC0415
-    from fsstore.times import canonical_time, has_offset  # noqa: PLC0415
+    from fsstore.model.clock import HandClock  # noqa: PLC0415
+    from fsstore.model.times import canonical_time, has_offset  # noqa: PLC0415
 
     now = (_marked(request) or _Marked("")).now
     try:
@@ -111,7 +111,7 @@ def session_store_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if marked is None:
         yield path
         return
-    from fsstore.fixtures import contents_of, copy_store, differences, locate  # noqa: PLC0415
+    from fsstore.fixtures.copies import contents_of, copy_store, differences, locate  # noqa: PLC0415
 
     with _refusals():
         fixtures = locate(marked.path, beside=request.path.parent, root=request.config.rootpath)
@@ -250,7 +250,7 @@ class _Renewal:
             self._told[report.nodeid] = told
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        from fsstore.writing_back import Ending, write_back  # noqa: PLC0415
+        from fsstore.fixtures.updates import Ending, write_back  # noqa: PLC0415
 
         is_whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if not is_whole or session.shouldfail or session.shouldstop:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage, LegacySessionStoreAdapter
-from fsstore.clock import HandClock
+from fsstore.model.clock import HandClock
 
 # imported here already, since a run in this process forgets what it was the first to import
 ENGINE = FileStorage

@@ -29,52 +29,26 @@ TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
-    "values": 0,
-    "paths": 0,
-    "json_text": 0,
-    "times": 0,
-    "models": 0,
-    "model_names": 0,
-    "model_equality": 0,
-    "model_loading": 0,
-    "session_models": 0,
-    "changes": 0,
-    "conditions": 0,
-    "filters": 0,
-    "operands": 0,
-    "steps": 0,
-    "patch": 0,
-    "clock": 0,
-    "redaction": 0,
-    "redaction_rules": 0,
-    "secret_shapes": 0,
-    "alignment": 0,
-    "ordering": 0,
-    "items": 0,
-    "conflicts": 0,
-    "merging": 0,
-    "operations": 0,
-    "relation": 1,
-    "interfaces": 1,
-    "ledger": 1,
-    "watching": 1,
-    "memory": 2,
-    "filesystem": 2,
-    "service": 3,
-    "sessions": 3,
-    "edits": 3,
-    "legacy": 3,
-    "opening": 3,
-    "transfer": 3,
-    "fixtures": 3,
-    "writing_back": 3,
-    "scrubbing": 3,
-    "testing": 3,
-    "cli": 4,
-    "__main__": 4,
-    "pytest_plugin": 4,
-    "web": 4,
-    "integrations": 4,
+    "model": 1,
+    "query": 2,
+    "merging": 2,
+    "paths": 2,
+    "watching": 3,
+    "interfaces": 4,
+    "memory": 5,
+    "filesystem": 5,
+    "sessions": 6,
+    "opening": 7,
+    "redaction": 7,
+    "fixtures": 7,
+    "legacy": 8,
+    "transfer": 8,
+    "testing": 8,
+    "cli": 9,
+    "__main__": 9,
+    "pytest_plugin": 9,
+    "web": 9,
+    "integrations": 9,
 }
 """The floor of each module or package; imports go down, or stay on their floor."""
 
@@ -129,8 +103,7 @@ SYSTEM_USERS = {
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
     "transfer": "it reads and writes files outside the store",
-    "fixtures": "it copies the files of a store that it does not open",
-    "writing_back": "it replaces them",
+    "fixtures": "it copies and replaces the files of a store that it does not open",
 }
 """Who may name files to the system, and why; a name stands for a package's modules too."""
 
@@ -145,7 +118,12 @@ DESCRIPTOR_USERS = {
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
     "filelock": {"filesystem.log.lock"},
-    "sqlite3": {"relation", "filesystem.index.connection", "filesystem.index.index", "filesystem.index.inventory"},
+    "sqlite3": {
+        "query.relation",
+        "filesystem.index.connection",
+        "filesystem.index.index",
+        "filesystem.index.inventory",
+    },
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
     "pytest_asyncio": {"testing"},
@@ -233,7 +211,7 @@ def test_only_the_opening_and_the_edges_know_which_backends_there_are() -> None:
         if name and top_of(name) not in BACKENDS and imported_from_house(name) & {"memory", "filesystem.storage"}
     }
 
-    assert {name for name in knowing if floor_of(name) < 4} == {"opening"}
+    assert {name for name in knowing if floor_of(name) < FLOORS["cli"]} == {"opening"}
 
 
 @pytest.mark.parametrize("name", engine())
@@ -292,21 +270,31 @@ def test_no_contract_hides_a_test_of_another() -> None:
 # -- the map ---------------------------------------------------------------------------------------------------------
 
 
-def rows_of_map(head: str) -> list[tuple[str, set[str]]]:
-    """Return the rows of a table of CONTRIBUTING.md: the first cell, and the names in the second one."""
-    lines = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition(f"| {head} | modules |")[2].splitlines()[2:]
-    cells = [line.split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
-    return [(first.strip(" `"), set(re.findall(r"`([^`]+)`", second))) for _, first, second, *_ in cells]
+def rows_of_map(head: str) -> list[list[set[str]]]:
+    """Return the rows of a table of CONTRIBUTING.md whose heading begins so: the names that each cell holds."""
+    lines = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition(f"| {head} |")[2].splitlines()[2:]
+    rows = [line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines)]
+    return [[set(re.findall(r"`([^`]+)`", cell)) or {cell.strip()} for cell in row] for row in rows]
 
 
-def test_the_map_names_every_module_on_its_floor() -> None:
-    told = {(int(floor), name.rstrip("/")) for floor, names in rows_of_map("floor") for name in names}
+def test_the_map_names_every_place_on_its_floor() -> None:
+    told = {
+        (int(min(floor)), place.rstrip("/")) for floor, places, *_ in rows_of_map("floor | place") for place in places
+    }
 
     assert told == {(floor_of(name), top_of(name)) for name in MODULES if name}
 
 
+def test_the_map_names_the_modules_of_each_folder() -> None:
+    told = {min(place).rstrip("/"): modules for _, place, modules, _ in rows_of_map("floor | place") if modules - {""}}
+
+    there = {folder: {name.partition(".")[2] for name in MODULES if name.startswith(f"{folder}.")} for folder in told}
+    assert told == there
+    assert {top_of(name) for name in MODULES if "." in name} - told.keys() == {"filesystem", "testing", "cli"}
+
+
 def test_the_map_names_the_folders_of_the_engine_and_their_modules_from_the_lowest_to_the_highest() -> None:
-    told = rows_of_map("part")
+    told = [(min(part), modules - {""}) for part, modules, _ in rows_of_map("part | modules")]
     there: dict[str, set[str]] = {}
     for name in engine():
         folder, is_folder, module = name.removeprefix("filesystem.").partition(".")
@@ -400,11 +388,11 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     ("statement", "forbidden"),
     [
         ("import fsstore", {"asyncio", "pydantic", "orjson", "sqlite3", "typer", "pytest"}),
-        ("import fsstore.service, fsstore.legacy", {"pytest", "hypothesis", "typer", "rich", "watchfiles"}),
+        ("import fsstore.sessions.service, fsstore.legacy", {"pytest", "hypothesis", "typer", "rich", "watchfiles"}),
         ("from fsstore import open_sessions", {"pytest", "hypothesis", "typer", "rich", "fsstore.filesystem"}),
         (
             "import fsstore.pytest_plugin",
-            {"asyncio", "pydantic", "orjson", "sqlite3", "fsstore.errors", "fsstore.models"},
+            {"asyncio", "pydantic", "orjson", "sqlite3", "fsstore.errors", "fsstore.model.records"},
         ),
         ("import fsstore.testing", {"hypothesis", "typer", "rich"}),
     ],

@@ -15,9 +15,9 @@ from fsstore.errors import StorageConflictError, StorageUnavailableError, Storag
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.memory import MemoryStorage
-from fsstore.models import Outcomes
-from fsstore.redaction_rules import Redaction
-from fsstore.service import SessionService
+from fsstore.model.records import Outcomes
+from fsstore.redaction.rules import Redaction
+from fsstore.sessions.service import SessionService
 from fsstore.transfer import TransferReport, export_sessions, import_sessions, importing, session_line, sources
 
 EARLY, LATE = "2026-01-02T03:04:05.000000+00:00", "2026-02-03T04:05:06.000000+00:00"

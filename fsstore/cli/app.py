@@ -13,7 +13,7 @@ from typer.main import get_command, get_group
 
 import fsstore
 from fsstore.cli.failures import PipeClosedError
-from fsstore.values import is_text
+from fsstore.model.values import is_text
 
 _COMMANDS = {
     "init": "sessions:init",
@@ -32,7 +32,7 @@ _COMMANDS = {
     "verify": "checking:verify",
     "repair": "checking:repair",
     "scrub": "scrubbing:scrub",
-    "git": "git:commands",
+    "git": "git.commands:commands",
 }
 """Where each command is, in the order of the help: a function, or an application of its own with several commands."""
 

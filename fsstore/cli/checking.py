@@ -12,8 +12,8 @@ from fsstore.cli.report import Form, ReportForm, show_pairs
 from fsstore.errors import StorageValidationError
 
 if TYPE_CHECKING:
-    from fsstore.models import JsonObject
-    from fsstore.service import SessionService
+    from fsstore.model.records import JsonObject
+    from fsstore.sessions.service import SessionService
 
 _MOVED = (Column("moved", keep=True), Column("to", keep=True), Column("reason"))
 

@@ -28,12 +28,12 @@ from fsstore.cli.options import Store, with_store
 from fsstore.cli.output import printable, say, show_lines
 from fsstore.cli.sessions import SessionId
 from fsstore.errors import StorageError, StorageNotFoundError, StorageUnavailableError, StorageValidationError
-from fsstore.json_text import BYTE_ORDER_MARK
-from fsstore.values import write_json
+from fsstore.model.json_text import BYTE_ORDER_MARK
+from fsstore.model.values import write_json
 
 if TYPE_CHECKING:
-    from fsstore.models import JsonObject
-    from fsstore.service import SessionService
+    from fsstore.model.records import JsonObject
+    from fsstore.sessions.service import SessionService
 
 _EMPTY: "JsonObject" = {"metadata": {}, "settings": {}, "thread_configs": {}, "workflow_state": {}}
 _EDITORS = ("sensible-editor", "editor", "nano", "vim", "vi", "emacs", "notepad")
@@ -52,7 +52,7 @@ def edit(
     The editor is $VISUAL, $EDITOR, or one that is there. Saves if nobody changed the session in between, and prints
     the id. A text that is refused is kept in a file.
     """
-    from fsstore.models import check_id  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.records import check_id  # noqa: PLC0415 - only this command needs it
 
     check_id(session_id)
     seen = with_store(store, lambda sessions: _seen(sessions, session_id, create=create), create=create)
@@ -84,7 +84,7 @@ def _save_edited(store: str | None, session_id: str, draft: Path, given: bytes, 
 
 
 async def _seen(sessions: "SessionService", session_id: str, *, create: bool) -> "JsonObject | None":
-    from fsstore.models import expect_version  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.records import expect_version  # noqa: PLC0415 - only this command needs it
 
     if create:
         # of any type: a document that is no session is in the way too
@@ -97,8 +97,8 @@ async def _seen(sessions: "SessionService", session_id: str, *, create: bool) ->
 
 
 async def _save(sessions: "SessionService", session_id: str, data: "JsonObject", seen: "JsonObject | None") -> None:
-    from fsstore.sessions import editing_session  # noqa: PLC0415 - the same
-    from fsstore.times import format_time  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.times import format_time  # noqa: PLC0415 - only this command needs it
+    from fsstore.sessions.mutations import editing_session  # noqa: PLC0415 - the same
 
     if seen is None:
         await sessions.save_session(session_id, data, expected_version=0)
@@ -167,7 +167,7 @@ def _edited(draft: Path, given: bytes, session_id: str) -> "JsonObject | None":
 
 
 def _parsed(text: bytes) -> "JsonObject":
-    from fsstore.json_text import read_exact  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.json_text import read_exact  # noqa: PLC0415 - only this command needs it
 
     try:
         session = read_exact(text)
@@ -183,9 +183,9 @@ def _parsed(text: bytes) -> "JsonObject":
 
 def _check(session: "JsonObject", session_id: str) -> None:
     """Raise StorageValidationError unless it is a session that can be saved under that id."""
-    from fsstore.model_loading import load_model  # noqa: PLC0415 - only this command needs it
-    from fsstore.session_models import SessionData  # noqa: PLC0415 - the same
-    from fsstore.times import format_time, utc_now  # noqa: PLC0415 - the same
+    from fsstore.model.times import format_time, utc_now  # noqa: PLC0415 - the same
+    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - only this command needs it
+    from fsstore.sessions.models import SessionData  # noqa: PLC0415 - the same
 
     now = format_time(utc_now())
     try:

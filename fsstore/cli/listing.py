@@ -14,8 +14,8 @@ from fsstore.cli.output import Column, cell, list_items, show_json_text, show_li
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
-    from fsstore.models import Filters, JsonObject
-    from fsstore.service import SessionService
+    from fsstore.model.records import Filters, JsonObject
+    from fsstore.sessions.service import SessionService
 
 _PAGE_SESSIONS = 100
 _DEFAULT_ORDERS = (None, "-updated_at", "-metadata.updated_at")

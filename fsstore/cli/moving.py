@@ -15,7 +15,7 @@ from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
-    from fsstore.service import SessionService
+    from fsstore.sessions.service import SessionService
     from fsstore.transfer import Progress, TransferReport
 
 STANDARD_STREAM = "-"
@@ -97,7 +97,7 @@ def export(
 
     A file is replaced as a whole or not at all. A redaction that finds nothing is told.
     """
-    from fsstore.redaction_rules import Redaction  # noqa: PLC0415 - only this command needs it
+    from fsstore.redaction.rules import Redaction  # noqa: PLC0415 - only this command needs it
 
     filters = parse_filter(where or (), filter_text)
     rules = Redaction.of(redact or (), redact_pattern or (), secrets=redact_secrets)

@@ -12,8 +12,8 @@ import typer
 from fsstore.errors import StorageError, StorageValidationError
 
 if TYPE_CHECKING:
-    from fsstore.models import Filters
-    from fsstore.service import SessionService
+    from fsstore.model.records import Filters
+    from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from fsstore.values import write_json
+from fsstore.model.values import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console

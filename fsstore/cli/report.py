@@ -10,8 +10,8 @@ from fsstore.cli.options import Store, with_store
 from fsstore.cli.output import Column, cell, format_bytes, show_json, show_lines, show_table
 
 if TYPE_CHECKING:
-    from fsstore.models import JsonObject
-    from fsstore.service import SessionService
+    from fsstore.model.records import JsonObject
+    from fsstore.sessions.service import SessionService
 
 _TOP_USERS = 10
 _WORDS = {True: "yes", False: "no", None: "none"}

@@ -15,10 +15,10 @@ from fsstore.cli.output import Column, counted, say, show_json, show_table
 from fsstore.cli.progress import bar, is_shown
 
 if TYPE_CHECKING:
-    from fsstore.models import JsonObject
-    from fsstore.redaction_rules import Redaction
-    from fsstore.scrubbing import Exposure
-    from fsstore.service import SessionService
+    from fsstore.model.records import JsonObject
+    from fsstore.redaction.rules import Redaction
+    from fsstore.redaction.scrub import Exposure
+    from fsstore.sessions.service import SessionService
 
 _EXPOSED = (Column("id", keep=True), Column("path", keep=True), Column("looks like", style="red"), Column("hint"))
 _UNREADABLE = (Column("unreadable", style="red", keep=True), Column("reason"))
@@ -88,7 +88,7 @@ def scrub(
     Tells documents and places, and never the secret. The exit code is 1 when there is one, 4 when a document can not be
     read: fit for a pre-commit hook.
     """
-    from fsstore.redaction_rules import Redaction  # noqa: PLC0415 - only this command needs it
+    from fsstore.redaction.rules import Redaction  # noqa: PLC0415 - only this command needs it
 
     rules, report = Redaction.of(secrets=True, ignored=ignore or ()), Report()
     with_store(location or store, lambda sessions: _look(sessions, rules, report, form=form, quiet=quiet))
@@ -109,7 +109,7 @@ def scrub(
 
 
 async def _look(sessions: "SessionService", rules: "Redaction", report: Report, *, form: Form, quiet: bool) -> None:
-    from fsstore.scrubbing import find_secrets  # noqa: PLC0415 - loaded when there is something to look at
+    from fsstore.redaction.scrub import find_secrets  # noqa: PLC0415 - loaded when there is something to look at
 
     total = await sessions.storage.count() if is_shown(quiet=quiet) else None
     with bar("scrubbing", total, quiet=quiet) as move:
@@ -127,7 +127,7 @@ async def _look(sessions: "SessionService", rules: "Redaction", report: Report, 
 
 
 async def _replace(sessions: "SessionService", rules: "Redaction", report: Report, *, form: Form, quiet: bool) -> None:
-    from fsstore.scrubbing import redact_secrets  # noqa: PLC0415 - the same
+    from fsstore.redaction.scrub import redact_secrets  # noqa: PLC0415 - the same
 
     ids = report.ids
     with bar("replacing", len(ids), quiet=quiet) as move:

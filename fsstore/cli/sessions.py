@@ -15,9 +15,9 @@ from fsstore.errors import StorageNotFoundError, StorageUnavailableError, Storag
 from fsstore.paths import path_of
 
 if TYPE_CHECKING:
-    from fsstore.conditions import Condition
-    from fsstore.models import Filters, JsonObject, Mutation
-    from fsstore.service import SessionService
+    from fsstore.model.records import Filters, JsonObject, Mutation
+    from fsstore.query.conditions import Condition
+    from fsstore.sessions.service import SessionService
 
 STANDARD_INPUT = "-"
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
@@ -156,7 +156,7 @@ async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: boo
 
 
 async def _remove_matching(sessions: "SessionService", ids: list[str], filters: "Filters") -> int:
-    from fsstore.filters import parse, session_filter  # noqa: PLC0415 - only this command needs it
+    from fsstore.query.filters import parse, session_filter  # noqa: PLC0415 - only this command needs it
 
     wanted, removed = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0
     for at in range(0, len(ids), _REMOVED_AT_ONCE):
@@ -168,7 +168,7 @@ async def _remove_matching(sessions: "SessionService", ids: list[str], filters: 
 
 def _removing(session_id: str, wanted: "Condition") -> "Mutation":
     """Remove a session if it still matches at that moment: it may have changed since it was listed."""
-    from fsstore.models import Mutation  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.records import Mutation  # noqa: PLC0415 - only this command needs it
 
     def rule(current: "JsonObject | None") -> "JsonObject | None":
         return None if current is not None and wanted.matches(current) else current

@@ -13,9 +13,9 @@ from fsstore.cli.output import cell, printable, say, show_json, show_lines
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
-    from fsstore.changes import Change, Gap
-    from fsstore.models import JsonObject
-    from fsstore.service import SessionService
+    from fsstore.model.records import JsonObject
+    from fsstore.sessions.service import SessionService
+    from fsstore.watching.changes import Change, Gap
 
 
 _WIDTHS = (7, 8, 5)
@@ -94,7 +94,7 @@ _PRINTERS = {Form.table: _show_line, Form.jsonl: _show_json_line}
 
 
 def _as_json(change: "Change | Gap") -> "JsonObject":
-    from fsstore.changes import Gap  # noqa: PLC0415 - the store is loaded by now, and is not for --help
+    from fsstore.watching.changes import Gap  # noqa: PLC0415 - the store is loaded by now, and is not for --help
 
     if isinstance(change, Gap):
         return {"kind": "gap", "dropped": change.dropped}

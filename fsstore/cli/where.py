@@ -9,7 +9,7 @@ r"""What is written after `--where` and `--set`, turned into filters and patches
 - Nobody wants to tell 5 from the text "5" in a shell: where `=` and `!=` compare with a number, `true` or `false`, its
   text counts as well. Quotes ask for the text alone. `null` is null, and what is missing.
 - A key is a path as the service understands it: bare means metadata, dotted starts at the session. A key that has a dot
-  in it, or begins with `$`, is written with a backslash: `a\.b`, `\$ref` (see `fsstore.steps`).
+  in it, or begins with `$`, is written with a backslash: `a\.b`, `\$ref` (see `fsstore.query.steps`).
 - What can not be understood raises StorageValidationError that shows the expression.
 """
 
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
-from fsstore.json_text import read_exact
-from fsstore.steps import read_step, written_steps
+from fsstore.model.json_text import read_exact
+from fsstore.query.steps import read_step, written_steps
 
 if TYPE_CHECKING:
-    from fsstore.models import Filters, JsonObject
+    from fsstore.model.records import Filters, JsonObject
 
 _CONDITION = re.compile(r"(?P<key>[^=!<>~]*?)\s*(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)", re.DOTALL)
 _KEY = re.compile(r"[^=!<>~$\s][^=!<>~]*")

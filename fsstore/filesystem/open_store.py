@@ -27,7 +27,7 @@ from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
-from fsstore.models import Clock
+from fsstore.model.records import Clock
 
 _READERS = 4
 _KEPT_DIRECTORIES = 64

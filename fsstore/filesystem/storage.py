@@ -18,8 +18,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fsstore.changes import Absorbed
-from fsstore.conditions import Condition
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
@@ -33,21 +31,14 @@ from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.write.writer import Writer
-from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
-from fsstore.models import (
-    Clock,
-    Filters,
-    Guarantees,
-    JsonObject,
-    Mutation,
-    Outcomes,
-    Records,
-    check_id,
-)
+from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Mutation, Outcomes, Records, check_id
+from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
-from fsstore.times import format_time, utc_now
-from fsstore.watching import MAX_QUEUED, Watch
+from fsstore.query.conditions import Condition
+from fsstore.query.filters import parse, parse_order
+from fsstore.watching.changes import Absorbed
+from fsstore.watching.watch import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
     from fsstore.filesystem.watch.source import FileChangeSource

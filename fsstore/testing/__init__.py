@@ -34,7 +34,7 @@ pytest.register_assert_rewrite(
     )
 )
 
-from fsstore.clock import HandClock  # noqa: E402
+from fsstore.model.clock import HandClock  # noqa: E402
 from fsstore.testing.cleanup import CleanupContract  # noqa: E402
 from fsstore.testing.exactness import ExactnessContract  # noqa: E402
 from fsstore.testing.finding import FindingContract  # noqa: E402

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias, TypeVar
 import pytest
 import pytest_asyncio
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.clock import HandClock
 
 E = TypeVar("E", bound=StorageError)
 OpenAgain: TypeAlias = Callable[[], Awaitable[IUnifiedStorage]]

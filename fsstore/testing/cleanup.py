@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import Mutation, Outcomes, patching
+from fsstore.model.clock import HandClock
+from fsstore.model.records import Mutation, Outcomes, patching
 from fsstore.testing.backend import DAY_SECONDS, BackendFixtures, refusal
 
 

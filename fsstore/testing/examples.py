@@ -10,8 +10,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from fsstore.models import MAX_ID_CHARACTERS
-from fsstore.values import MAX_DEPTH
+from fsstore.model.records import MAX_ID_CHARACTERS
+from fsstore.model.values import MAX_DEPTH
 
 
 def nested(depth: int) -> list[Any]:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import Filters, Records
+from fsstore.model.clock import HandClock
+from fsstore.model.records import Filters, Records
 from fsstore.testing.backend import BackendFixtures, refusal
 
 NOTES: Records = [

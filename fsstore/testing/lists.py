@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.clock import HandClock
 from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.finding import NOTES, ids_of, streamed_records
 

@@ -1,8 +1,8 @@
 """A backend compared with a plain dict under random commands; needs hypothesis.
 
 The oracle is `StorageMachine.model`: a dict from ids to the records as they should be, kept by the rules of the
-contract alone. Filters and orders are judged by `fsstore.filters`, which defines what they mean. Where a store may be
-shared, commands go through two handles in turn; where it outlives its handles, it is opened again in between.
+contract alone. Filters and orders are judged by `fsstore.query.filters`, which defines what they mean. Where a store
+may be shared, commands go through two handles in turn; where it outlives its handles, it is opened again in between.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageConflictError,
     StorageNotFoundError,
     StorageTransactionError,
     StorageValidationError,
 )
-from fsstore.filters import matches, parse_order
 from fsstore.interfaces import IUnifiedStorage, summary
-from fsstore.models import JsonObject, Records, deleting, patching, saving
-from fsstore.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
+from fsstore.model.clock import HandClock
+from fsstore.model.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
+from fsstore.model.records import JsonObject, Records, deleting, patching, saving
+from fsstore.query.filters import matches, parse_order
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
 from fsstore.testing.draws import (
     DELETES,

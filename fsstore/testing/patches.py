@@ -6,9 +6,9 @@ import pytest
 
 from fsstore.errors import StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import JsonObject
-from fsstore.patch import merge_patch
-from fsstore.service import SessionService
+from fsstore.model.patch import merge_patch
+from fsstore.model.records import JsonObject
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.sessions import SessionFixtures
 

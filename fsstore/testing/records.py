@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageClosedError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.clock import HandClock
 from fsstore.testing.backend import BackendFixtures, OpenAgain, outlives_its_handle, refusal
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import JsonObject
-from fsstore.service import SessionService
+from fsstore.model.clock import HandClock
+from fsstore.model.records import JsonObject
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import OpenAgain, elsewhere
 from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
 

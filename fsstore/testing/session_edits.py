@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fsstore.errors import StorageConflictError, StorageError, StorageTimeoutError, StorageValidationError
-from fsstore.models import JsonObject
-from fsstore.service import SessionService
-from fsstore.session_models import SessionData
+from fsstore.model.records import JsonObject
+from fsstore.sessions.models import SessionData
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import elsewhere, refusal
 from fsstore.testing.sessions import SessionFixtures
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
-from fsstore.service import SessionService
-from fsstore.session_models import SessionData, SessionMetadata
+from fsstore.model.clock import HandClock
+from fsstore.sessions.models import SessionData, SessionMetadata
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import refusal
 from fsstore.testing.examples import REFUSED_VALUES
 from fsstore.testing.sessions import SessionFixtures, names

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageClosedError,
     StorageConflictError,
@@ -18,8 +17,9 @@ from fsstore.errors import (
     StorageValidationError,
 )
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import JsonObject
-from fsstore.service import SessionService
+from fsstore.model.clock import HandClock
+from fsstore.model.records import JsonObject
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.examples import HOSTILE_IDS, REFUSED_IDS, REFUSED_VALUES
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import JsonObject, saving
-from fsstore.service import SessionService
+from fsstore.model.clock import HandClock
+from fsstore.model.records import JsonObject, saving
+from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.finding import ids_of, streamed_records
 from fsstore.testing.sessions import SessionFixtures, names

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from fsstore.clock import HandClock
 from fsstore.errors import (
     StorageConflictError,
     StorageNotFoundError,
@@ -14,7 +13,8 @@ from fsstore.errors import (
     StorageValidationError,
 )
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import Mutation, Outcome, deleting, patching, saving, unchanged
+from fsstore.model.clock import HandClock
+from fsstore.model.records import Mutation, Outcome, deleting, patching, saving, unchanged
 from fsstore.testing.backend import BackendFixtures, refusal
 
 MALFORMED_OPERATIONS: dict[str, tuple[dict[str, Any], str]] = {

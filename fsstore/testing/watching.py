@@ -8,12 +8,12 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from fsstore.changes import Change, Gap
-from fsstore.clock import HandClock
 from fsstore.errors import StorageClosedError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.clock import HandClock
 from fsstore.testing.backend import BackendFixtures
-from fsstore.watching import Watch
+from fsstore.watching.changes import Change, Gap
+from fsstore.watching.watch import Watch
 
 _SECONDS = 30.0
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fsstore.errors import StorageValidationError
-from fsstore.json_text import REPLACEMENT, LoneSurrogateError, read_lenient, replaced, replaced_text
-from fsstore.models import JsonObject, check_id
+from fsstore.model.json_text import REPLACEMENT, LoneSurrogateError, read_lenient, replaced, replaced_text
+from fsstore.model.records import JsonObject, check_id
 from fsstore.transfer.lines import id_in, read_line
 from fsstore.transfer.sources import Entry
 

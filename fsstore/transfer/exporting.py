@@ -7,10 +7,10 @@ import os
 from collections import Counter
 from contextlib import aclosing
 
-from fsstore.models import Filters, JsonObject
-from fsstore.redaction import find, hide
-from fsstore.redaction_rules import Redaction
-from fsstore.service import SessionService
+from fsstore.model.records import Filters, JsonObject
+from fsstore.redaction.redact import find, hide
+from fsstore.redaction.rules import Redaction
+from fsstore.sessions.service import SessionService
 from fsstore.transfer.lines import Progress, TransferReport, session_line
 from fsstore.transfer.targets import opened
 

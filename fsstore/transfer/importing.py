@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import NoReturn, TypeAlias
 
 from fsstore.errors import StorageError, StorageValidationError
-from fsstore.service import SessionService
+from fsstore.sessions.service import SessionService
 from fsstore.transfer.candidates import Candidate, Candidates
 from fsstore.transfer.lines import Progress, TransferReport
 from fsstore.transfer.sources import Entry

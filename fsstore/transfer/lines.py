@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
-from fsstore.json_text import read_exact
-from fsstore.models import JsonObject
-from fsstore.values import write_json
+from fsstore.model.json_text import read_exact
+from fsstore.model.records import JsonObject
+from fsstore.model.values import write_json
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called after each batch with the bytes and the sessions done so far."""

@@ -19,7 +19,7 @@ import aiofiles
 
 from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.documents.layout import MARKER
-from fsstore.json_text import BYTE_ORDER_MARK
+from fsstore.model.json_text import BYTE_ORDER_MARK
 from fsstore.paths import path_of
 from fsstore.transfer.lines import STANDARD_STREAM, system_errors
 

@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterable
 
 from fsstore import FileStorage
-from fsstore.models import JsonObject, Mutation, deleting, saving
+from fsstore.model.records import JsonObject, Mutation, deleting, saving
 
 DOCUMENTS = 10
 _LOADS = 100

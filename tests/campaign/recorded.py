@@ -21,7 +21,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.write import writer as writing
-from fsstore.models import Mutation, deleting, patching, saving
+from fsstore.model.records import Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
 from tests.campaign.promises import begun, body, document, told

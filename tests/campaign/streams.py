@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 
 TASKS = 3
 _NAMES = 5

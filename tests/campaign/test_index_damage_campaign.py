@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from fsstore import FileStorage
 from fsstore.errors import StorageError
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.campaign.conftest import Report
 from tests.filesystem.rescan import contradictions, documents
 

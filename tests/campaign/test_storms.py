@@ -13,7 +13,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError
-from fsstore.models import JsonObject, Mutation
+from fsstore.model.records import JsonObject, Mutation
 from tests.campaign.conftest import Report
 from tests.campaign.processes import Worker, working
 from tests.campaign.streams import TASKS, Contents, states

@@ -17,7 +17,7 @@ from typing import Literal
 from fsstore import FileStorage
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.write import writer as writing
-from fsstore.models import deleting, patching, saving
+from fsstore.model.records import deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
 from tests.filesystem.crashing import in_child, must_be_killed, note

@@ -76,7 +76,7 @@ def test_the_default_order_is_streamed_in_pages(
         pytest.fail("the whole list was asked for")
 
     monkeypatch.setattr(listing, "_PAGE_SESSIONS", 7)
-    monkeypatch.setattr("fsstore.service.SessionService.list_sessions", refuse)
+    monkeypatch.setattr("fsstore.sessions.service.SessionService.list_sessions", refuse)
     for order in ([], ["--sort", "-updated_at"], ["--limit", "20"]):
         assert fsstore("ls", "--format", form, *order).code == 0
 

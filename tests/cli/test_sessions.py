@@ -221,7 +221,7 @@ def test_rm_by_a_filter_leaves_what_does_not_match_any_more(
 
     # the list as it was a moment ago: since then one session has changed, and one was removed
     fsstore("update", "b", "--set", "status=new")
-    monkeypatch.setattr("fsstore.service.SessionService.list_metadata", listed)
+    monkeypatch.setattr("fsstore.sessions.service.SessionService.list_metadata", listed)
     assert fsstore("rm", "--where", "status=old", "--yes").err == "fsstore: 1 session removed\n"
     assert fsstore("get", "b").code == 0
 

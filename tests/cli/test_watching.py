@@ -8,9 +8,9 @@ from typing import IO, Any
 
 import pytest
 
-from fsstore.changes import Change, Gap
 from fsstore.cli import watching
-from fsstore.watching import Watch
+from fsstore.watching.changes import Change, Gap
+from fsstore.watching.watch import Watch
 from tests.cli.conftest import Run, Terminal, command
 
 Save = Callable[..., None]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fsstore.cli.where import parse_condition, parse_filter, parse_object, parse_settings
 from fsstore.errors import StorageValidationError
-from fsstore.filters import parse, session_filter
+from fsstore.query.filters import parse, session_filter
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typing import Any
 
 from fsstore import FileStorage, open_storage
 from fsstore.filesystem.disk import files
-from fsstore.models import deleting, patching, saving
+from fsstore.model.records import deleting, patching, saving
 from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 
 CHANGING = (

@@ -18,7 +18,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.documents.layout import Layout
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.crashing import CHANGING
 
 DEADLINE_SECONDS = 20.0

@@ -19,7 +19,7 @@ from fsstore import SessionService
 from fsstore.errors import StorageError
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from fsstore.transfer import export_sessions
 
 PATIENCE_SECONDS = 15.0

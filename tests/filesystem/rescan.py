@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fsstore import FileStorage
-from fsstore.filters import matches, parse_order
 from fsstore.interfaces import summary
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
+from fsstore.query.filters import matches, parse_order
 
 FILTERS: tuple[JsonObject, ...] = (
     {},

@@ -12,8 +12,8 @@ from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, decode_marker, encode, spliced
 from fsstore.filesystem.documents.sealed import part_of
-from fsstore.models import JsonObject
-from fsstore.writing_back import _says_the_same
+from fsstore.fixtures.updates import _says_the_same
+from fsstore.model.records import JsonObject
 
 MARK = codecs.BOM_UTF8
 TIME = "2026-01-21T09:15:00.000000+00:00"

@@ -11,7 +11,7 @@ import pytest
 from fsstore import FileStorage, SessionService
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Signature
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
 from tests.filesystem.rescan import contradictions, documents, records
 

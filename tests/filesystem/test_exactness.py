@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fsstore.errors import StorageValidationError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, encode
 from fsstore.filesystem.documents.layout import Layout
-from fsstore.models import MAX_ID_CHARACTERS, JsonObject, check_id
+from fsstore.model.records import MAX_ID_CHARACTERS, JsonObject, check_id
 from fsstore.testing.examples import exact_text
 from tests.filesystem.documents.test_codec import record, with_value, written
 from tests.filesystem.documents.test_layout import IDS, as_other_systems_see, assert_safe, base_of, lookalikes

@@ -11,7 +11,7 @@ from fsstore import FileStorage, open_storage
 from fsstore.filesystem.disk import files, system
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log import records
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import control, until
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage, SessionService
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import contents, until
 
 ROOT = Path(__file__).parents[2]

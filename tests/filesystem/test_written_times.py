@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage, SessionService
-from fsstore.clock import HandClock
 from fsstore.errors import StorageValidationError
-from fsstore.filters import matches, parse_order
-from fsstore.models import JsonObject
+from fsstore.model.clock import HandClock
+from fsstore.model.records import JsonObject
+from fsstore.query.filters import matches, parse_order
 from fsstore.testing.finding import ids_of
 from fsstore.testing.sessions import names
 from fsstore.testing.times import TIME_FILTERS, WRITTEN

@@ -10,7 +10,7 @@ from typing import Any
 from fsstore import Change, FileStorage, Gap, Watch
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.watch.events import Heard, Report
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
 
 SECONDS = 30.0

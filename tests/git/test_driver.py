@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage, SessionService
-from fsstore.cli import repository as configuring
+from fsstore.cli.git import repository as configuring
 from fsstore.errors import StorageConflictError, StorageCorruptedError
 from fsstore.filesystem.documents.codec import decode, encode
 from tests.git.conftest import Repository, assert_right, open_store

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsstore.cli.transcript import FORM
+from fsstore.cli.git.transcript import FORM
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents.codec import encode
 from tests.git.conftest import GIT, Repository, open_store

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 
 
 class Kind(StrEnum):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 
 _MOST_BYTES, _LARGE_BYTES = 16 << 20, 1 << 20
 

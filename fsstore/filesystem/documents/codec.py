@@ -2,7 +2,7 @@
 
 Invariants:
 - Equal records give equal bytes: keys sorted, indent 2, UTF-8 unescaped, LF, a newline at the end.
-- A round trip is exact or refused; `fsstore.values` is the rule, and names the path of what it refuses.
+- A round trip is exact or refused; `fsstore.model.values` is the rule, and names the path of what it refuses.
 - `decode` gives a record or says why the bytes are none; it never guesses. Integers beyond 64 bits, which orjson would
   read as floats, are read exactly by the slower reader, up to the size of the largest float.
 - A byte order mark, as editors on Windows put before UTF-8, is passed over; such a document is never plain, so nothing
@@ -22,10 +22,10 @@ import orjson
 from pydantic_core import from_json
 
 from fsstore.errors import StorageValidationError
-from fsstore.json_text import BYTE_ORDER_MARK, utf8_of
-from fsstore.models import JsonObject, check_envelope
-from fsstore.times import canonical_time
-from fsstore.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
+from fsstore.model.json_text import BYTE_ORDER_MARK, utf8_of
+from fsstore.model.records import JsonObject, check_envelope
+from fsstore.model.times import canonical_time
+from fsstore.model.values import MAX_DEPTH, PLAIN_TYPES, check_value, copy_value
 
 _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE | PLAIN_TYPES
 # text is indented by two a level and strings hold no raw newline, so only a value too deep is indented this far

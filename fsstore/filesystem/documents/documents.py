@@ -31,7 +31,7 @@ from fsstore.filesystem.documents.codec import (
     examine,
 )
 from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10

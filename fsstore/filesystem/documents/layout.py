@@ -14,7 +14,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from fsstore.values import is_text
+from fsstore.model.values import is_text
 
 FORMAT = 1
 SHARD_DEPTHS = (1, 2)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.documents.codec import decode_examined, encode, spliced
-from fsstore.models import JsonObject, Mutation, Save, stamped
-from fsstore.times import canonical_time
-from fsstore.values import snapshot
+from fsstore.model.records import JsonObject, Mutation, Save, stamped
+from fsstore.model.times import canonical_time
+from fsstore.model.values import snapshot
 
 
 class SealedSave(NamedTuple):

@@ -20,7 +20,6 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
-from fsstore.conditions import Condition, Order
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import (
     connect,
@@ -46,9 +45,10 @@ from fsstore.filesystem.index.schema import (
 )
 from fsstore.filesystem.index.statements import Plan, Start, Statement, counting, following, plan, probing, selecting
 from fsstore.filesystem.index.terms import functions
-from fsstore.filters import RECENT_FIRST
-from fsstore.models import JsonObject
-from fsstore.relation import guarded_select
+from fsstore.model.records import JsonObject
+from fsstore.query.conditions import Condition, Order
+from fsstore.query.filters import RECENT_FIRST
+from fsstore.query.relation import guarded_select
 
 Values: TypeAlias = tuple[Any, ...]
 

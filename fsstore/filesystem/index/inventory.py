@@ -22,7 +22,7 @@ from fsstore.filesystem.index.schema import (
     summary,
 )
 from fsstore.interfaces import summary as summary_of
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 
 _LAST_CHARACTER = "\U0010ffff"
 _FILE = ", ".join(FILE_COLUMNS)

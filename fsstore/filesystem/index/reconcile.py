@@ -18,7 +18,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
@@ -30,6 +29,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
 from fsstore.interfaces import Progress
+from fsstore.watching.changes import Absorbed
 
 _logger = logging.getLogger("fsstore")
 _UNKNOWN = Signature(0, 0, 0, 0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from fsstore.conditions import Condition
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
+from fsstore.query.conditions import Condition
 
 NOT_OURS = 1
 """When a row was recorded whose file is not what its commit has placed: at the beginning of time, by no commit."""

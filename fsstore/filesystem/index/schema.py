@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import from_json
 
-from fsstore.conditions import ABSENT
-from fsstore.relation import ENVELOPE, RELATION, metadata_of
-from fsstore.times import instant_of
-from fsstore.values import MAX_DEPTH
+from fsstore.model.times import instant_of
+from fsstore.model.values import MAX_DEPTH
+from fsstore.query.conditions import ABSENT
+from fsstore.query.relation import ENVELOPE, RELATION, metadata_of
 
 SCHEMA_NUMBER = 3
 NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES = 1, 2, 4, 8

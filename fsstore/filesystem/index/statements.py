@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fsstore.conditions import All, Compares, Condition, Either, Field, Not, OneOf, Order, Path
 from fsstore.filesystem.index.terms import Terms, locate, tags_asked
+from fsstore.query.conditions import All, Compares, Condition, Either, Field, Not, OneOf, Order, Path
 
 _STARTS = ("id", "session_id", "thread_id", "user_id", "tag", "status", "type", "updated_at")
 """What a list may start from, the most selective first."""

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import from_json
 
-from fsstore.conditions import (
+from fsstore.filesystem.index.schema import NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES
+from fsstore.model.times import TIME_PATHS
+from fsstore.query.conditions import (
     COMPARISONS,
     All,
     Compares,
@@ -33,9 +35,7 @@ from fsstore.conditions import (
     Present,
     TimeField,
 )
-from fsstore.filesystem.index.schema import NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES
-from fsstore.relation import ENVELOPE
-from fsstore.times import TIME_PATHS
+from fsstore.query.relation import ENVELOPE
 
 TAGS = ("data", "metadata", "tags")
 

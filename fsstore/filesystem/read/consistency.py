@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from fsstore.changes import Absorbed
 from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
@@ -26,6 +25,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.interfaces import Progress
+from fsstore.watching.changes import Absorbed
 
 T = TypeVar("T")
 

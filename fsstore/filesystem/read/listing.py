@@ -13,13 +13,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from fsstore.conditions import Condition, Order
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Row, Selection
-from fsstore.models import JsonObject, Records
+from fsstore.model.records import JsonObject, Records
+from fsstore.query.conditions import Condition, Order
 
 _logger = logging.getLogger("fsstore")
 

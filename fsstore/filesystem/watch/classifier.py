@@ -24,7 +24,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fsstore.changes import Origin
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
@@ -33,7 +32,8 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.rows import Known
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.scanner import mark_of
-from fsstore.ledger import Ledger, Told
+from fsstore.watching.changes import Origin
+from fsstore.watching.ledger import Ledger, Told
 
 _SLICE = 100
 _GONE_SECONDS, _UNREADABLE_SECONDS = 0.05, 0.3

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.ledger import Ledger
+from fsstore.watching.ledger import Ledger
 
 _SLICE_SECONDS = 0.005
 

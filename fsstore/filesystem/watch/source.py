@@ -10,10 +10,10 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.watch.watcher import Watcher
-from fsstore.filters import parse, parse_order
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.ledger import Ledger
-from fsstore.models import Filters, JsonObject
+from fsstore.model.records import Filters, JsonObject
+from fsstore.query.filters import parse, parse_order
+from fsstore.watching.ledger import Ledger
 
 
 class FileChangeSource:

@@ -31,7 +31,7 @@ from fsstore.filesystem.watch.classifier import ChangeClassifier
 from fsstore.filesystem.watch.events import Events, Heard, Hint, HintSource, MakeHintSource
 from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Scanner, mark_of
 from fsstore.filesystem.write.commit import Note
-from fsstore.ledger import Ledger, Told
+from fsstore.watching.ledger import Ledger, Told
 
 _logger = logging.getLogger("fsstore")
 

@@ -41,7 +41,7 @@ from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
 from fsstore.filesystem.write.index_updates import IndexUpdates
-from fsstore.models import Clock, JsonObject, Outcomes
+from fsstore.model.records import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")
 _NAME = attrgetter("name")

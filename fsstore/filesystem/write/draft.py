@@ -22,9 +22,9 @@ from fsstore.filesystem.documents.codec import decode_examined, spliced
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, part_of
 from fsstore.filesystem.log.records import NO_DOCUMENT
-from fsstore.models import Clock, JsonObject, Mutation, Outcome, Outcomes, successor, version_of
-from fsstore.times import format_time
-from fsstore.values import snapshot
+from fsstore.model.records import Clock, JsonObject, Mutation, Outcome, Outcomes, successor, version_of
+from fsstore.model.times import format_time
+from fsstore.model.values import snapshot
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Document, Documents
-from fsstore.models import JsonObject, Mutation, patching
+from fsstore.model.records import JsonObject, Mutation, patching
 from tests.filesystem.faults import place
 
 SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages": [{"role": "user"}], "state": {"n": 1}}

@@ -22,10 +22,10 @@ from fsstore.filesystem.documents.codec import (
     encode,
     encode_marker,
 )
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
+from fsstore.model.values import MAX_DEPTH, MAX_INT, MIN_INT, copy_value
 from fsstore.testing.examples import EXACT_VALUES, REFUSED_VALUES, exact_text, nested
-from fsstore.values import MAX_DEPTH, MAX_INT, MIN_INT, copy_value
-from tests.test_values import ANYTHING, JSON
+from tests.model.test_values import ANYTHING, JSON
 
 TIME = "2026-01-21T09:15:00.000000+00:00"
 LIMIT = 16 << 20

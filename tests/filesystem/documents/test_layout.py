@@ -19,7 +19,7 @@ from fsstore.filesystem.documents.layout import (
     segment_number,
     shard_of,
 )
-from fsstore.models import MAX_ID_CHARACTERS, check_id
+from fsstore.model.records import MAX_ID_CHARACTERS, check_id
 from fsstore.testing.examples import HOSTILE_IDS
 
 CONTROLS = [*map(chr, range(32)), "\x7f"]

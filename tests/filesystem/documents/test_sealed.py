@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fsstore.errors import StorageValidationError
 from fsstore.filesystem.documents.codec import decode, encode, spliced
 from fsstore.filesystem.documents.sealed import SealedSave, part_of, seal
-from fsstore.models import JsonObject, saving, successor
-from fsstore.sessions import saving_session
-from fsstore.values import MAX_INT
+from fsstore.model.records import JsonObject, saving, successor
+from fsstore.model.values import MAX_INT
+from fsstore.sessions.mutations import saving_session
 
 NOW, LATER = "2026-01-31T09:15:00.000000+00:00", "2026-02-01T00:00:00.000000+00:00"
 LIMIT = 1 << 20

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from fsstore.conditions import Condition
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
@@ -14,9 +13,10 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known, Problem
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
 from fsstore.filesystem.index.statements import Statement, counting, following, plan, selecting
-from fsstore.filters import EVERYTHING, parse, parse_order
 from fsstore.interfaces import summary
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
+from fsstore.query.conditions import Condition
+from fsstore.query.filters import EVERYTHING, parse, parse_order
 
 ABSENT: Any = object()
 SIGNATURE = Signature(1, 2, 3, 4)

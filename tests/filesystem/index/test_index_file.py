@@ -19,7 +19,7 @@ from fsstore.filesystem.index import connection as connection_module
 from fsstore.filesystem.index import index as index_module
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.read.consistency import Reading
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, place, until
 from tests.filesystem.rescan import contradictions, documents
 

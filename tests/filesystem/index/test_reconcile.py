@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage
-from fsstore.changes import Absorbed
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.index.rows import Known
+from fsstore.watching.changes import Absorbed
 from tests.filesystem.faults import contents, place
 
 DAY_NS = 86_400_000_000_000

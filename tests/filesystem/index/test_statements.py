@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsstore.conditions import ABSENT, Condition, Order, reached
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry
 from fsstore.filesystem.index.statements import Start, counting, following, plan, selecting
-from fsstore.filters import matches, parse, parse_order, parse_path
-from fsstore.models import JsonObject
-from fsstore.steps import write_path
-from fsstore.times import TIME_PATHS
+from fsstore.model.records import JsonObject
+from fsstore.model.times import TIME_PATHS
+from fsstore.query.conditions import ABSENT, Condition, Order, reached
+from fsstore.query.filters import matches, parse, parse_order, parse_path
+from fsstore.query.steps import write_path
 
 RECORDS, FILTERS, LEAST_PAIRS = 200, 400, 20_000
 

@@ -15,7 +15,7 @@ from fsstore.filesystem.disk import system
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, below, contents, control, cut_off, first, place, until
 from tests.filesystem.test_crashes import crash
 

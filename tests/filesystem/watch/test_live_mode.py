@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from fsstore import SessionService, open_sessions
 from fsstore.filesystem.documents.codec import encode
-from fsstore.filters import matches
-from fsstore.models import JsonObject
+from fsstore.model.records import JsonObject
+from fsstore.query.filters import matches
 from tests.filesystem.faults import place
 from tests.filesystem.rescan import records
 

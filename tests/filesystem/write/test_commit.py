@@ -16,7 +16,7 @@ from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.write import commit, writer
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
-from fsstore.models import JsonObject, Mutation, deleting, patching, saving
+from fsstore.model.records import JsonObject, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.filesystem.faults import Faults, busy_writer, contents, control, first, place, until
 

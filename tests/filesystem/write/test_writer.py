@@ -16,7 +16,7 @@ from fsstore.errors import StorageClosedError, StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
-from fsstore.models import JsonObject, Mutation, saving
+from fsstore.model.records import JsonObject, Mutation, saving
 from tests.filesystem.faults import Faults, busy_writer, contents, descriptors, threads_of_the_store, until
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,110 @@
+"""The commands that git and fsstore do together: git install, git status, git show, git merge.
+
+git itself starts `driver`, which does the work of the last two without loading what a command line needs.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsstore.cli.output import counted, say, show_lines, show_text
+from fsstore.errors import StorageUnavailableError
+from fsstore.paths import path_of
+
+commands = typer.Typer(name="git", help="Show and merge sessions in git.", rich_markup_mode=None)
+"""The group of commands."""
+
+Version = Annotated[Path, typer.Argument(help="A file that git has made.")]
+
+
+@commands.command("install")
+def install(
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.")] = ".",
+    *,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Take back what was installed.")] = False,
+) -> None:
+    """Let git show and merge the sessions of a repository.
+
+    Writes .gitattributes into each of its stores, to be committed, and the configuration of this clone, which each
+    clone needs for itself, and which names the Python that runs this. Prints the files that were changed.
+    """
+    from fsstore.cli.git.repository import Repository, set_attributes  # noqa: PLC0415 - only this command needs it
+
+    found = Repository.around(Path(path_of(repository, name="REPOSITORY")))
+    stores = found.stores()
+    if not stores and not uninstall:
+        raise StorageUnavailableError(
+            reason="there is no store in this repository",
+            path=os.fspath(found.root),
+            advice="make one with `fsstore init PATH`, see that git does not ignore it, and do it again",
+        )
+    changed = [store.root for store in stores if set_attributes(store, installed=not uninstall)]
+    if uninstall:
+        found.forget()
+    else:
+        found.configure()
+    show_lines(*(os.fspath(root.relative_to(found.root) / ".gitattributes") for root in changed))
+    if uninstall:
+        say("git shows and merges sessions by lines again")
+    else:
+        say(f"git shows and merges the sessions of {counted(len(stores), 'store')}; commit .gitattributes")
+
+
+@commands.command("status")
+def status(
+    repository: Annotated[
+        Path, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.", file_okay=False)
+    ] = Path(),
+) -> int:
+    """Check that git shows and merges the sessions of a repository.
+
+    Prints what is missing. The exit code is 1 if anything is.
+    """
+    from fsstore.cli.git.repository import Repository, has_attributes  # noqa: PLC0415 - only these commands need it
+
+    found = Repository.around(repository)
+    stores = found.stores()
+    missing = [
+        f"{os.fspath(store.root.relative_to(found.root) / '.gitattributes')}: does not name fsstore"
+        for store in stores
+        if not has_attributes(store)
+    ]
+    if problem := found.configuration_problem():
+        missing.append(f"configuration of this clone: {problem}")
+    show_lines(*missing)
+    if missing:
+        say("git merges sessions by lines or not at all; run `fsstore git install`")
+        return 1
+    say(f"git shows and merges the sessions of {counted(len(stores), 'store')}")
+    return 0
+
+
+@commands.command("show")
+def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A document.")]) -> None:
+    """Print a document for people to read in a diff.
+
+    A file that is no document is printed as it is.
+    """
+    from fsstore.cli.git.driver import shown  # noqa: PLC0415 - only this command needs it
+
+    show_text(shown(file.read_bytes()))
+
+
+@commands.command("merge")
+def merge(
+    base: Version,
+    ours: Version,
+    theirs: Version,
+    path: Annotated[str, typer.Argument(help="The name of the document.")],
+    *,
+    marker_size: Annotated[int, typer.Option(metavar="N", min=1, help="How long a conflict's markers are.")] = 7,
+) -> int:
+    """Merge two versions of a document key by key.
+
+    The result is written to OURS. The exit code is 1 when a conflict is left in it.
+    """
+    from fsstore.cli.git.driver import merge_files  # noqa: PLC0415 - only this command needs it
+
+    return merge_files(base, ours, theirs, path, marker_size=marker_size)

@@ -1,0 +1,1 @@
+"""What callers ask for: paths, operands, filters, conditions and orders, and the relation that SQL sees.."""

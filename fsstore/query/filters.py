@@ -1,0 +1,383 @@
+r"""The words of filters and orders, turned into conditions. Pure: no I/O.
+
+`matches` is the definition of what a filter means. The vocabulary is MongoDB's, with its meaning, a strict
+subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
+
+- `{"status": "open"}` is equality, and so are `$eq`, `$ne`, `$in`, `$nin` and `$all`. A scalar also matches
+  an array that holds it; None matches null and what is missing; objects and arrays must be equal, key order
+  aside.
+- `$gt $gte $lt $lte` take a number, a string or a boolean and match within that type only. Null, objects and
+  arrays have no order and are refused.
+- `$regex` takes a string for `re.search`; flags are written into it, as in `(?i)draft`. It matches strings,
+  also in arrays.
+- `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
+  stand beside the paths and take at least one filter.
+- At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
+  datetimes or ISO 8601 text, and None; see `fsstore.model.times`. `$regex` and `$exists` see what is written there.
+- A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
+  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is told in
+  `fsstore.query.conditions`.
+- Values are JSON, and what reads as such: see `fsstore.query.operands`.
+- What can not be understood raises StorageValidationError, which names the place in the filter.
+"""
+
+from __future__ import annotations
+
+import difflib
+import marshal
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+from fsstore.errors import StorageValidationError
+from fsstore.model.records import Filters, JsonObject
+from fsstore.model.times import TIME_PATHS, canonical_time
+from fsstore.model.values import MAX_DEPTH, copy_value, format_path, is_text
+from fsstore.query.conditions import (
+    COMPARISONS,
+    All,
+    Compares,
+    Condition,
+    Either,
+    Field,
+    Matches,
+    Not,
+    OneOf,
+    Order,
+    Path,
+    Present,
+    TimeField,
+    kind_of,
+)
+from fsstore.query.operands import (
+    FOREIGN_OPERATORS,
+    LIST_OPERATORS,
+    Steps,
+    check_depth,
+    meant_order,
+    plain,
+    refusal,
+    refuse_bare_operators,
+    refuse_operators,
+)
+from fsstore.query.steps import read_step, written_steps
+
+EVERYTHING = All(())
+RECENT_FIRST = Order(("updated_at",), descending=True)
+
+
+def matches(filters: Filters | None, record: JsonObject) -> bool:
+    """Whether a record is wanted: the definition of what filters mean. Raises what `parse` raises."""
+    return parse(filters).matches(record)
+
+
+def parse(filters: Filters | None) -> Condition:
+    """Understand a filter; None and `{}` want everything. O(its size).
+
+    Raises StorageValidationError, with the place in the filter as its `path`, for what is no filter.
+    """
+    if filters is None:
+        return EVERYTHING
+    given = _mapping(filters)
+    try:
+        # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
+        return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
+    except ValueError:
+        return _parse_object(_with_times_as_text(given))
+
+
+def _mapping(filters: Any) -> JsonObject:
+    if not isinstance(filters, Mapping):
+        raise refusal(
+            f"a filter must be a mapping, not {type(filters).__name__}", (), advice="write it as in {'status': 'done'}"
+        )
+    return dict(filters)
+
+
+@lru_cache(maxsize=512)
+def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
+    # the zone tells what a time without an offset means
+    return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
+
+
+def _parse_object(filters: JsonObject) -> Condition:
+    # a filter is JSON itself: the copy refuses what is not, and later changes by the caller do not reach it
+    return _parse_filter(copy_value(plain(filters, ())), ())
+
+
+def _parse_filter(filters: Any, steps: Steps) -> Condition:
+    if not isinstance(filters, dict):
+        raise refusal(f"must be a filter (an object), not {kind_of(filters)}", steps)
+    return _joined([_parse_item(key, value, (*steps, key)) for key, value in filters.items()])
+
+
+def _joined(parts: Sequence[Condition]) -> Condition:
+    return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+
+def _parse_item(key: str, value: Any, steps: Steps) -> Condition:
+    if not key.startswith("$"):
+        return _parse_field(parse_path(key, steps), value, steps)
+    if key not in _LOGICAL:
+        raise _unknown(key, steps, misplaced="it stands under a path, as in {'status': {'$ne': 'done'}}")
+    if not isinstance(value, list) or not value:
+        raise refusal("takes a list of at least one filter", steps)
+    return _LOGICAL[key](tuple(_parse_filter(part, (*steps, at)) for at, part in enumerate(value)))
+
+
+def parse_path(text: str, steps: Steps = ()) -> Path:
+    """Split a dotted path; raises StorageValidationError for an empty step or one that begins with `$`."""
+    path = written_steps(text)
+    for step in path:
+        if not step:
+            raise refusal(f"the path {text!r} has an empty step", steps, advice="write it as in state.step")
+        if step.startswith("$"):
+            raise refusal(
+                f"the path {text!r} has the step {step!r}, which looks like an operator",
+                steps,
+                advice=f"put a backslash before the $ if it is a key: \\{step}",
+            )
+    return tuple(map(read_step, path))
+
+
+def _parse_field(path: Path, value: Any, steps: Steps) -> Condition:
+    if not isinstance(value, dict) or not any(key.startswith("$") for key in value):
+        refuse_operators(value, steps, _KNOWN)
+        if isinstance(value, dict):
+            refuse_bare_operators(value, steps)
+        return _equal(path, value, steps)
+    for key in value:
+        if not key.startswith("$"):
+            raise refusal(f"mixes operators with the plain key {key!r}", steps)
+    return _joined([_parse_operator(path, key, operand, (*steps, key)) for key, operand in value.items()])
+
+
+def _parse_operator(path: Path, name: str, operand: Any, steps: Steps) -> Condition:
+    if name not in _OPERATORS:
+        raise _unknown(name, steps, misplaced="it stands beside the paths and takes a list of filters")
+    if name in _COMPARED_AS_DATA:
+        refuse_operators(operand, steps, _KNOWN, under=name)
+    return _OPERATORS[name](path, operand, steps)
+
+
+def _one_of(values: Sequence[Any]) -> OneOf:
+    scalars = frozenset((kind_of(value), value) for value in values if not isinstance(value, dict | list))
+    return OneOf(scalars, tuple(value for value in values if isinstance(value, dict | list)))
+
+
+def _equal(path: Path, operand: Any, steps: Steps) -> Condition:
+    return _found_in(path, [operand], steps)
+
+
+def _in(path: Path, operand: Any, steps: Steps) -> Condition:
+    return _found_in(path, _list(operand, steps), steps)
+
+
+def _all(path: Path, operand: Any, steps: Steps) -> Condition:
+    parts = [_equal(path, value, steps) for value in _list(operand, steps)]
+    return _joined(parts) if parts else Either(())
+
+
+def _found_in(path: Path, operands: Sequence[Any], steps: Steps) -> Condition:
+    if path not in TIME_PATHS:
+        return Field(path, _one_of(operands))
+    return TimeField(path, _one_of([None if operand is None else _time(operand, steps) for operand in operands]))
+
+
+def _list(operand: Any, steps: Steps) -> list[Any]:
+    if not isinstance(operand, list):
+        raise refusal(f"takes a list, not {kind_of(operand)}", steps)
+    return operand
+
+
+def _compares(path: Path, operand: Any, steps: Steps) -> Condition:
+    comparison: Any = steps[-1]
+    if path in TIME_PATHS:
+        return TimeField(path, Compares(comparison, _time(operand, steps)))
+    if kind_of(operand) not in ("number", "string", "boolean"):
+        raise refusal(f"takes a number, a string or a boolean; {kind_of(operand)} has no order", steps)
+    return Field(path, Compares(comparison, operand))
+
+
+def _time(operand: Any, steps: Steps) -> str:
+    return canonical_time(operand, format_path(steps), None)
+
+
+def _exists(path: Path, operand: Any, steps: Steps) -> Condition:
+    if not isinstance(operand, bool):
+        raise refusal(f"takes true or false, not {kind_of(operand)}", steps)
+    return Present(path) if operand else Not(Present(path))
+
+
+def _regex(path: Path, operand: Any, steps: Steps) -> Condition:
+    if not isinstance(operand, str):
+        raise refusal(f"takes a string, not {kind_of(operand)}", steps)
+    try:
+        return Field(path, Matches(re.compile(operand)))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise refusal(f"{operand!r} is not a regular expression: {error}", steps) from error
+
+
+def _not(path: Path, operand: Any, steps: Steps) -> Condition:
+    if not isinstance(operand, dict) or not operand or not all(key.startswith("$") for key in operand):
+        raise refusal("takes an object of operators, as in {'$not': {'$gt': 3}}", steps)
+    return Not(_parse_field(path, operand, steps))
+
+
+_LOGICAL: Mapping[str, Callable[[tuple[Condition, ...]], Condition]] = {
+    "$and": All,
+    "$or": Either,
+    "$nor": lambda parts: Not(Either(parts)),
+}
+_OPERATORS: Mapping[str, Callable[[Path, Any, Steps], Condition]] = {
+    "$eq": _equal,
+    "$ne": lambda path, operand, steps: Not(_equal(path, operand, steps)),
+    "$in": _in,
+    "$nin": lambda path, operand, steps: Not(_in(path, operand, steps)),
+    "$all": _all,
+    "$exists": _exists,
+    "$regex": _regex,
+    "$not": _not,
+    **dict.fromkeys(COMPARISONS, _compares),
+}
+_KNOWN = (*_OPERATORS, *_LOGICAL)
+_COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
+
+
+def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
+    if name in _KNOWN:
+        return refusal(f"the operator {name} can not stand here; {misplaced}", steps)
+    (nearest,) = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)
+    instead = f"; instead of {name}: {FOREIGN_OPERATORS[name]}" if name in FOREIGN_OPERATORS else ""
+    return refusal(
+        f"unknown operator {name}, the nearest is {nearest}",
+        steps,
+        advice=f"known are {' '.join(sorted(_KNOWN))}{instead}",
+    )
+
+
+# -- times ---------------------------------------------------------------------------------------------------
+
+
+def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
+    """Return a filter in which the dates and times that stand under `created_at` and `updated_at` are text."""
+    # what is nested too deep is for the copy to refuse
+    if not isinstance(filters, Mapping) or len(steps) > MAX_DEPTH:
+        return filters
+    return {key: _item_with_text(key, value, (*steps, key)) for key, value in filters.items()}
+
+
+def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
+    if not isinstance(key, str):
+        # the copy refuses it
+        return value
+    if key in _LOGICAL and isinstance(value, list | tuple):
+        return [_with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
+    return _operand_with_text(value, steps) if tuple(key.split(".")) in TIME_PATHS else value
+
+
+def _operand_with_text(value: Any, steps: Steps) -> Any:
+    if isinstance(value, date):
+        return _time(value, steps)
+    if len(steps) > MAX_DEPTH:
+        return value
+    if isinstance(value, Mapping):
+        return {
+            key: _operand_with_text(item, (*steps, key)) if isinstance(key, str) else item
+            for key, item in value.items()
+        }
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_operand_with_text(item, (*steps, at)) for at, item in enumerate(value))
+    return value
+
+
+# -- the words of sessions -----------------------------------------------------------------------------------
+
+
+def session_filter(filters: Filters) -> Filters:
+    """Turn a filter of sessions into one of records; changes paths only.
+
+    A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
+    (`state.step` is `data.state.step`). Raises StorageValidationError for a path that was meant otherwise; whatever
+    else is wrong with the filter is left for `parse` to refuse.
+    """
+    return _session_filter(_mapping(filters), ())
+
+
+def _session_filter(filters: Filters, steps: Steps) -> Filters:
+    check_depth(steps)
+    items = [_session_item(key, value, steps) for key, value in filters.items()]
+    mapped = dict(items)
+    # `status` and `metadata.status` are the same path: both must hold
+    return mapped if len(mapped) == len(items) else {"$and": [{key: value} for key, value in items]}
+
+
+def _session_item(key: Any, value: Any, steps: Steps) -> tuple[Any, Any]:
+    if isinstance(key, Enum):
+        key = key.value
+    if key in _LOGICAL and isinstance(value, list | tuple):
+        return key, [
+            _session_filter(part, (*steps, key, at)) if isinstance(part, Mapping) else part
+            for at, part in enumerate(value)
+        ]
+    if not isinstance(key, str) or key.startswith("$"):
+        return key, value
+    return _session_path(key, (*steps, key)), value
+
+
+def session_path(order_by: str | None) -> str | None:
+    """Turn an `order_by` of sessions into one of records, as `session_filter` does with paths."""
+    if order_by is None:
+        return None
+    path, sign = _order_path(order_by)
+    return sign + _session_path(path, ("order_by",))
+
+
+def _session_path(path: str, steps: Steps) -> str:
+    written = written_steps(path)
+    if written == ["metadata"]:
+        raise refusal(
+            "a bare key means metadata already, so this is metadata.metadata",
+            steps,
+            advice="name the key itself, as in 'status'; write 'metadata.metadata' if there is such a key",
+        )
+    if written[:2] == ["data", "metadata"]:
+        raise refusal(
+            f"paths of sessions start at the session, so this is data.{path} in the record",
+            steps,
+            advice="leave 'data.' out, as in 'status' or 'metadata.status'; "
+            "a path of records goes to the storage's own list",
+        )
+    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
+
+
+# -- orders --------------------------------------------------------------------------------------------------
+
+
+def parse_order(order_by: str | None) -> Order:
+    """Understand `order_by`: a path, `-` before it for descending; None is the most recently updated first.
+
+    Raises StorageValidationError for what is no path.
+    """
+    if order_by is None:
+        return RECENT_FIRST
+    path, sign = _order_path(order_by)
+    return Order(parse_path(path, ("order_by",)), descending=bool(sign))
+
+
+def _order_path(order_by: Any) -> tuple[str, str]:
+    """Return the path of an order, and its sign."""
+    if not isinstance(order_by, str) or not is_text(order_by) or order_by in ("", "-"):
+        raise StorageValidationError(
+            reason=f"must be one path, not {order_by!r}",
+            path="order_by",
+            advice=f'write it as text, - before it for descending: order_by="{meant_order(order_by)}"',
+        )
+    sign = "-" if order_by.startswith("-") else ""
+    path = order_by.removeprefix("-")
+    parse_path(path, ("order_by",))
+    return path, sign

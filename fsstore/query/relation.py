@@ -1,0 +1,147 @@
+"""The relation `documents`, which callers may question with SQL, and the guard that allows nothing else.
+
+`documents(id, type, version, created_at, updated_at, session_id, thread_id, metadata)` has one row a record;
+`metadata` is JSON text: the metadata of the record's data where there is one, else its own, else NULL. A
+backend with an index has it as a view, any other builds it in memory.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from fsstore.errors import StorageTimeoutError, StorageValidationError
+from fsstore.model.records import JsonObject
+
+RELATION = "documents"
+ENVELOPE = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
+COLUMNS = (*ENVELOPE, "metadata")
+
+_ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go into its parameters"
+_SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
+_JSON_TABLES = frozenset({"json_each", "json_tree"})
+_FUNCTIONS = frozenset(
+    """
+    abs avg char coalesce concat concat_ws count format glob group_concat hex ifnull iif instr length like
+    likelihood likely lower ltrim max median min nullif octet_length printf quote random replace round rtrim
+    sign soundex string_agg substr substring sum total trim typeof unhex unicode unlikely upper
+    cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
+    current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
+    -> ->> json json_array json_array_length json_extract json_group_array json_group_object json_insert
+    json_object json_patch json_pretty json_quote json_remove json_replace json_set json_type json_valid
+    acos asin atan atan2 ceil ceiling cos degrees exp floor ln log log10 log2 mod pi pow power radians sin
+    sqrt tan trunc
+    """.split()  # noqa: SIM905 - as a list of strings nobody could read it
+)
+_STEPS_BETWEEN_LOOKS = 10_000
+_SYSTEM_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+
+def relation_row(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return a record as a row of the relation."""
+    metadata = metadata_of(record)
+    text = None if metadata is None else orjson.dumps(metadata).decode()
+    return (*(_plain(record.get(key)) for key in ENVELOPE), text)
+
+
+def metadata_of(record: Mapping[str, Any]) -> Any:
+    """Return the metadata of a record's data where there is one, else the record's own, else None."""
+    data = record.get("data")
+    inner = data.get("metadata") if isinstance(data, Mapping) else None
+    return record.get("metadata") if inner is None else inner
+
+
+def _plain(value: Any) -> Any:
+    return value if type(value) in (str, int) else None
+
+
+def relation_over(records: Iterable[JsonObject]) -> sqlite3.Connection:
+    """Build the relation in memory, for a backend without an index; O(records). The caller closes it."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute(f"CREATE TABLE {RELATION} ({', '.join(COLUMNS)})")
+    places = ", ".join("?" * len(COLUMNS))
+    connection.executemany(f"INSERT INTO {RELATION} VALUES ({places})", map(relation_row, records))  # noqa: S608 - constants
+    return connection
+
+
+def guarded_select(
+    connection: sqlite3.Connection,
+    query: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    behind: frozenset[str] = frozenset(),
+    timeout_seconds: float = 30.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[JsonObject]:
+    """Run one SELECT over the relation and return its rows, each as a dict by column name.
+
+    `behind` names the columns that the relation, where it is a view, reads in its turn. While the query
+    runs, the connection must not be used otherwise. Raises StorageValidationError for anything but such a
+    SELECT, and StorageTimeoutError for one that takes too long; errors of the database itself stay as
+    SQLite's.
+    """
+    if not isinstance(query, str) or not _SELECT.match(query):
+        raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
+    deadline = clock() + timeout_seconds
+    # SQLite sets these two up at their first use, with steps that the guard must refuse
+    connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
+    connection.set_authorizer(_Guard(behind))
+    connection.set_progress_handler(lambda: clock() >= deadline, _STEPS_BETWEEN_LOOKS)
+    try:
+        cursor = connection.execute(query, () if params is None else params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+    except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _SYSTEM_ERRORS:
+            raise
+        if code == sqlite3.SQLITE_INTERRUPT:
+            raise StorageTimeoutError(
+                reason="the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
+            ) from error
+        raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(None)
+
+
+class _Guard:
+    """Tells SQLite what one statement may do: read the relation, and call functions without effects."""
+
+    def __init__(self, behind: frozenset[str]) -> None:
+        self._behind = behind
+        self._is_about_relation = False
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, _database: str | None, view: str | None
+    ) -> int:
+        if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_READ and self._may_read(str(first), str(second), view):
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION and str(second).lower() in _FUNCTIONS:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    def _may_read(self, table: str, column: str, view: str | None) -> bool:
+        if table == RELATION or (view == RELATION and column in self._behind):
+            self._is_about_relation = True
+            return True
+        if table in _JSON_TABLES:
+            return True
+        # no column: only how many rows there are, which SQLite asks of the table behind the view
+        return not column and self._is_about_relation and not table.startswith("sqlite_")

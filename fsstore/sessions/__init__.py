@@ -1,0 +1,1 @@
+"""Sessions on top of any storage: their contract, their models, their policy, edits and transactions."""

@@ -1,0 +1,481 @@
+import datetime as dt
+import re
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsstore.errors import StorageValidationError
+from fsstore.model.values import MAX_INT
+from fsstore.query.filters import matches, parse, parse_order, parse_path, session_filter, session_path
+from fsstore.query.steps import write_path
+from fsstore.sessions.mutations import sessions_only
+
+NESTED = {"a": [{"b": 1}, {"b": [2, 3]}, {"c": None}, 7, [{"b": 9}]]}
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Rank(IntEnum):
+    HIGH = 3
+
+
+class Mood(StrEnum):
+    CALM = "calm"
+
+
+ENUMS = {"a": "red", "b": 2, "c": "calm"}
+
+MATCHES: list[tuple[str, Any, Any, bool]] = [
+    ("no filter wants everything", None, {"a": 1}, True),
+    ("an empty filter wants everything", {}, {"a": 1}, True),
+    ("a value equals itself", {"a": 1}, {"a": 1}, True),
+    ("another value does not", {"a": 1}, {"a": 2}, False),
+    ("all paths of a filter must hold", {"a": 1, "b": 2}, {"a": 1, "b": 3}, False),
+    ("an integer equals the same float", {"a": 1}, {"a": 1.0}, True),
+    ("zero equals minus zero", {"a": 0}, {"a": -0.0}, True),
+    ("true is not one", {"a": True}, {"a": 1}, False),
+    ("one is not true", {"a": 1}, {"a": True}, False),
+    ("true is not one inside an object", {"a": {"b": True}}, {"a": {"b": 1}}, False),
+    ("true is not one inside an array", {"a": [True]}, {"a": [1]}, False),
+    ("integers are compared exactly with floats", {"a": 2**53 + 1}, {"a": float(2**53)}, False),
+    ("the largest integer is itself", {"a": MAX_INT}, {"a": MAX_INT}, True),
+    ("the largest integer is not its float", {"a": MAX_INT}, {"a": float(MAX_INT)}, False),
+    ("a number is not its text", {"a": 1}, {"a": "1"}, False),
+    ("the empty string is not null", {"a": ""}, {"a": None}, False),
+    ("text is compared to the last character", {"a": "x\0y"}, {"a": "x\0z"}, False),
+    ("None matches null", {"a": None}, {"a": None}, True),
+    ("None matches what is missing", {"a": None}, {}, True),
+    ("None does not match false", {"a": None}, {"a": False}, False),
+    ("None matches what is missing below a scalar", {"a.b": None}, {"a": 1}, True),
+    ("a scalar matches an array that holds it", {"a": 2}, {"a": [1, 2]}, True),
+    ("a scalar does not match an array within an array", {"a": 2}, {"a": [[2]]}, False),
+    ("None matches an array that holds null", {"a": None}, {"a": [None]}, True),
+    ("None does not match an empty array", {"a": None}, {"a": []}, False),
+    ("an array equals itself in order", {"a": [1, 2]}, {"a": [1, 2]}, True),
+    ("an array does not equal another order", {"a": [1, 2]}, {"a": [2, 1]}, False),
+    ("an array matches an array that holds it", {"a": [2]}, {"a": [1, [2]]}, True),
+    ("an object equals itself whatever the order of its keys", {"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}, True),
+    ("an object does not equal a larger one", {"a": {"x": 1}}, {"a": {"x": 1, "y": 2}}, False),
+    ("an object matches an array that holds it", {"a": {"x": 1}}, {"a": [{"x": 1}]}, True),
+    ("the empty object equals the empty object", {"a": {}}, {"a": {}}, True),
+    ("the empty object does not equal the empty array", {"a": {}}, {"a": []}, False),
+    (
+        "keys that look like operators can be compared as data",
+        {"a": {"$eq": {"$ref": "x"}}},
+        {"a": {"$ref": "x"}},
+        True,
+    ),
+    ("$eq is equality", {"a": {"$eq": 1}}, {"a": [1]}, True),
+    ("$ne is its opposite", {"a": {"$ne": 1}}, {"a": [1]}, False),
+    ("$ne holds for what is missing", {"a": {"$ne": 1}}, {}, True),
+    ("$in wants one of several", {"a": {"$in": [1, "x"]}}, {"a": "x"}, True),
+    ("$in finds null", {"a": {"$in": [1, None]}}, {}, True),
+    ("$in keeps true and one apart", {"a": {"$in": [1]}}, {"a": True}, False),
+    ("$in finds arrays and objects", {"a": {"$in": [[1], {"b": 1}]}}, {"a": {"b": 1.0}}, True),
+    ("$in of nothing never holds", {"a": {"$in": []}}, {"a": None}, False),
+    ("$nin is the opposite of $in", {"a": {"$nin": [1, 2]}}, {"a": [2]}, False),
+    ("$nin of nothing always holds", {"a": {"$nin": []}}, {}, True),
+    ("$all wants every value", {"a": {"$all": [1, 2]}}, {"a": [2, 1, 3]}, True),
+    ("$all misses one", {"a": {"$all": [1, 4]}}, {"a": [2, 1, 3]}, False),
+    ("$all of one holds for the scalar", {"a": {"$all": [1]}}, {"a": 1}, True),
+    ("$all of nothing never holds", {"a": {"$all": []}}, {"a": []}, False),
+    ("$gt compares numbers", {"a": {"$gt": 1}}, {"a": 1.5}, True),
+    ("$gt is strict", {"a": {"$gt": 1}}, {"a": 1}, False),
+    ("$gte is not", {"a": {"$gte": 1}}, {"a": 1.0}, True),
+    ("$lt compares strings by code point", {"a": {"$lt": "\U00010000"}}, {"a": "\uffff"}, True),
+    ("$lte compares booleans", {"a": {"$lte": True}}, {"a": False}, True),
+    ("$gt compares integers exactly with floats", {"a": {"$gt": float(2**53)}}, {"a": 2**53 + 1}, True),
+    ("$gt keeps numbers and strings apart", {"a": {"$gt": 0}}, {"a": "1"}, False),
+    ("$lt keeps numbers and booleans apart", {"a": {"$lt": 2}}, {"a": True}, False),
+    ("$lt does not match null", {"a": {"$lt": 1}}, {"a": None}, False),
+    ("$gt holds for one element of an array", {"a": {"$gt": 5}}, {"a": [1, 9]}, True),
+    ("two operators may hold for two elements", {"a": {"$gt": 5, "$lt": 2}}, {"a": [1, 9]}, True),
+    ("$exists finds null", {"a": {"$exists": True}}, {"a": None}, True),
+    ("$exists finds an empty array", {"a": {"$exists": True}}, {"a": []}, True),
+    ("$exists misses what is missing", {"a": {"$exists": True}}, {}, False),
+    ("$exists false wants it missing", {"a.b": {"$exists": False}}, {"a": {}}, True),
+    ("$exists looks through arrays", {"a.c": {"$exists": True}}, NESTED, True),
+    ("$regex searches", {"a": {"$regex": "b.d"}}, {"a": "abcde"}, True),
+    ("$regex looks into arrays", {"a": {"$regex": "^x$"}}, {"a": ["y", "x"]}, True),
+    ("$regex passes over what is no string", {"a": {"$regex": "1"}}, {"a": [1, None]}, False),
+    ("$regex takes its flags along", {"a": {"$regex": "(?i)DRAFT"}}, {"a": "a draft"}, True),
+    ("$not turns operators round", {"a": {"$not": {"$gt": 1}}}, {"a": 1}, True),
+    ("$not holds for what is missing", {"a": {"$not": {"$gt": 1}}}, {}, True),
+    ("$not may stand in $not", {"a": {"$not": {"$not": {"$gt": 1}}}}, {"a": 2}, True),
+    ("$and wants every part", {"$and": [{"a": 1}, {"b": 2}]}, {"a": 1}, False),
+    ("$or wants one part", {"$or": [{"a": 1}, {"b": 2}]}, {"b": 2}, True),
+    ("$nor wants no part", {"$nor": [{"a": 1}, {"b": 2}]}, {"a": 3}, True),
+    ("$nor is hurt by one part", {"$nor": [{"a": 1}, {"b": 2}]}, {"b": 2}, False),
+    ("operators stand beside paths", {"a": 1, "$or": [{"b": 1}, {"b": 2}]}, {"a": 1, "b": 2}, True),
+    ("a dotted path steps through objects", {"a.b.c": 1}, {"a": {"b": {"c": 1}}}, True),
+    ("a dotted path is no key with dots", {"a.b": 1}, {"a.b": 1}, False),
+    ("a backslash keeps a dot within a key", {r"a\.b": 1}, {"a.b": 1}, True),
+    ("and the path within the key's object", {r"a\.b.c": 1}, {"a.b": {"c": 1}}, True),
+    ("a backslash makes a key of an operator", {r"\$in": 1}, {"$in": 1}, True),
+    ("also within a path", {r"a.\$ref": {"$gt": 1}}, {"a": {"$ref": 2}}, True),
+    ("two backslashes are one", {"a\\\\.b": 1}, {"a\\": {"b": 1}}, True),
+    ("before anything else a backslash is itself", {r"a\b": 1}, {r"a\b": 1}, True),
+    ("a backslash at the end is itself", {"a\\": 1}, {"a\\": 1}, True),
+    ("a tuple is a list", {"a": (1, (2,))}, {"a": [1, [2]]}, True),
+    ("$in takes a tuple", {"a": {"$in": ("x", "y")}}, {"a": "y"}, True),
+    ("$in takes a set", {"a": {"$in": {"x", "y"}}}, {"a": "y"}, True),
+    ("$in takes a frozenset of tuples", {"a": {"$in": frozenset({(1, 2)})}}, {"a": [1, 2]}, True),
+    ("$nin takes the keys of a dict", {"a": {"$nin": {"x": 1}.keys()}}, {"a": "x"}, False),
+    ("$all takes a set", {"a": {"$all": {1, 2}}}, {"a": [1, 2, 3]}, True),
+    ("an enum is its value", {"a": Colour.RED, "b": {"$ne": Rank.HIGH}, "c": {"$in": {Mood.CALM}}}, ENUMS, True),
+    ("an enum is its value in a key", {Mood.CALM: "x"}, {"calm": "x"}, True),
+    ("a mapping of any kind is an object", {"a": MappingProxyType({"b": 1})}, {"a": {"b": 1}}, True),
+    ("an object may have a key that could be an operator", {"a": {"$eq": {"gt": 1}}}, {"a": {"gt": 1}}, True),
+    ("a path goes into the objects of an array", {"a.b": 1}, NESTED, True),
+    ("a path ends in an array of one of them", {"a.b": 3}, NESTED, True),
+    ("a path does not go into an array of an array", {"a.b": 9}, NESTED, False),
+    ("digits are the place in an array", {"a.0.b": 1}, NESTED, True),
+    ("digits reach an array of an array", {"a.4.0.b": 9}, NESTED, True),
+    ("digits reach a scalar", {"a.3": 7}, NESTED, True),
+    ("digits with a leading zero are no place", {"a.03": 7}, NESTED, False),
+    ("digits may be a key", {"a.0": 1}, {"a": {"0": 1}}, True),
+    ("digits may be a key in an array", {"a.1": "x"}, {"a": [{"1": "x"}]}, True),
+    ("more digits than an array has places lead nowhere", {"a." + "9" * 5000: 1}, NESTED, False),
+    ("None matches where an object of an array lacks the key", {"a.b": None}, NESTED, True),
+    ("None does not match an empty array on the way", {"a.b": None}, {"a": []}, False),
+    ("None does not match scalars in an array on the way", {"a.b": None}, {"a": [1, 2]}, False),
+]
+
+REFUSALS: list[tuple[Any, str, str]] = [
+    ([], "$", "must be a mapping, not list"),
+    ("a", "$", "must be a mapping, not str"),
+    ({1: 2}, "$", "the key 1 is int"),
+    ({"a": float("nan")}, "$.a", "not a JSON number"),
+    ({"a": {"$in": ["x", "\ud800"]}}, "$.a['$in'][1]", "lone surrogate"),
+    ({"a": b"x"}, "$.a", "bytes is not a JSON value"),
+    ({"a": 2**64}, "$.a", "exceeds 64 bits"),
+    ({"a": {"$in": ("x", b"y")}}, "$.a['$in'][1]", "bytes is not a JSON value"),
+    ({"a": {1, 2}}, "$.a", "a set has no order"),
+    ({"a": {"$eq": frozenset({1})}}, "$.a['$eq']", "a frozenset has no order"),
+    ({"$or": [{"b": 1}, {"a": {"$in": [1, {2}]}}]}, "$['$or'][1].a['$in'][1]", "a set has no order"),
+    ({"a": {"gte": 1, "lt": 5}}, "$.a", "compares with an object that has the key 'gte'"),
+    ({"a": {"$gtt": 1}}, "$.a['$gtt']", "unknown operator $gtt, the nearest is $gt"),
+    ({"$ande": []}, "$['$ande']", "the nearest is $and"),
+    ({"$or": [{"b": 1}, {"a": {"$exist": True}}]}, "$['$or'][1].a['$exist']", "the nearest is $exists"),
+    ({"a": {"$?": 1}}, "$.a['$?']", "unknown operator"),
+    ({"$gt": 1}, "$['$gt']", "stands under a path"),
+    ({"$not": {"a": 1}}, "$['$not']", "stands under a path"),
+    ({"a": {"$or": [{"b": 1}]}}, "$.a['$or']", "stands beside the paths"),
+    ({"a": {"$gt": 1, "b": 2}}, "$.a", "mixes operators with the plain key 'b'"),
+    ({"a": {"b": {"$gt": 1}}}, "$.a.b", "has the operator"),
+    ({"a": [{"b": {"$or": 1}}]}, "$.a[0].b", "has the operator"),
+    ({"a": {"$ne": {"$in": [1]}}}, "$.a['$ne']", "has the operator '$in' inside a value"),
+    ({"a": {"$eq": {"b": [{"$gt": 3}]}}}, "$.a['$eq'].b[0]", "has the operator '$gt'"),
+    ({"a": {"$in": [1, {"$gt": 3}]}}, "$.a['$in'][1]", "has the operator '$gt'"),
+    ({"a": {"$not": {"$nin": [{"$regex": "x"}]}}}, "$.a['$not']['$nin'][0]", "has the operator '$regex'"),
+    ({"a": {"$all": [{"$elemMatch": {"b": 1}}]}}, "$.a['$all'][0]", "has the operator '$elemMatch'"),
+    ({"a": {"b": {"$size": 1}}}, "$.a.b", "has the operator '$size'"),
+    ({"a": {"$gt": None}}, "$.a['$gt']", "null has no order"),
+    ({"a": {"$gte": [1]}}, "$.a['$gte']", "array has no order"),
+    ({"a": {"$lt": {}}}, "$.a['$lt']", "object has no order"),
+    ({"a": {"$in": "x"}}, "$.a['$in']", "takes a list, not string"),
+    ({"a": {"$nin": None}}, "$.a['$nin']", "takes a list, not null"),
+    ({"a": {"$all": {}}}, "$.a['$all']", "takes a list, not object"),
+    ({"a": {"$exists": 1}}, "$.a['$exists']", "takes true or false, not number"),
+    ({"a": {"$regex": 1}}, "$.a['$regex']", "takes a string, not number"),
+    ({"a": {"$regex": "("}}, "$.a['$regex']", "is not a regular expression"),
+    ({"a": {"$regex": "a{99999999999}"}}, "$.a['$regex']", "is not a regular expression"),
+    ({"a": {"$not": 1}}, "$.a['$not']", "takes an object of operators"),
+    ({"a": {"$not": {}}}, "$.a['$not']", "takes an object of operators"),
+    ({"a": {"$not": {"b": 1}}}, "$.a['$not']", "takes an object of operators"),
+    ({"$and": []}, "$['$and']", "at least one filter"),
+    ({"$or": {"a": 1}}, "$['$or']", "at least one filter"),
+    ({"$nor": [1]}, "$['$nor'][0]", "must be a filter"),
+    ({"": 1}, "$['']", "has an empty step"),
+    ({"a..b": 1}, "$['a..b']", "has an empty step"),
+    ({"a.": 1}, "$['a.']", "has an empty step"),
+    ({"a.$b": 1}, "$['a.$b']", "looks like an operator"),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "record", "expected"), [row[1:] for row in MATCHES], ids=[row[0] for row in MATCHES]
+)
+def test_a_filter_means_what_mongodb_says(filters: Any, record: Any, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert matches(filters, record) is expected
+
+
+@pytest.mark.parametrize(("filters", "path", "reason"), REFUSALS)
+def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, reason: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse(filters)
+
+    assert refused.value.path == path
+    assert reason in str(refused.value.reason)
+
+
+@pytest.mark.parametrize(
+    ("filters", "remedy"),
+    [
+        ({"a": {"$ne": {"$in": [1]}}}, "use {'a': {'$nin': [...]}}"),
+        ({"a.b": {"$ne": {"$gt": 1}}}, "use {'a.b': {'$not': {'$gt': ...}}}"),
+        ({"a": {"$in": [{"$gt": 1}]}}, "use $or: {'$or': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$nin": ({"$gt": 1},)}}, "use $nor: {'$nor': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$all": [{"$gt": 1}]}}, "use $and: {'$and': [{'a': {'$gt': ...}}, ...]}"),
+        ({"a": {"$eq": {"$in": [1]}}}, "leave $eq out: {'a': {'$in': ...}}"),
+        ({"a": {"$eq": {"b": {"$in": [1]}}}}, r"put it into the path: a.b.\$in"),
+        ({"a": {"b": {"$gt": 1}}}, "write the whole path before the operator"),
+        ({"a": {"gt": 1}}, "write '$gt' for the operator, or {'$eq': {'gt': ...}} for the object"),
+        ({"a.$ref": 1}, r"put a backslash before the $ if it is a key: \$ref"),
+        ({"a": {"$contains": "x"}}, "equality finds an element of an array"),
+        ({"a": {"$options": "i"}}, "write flags into the pattern"),
+        ({"a": {1}}, "use {'$in': ...} for one of several"),
+        ({"a": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}, "compare with text, as in value.isoformat()"),
+        ({"a": dt.date(2026, 1, 1)}, "compare with text, as in value.isoformat()"),
+        ({"a": uuid.UUID(int=1)}, "str(value)"),
+        ({"a": {"$gt": Decimal(1)}}, "float(value)"),
+        ({"a": bytearray(b"x")}, "value.decode()"),
+        ({"a": {"$regex": re.compile("x")}}, "{'$regex': pattern.pattern}"),
+        ({"a": {"$in": range(3)}}, "list(value)"),
+        ({"a": {"$in": (item for item in "ab")}}, "list(value)"),
+        ({"a": 1j}, "int(value) or float(value)"),
+        ({"a": object()}, "compare with a JSON value"),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(filters: Any, remedy: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse(filters)
+
+    assert remedy in refused.value.advice
+    path = str(refused.value.path)
+    assert path.startswith("$.a") or path == "$['a.$ref']" or "a.b" in path
+
+
+def test_a_tuple_and_a_set_are_told_apart_from_what_was_parsed_before() -> None:
+    same: list[tuple[Any, Any]] = [([1], True), ((1,), True), ({1}, True), (frozenset({1}), True), ([True], False)]
+
+    for _ in range(2):
+        assert [matches({"a": {"$in": operand}}, {"a": 1}) for operand, _ in same] == [wanted for _, wanted in same]
+        assert [matches({"a": operand}, {"a": [1]}) for operand in ([1], (1,))] == [True, True]
+        with pytest.raises(StorageValidationError):
+            parse({"a": {1}})
+
+
+@given(st.lists(st.text(st.sampled_from("ab.$\\-0"), min_size=1), min_size=1, max_size=3))
+def test_every_key_has_a_path(steps: list[str]) -> None:
+    assert parse_path(write_path(steps)) == tuple(steps)
+    assert parse_order("-" + write_path(steps)).path == tuple(steps)
+    record: Any = 1
+    for step in reversed(steps):
+        record = {step: record}
+    assert matches({write_path(steps): 1}, record)
+
+
+def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
+    with pytest.raises(StorageValidationError, match=r"known are \$all \$and .* \$regex"):
+        parse({"a": {"$options": "i"}})
+
+
+def test_a_filter_nested_too_deep_is_refused_and_not_a_recursion() -> None:
+    filters: dict[str, Any] = {"a": 1}
+    for _ in range(5_000):
+        filters = {"$and": [filters]}
+
+    with pytest.raises(StorageValidationError, match="nested deeper"):
+        parse(filters)
+
+
+def test_later_changes_by_the_caller_do_not_reach_a_filter() -> None:
+    wanted = {"a": {"$in": [{"b": 1}]}}
+    condition = parse(wanted)
+    wanted["a"]["$in"][0]["b"] = 2
+
+    assert condition.matches({"a": {"b": 1}})
+
+
+# -- the words of sessions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, {}),
+        ({"status": "x"}, {"data.metadata.status": "x"}),
+        ({"state.step": 1}, {"data.state.step": 1}),
+        ({"metadata.status": "x"}, {"data.metadata.status": "x"}),
+        ({"status": {"$in": ["x"]}}, {"data.metadata.status": {"$in": ["x"]}}),
+        (
+            {"$or": [{"status": "x"}, {"$and": [{"a.b": 1}]}]},
+            {"$or": [{"data.metadata.status": "x"}, {"$and": [{"data.a.b": 1}]}]},
+        ),
+        ({"$nor": [{"status": "x"}]}, {"$nor": [{"data.metadata.status": "x"}]}),
+        ({"$oops": 1, "$or": "text"}, {"$oops": 1, "$or": "text"}),
+        ({"$or": ["text"]}, {"$or": ["text"]}),
+        ({r"a\.b": 1}, {r"data.metadata.a\.b": 1}),
+        ({r"a\.b.c": 1}, {r"data.a\.b.c": 1}),
+        ({r"\$ref": 1}, {r"data.metadata.\$ref": 1}),
+        ({"metadata.metadata": 1}, {"data.metadata.metadata": 1}),
+        ({"data": 1, "data.x": 2}, {"data.metadata.data": 1, "data.data.x": 2}),
+        ({Mood.CALM: 1}, {"data.metadata.calm": 1}),
+    ],
+)
+def test_bare_keys_mean_metadata_and_dotted_ones_start_at_the_session(filters: Any, expected: Any) -> None:
+    assert session_filter(filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "path", "remedy"),
+    [
+        ([], "$", "{'status': 'done'}"),
+        (["status"], "$", "{'status': 'done'}"),
+        ("", "$", "{'status': 'done'}"),
+        ("status=active", "$", "{'status': 'done'}"),
+        (0, "$", "{'status': 'done'}"),
+        ({"metadata": {"status": "x"}}, "$.metadata", "name the key itself"),
+        ({"$or": [{"a": 1}, {"metadata": {"$exists": True}}]}, "$['$or'][1].metadata", "name the key itself"),
+        ({"data.metadata.status": "x"}, "$['data.metadata.status']", "leave 'data.' out"),
+    ],
+)
+def test_a_filter_that_would_find_nothing_or_everything_in_silence_is_refused(
+    filters: Any, path: str, remedy: str
+) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        sessions_only(filters)
+
+    assert refused.value.path == path
+    assert remedy in refused.value.advice
+
+
+def test_a_filter_of_sessions_that_is_nested_too_deep_is_refused() -> None:
+    filters: dict[str, Any] = {"a": 1}
+    for _ in range(5_000):
+        filters = {"$and": [filters]}
+
+    with pytest.raises(StorageValidationError, match="nested deeper"):
+        parse(sessions_only(filters))
+
+
+def test_a_filter_that_contains_itself_is_refused_at_once() -> None:
+    logical: list[Any] = []
+    logical += [{"$and": logical}]
+    value: list[Any] = []
+    value += [(value,)]
+
+    for filters in ({"$and": logical}, {"a": value}, {"a": {"$in": value}}):
+        for understood in (parse, sessions_only):
+            if understood is parse or filters.keys() == {"$and"}:
+                with pytest.raises(StorageValidationError, match="nested deeper"):
+                    understood(filters)
+
+
+def test_two_spellings_of_one_path_must_both_hold() -> None:
+    wanted = session_filter({"status": {"$gt": "a"}, "metadata.status": {"$lt": "c"}})
+
+    assert matches(wanted, {"data": {"metadata": {"status": "b"}}})
+    assert not matches(wanted, {"data": {"metadata": {"status": "c"}}})
+    assert not matches(wanted, {"data": {"metadata": {"status": "a"}}})
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        (None, None),
+        ("priority", "data.metadata.priority"),
+        ("-priority", "-data.metadata.priority"),
+        ("-state.step", "-data.state.step"),
+        (r"-a\.b", r"-data.metadata.a\.b"),
+    ],
+)
+def test_an_order_of_sessions_is_one_of_records(order_by: str | None, expected: str | None) -> None:
+    assert session_path(order_by) == expected
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------
+
+ASCENDING: list[Any] = [None, -1e308, -(2**63), -1, 0, 0.5, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**64 - 1, 1e308]
+ASCENDING += ["", "a", "a\0", "b", "\uffff", "\U00010000", {"x": 1}, False, True]
+
+
+def ordered(records: list[dict[str, Any]], order_by: str | None) -> list[str]:
+    return [record["id"] for record in sorted(records, key=parse_order(order_by).key)]
+
+
+def test_values_of_all_types_have_one_order_and_it_can_be_turned_round() -> None:
+    records = [{"id": f"{at:02}", "a": value} for at, value in enumerate(ASCENDING)]
+    expected = [record["id"] for record in records]
+    Random(1).shuffle(records)
+
+    assert ordered(records, "a") == expected
+    assert ordered(records, "-a") == expected[::-1]
+
+
+@pytest.mark.parametrize("order_by", ["a.b", "-a.b"])
+def test_ties_go_by_id_in_either_direction(order_by: str) -> None:
+    ties: list[Any] = [{}, {"a": None}, {"a": {"b": None}}, {"a": 1}, {"a": [{"b": 1}]}, {"a": {"c": 1}}]
+    records = [{"id": f"{len(ties) - at}", **value} for at, value in enumerate(ties)]
+
+    assert ordered(records, order_by) == sorted(record["id"] for record in records)
+
+
+def test_objects_and_arrays_are_all_equal_and_so_are_equal_numbers() -> None:
+    records: list[dict[str, Any]] = [{"id": "c", "a": [1]}, {"id": "a", "a": {"b": 1}}, {"id": "b", "a": []}]
+    records += [{"id": "z", "a": 1}, {"id": "y", "a": 1.0}]
+
+    assert ordered(records, "a") == ["y", "z", "a", "b", "c"]
+
+
+def test_integers_beyond_64_bits_count_as_their_nearest_float() -> None:
+    records = [
+        {"id": "c", "a": 10**400},
+        {"id": "b", "a": 2**64 - 1},
+        {"id": "a", "a": 2**64 - 2},
+        {"id": "d", "a": -(10**400)},
+    ]
+
+    assert ordered(records, "a") == ["d", "a", "b", "c"]
+
+
+def test_by_default_the_most_recently_updated_comes_first() -> None:
+    records = [{"id": "b", "updated_at": "1"}, {"id": "c", "updated_at": "2"}, {"id": "a", "updated_at": "1"}]
+
+    assert ordered(records, None) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("order_by", ["", "-", "a..b", "a.$b", "--a.", "\ud800", 3])
+def test_what_is_no_path_is_no_order(order_by: Any) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse_order(order_by)
+
+    assert "order_by" in str(refused.value.path)
+
+
+@pytest.mark.parametrize("parsed", [parse_order, session_path])
+@pytest.mark.parametrize(
+    ("order_by", "meant"),
+    [
+        ([("created_at", -1)], "-created_at"),
+        (("created_at", "desc"), "-created_at"),
+        ([["rank", 1]], "rank"),
+        ({"state.step": -1}, "-state.step"),
+        (["-rank"], "-rank"),
+        ("", "-updated_at"),
+        ("-", "-updated_at"),
+        (5, "-updated_at"),
+        ([], "-updated_at"),
+        (True, "-updated_at"),
+        (b"rank", "-updated_at"),
+    ],
+)
+def test_orders_of_other_systems_are_answered_with_what_was_meant(
+    parsed: Callable[[Any], object], order_by: Any, meant: str
+) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parsed(order_by)
+
+    assert refused.value.path == "order_by"
+    assert f'order_by="{meant}"' in refused.value.advice
