@@ -122,11 +122,12 @@ async def test_a_wait_for_another_edit_that_was_given_up_is_not_what_takes_the_t
 
     async def give_up_and_go_on(_: JsonObject) -> None:
         seconds = SOON_SECONDS / 10
+        if gives_up == "by one around it":
+            waiting = asyncio.wait_for(sessions.edit_session("b", lambda _: None), seconds)
+        else:
+            waiting = sessions.edit_session("b", lambda _: None, timeout_seconds=seconds)
         with pytest.raises(TimeoutError):
-            if gives_up == "by one around it":
-                await asyncio.wait_for(sessions.edit_session("b", lambda _: None), seconds)
-            else:
-                await sessions.edit_session("b", lambda _: None, timeout_seconds=seconds)
+            await waiting
         await until.wait()
 
     holding = asyncio.create_task(sessions.edit_session("b", hold))

@@ -486,15 +486,14 @@ def _containing_itself(value: Any, twice: Any) -> Any:
     return value
 
 
+MOMENT = dt.datetime(2026, 1, 31, tzinfo=dt.UTC)
 _ENDLESS: dict[str, Callable[[], Any]] = {
     "list": lambda: {"a": _containing_itself([], lambda value: value.extend([value, value]))},
     "object": lambda: {"a": _containing_itself({}, lambda value: value.update(b=value, c=value))},
     "filter": lambda: _containing_itself({}, lambda value: value.update({"$and": [value, value]})),
-    "times": lambda: {
-        "created_at": {"$in": _containing_itself([dt.datetime(2026, 1, 31)], lambda value: value.extend([value, value]))}
-    },
+    "times": lambda: {"created_at": {"$in": _containing_itself([MOMENT], lambda value: value.extend([value, value]))}},
     "filter with times": lambda: _containing_itself(
-        {"created_at": dt.datetime(2026, 1, 31)}, lambda value: value.update({"$or": [value, value]})
+        {"created_at": MOMENT}, lambda value: value.update({"$or": [value, value]})
     ),
     "tuple": lambda: {"a": _containing_itself([], lambda value: value.extend([(value,), (value,)]))},
 }
