@@ -26,6 +26,7 @@ from fsstore.filesystem.documents import Documents
 from fsstore.filesystem.files import Signature
 from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import is_shard
+from fsstore.filesystem.readers import submitted
 from fsstore.filesystem.rows import RACY_NS, Entry, Known, Problem, marked_as_read
 from fsstore.filesystem.sidecar import Sidecar
 from fsstore.filesystem.system import NotAFileError
@@ -98,7 +99,7 @@ class Reconciler:
         with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
             ahead: deque[Future[str | None]] = deque()
             for shard in shards:
-                ahead.append(looking.submit(self._documents.inventory, shard))
+                ahead.append(submitted(looking, self._documents.inventory, shard))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
             for future in ahead:

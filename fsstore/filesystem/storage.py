@@ -27,6 +27,7 @@ from fsstore.filesystem.index import Index
 from fsstore.filesystem.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.listing import Listing
 from fsstore.filesystem.parts import Options, Parts
+from fsstore.filesystem.readers import submitted
 from fsstore.filesystem.reading import Reading
 from fsstore.filesystem.repair import repair
 from fsstore.filesystem.rows import Row
@@ -427,13 +428,6 @@ def _in_own_thread(run: Callable[[], T]) -> Future[T]:
     as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
-    try:
-        future = executor.submit(run)
-    except RuntimeError:
-        future = Future()
-        try:
-            future.set_result(run())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-            future.set_exception(error)
+    future = submitted(executor, run)
     executor.shutdown(wait=False)
     return future
