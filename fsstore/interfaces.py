@@ -26,6 +26,7 @@ from fsstore.model.records import (
     Outcomes,
     Records,
     check_id,
+    check_ids,
     deleting,
     patching,
     saving,
@@ -193,7 +194,7 @@ class IUnifiedStorage(ABC):
 
     async def batch_delete(self, ids: Iterable[str]) -> int:
         """Remove records in one transaction and return how many were there."""
-        outcomes = await self.commit([deleting(check_id(record_id)) for record_id in ids])
+        outcomes = await self.commit([deleting(check_id(record_id)) for record_id in check_ids(ids)])
         return sum(outcome.before > 0 for outcome in outcomes)
 
     async def cleanup_old_data(self, retention_days: float) -> int:

@@ -31,7 +31,7 @@ from fsstore.errors import (
     StorageValidationError,
 )
 from fsstore.interfaces import ISessionService
-from fsstore.model.records import Filters, JsonObject
+from fsstore.model.records import Filters, JsonObject, check_ids
 from fsstore.opening import open_sessions
 from fsstore.sessions.mutations import SessionInput
 
@@ -154,7 +154,7 @@ class LegacySessionStoreAdapter(ISessionStore):
         A service without batches removes one after the other: not all or nothing, and False when one of them fails with
         another StorageError than absence; the others are removed all the same.
         """
-        ids = list(session_ids)
+        ids = check_ids(session_ids, "session_ids")
         batch = getattr(self._service, "batch_delete_sessions", None)
         if batch is None:
             return self._call(lambda: _delete_each(self._service, ids))
@@ -168,6 +168,8 @@ class LegacySessionStoreAdapter(ISessionStore):
         """
         if self._process != os.getpid():
             return  # the guard may have been held at the fork, and what was opened is the parent's
+        if self._own is not None and _running_loop() is self._own.loop:
+            raise _would_wait_for_itself()
         with self._guard:
             self._closed = True
             own, self._own = self._own, None
@@ -198,10 +200,7 @@ class LegacySessionStoreAdapter(ISessionStore):
             )
         loop = self._loop()
         if _running_loop() is loop:
-            raise StorageError(
-                reason="a blocking call in the event loop on which the service runs would wait for itself",
-                advice="await the service itself there, or call the adapter in another thread (asyncio.to_thread)",
-            )
+            raise _would_wait_for_itself()
         return _answer(loop, _submit(loop, call))
 
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -343,6 +342,13 @@ def _ended(
         reason=reason,
         advice="let the loop run until all calls are done; read the session to see what became of a write",
         outcome=outcome,
+    )
+
+
+def _would_wait_for_itself() -> StorageError:
+    return StorageError(
+        reason="a blocking call in the event loop on which the service runs would wait for itself",
+        advice="await the service itself there, or call the adapter in another thread (asyncio.to_thread)",
     )
 
 

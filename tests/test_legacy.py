@@ -166,3 +166,14 @@ def test_a_block_left_by_an_exception_closes_the_store(url: str) -> None:
         raise ZeroDivisionError
 
     assert left_behind(before) == []
+
+
+def test_one_id_is_not_taken_for_the_ids_of_its_letters(url: str) -> None:
+    with LegacySessionStoreAdapter(url) as store:
+        store.batch_save_sessions({"a": {}, "b": {}})
+
+        with pytest.raises(StorageValidationError, match="one id, not several"):
+            store.batch_delete_sessions("ab")
+
+        assert store.session_exists("a")
+        assert store.session_exists("b")

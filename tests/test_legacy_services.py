@@ -251,6 +251,18 @@ async def test_in_the_loop_of_the_service_every_call_is_an_error_at_once(
 # -- answers --------------------------------------------------------------------------------------------------------
 
 
+def test_an_adapter_that_is_closed_in_its_own_loop_is_an_error_and_stays_open() -> None:
+    class Closing(Kept):
+        async def session_exists(self, session_id: str) -> bool:
+            store.close()
+            return bool(session_id)
+
+    with LegacySessionStoreAdapter(Closing()) as store:
+        with pytest.raises(StorageError, match="would wait for itself"):
+            store.session_exists("a")
+        assert store.get_session("a") is None
+
+
 def test_other_failures_than_absence_raise() -> None:
     timeout = StorageTimeoutError("the service took too long")
     service = Kept({"slow": timeout, "odd": KeyError("odd")})
@@ -468,6 +480,11 @@ ENDINGS = {
         0,
         "",
     ),
+    "with threads that go on to many sessions": (
+        "threading.Thread(target=lambda: [store.save_session(f's{n}', {}) for n in range(50)]).start()",
+        0,
+        "",
+    ),
     "in another thread": ("threading.Thread(target=store.list_sessions).start()", 0, ""),
 }
 
@@ -488,7 +505,7 @@ def test_a_program_that_forgets_to_close_ends_with_everything_saved(
     assert said or not ended.stderr
     with LegacySessionStoreAdapter(path) as store:
         assert (store.get_session("a") or {})["n"] == 1
-        assert "threads that go on" not in last or (store.get_session("b") or {})["n"] == 49
+        assert "save_session('b'" not in last or (store.get_session("b") or {})["n"] == 49
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -30,6 +30,7 @@ from fsstore.filesystem.index.rows import Row
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
+from fsstore.filesystem.threads import submitted
 from fsstore.filesystem.write.writer import Writer
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Mutation, Outcomes, Records, check_id
@@ -418,13 +419,6 @@ def _in_own_thread(run: Callable[[], T]) -> Future[T]:
     as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
-    try:
-        future = executor.submit(run)
-    except RuntimeError:
-        future = Future()
-        try:
-            future.set_result(run())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-            future.set_exception(error)
+    future = submitted(executor, run)
     executor.shutdown(wait=False)
     return future

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -124,3 +125,20 @@ class Readers:
             self._free += 1
         answer([(future, result)])
         return True
+
+
+def submitted(threads: Executor, run: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Have threads run a function, or run it at once where they take nothing any more.
+
+    That is so from the end of the main thread on, while other threads of the program may use a store for as long as
+    they like, and where no thread can be started.
+    """
+    try:
+        return threads.submit(run, *arguments)
+    except RuntimeError:
+        future: Future[T] = Future()
+        try:
+            future.set_result(run(*arguments))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
+            future.set_exception(error)
+        return future

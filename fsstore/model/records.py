@@ -13,7 +13,7 @@ from the record that is there to the record that shall be there; saving, patchin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, Required, TypeAlias, TypedDict
@@ -269,6 +269,14 @@ def check_envelope(record: Mapping[str, Any]) -> None:
     for key in ("session_id", "thread_id"):
         if not isinstance(record.get(key), str | None):
             raise StorageValidationError(reason="must be a string or null", path=f"$.{key}", id=record_id)
+
+
+def check_ids(ids: Any, name: str = "ids") -> list[Any]:
+    """Return several ids as a list; refuse one text, whose characters would be taken for ids, and what is no list."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        kind = f"{ids!r} is one id, not several" if isinstance(ids, str) else f"must be ids, not {type(ids).__name__}"
+        raise StorageValidationError(reason=kind, path=name, advice="put it into a list")
+    return list(ids)
 
 
 def check_id(record_id: Any) -> str:

@@ -67,6 +67,7 @@ from fsstore.query.operands import (
 from fsstore.query.steps import read_step, written_steps
 
 EVERYTHING = All(())
+_CONTAINERS = frozenset({dict, list, tuple})
 RECENT_FIRST = Order(("updated_at",), descending=True)
 
 
@@ -83,6 +84,9 @@ def parse(filters: Filters | None) -> Condition:
     if filters is None:
         return EVERYTHING
     given = _mapping(filters)
+    if _is_deep(given, MAX_DEPTH):
+        # maybe without end: what marshal does about that takes for ever where a filter contains itself twice
+        return _parse_object(_with_times_as_text(given))
     try:
         # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
         return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
@@ -96,6 +100,14 @@ def _mapping(filters: Any) -> JsonObject:
             f"a filter must be a mapping, not {type(filters).__name__}", (), advice="write it as in {'status': 'done'}"
         )
     return dict(filters)
+
+
+def _is_deep(value: Any, most: int) -> bool:
+    """Whether a value is nested deeper than that; goes down first, so that it ends where a value contains itself."""
+    if most < 0:
+        return True
+    items = value.values() if type(value) is dict else value
+    return any(type(item) in _CONTAINERS and _is_deep(item, most - 1) for item in items)
 
 
 @lru_cache(maxsize=512)
@@ -265,8 +277,8 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
 
 def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
     """Return a filter in which the dates and times that stand under `created_at` and `updated_at` are text."""
-    # what is nested too deep is for the copy to refuse
-    if not isinstance(filters, Mapping) or len(steps) > MAX_DEPTH:
+    check_depth(steps)
+    if not isinstance(filters, Mapping):
         return filters
     return {key: _item_with_text(key, value, (*steps, key)) for key, value in filters.items()}
 
@@ -283,8 +295,7 @@ def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
 def _operand_with_text(value: Any, steps: Steps) -> Any:
     if isinstance(value, date):
         return _time(value, steps)
-    if len(steps) > MAX_DEPTH:
-        return value
+    check_depth(steps)
     if isinstance(value, Mapping):
         return {
             key: _operand_with_text(item, (*steps, key)) if isinstance(key, str) else item

@@ -53,11 +53,12 @@ _TAKING = {
 class _Run:
     """One run of the function of an edit."""
 
-    __slots__ = ("is_active", "session_id", "storage", "waits_for")
+    __slots__ = ("bound", "is_active", "session_id", "storage", "waits_for")
 
-    def __init__(self, storage: IUnifiedStorage, session_id: str) -> None:
+    def __init__(self, storage: IUnifiedStorage, session_id: str, bound: asyncio.Timeout) -> None:
         self.storage = storage
         self.session_id = session_id
+        self.bound = bound
         self.is_active = True
         # the session whose edit by another task it waits for, by an edit inside it
         self.waits_for: str | None = None
@@ -133,9 +134,12 @@ class EditCall:
         around = [run for run in _RUNS.get() if run.is_active]
         for run in around:
             run.waits_for = self._session_id
-        await lock.acquire()
-        for run in around:
-            run.waits_for = None
+        try:
+            await lock.acquire()
+        finally:
+            # where its own time is up, what it has waited for is worth knowing
+            for run in (run for run in around if not run.bound.expired()):
+                run.waits_for = None
 
     # -- the tries ----------------------------------------------------------------------------------------------------
 
@@ -147,7 +151,7 @@ class EditCall:
             if seen is None or seen["type"] != "session":
                 raise StorageNotFoundError(id=self._session_id)
             self._step = "fn"
-            edited = await self._edited(copy_value(seen["data"]))
+            edited = await self._edited(copy_value(seen["data"]), bound)
             if self._is_late():
                 raise self._out_of_time()
             now = format_time(self._storage.clock())
@@ -161,9 +165,9 @@ class EditCall:
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - spreads the tries, hides nothing
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _edited(self, draft: JsonObject) -> SessionInput:
+    async def _edited(self, draft: JsonObject, bound: asyncio.Timeout) -> SessionInput:
         """Let the function change the draft, and return the session that it wants."""
-        run = _Run(self._storage, self._session_id)
+        run = _Run(self._storage, self._session_id, bound)
         before = _RUNS.set((*_RUNS.get(), run))
         try:
             returned: Any = self._fn(draft)

@@ -30,8 +30,16 @@ def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: 
     """Return a session as a model; O(size), one validation where the model takes the metadata as it is stored.
 
     Stamped keys that are missing (a file written by hand) are filled from the arguments. Raises StorageValidationError
-    with the JSON path of what does not fit.
+    with the JSON path of what does not fit, and where `kind` is no such class.
     """
+    if not isinstance(kind, type) or not hasattr(kind, "__pydantic_validator__"):
+        name = kind.__name__ if isinstance(kind, type) else repr(kind) if kind is None else type(kind).__name__
+        raise StorageValidationError(
+            reason=f"must be a class of pydantic models, not {name}",
+            path="model",
+            id=session_id,
+            advice="give the class itself; for a union, or any other type, make a RootModel of it",
+        )
     stamps = {"session_id": session_id, "created_at": created_at, "updated_at": updated_at}
     view = _stamped_view(kind, data, stamps)
     try:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
-from fsstore.model.records import Filters, JsonObject, Mutation, Page, unchanged
+from fsstore.model.records import Filters, JsonObject, Mutation, Page, check_ids, unchanged
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
@@ -197,6 +197,12 @@ class SessionService(ISessionStore):
 
     async def batch_save_sessions(self, sessions: Mapping[str, SessionInput], *, keep_times: bool = False) -> None:
         """Insert or replace sessions, all or nothing. `keep_times` keeps the instants in their metadata."""
+        if not isinstance(sessions, Mapping):
+            raise StorageValidationError(
+                reason=f"must be sessions by id, not {type(sessions).__name__}",
+                path="sessions",
+                advice="write them as in {'a': {...}, 'b': {...}}",
+            )
         refuse_inside_edit(self.storage, sessions, "batch_save_sessions")
         now = self._now()
         await self.storage.commit(
@@ -205,11 +211,7 @@ class SessionService(ISessionStore):
 
     async def batch_delete_sessions(self, session_ids: Iterable[str]) -> None:
         """Remove sessions, all or nothing; absent ones are passed over."""
-        if isinstance(session_ids, str):
-            raise StorageValidationError(
-                reason=f"{session_ids!r} is one id, not several", path="session_ids", advice="put it into a list"
-            )
-        session_ids = list(session_ids)
+        session_ids = check_ids(session_ids, "session_ids")
         refuse_inside_edit(self.storage, session_ids, "batch_delete_sessions")
         await self.storage.commit([deleting_session(session_id, missing_ok=True) for session_id in session_ids])
 

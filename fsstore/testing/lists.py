@@ -49,6 +49,10 @@ class ListContract(BackendFixtures):
             (3, 7),
             (3, 99),
             (99, 0),
+            (2**70, 0),
+            (3, 2**70),
+            (None, 2**70),
+            (2**63, 2**63),
             (None, 0),
             (None, 5),
         ]:
@@ -164,6 +168,11 @@ class ListContract(BackendFixtures):
 
         assert [name for name in found if name in lasting] == lasting
         assert len(set(found)) == len(found)
+
+    async def test_a_batch_may_have_room_for_more_than_there_can_be(self, storage: IUnifiedStorage) -> None:
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+
+        assert ids_of(await streamed_records(storage, None, 2**70)) == ["a", "b"]
 
     async def test_a_batch_size_that_is_no_positive_count_is_refused(self, storage: IUnifiedStorage) -> None:
         sizes: list[Any] = [0, -1, 1.5, "10", True, None]

@@ -235,7 +235,13 @@ class SessionListContract(SessionFixtures):
     async def test_one_id_is_not_taken_for_the_ids_of_its_letters(self, sessions: SessionService) -> None:
         await sessions.batch_save_sessions(SESSIONS)
 
-        error = await refusal(sessions.batch_delete_sessions("abc"), StorageValidationError)
-
-        assert error is not None
+        no_ids: list[Any] = ["abc", b"abc", None, 3]
+        for ids in no_ids:
+            for call in (sessions.batch_delete_sessions(ids), sessions.storage.batch_delete(ids)):
+                assert await refusal(call, StorageValidationError), ids
         assert await sessions.count_sessions() == 3
+
+    async def test_what_is_no_mapping_of_sessions_is_refused(self, sessions: SessionService) -> None:
+        no_sessions: list[Any] = [None, "abc", [("a", {})], 3]
+        for given in no_sessions:
+            assert await refusal(sessions.batch_save_sessions(given), StorageValidationError), given

@@ -479,3 +479,35 @@ def test_orders_of_other_systems_are_answered_with_what_was_meant(
 
     assert refused.value.path == "order_by"
     assert f'order_by="{meant}"' in refused.value.advice
+
+
+def _containing_itself(value: Any, twice: Any) -> Any:
+    twice(value)
+    return value
+
+
+MOMENT = dt.datetime(2026, 1, 31, tzinfo=dt.UTC)
+_ENDLESS: dict[str, Callable[[], Any]] = {
+    "list": lambda: {"a": _containing_itself([], lambda value: value.extend([value, value]))},
+    "object": lambda: {"a": _containing_itself({}, lambda value: value.update(b=value, c=value))},
+    "filter": lambda: _containing_itself({}, lambda value: value.update({"$and": [value, value]})),
+    "times": lambda: {"created_at": {"$in": _containing_itself([MOMENT], lambda value: value.extend([value, value]))}},
+    "filter with times": lambda: _containing_itself(
+        {"created_at": MOMENT}, lambda value: value.update({"$or": [value, value]})
+    ),
+    "tuple": lambda: {"a": _containing_itself([], lambda value: value.extend([(value,), (value,)]))},
+}
+
+
+@pytest.mark.parametrize("kind", _ENDLESS)
+def test_a_filter_that_contains_itself_more_than_once_is_refused_and_not_followed_for_ever(kind: str) -> None:
+    with pytest.raises(StorageValidationError, match="nested deeper than 200"):
+        parse(_ENDLESS[kind]())
+
+
+def test_a_filter_that_contains_itself_in_places_is_refused_as_one_of_sessions() -> None:
+    endless: dict[str, Any] = {}
+    endless["$or"] = [endless, {"status": "open"}, endless]
+
+    with pytest.raises(StorageValidationError, match="nested deeper than 200"):
+        session_filter(endless)

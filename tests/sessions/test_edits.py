@@ -108,3 +108,35 @@ async def test_a_session_may_be_edited_through_another_storage_inside_an_edit(se
         data["n"] = 2
 
     assert (await sessions.edit_session("a", edit))["n"] == 2
+
+
+@pytest.mark.parametrize("gives_up", ["by the timeout of the edit", "by one around it"])
+async def test_a_wait_for_another_edit_that_was_given_up_is_not_what_takes_the_time(
+    sessions: SessionService, gives_up: str
+) -> None:
+    await sessions.batch_save_sessions({"a": {}, "b": {}})
+    until = asyncio.Event()
+
+    async def hold(_: JsonObject) -> None:
+        await until.wait()
+
+    async def give_up_and_go_on(_: JsonObject) -> None:
+        seconds = SOON_SECONDS / 10
+        if gives_up == "by one around it":
+            waiting = asyncio.wait_for(sessions.edit_session("b", lambda _: None), seconds)
+        else:
+            waiting = sessions.edit_session("b", lambda _: None, timeout_seconds=seconds)
+        with pytest.raises(TimeoutError):
+            await waiting
+        await until.wait()
+
+    holding = asyncio.create_task(sessions.edit_session("b", hold))
+    await asyncio.sleep(0)
+
+    with pytest.raises(StorageTimeoutError) as caught:
+        await sessions.edit_session("a", give_up_and_go_on, timeout_seconds=4 * SOON_SECONDS)
+
+    assert "another task" not in str(caught.value)
+    assert caught.value.advice == "nothing was written; make fn quicker, or raise timeout_seconds"
+    until.set()
+    await holding

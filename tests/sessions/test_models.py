@@ -1020,3 +1020,18 @@ async def test_the_code_of_the_guide_runs(sessions: SessionService) -> None:
     assert await sessions.count_sessions({"status": "active"}) == 1
     stored_text = (await sessions.get_session("s-1") or {})["messages"][0]
     assert stored_text.keys() == {"id", "kind", "text", "calls"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [None, dict, list[int], Text | None, Text(text="hi"), pydantic.TypeAdapter(int), "Text"],
+    ids=lambda kind: str(kind)[:20],
+)
+async def test_what_is_no_class_of_models_is_refused_as_such(kind: Any) -> None:
+    sessions = fsstore.SessionService(MemoryStorage())
+    await sessions.save_session("a", {})
+
+    with pytest.raises(StorageValidationError, match="must be a class of pydantic models") as caught:
+        await sessions.get_model("a", kind)
+
+    assert caught.value.path == "model"

@@ -28,6 +28,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
+from fsstore.filesystem.threads import submitted
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
 
@@ -98,7 +99,7 @@ class Reconciler:
         with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
             ahead: deque[Future[str | None]] = deque()
             for shard in shards:
-                ahead.append(looking.submit(self._documents.inventory, shard))
+                ahead.append(submitted(looking, self._documents.inventory, shard))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result()
             for future in ahead:

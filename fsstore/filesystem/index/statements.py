@@ -33,6 +33,8 @@ _MAX_NESTING = 8
 _MAX_PARTS = 400
 _MAX_VALUES = 5_000
 _MOST_SELECTIONS = 16
+_MOST_ROWS = 2**63 - 1
+"""What SQLite holds as an integer; a caller may say more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ def _selecting(
     if place is not None:
         text += f" ORDER BY place {'DESC' if order.descending else 'ASC'}, id"
         if limit is not None or offset:
-            text += f" LIMIT {terms.bind(-1 if limit is None else limit)} OFFSET {terms.bind(offset)}"
+            text += f" LIMIT {terms.bind(-1 if limit is None else min(limit, _MOST_ROWS))}"
+            text += f" OFFSET {terms.bind(min(offset, _MOST_ROWS))}"
     return Statement(text, terms.values, terms.asked), place is not None
 
 
@@ -129,7 +132,7 @@ def counting(plan: Plan) -> Statement:
 def following(columns: Sequence[str], plan: Plan, start: Start | None, after: str, size: int) -> Statement:
     """Select columns of at most `size` rows that match, in the order of their ids, after that id."""
     terms = Terms()
-    beyond, bound = f"AND entry.id > {terms.bind(after)}", terms.bind(size)
+    beyond, bound = f"AND entry.id > {terms.bind(after)}", terms.bind(min(size, _MOST_ROWS))
     text = (
         f"SELECT {_listed(columns)} {_ordinary(plan, terms, start, 'entry_id')} {beyond}"
         f" UNION ALL SELECT {_listed(columns)} {_odd(plan, terms, 'entry_odd_id')} {beyond}"

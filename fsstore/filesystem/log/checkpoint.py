@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fsstore.filesystem.documents.documents import Documents, directories_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log, NotSyncedError
+from fsstore.filesystem.threads import submitted
 
 _logger = logging.getLogger("fsstore")
 _SYNCING_THREADS = 16
@@ -140,8 +141,11 @@ def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:
         return
     with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="fsstore-sync") as threads:
         # the results are fetched, since a failure must be heard
-        list(threads.map(lambda name: _sync(documents, name), names))
-        list(threads.map(documents.tree.sync_directory, filter(documents.tree.is_directory, directories)))
+        for synced in [submitted(threads, _sync, documents, name) for name in names]:
+            synced.result()
+        there = list(filter(documents.tree.is_directory, directories))
+        for synced in [submitted(threads, documents.tree.sync_directory, name) for name in there]:
+            synced.result()
     documents.tree.sync_directory()
 
 

@@ -46,8 +46,8 @@ class Listing:
         )
         if not selection.ordered:
             matching = iter(sorted(matching, key=order.key))
-        for _ in range(offset):
-            next(matching, None)
+        for _ in zip(range(offset), matching, strict=False):
+            pass  # an offset may be larger than any number of documents
         if limit is None:
             return list(matching)
         return [record for _, record in zip(range(limit), matching, strict=False)]
