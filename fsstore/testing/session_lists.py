@@ -41,7 +41,11 @@ REFUSED_FILTERS: dict[str, tuple[JsonObject, str, str]] = {
         "{'$or': [{'metadata.rank': {'$gt': ...}}, ...]}",
     ),
     "an escaped key": ({r"a\.b": {"$ne": {"$gt": 1}}}, r"$['a\\.b']['$ne']", r"{'a\\.b': {'$not': {'$gt': ...}}}"),
-    "a part of a list": ({"$or": [{"a": 1}, {"n": {"m": {"$gt": 1}}}]}, "$['$or'][1].n.m", r"put it into the path: n.m.\$gt"),
+    "a part of a list": (
+        {"$or": [{"a": 1}, {"n": {"m": {"$gt": 1}}}]},
+        "$['$or'][1].n.m",
+        r"put it into the path: n.m.\$gt",
+    ),
     "one that others begin with": (
         {"rank": 1, "ranking": {"$eq": {"$gt": 1}}},
         "$.ranking['$eq']",
