@@ -72,9 +72,9 @@ class LegacySessionStoreAdapter(ISessionStore):
     """A session store with blocking methods, over a service or a store; safe to call from any thread.
 
     Over a service, calls run on its loop while that runs: the `loop` that is given, else the one in which a
-    `SessionService` was made, as long as it runs, else the one in which the adapter is made. Where none runs, and over a path or URL, they run on a
-    loop of the adapter's own, in a thread of its own. In the very loop of the service every call raises StorageError at
-    once, since it would wait for itself.
+    `SessionService` was made, as long as it runs, else the one in which the adapter is made. Where none runs, and over
+    a path or URL, they run on a loop of the adapter's own, in a thread of its own. In the very loop of the service
+    every call raises StorageError at once, since it would wait for itself.
 
     True and False say whether a session was there: absence is never an error. Any other failure raises, so that a lost
     write is never taken for an absent session. All calls raise StorageClosedError after `close`, in a forked child, and
