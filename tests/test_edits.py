@@ -5,7 +5,12 @@ import pytest
 
 from fsstore import MemoryStorage, SessionService
 from fsstore.edits import _RUNS, refuse_inside_edit
-from fsstore.errors import StorageTimeoutError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageConflictError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.models import JsonObject, Mutation, Outcomes
 
 SOON_SECONDS = 0.05
@@ -108,3 +113,17 @@ async def test_a_session_may_be_edited_through_another_storage_inside_an_edit(se
         data["n"] = 2
 
     assert (await sessions.edit_session("a", edit))["n"] == 2
+
+
+async def test_an_fn_that_writes_its_session_past_the_service_is_named_as_a_cause(
+    sessions: SessionService, storage: StuckStorage
+) -> None:
+    await sessions.save_session("a", {})
+
+    async def writing(_: JsonObject) -> None:
+        await storage.update("a", {"data": {"n": 1}})
+
+    with pytest.raises(StorageConflictError) as lost:
+        await sessions.edit_session("a", writing, timeout_seconds=0)
+
+    assert "fn itself" in lost.value.advice
