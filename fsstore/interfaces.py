@@ -160,6 +160,7 @@ class IUnifiedStorage(ABC):
         """Run one read-only SELECT over the relation `documents`; anything else raises StorageValidationError.
 
         Columns: id, type, version, created_at, updated_at, session_id, thread_id, metadata (JSON text).
+        Times are text in UTC; a datetime among the parameters is compared as such a text.
         """
         async with aclosing(self.stream_list()) as batches:
             rows = [record async for batch in batches for record in batch]

@@ -71,10 +71,10 @@ class ISessionStore(ABC):
 class LegacySessionStoreAdapter(ISessionStore):
     """A session store with blocking methods, over a service or a store; safe to call from any thread.
 
-    Over a service, calls run on its loop while that runs: the `loop` that is given, else the one in which the adapter
-    is made, else the one in which a `SessionService` was made. Where none runs, and over a path or URL, they run on a
-    loop of the adapter's own, in a thread of its own. In the very loop of the service every call raises StorageError at
-    once, since it would wait for itself.
+    Over a service, calls run on its loop while that runs: the `loop` that is given, else the one in which a
+    `SessionService` was made, as long as it runs, else the one in which the adapter is made. Where none runs, and over
+    a path or URL, they run on a loop of the adapter's own, in a thread of its own. In the very loop of the service
+    every call raises StorageError at once, since it would wait for itself.
 
     True and False say whether a session was there: absence is never an error. Any other failure raises, so that a lost
     write is never taken for an absent session. All calls raise StorageClosedError after `close`, in a forked child, and
@@ -104,7 +104,7 @@ class LegacySessionStoreAdapter(ISessionStore):
             self._service = self._own.service
         else:
             self._service = _checked(session_service, options)
-            self._home = loop or _running_loop() or _loop_of(session_service)
+            self._home = loop or _loop_it_lives_on(session_service)
 
     # -- the old interface --------------------------------------------------------------------------------------------
 
@@ -359,9 +359,12 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _loop_of(service: object) -> asyncio.AbstractEventLoop | None:
-    loop = getattr(service, "loop", None)
-    return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
+def _loop_it_lives_on(service: object) -> asyncio.AbstractEventLoop | None:
+    """Return the loop in which a service was made, as far as it says; else the one in which this is called."""
+    made_in = getattr(service, "loop", None)
+    loop = made_in if isinstance(made_in, asyncio.AbstractEventLoop) else None
+    # a loop that has ended can wait for nothing: the service then lives where it is used
+    return loop if loop is not None and loop.is_running() else _running_loop() or loop
 
 
 def _checked(service: Any, options: Mapping[str, Any]) -> ISessionService:

@@ -197,6 +197,17 @@ def test_a_call_inside_another_loop_runs_on_the_loop_of_the_service() -> None:
     assert set(service.loops) == {loop}
 
 
+async def test_an_adapter_made_inside_another_loop_runs_on_the_loop_of_the_service() -> None:
+    async with open_sessions("memory:") as sessions:
+
+        async def in_another_loop() -> bool:
+            return LegacySessionStoreAdapter(sessions).save_session("a", {})
+
+        assert await asyncio.to_thread(lambda: asyncio.run(in_another_loop())) is True
+        with pytest.raises(StorageError, match="would wait for itself"):
+            LegacySessionStoreAdapter(sessions).save_session("a", {})
+
+
 async def test_a_service_without_a_loop_is_used_inside_one_that_is_not_its_own() -> None:
     service = Kept()
     with await asyncio.to_thread(LegacySessionStoreAdapter, service) as store:

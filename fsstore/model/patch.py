@@ -96,7 +96,7 @@ def refuse_misread(
             reason=f"a merge patch would make a key named {key!r}",
             path=format_path((*within, *steps, key)),
             id=record_id,
-            advice=_path_advice(steps, key) if is_dotted else _operator_advice(steps, key, given),
+            advice=_path_advice(target, steps, key) if is_dotted else _operator_advice(steps, key, given),
         )
 
 
@@ -106,11 +106,22 @@ def _object_at(value: Any, steps: Steps) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _path_advice(steps: Steps, key: str) -> str:
+def _path_advice(target: Any, steps: Steps, key: str) -> str:
+    if found := _list_on_the_way(target, (*steps, *key.split("."))):
+        return f"{'.'.join(found)!r} is a list, which a merge patch replaces as a whole: {_IN_PLACE}"
     return (
         f"write {_nested((*steps, *key.split('.')))} to reach into an object; "
         f"if the key has dots in it, set it in edit_session"
     )
+
+
+def _list_on_the_way(target: Any, steps: Steps) -> Steps:
+    """Return the first steps of a path, which lead to a list that it goes into; else none."""
+    for at, step in enumerate(steps):
+        if isinstance(target, list):
+            return steps[:at]
+        target = target.get(step) if isinstance(target, Mapping) else None
+    return ()
 
 
 def _operator_advice(steps: Steps, key: str, given: Any) -> str:

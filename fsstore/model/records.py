@@ -157,7 +157,10 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
         patched: JsonObject = merge_patch(current, patch)
         return patched
 
-    is_of_part = "data" not in patch or (type(patch["data"]) is dict and patch["data"].keys() <= {"metadata"})
+    # the refusal of a path looks at what stands on its way
+    is_path = any(len(steps) == 1 and steps[0].startswith("data.") for steps in misread)
+    is_of_metadata = "data" not in patch or (type(patch["data"]) is dict and patch["data"].keys() <= {"metadata"})
+    is_of_part = is_of_metadata and not is_path
     return Mutation(record_id, rule, is_exact=True, is_of_part=is_of_part)
 
 

@@ -59,6 +59,7 @@ from fsstore.query.operands import (
     Steps,
     check_depth,
     meant_order,
+    order_in_words,
     plain,
     refusal,
     refuse_bare_operators,
@@ -382,7 +383,12 @@ def parse_order(order_by: str | None) -> Order:
 
 def _order_path(order_by: Any) -> tuple[str, str]:
     """Return the path of an order, and its sign."""
-    if not isinstance(order_by, str) or not is_text(order_by) or order_by in ("", "-"):
+    if (
+        not isinstance(order_by, str)
+        or not is_text(order_by)
+        or order_by in ("", "-")
+        or order_by != order_in_words(order_by)
+    ):
         raise StorageValidationError(
             reason=f"must be one path, not {order_by!r}",
             path="order_by",

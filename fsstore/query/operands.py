@@ -44,6 +44,8 @@ FOREIGN_OPERATORS = {
 _SCALARS = frozenset({str, int, float, bool, NoneType})
 _PAIR = 2
 _DOWNWARD = (-1, "-1", "desc", "DESC", "descending")
+_DIRECTION = re.compile(r"(?<!\\)\s+(asc|desc)(ending)?\Z", re.IGNORECASE)
+_COMMA = re.compile(r"(?<!\\),\s*")
 _BARE_OPERATORS = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "nin", "regex", "exists"})
 _INSTEAD = {
     "$eq": "leave $eq out: {%(key)r: {%(name)r: ...}}",
@@ -156,8 +158,23 @@ def refuse_bare_operators(value: Mapping[str, Any], steps: Steps) -> None:
         )
 
 
+def order_in_words(order_by: str) -> str:
+    """Return an order as text: one that is written as other systems do it, in our words; any other as it is.
+
+    `created_at desc` is SQL's, `+created_at` and several paths with commas between them are those of web interfaces: as
+    the name of a key each would put nothing in order. A key of such a name is written with a backslash.
+    """
+    first = _COMMA.split(order_by)[0]
+    is_down = (found := _DIRECTION.search(first)) is not None and found[1].lower() == "desc"
+    path = _DIRECTION.sub("", first).removeprefix("+")
+    return f"-{path}" if is_down and not path.startswith("-") else path
+
+
 def meant_order(order_by: Any) -> str:
-    """Return the order that was meant by a pair, a list of pairs or an object, as other systems take them."""
+    """Return the order that was meant by a pair, a list of pairs or an object, or by text of other systems."""
+    if isinstance(order_by, str):
+        path = order_in_words(order_by)
+        return path if path.strip("-") else "-updated_at"
     if isinstance(order_by, Mapping):
         order_by = list(order_by.items())
     if isinstance(order_by, list | tuple) and order_by and not isinstance(order_by[0], str):

@@ -11,12 +11,14 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import orjson
 
 from fsstore.errors import StorageTimeoutError, StorageValidationError
 from fsstore.model.records import JsonObject
+from fsstore.model.times import canonical_time
 
 RELATION = "documents"
 ENVELOPE = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
@@ -102,7 +104,7 @@ def guarded_select(
     connection.set_authorizer(_Guard(behind))
     connection.set_progress_handler(lambda: clock() >= deadline, _STEPS_BETWEEN_LOOKS)
     try:
-        cursor = connection.execute(query, () if params is None else params)
+        cursor = connection.execute(query, () if params is None else _bound(params))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
     except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
@@ -117,6 +119,22 @@ def guarded_select(
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
+
+
+def _bound(params: Any) -> Any:
+    """Return the parameters with times in the form in which the relation has them: SQLite compares their text.
+
+    Without this, Python would write a datetime in a form of its own, which sorts before every time of that day.
+    """
+    if isinstance(params, Mapping):
+        return {name: _operand(value, name) for name, value in params.items()}
+    if isinstance(params, list | tuple):
+        return [_operand(value, at) for at, value in enumerate(params)]
+    return params
+
+
+def _operand(value: Any, name: Any) -> Any:
+    return canonical_time(value, f"params[{name!r}]", None) if isinstance(value, date) else value
 
 
 class _Guard:

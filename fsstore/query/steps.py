@@ -1,7 +1,8 @@
 r"""Paths as callers write them in filters, orders and on the command line, and the steps that they name. Pure.
 
 Steps are joined by dots, as in `state.step`. A backslash takes the meaning from what follows: `a\.b` is the one step
-`a.b`, `\$ref` is a step that begins with `$`, and `\\` is a backslash. Before any other character it is itself.
+`a.b`, `\$ref` is a step that begins with `$`, and `\\` is a backslash. So do a comma, a plus and a blank lose what they
+mean to an order, as in `due\ desc`. Before any other character it is itself.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_PIECE = re.compile(r"\\[.$\\]|.", re.DOTALL)
-_ESCAPE = re.compile(r"\\([.$\\])")
-_ESCAPED = re.compile(r"[.\\]|\A\$")
+_PIECE = re.compile(r"\\[.$\\,+ ]|.", re.DOTALL)
+_ESCAPE = re.compile(r"\\([.$\\,+ ])")
+_ESCAPED = re.compile(r"[.\\, ]|\A[$+]")
 
 
 def written_steps(path: str) -> list[str]:

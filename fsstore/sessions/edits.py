@@ -37,7 +37,10 @@ _ONE_TRY_SECONDS = 5.0
 _ANSWER_SECONDS = 0.25
 _FOR_EVER_SECONDS = 1e9
 _SHOWN_KEYS = 5
-_LOST = "somebody else wrote it during every try: try again, raise timeout_seconds, or see who writes so often"
+_LOST = (
+    "it was written during every try, by somebody else or by fn itself: "
+    "try again, raise timeout_seconds, or see who writes so often"
+)
 _TAKING = {
     "turn": ("the end of another task's edit", "let that edit end sooner, or raise timeout_seconds"),
     "read": ("the session", "try again, or raise timeout_seconds"),

@@ -13,7 +13,8 @@ All session policy is here and nowhere else:
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -22,8 +23,9 @@ from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageVa
 from fsstore.model.patch import TOP, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import Filters, JsonObject, Mutation, Save, check_id, expect_seen, expect_version, replacing
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
-from fsstore.model.values import copy_value, snapshot
-from fsstore.query.filters import session_filter, session_path
+from fsstore.model.values import copy_value, format_path, snapshot
+from fsstore.query.filters import parse, session_filter, session_path
+from fsstore.query.steps import written_steps
 from fsstore.sessions.models import dump_model
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
@@ -107,8 +109,40 @@ def sessions_only(filters: Filters | None) -> Filters:
     """Turn a filter of sessions into one of records, and leave other records out."""
     sessions: Filters = {"type": "session"}
     # what is empty and no object, such as a list, is refused too: it would want every session
-    wanted = {} if filters is None else session_filter(filters)
+    if filters is None:
+        return sessions
+    wanted = session_filter(filters)
+    try:
+        parse(wanted)
+    except StorageValidationError as error:
+        raise _in_words_of_sessions(error, filters) from error
     return {"$and": [sessions, wanted]} if wanted else sessions
+
+
+def _in_words_of_sessions(error: StorageValidationError, filters: Filters) -> StorageValidationError:
+    """Return the refusal of a filter of records as one of the filter that was given: its remedy is to be written there.
+
+    The longest paths come first, since others may begin them.
+    """
+    place, reason, advice = error.path or "", error.reason or "", error.advice
+    for path in sorted({*_paths_in(filters)}, key=len, reverse=True):
+        written = f"data.{path}" if len(written_steps(path)) > 1 else f"data.metadata.{path}"
+        place = place.replace(format_path((written,))[1:], format_path((path,))[1:])
+        # as a part of a sentence, and as it stands in quotes
+        for before, after in {written: path, repr(written)[1:-1]: repr(path)[1:-1]}.items():
+            reason, advice = reason.replace(before, after), advice.replace(before, after)
+    return StorageValidationError(reason=reason, path=place, advice=advice)
+
+
+def _paths_in(filters: Filters) -> Iterator[str]:
+    for key, value in filters.items():
+        name = key.value if isinstance(key, Enum) else key
+        if isinstance(name, str) and not name.startswith("$"):
+            yield name
+        elif isinstance(value, list | tuple):
+            for part in value:
+                if isinstance(part, Mapping):
+                    yield from _paths_in(part)
 
 
 def session_order(order_by: str | None) -> str | None:

@@ -35,7 +35,12 @@ MISREAD: dict[str, tuple[JsonObject, str, str]] = {
     "a dotted key to remove": ({"state.step": None}, "$.data['state.step']", "{'state': {'step': ...}}"),
     "a dotted key to nowhere": ({"x.y.z": 1}, "$.data['x.y.z']", "{'x': {'y': {'z': ...}}}"),
     "a dotted key beside its first": ({"state": {"a.b": 2}}, "$.data.state['a.b']", "{'state': {'a': {'b': ...}}}"),
-    "one in the metadata": ({"metadata": {"tags.0": 2}}, "$.data.metadata['tags.0']", "{'tags': {'0': ...}}"),
+    "one in the metadata": ({"metadata": {"status.x": 2}}, "$.data.metadata['status.x']", "{'status': {'x': ...}}"),
+    # what reaches into an object would put one in the place of the list
+    "an element of a list": ({"messages.0.role": "x"}, "$.data['messages.0.role']", "'messages' is a list"),
+    "one of a list below": ({"metadata": {"tags.0": 2}}, "$.data.metadata['tags.0']", "'metadata.tags' is a list"),
+    "one of a list, by its whole path": ({"metadata.tags.0": 2}, "$.data['metadata.tags.0']", "with edit_session"),
+    "a key of the elements": ({"messages.role": "x"}, "$.data['messages.role']", "with edit_session"),
 }
 """Patches of a session, the path of what is wrong, and what to do instead."""
 
@@ -78,6 +83,16 @@ class PatchContract(BackendFixtures):
         assert await storage.load("a") == before
         assert await storage.exists("b") is False
         assert await refusal(storage.update("nobody", {"$set": {}}), StorageNotFoundError)
+
+    async def test_a_path_into_a_list_is_not_answered_with_what_replaces_the_list(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        await storage.save({"id": "a", "tags": ["x"], "data": {"messages": [{"role": "x"}]}})
+
+        for patch, place in (({"data.messages.0.role": "y"}, "data.messages"), ({"tags.0": "y"}, "tags")):
+            error = await refusal(storage.update("a", patch), StorageValidationError)
+            assert error is not None
+            assert error.advice.startswith(f"{place!r} is a list, which a merge patch replaces as a whole")
 
     async def test_a_key_that_a_record_has_is_patched_whatever_it_looks_like(self, storage: IUnifiedStorage) -> None:
         odd = {"a.b": 1, "$set": 1, "plain": 1}

@@ -32,6 +32,30 @@ FILTERS: dict[str, tuple[JsonObject, str]] = {
 }
 """Filters in the words of sessions, and the sessions that match."""
 
+REFUSED_FILTERS: dict[str, tuple[JsonObject, str, str]] = {
+    "a bare key": ({"status": {"$ne": {"$in": ["x"]}}}, "$.status['$ne']", "use {'status': {'$nin': [...]}}"),
+    "a dotted key": ({"state.step": {"gt": 1}}, "$['state.step']", "write '$gt'"),
+    "metadata by its whole path": (
+        {"metadata.rank": {"$in": [{"$gt": 1}]}},
+        "$['metadata.rank']['$in'][0]",
+        "{'$or': [{'metadata.rank': {'$gt': ...}}, ...]}",
+    ),
+    "an escaped key": ({r"a\.b": {"$ne": {"$gt": 1}}}, r"$['a\\.b']['$ne']", r"{'a\\.b': {'$not': {'$gt': ...}}}"),
+    "a part of a list": (
+        {"$or": [{"a": 1}, {"n": {"m": {"$gt": 1}}}]},
+        "$['$or'][1].n.m",
+        r"put it into the path: n.m.\$gt",
+    ),
+    "one that others begin with": (
+        {"rank": 1, "ranking": {"$eq": {"$gt": 1}}},
+        "$.ranking['$eq']",
+        "leave $eq out: {'ranking': {'$gt': ...}}",
+    ),
+    "a time": ({"created_at": {"$gt": "yesterday"}}, "$.created_at['$gt']", "give a datetime"),
+    "no path of a key": ({"$oops": 1}, "$['$oops']", "known are"),
+}
+"""Filters that are refused, the place that is told, and what to write instead, in the same words."""
+
 
 class SessionListContract(SessionFixtures):
     """Many sessions."""
@@ -195,6 +219,17 @@ class SessionListContract(SessionFixtures):
             ]
             refused = [await refusal(call, StorageValidationError) is not None for call in calls]
             assert (wanted, refused) == (wanted, [True] * len(calls))
+
+    @pytest.mark.parametrize("name", REFUSED_FILTERS)
+    async def test_a_filter_is_refused_in_the_words_of_sessions(self, sessions: SessionService, name: str) -> None:
+        wanted, path, remedy = REFUSED_FILTERS[name]
+
+        for call in (sessions.list_sessions(wanted), sessions.list_page(wanted), sessions.count_sessions(wanted)):
+            error = await refusal(call, StorageValidationError)
+            assert error is not None
+            assert error.path == path
+            assert remedy in error.advice
+            assert "data.metadata" not in str(error)
 
     async def test_what_is_no_order_of_sessions_is_refused_with_the_remedy(self, sessions: SessionService) -> None:
         orders: list[Any] = [[("created_at", -1)], ("created_at", -1), {"created_at": -1}, "", 5, ["created_at"]]

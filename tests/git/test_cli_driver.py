@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from fsstore.cli.git.attributes import IN_CONFLICT
 from fsstore.cli.git import driver
+from fsstore.cli.git.attributes import IN_CONFLICT
 from fsstore.cli.git.driver import main, shown
 from fsstore.cli.git.transcript import FORM
 from fsstore.filesystem.documents.codec import encode

@@ -266,7 +266,10 @@ def test_a_tuple_and_a_set_are_told_apart_from_what_was_parsed_before() -> None:
             parse({"a": {1}})
 
 
-@given(st.lists(st.text(st.sampled_from("ab.$\\-0"), min_size=1), min_size=1, max_size=3))
+KEYS = st.lists(st.sampled_from(["a", "b", *".$\\-0,+ ", " desc"]), min_size=1, max_size=5).map("".join)
+
+
+@given(st.lists(KEYS, min_size=1, max_size=3))
 def test_every_key_has_a_path(steps: list[str]) -> None:
     assert parse_path(write_path(steps)) == tuple(steps)
     assert parse_order("-" + write_path(steps)).path == tuple(steps)
@@ -454,6 +457,11 @@ def test_what_is_no_path_is_no_order(order_by: Any) -> None:
     assert "order_by" in str(refused.value.path)
 
 
+def test_a_key_with_blanks_in_it_is_an_order() -> None:
+    assert parse_order("-state.due date").path == ("state", "due date")
+    assert parse_order(r"state.due\ desc").path == ("state", "due desc")
+
+
 @pytest.mark.parametrize("parsed", [parse_order, session_path])
 @pytest.mark.parametrize(
     ("order_by", "meant"),
@@ -469,6 +477,13 @@ def test_what_is_no_path_is_no_order(order_by: Any) -> None:
         ([], "-updated_at"),
         (True, "-updated_at"),
         (b"rank", "-updated_at"),
+        ("created_at desc", "-created_at"),
+        ("state.step DESC", "-state.step"),
+        ("rank asc", "rank"),
+        ("-rank descending", "-rank"),
+        ("+rank", "rank"),
+        ("rank,-created_at", "rank"),
+        ("rank desc, created_at", "-rank"),
     ],
 )
 def test_orders_of_other_systems_are_answered_with_what_was_meant(

@@ -1,6 +1,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import orjson
@@ -138,6 +139,22 @@ def test_parameters_that_do_not_fit_are_refused(connection: sqlite3.Connection, 
     by_place, by_name = "SELECT * FROM documents WHERE id = ?", "SELECT * FROM documents WHERE id = :id"
     with pytest.raises(StorageValidationError, match="refused"):
         ask(connection, by_place if isinstance(params, list) else by_name, params)
+
+
+def test_a_datetime_is_compared_as_an_instant(connection: sqlite3.Connection) -> None:
+    (made,) = {row["created_at"] for row in ask(connection, "SELECT created_at FROM documents")}
+    moment = datetime.fromisoformat(made).astimezone(timezone(timedelta(hours=2)))
+
+    def found(moment: datetime) -> int:
+        rows = ask(connection, "SELECT id FROM documents WHERE created_at > ?", [moment])
+        named = ask(connection, "SELECT id FROM documents WHERE created_at > :moment", {"moment": moment})
+        assert rows == named
+        return len(rows)
+
+    assert (found(moment), found(moment - timedelta(microseconds=1))) == (0, len(RECORDS))
+    assert (found(moment.replace(hour=23)), found(moment.astimezone().replace(tzinfo=None))) == (0, 0)
+    with pytest.raises(StorageValidationError, match="time of day"):
+        ask(connection, "SELECT id FROM documents WHERE created_at > ?", [moment.date()])
 
 
 def test_sqlite_says_what_is_wrong(connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from fsstore import MemoryStorage, SessionService
-from fsstore.errors import StorageTimeoutError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import StorageConflictError, StorageTimeoutError, StorageUnavailableError, StorageValidationError
 from fsstore.model.records import JsonObject, Mutation, Outcomes
 from fsstore.sessions.edits import _RUNS, refuse_inside_edit
 
@@ -140,3 +140,17 @@ async def test_a_wait_for_another_edit_that_was_given_up_is_not_what_takes_the_t
     assert caught.value.advice == "nothing was written; make fn quicker, or raise timeout_seconds"
     until.set()
     await holding
+
+
+async def test_an_fn_that_writes_its_session_past_the_service_is_named_as_a_cause(
+    sessions: SessionService, storage: StuckStorage
+) -> None:
+    await sessions.save_session("a", {})
+
+    async def writing(_: JsonObject) -> None:
+        await storage.update("a", {"data": {"n": 1}})
+
+    with pytest.raises(StorageConflictError) as lost:
+        await sessions.edit_session("a", writing, timeout_seconds=0)
+
+    assert "fn itself" in lost.value.advice
