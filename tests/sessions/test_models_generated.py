@@ -35,7 +35,7 @@ from fsstore.sessions.models import dump_model
 
 from .test_models import STAMPS, THEN, typed
 
-EXAMPLES = 1000
+EXAMPLES = 1200
 WANTED = 200
 TOP = 2
 KINDS = (

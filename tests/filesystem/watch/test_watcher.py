@@ -663,7 +663,8 @@ async def test_closing_while_watching_begins_ends_it(store: Path, turns: int) ->
     await storage.close()
     (done,) = await asyncio.wait_for(asyncio.gather(beginning, return_exceptions=True), 20)
     assert done is None or isinstance(done, StorageClosedError)
-    await until(lambda: len(threads_of_the_store()) == before)
+    # not more than before: one of an earlier store may have ended meanwhile
+    await until(lambda: len(threads_of_the_store()) <= before)
 
 
 def _is_noting(storage: FileStorage) -> bool:
