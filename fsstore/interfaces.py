@@ -55,7 +55,7 @@ class IUnifiedStorage(ABC):
 
     @abstractmethod
     async def load(self, id: str) -> JsonObject | None:
-        """Return the whole record, None when there is none. Raises StorageCorruptedError when it can not be read."""
+        """Return the whole record, None when there is none. Raises StorageCorruptedError when it cannot be read."""
 
     @abstractmethod
     def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:
@@ -85,7 +85,7 @@ class IUnifiedStorage(ABC):
         `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
-        the path of what can not be stored.
+        the path of what cannot be stored.
         """
         complete = completed(record)
         await self.commit([saving(complete)])
@@ -182,7 +182,7 @@ class IUnifiedStorage(ABC):
 
         One is `{"type": "save", "data": record}`, `{"type": "update", "id": ..., "data": patch}` or
         `{"type": "delete", "id": ...}`. Raises StorageTransactionError, with the operation's index, when one of them
-        can not be applied to what is there, and StorageValidationError when one is malformed.
+        cannot be applied to what is there, and StorageValidationError when one is malformed.
         """
         await self.commit([operating(operation, at) for at, operation in enumerate(operations)])
         return True
@@ -242,7 +242,7 @@ class IUnifiedStorage(ABC):
         Raises StorageUnavailableError where `guarantees.watching` is False, StorageValidationError.
         """
         raise StorageUnavailableError(
-            reason=f"{type(self).__name__} can not be watched ({filters!r}, {since!r}, {max_queued})",
+            reason=f"{type(self).__name__} cannot be watched ({filters!r}, {since!r}, {max_queued})",
             path=type(self).__name__,
             advice="use a backend that promises `watching`, or ask again from time to time",
         )

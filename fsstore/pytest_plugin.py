@@ -168,7 +168,9 @@ def _marked(request: pytest.FixtureRequest) -> _Marked | None:
     try:
         marked = _Marked(*marker.args, **marker.kwargs)
     except TypeError as error:
-        _refuse(f"the marker of {request.node.nodeid} is wrong: {error}; {_USAGE}")
+        _refuse(
+            f"the marker of {request.node.nodeid} is wrong: {str(error).removeprefix('_Marked.__new__() ')}; {_USAGE}"
+        )
     if not isinstance(marked.path, str | Path):
         _refuse(f"the marker of {request.node.nodeid} is wrong: {marked.path!r} is no path; {_USAGE}")
     return marked
@@ -208,7 +210,8 @@ def _refusals() -> Iterator[None]:
 
 
 def _refuse(reason: str) -> NoReturn:
-    pytest.fail(reason, pytrace=False)
+    # alone: what it was made of says the same
+    raise pytest.fail.Exception(reason, pytrace=False) from None
 
 
 # -- renewing fixtures ------------------------------------------------------------------------------------------------

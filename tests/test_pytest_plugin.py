@@ -274,6 +274,9 @@ def test_it(session_store):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([told])
     result.stdout.no_fnmatch_line("*pytest_plugin.py*")
+    result.stdout.no_fnmatch_line("*_Marked*")
+    # once, and not once more as what it was made of
+    result.stdout.no_fnmatch_line("During handling of *")
 
 
 # -- the clock --------------------------------------------------------------------------------------------------------

@@ -27,10 +27,10 @@ def verify(
     form: ReportForm = Form.table,
     quiet: Quiet = False,
 ) -> int:
-    """Hold every document against its name and the index.
+    """Compare every document with its name and the index.
 
     Changes nothing. The exit code is 4 when there is damage; notes, such as an edit by hand that no list has seen yet,
-    are told and harm nobody.
+    are shown and do no harm.
     """
 
     async def work(sessions: "SessionService") -> "JsonObject":
@@ -48,7 +48,7 @@ def verify(
 
 
 def repair(store: Store = None, form: ReportForm = Form.table, *, quiet: Quiet = False) -> int:
-    """Set aside what can not be read, and make the index anew.
+    """Set aside what cannot be read, and rebuild the index.
 
     Nothing is deleted: what is set aside is in .fsstore/quarantine, and a document in the wrong place moves to its
     right one if that is free. The exit code is 4 when damage is left that can only be put right by hand.
@@ -73,7 +73,7 @@ def _ability(sessions: "SessionService", name: str) -> Any:
     method = getattr(sessions.storage, name, None)
     if method is None:
         raise StorageValidationError(
-            reason=f"this store can not be asked to {name}: it keeps no files", path="store", advice="name a directory"
+            reason=f"this store cannot {name}: it keeps no files", path="store", advice="name a directory"
         )
     return method
 

@@ -146,7 +146,7 @@ def _was_changed(path: Path, text: bytes) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        return True  # what can not be read must not be thrown away
+        return True  # what cannot be read must not be thrown away
 
 
 def _edited(draft: Path, given: bytes, session_id: str) -> "JsonObject | None":
@@ -195,7 +195,7 @@ def _check(session: "JsonObject", session_id: str) -> None:
     named = session.get("metadata", {}).get("session_id", session_id)
     if named != session_id:
         raise StorageValidationError(
-            reason=f"the id is {session_id!r} and can not be changed to {named!r}",
+            reason=f"the id is {session_id!r} and cannot be changed to {named!r}",
             path="$.data.metadata.session_id",
             advice="put it back, and use edit --create for a new session",
         )
@@ -205,7 +205,7 @@ def _goes_on(error: StorageValidationError) -> bool:
     """Whether the user, who is told what is wrong, wants to go on."""
     if not can_ask():
         return False
-    say(f"this can not be saved: {error}")
+    say(f"this cannot be saved: {error}")
     return says_yes("Edit it again?", unless_no=True)
 
 
@@ -213,7 +213,7 @@ def _goes_on(error: StorageValidationError) -> bool:
 
 
 def _run_editor(path: Path) -> None:
-    """Let the user edit a file. Raises StorageUnavailableError when the editor can not be started, or failed."""
+    """Let the user edit a file. Raises StorageUnavailableError when the editor cannot be started, or failed."""
     command = _editor()
     shown = printable(shlex.join(command))
     try:

@@ -23,23 +23,25 @@ STANDARD_STREAM = "-"
 
 def import_(
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="JSON lines, - for input, or a folder of <id>.json files.")
+        list[str],
+        typer.Argument(metavar="SOURCE", help="JSON lines, - for standard input, or a folder of <id>.json files."),
     ],
     *,
     store: Store = None,
     skip_invalid: Annotated[
         bool,
-        typer.Option("--skip-invalid", help="Leave out what is no session, name each, and end with the exit code 2."),
+        typer.Option("--skip-invalid", help="Leave out what is no valid session, name each, and exit with 2."),
     ] = False,
     replace_surrogates: Annotated[
-        bool, typer.Option("--replace-surrogates", help="Put U+FFFD for lone surrogates, which are no text.")
+        bool,
+        typer.Option("--replace-surrogates", help="Replace lone surrogates, which are not valid text, with U+FFFD."),
     ] = False,
-    fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut takes nothing back.")] = True,
+    fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut loses nothing.")] = True,
     quiet: Quiet = False,
 ) -> int:
     """Save sessions from JSON lines, or from a folder of JSON files.
 
-    A session of the same id is replaced. Times in the metadata are kept. If something stops it, import again.
+    A session of the same id is replaced. Times in the metadata are kept. If it is interrupted, import again.
     """
 
     async def work(sessions: "SessionService") -> "list[TransferReport]":
@@ -68,7 +70,9 @@ def import_(
 
 
 def export(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The file to write; - for output.")] = STANDARD_STREAM,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The file to write; - for standard output.")
+    ] = STANDARD_STREAM,
     *,
     where: Where = None,
     filter_text: FilterText = None,
@@ -76,7 +80,7 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Replace what stands there by [redacted]: settings.api_key, messages.*.text; a bare key is in the "
+            help="Replace the value there with [redacted]: settings.api_key, messages.*.text; a bare key is in the "
             "metadata or at the top of the session. May be repeated.",
         ),
     ] = None,
@@ -95,7 +99,7 @@ def export(
 ) -> None:
     """Write sessions as JSON lines, in the order of their ids.
 
-    A file is replaced as a whole or not at all. A redaction that finds nothing is told.
+    A file is replaced as a whole or not at all. A redaction that matches nothing causes a warning.
     """
     from fsstore.redaction.rules import Redaction  # noqa: PLC0415 - only this command needs it
 
@@ -135,11 +139,11 @@ def _mended(reports: "list[TransferReport]") -> Iterator[str]:
 
 
 def _redacted(report: "TransferReport", *, quiet: bool) -> Iterator[str]:
-    """Give what is to be told of a redaction: also a quiet export tells what it has not hidden."""
+    """Give what to say about a redaction: a quiet export, too, names what it has not hidden."""
     if not quiet:
         yield f"{counted(report.redacted, 'value')} redacted"
     if report.unredacted:
-        yield f"{counted(report.unredacted, 'finding')} in ids, times or keys can not be redacted and stayed"
+        yield f"{counted(report.unredacted, 'finding')} in ids, times or keys cannot be redacted and stayed"
     if report.unmatched:
         yield f"nothing matched {', '.join(report.unmatched)}: check that nothing is left that should be hidden"
 

@@ -29,7 +29,7 @@ Where = Annotated[
         "--where",
         metavar="CONDITION",
         help="Only sessions with key=value; also != >= <= > < and ~ for a regular expression, key and !key for what "
-        "is there or not. A bare key means metadata; a dot within a key is a\\.b. n=5 also finds the text '5', "
+        "exists or does not. A bare key means metadata; a dot within a key is a\\.b. n=5 also finds the text '5', "
         "n='\"5\"' the text alone. May be repeated: all must hold.",
     ),
 ]
@@ -45,7 +45,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 
 
 def complete_id(context: typer.Context, incomplete: str) -> list[str]:
-    """Return ids that begin so, for the shell; none when the store can not be asked."""
+    """Return ids that begin so, for the shell; none when the store cannot be opened."""
     beginning: Filters = {"session_id": {"$regex": f"^{re.escape(incomplete)}"}}
     store = context.params.get("store") or os.environ.get("FSSTORE_STORE")
     try:

@@ -1,7 +1,7 @@
 """What the commands print, and where: results on standard output, everything else on standard error.
 
 Invariants:
-- Piped output is UTF-8 whatever the locale, and never coloured. On a terminal that can not show a character it is
+- Piped output is UTF-8 whatever the locale, and never coloured. On a terminal that cannot show a character it is
   escaped; nothing here raises UnicodeEncodeError.
 - On a terminal no text from a store is sent as a control sequence: such characters are escaped.
 - rich, which takes as long to load as the store itself, is loaded for a terminal only.
@@ -41,7 +41,7 @@ class Column:
 
 
 def prepare_streams() -> None:
-    """Make both streams safe: what their encoding can not hold is escaped, and what was closed leads nowhere."""
+    """Make both streams safe: what their encoding cannot hold is escaped, and what was closed leads nowhere."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - it lives as long as the process
     for stream in (sys.stdout, sys.stderr):

@@ -45,9 +45,9 @@ def stats(store: Store = None, form: ReportForm = Form.table) -> None:
 
 
 def health(store: Store = None, form: ReportForm = Form.table) -> int:
-    """Check the store and list what can not be read.
+    """Check the store and list what cannot be read.
 
-    The exit code is 4 when there are such documents, and 5 when that can not be told.
+    The exit code is 4 when there are such documents, and 5 when the check itself failed.
     """
     report = with_store(store, lambda sessions: sessions.health_check())
     if form is Form.json:

@@ -69,23 +69,24 @@ class Report:
 
 
 def scrub(
-    location: Annotated[str | None, typer.Argument(metavar="STORE", help="The store to look through.")] = None,
+    location: Annotated[str | None, typer.Argument(metavar="STORE", help="Directory or URL of the store.")] = None,
     store: Store = None,
     *,
     ignore: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH", help="Overlook what is there or below: settings.api_key, or as a report has it. Repeatable."
+            metavar="PATH",
+            help="Ignore what is at or below that path: settings.api_key, or as in the report. Repeatable.",
         ),
     ] = None,
-    redact: Annotated[bool, typer.Option("--redact", help="Replace what is found by [redacted].")] = False,
+    redact: Annotated[bool, typer.Option("--redact", help="Replace what is found with [redacted].")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace without asking.")] = False,
     form: Annotated[Form, typer.Option("--format", help="For people, or for programs.")] = Form.table,
     quiet: Quiet = False,
 ) -> int:
     """Find what looks like a secret, before it gets into git.
 
-    Tells documents and places, and never the secret. The exit code is 1 when there is one, 4 when a document can not be
+    Reports documents and places, never the secret. The exit code is 1 when there is one, 4 when a document cannot be
     read: fit for a pre-commit hook.
     """
     from fsstore.redaction.rules import Redaction  # noqa: PLC0415 - only this command needs it
@@ -159,7 +160,7 @@ def _show_table(report: Report) -> None:
 
 def _summary(report: Report, *, redact: bool) -> str:
     looked_at = "documents" if report.documents is None else counted(report.documents, "document")
-    parts = [f"{looked_at} looked at"]
+    parts = [f"{looked_at} checked"]
     parts.append(f"{counted(len(report.exposures), 'value')} found" if report.exposures else "no secret found")
     if redact and report.exposures:
         parts.append(f"{report.replaced} replaced")
@@ -169,7 +170,7 @@ def _summary(report: Report, *, redact: bool) -> str:
         first = report.failures[0]["reason"]
         parts.append(f"{counted(len(report.failures), 'document')} could not be changed, the first because {first}")
     elif report.left and redact:
-        parts.append(f"{report.left} left: what stands in keys, ids and times must be taken out by hand")
+        parts.append(f"{report.left} left: what stands in keys, ids and times must be removed by hand")
     if report.left and not redact:
-        parts.append("take them out, --redact them, or --ignore what is none")
+        parts.append("remove them, replace them with --redact, or --ignore what is no secret")
     return "; ".join(parts)

@@ -34,13 +34,13 @@ class Shape(StrEnum):
 
 
 def init(
-    location: Annotated[str | None, typer.Argument(metavar="STORE", help="Where the store shall be.")] = None,
+    location: Annotated[str | None, typer.Argument(metavar="STORE", help="Directory or URL of the store.")] = None,
     store: Store = None,
     shard_depth: Annotated[
         int | None, typer.Option(min=1, max=2, help="Directory levels: 1, or 2 for millions of sessions.")
     ] = None,
 ) -> None:
-    """Make a store; one that is there already stays as it is."""
+    """Make a store; an existing one stays as it is."""
     options = {} if shard_depth is None else {"shard_depth": shard_depth}
     with_store(location or store, lambda sessions: _check_depth(sessions, shard_depth), create=True, **options)
     say(f"the store {location or store} is ready")
@@ -51,16 +51,16 @@ async def _check_depth(sessions: "SessionService", wanted: int | None) -> None:
     found = wanted if wanted is None else (await sessions.health_check()).get("shard_depth")
     if found != wanted:
         raise StorageValidationError(
-            reason=f"the store has the shard depth {found}, which can not be changed",
+            reason=f"the store has the shard depth {found}, which cannot be changed",
             advice="make a new store and import",
         )
 
 
 def put(
     session_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="The id; - or nothing: metadata.session_id.")
+        str | None, typer.Argument(metavar="ID", help="The id; without it, or with -, metadata.session_id is used.")
     ] = None,
-    source: Annotated[str, typer.Argument(metavar="FILE", help="Where the session is read; - for input.")] = "-",
+    source: Annotated[str, typer.Argument(metavar="FILE", help="File with the session; - for standard input.")] = "-",
     store: Store = None,
     expected_version: ExpectedVersion = None,
 ) -> None:
@@ -116,7 +116,7 @@ def update(
 
 def rm(
     session_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="Their ids.", autocompletion=complete_id)
+        list[str] | None, typer.Argument(metavar="ID", help="Their ids.", autocompletion=complete_id)
     ] = None,
     *,
     where: Where = None,

@@ -1,4 +1,4 @@
-"""The command that tells what changes: watch."""
+"""The command that reports changes: watch."""
 
 import sys
 from collections.abc import Sequence
@@ -35,18 +35,19 @@ def watch(
     since: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="First what was updated since then: ISO 8601, local unless it has an offset."
+            metavar="TIME",
+            help="Report first what was updated since then. ISO 8601; local time unless it has an offset.",
         ),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one change a line, for programs.")] = Form.table,
-    polling: Annotated[bool, typer.Option("--polling", help="For mounts where the system tells of no change.")] = False,
+    polling: Annotated[bool, typer.Option("--polling", help="For mounts where the system reports no changes.")] = False,
     store: Store = None,
     quiet: Quiet = False,
 ) -> int:
-    """Tell every change of sessions as it happens, until Ctrl-C.
+    """Report every change of a session as it happens, until Ctrl-C.
 
-    Whoever makes it: fsstore, in any process, or an editor, or git. With --where, a session that begins to match is
-    told as created, and one that no longer does as deleted.
+    Changes count whoever makes them: fsstore in any process, an editor, or git. With --where, a session that begins
+    to match is reported as created, and one that no longer matches as deleted.
     """
     filters = parse_filter(where or (), filter_text)
     show = _PRINTERS[form]
@@ -62,7 +63,7 @@ def watch(
     try:
         with_store(store, work, polling=polling)
     except KeyboardInterrupt:
-        # how a watch ends: nothing to tell
+        # how a watch ends: nothing to report
         return INTERRUPTED
     return 0
 
@@ -77,7 +78,7 @@ def _show_line(change: "Change | Gap") -> None:
 
 
 def _show_cells(cells: Sequence[str]) -> None:
-    """Print one row at once: a table that goes on for ever can not look ahead for its widths."""
+    """Print one row at once: a table that goes on for ever cannot look ahead for its widths."""
     texts = [printable(text) for text in cells]
     if sys.stdout.isatty():
         widths = (*_WIDTHS, *(0 for _ in texts[len(_WIDTHS) :]))

@@ -10,7 +10,7 @@ r"""What is written after `--where` and `--set`, turned into filters and patches
   text counts as well. Quotes ask for the text alone. `null` is null, and what is missing.
 - A key is a path as the service understands it: bare means metadata, dotted starts at the session. A key that has a dot
   in it, or begins with `$`, is written with a backslash: `a\.b`, `\$ref` (see `fsstore.query.steps`).
-- What can not be understood raises StorageValidationError that shows the expression.
+- What cannot be understood raises StorageValidationError that shows the expression.
 """
 
 import math

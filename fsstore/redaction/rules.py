@@ -101,7 +101,7 @@ class Redaction:
     ) -> Self:
         """Understand rules: places, regular expressions, and whether to look for well-known secrets.
 
-        Raises StorageValidationError for what is no path or no pattern, and for a place that can not be hidden.
+        Raises StorageValidationError for what is no path or no pattern, and for a place that cannot be hidden.
         """
         for given in (paths, patterns, ignored):
             if isinstance(given, str):
@@ -153,7 +153,7 @@ def _step(found: re.Match[str]) -> str | int | None:
 def _hidable(place: Place, where: str) -> Place:
     if not STAYING.isdisjoint(place.paths):
         raise StorageValidationError(
-            reason=f"{place.text!r} can not be hidden: the store needs what stands there",
+            reason=f"{place.text!r} cannot be hidden: the store needs that value",
             path=where,
             advice="name what is within it, or export to a file and change that",
         )

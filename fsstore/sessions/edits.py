@@ -4,7 +4,7 @@ Invariants:
 - Of the tasks of one event loop one at a time edits a session: they would only defeat each other.
 - The timeout bounds everything that is awaited: the turn, reading, the function, the pauses and the commit, for whose
   answer it waits a moment longer.
-- While the function runs, whatever it calls, also in tasks and threads that it starts, can not write its session
+- While the function runs, whatever it calls, also in tasks and threads that it starts, cannot write its session
   through a service over the same storage: it would wait for itself, or defeat the edit. What goes on after the function
   has returned may write.
 
@@ -76,7 +76,7 @@ def refuse_inside_edit(storage: IUnifiedStorage, session_ids: Container[str], wh
     for run in _RUNS.get():
         if run.is_active and run.storage is storage and run.session_id in session_ids:
             raise StorageValidationError(
-                reason=f"{what} can not write the session inside the fn of edit_session for the same session",
+                reason=f"{what} cannot write the session inside the fn of edit_session for the same session",
                 id=run.session_id,
                 advice="change the draft that was given to fn, or do it after edit_session",
             )

@@ -206,7 +206,7 @@ def _equal(saved: Any, loaded: Any) -> bool:
     try:
         are_none = bool(saved != saved and loaded != loaded)  # noqa: PLR0124 - not a number
         return True if are_none else bool(saved == loaded)
-    except Exception:  # noqa: BLE001 - the classes are the caller's: what can not be compared is not proved
+    except Exception:  # noqa: BLE001 - the classes are the caller's: what cannot be compared is not proved
         return False
 
 
@@ -220,5 +220,5 @@ def _is_same_time(saved: datetime, loaded: datetime) -> bool:
 def _changed(saved: Any) -> str:
     kind: Any = type(saved)
     if kind.__eq__ is object.__eq__:
-        return f"two {kind.__name__} can not be compared, so nothing shows that it comes back"
+        return f"two {kind.__name__} cannot be compared, so nothing shows that it comes back"
     return f"{kind.__name__} comes back changed"

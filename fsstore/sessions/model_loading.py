@@ -52,7 +52,12 @@ def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: 
         except ValidationError as error:
             fewest = min(fewest, error, key=ValidationError.error_count)
     found = _errors(fewest)[0]
-    raise StorageValidationError(reason=found["msg"], path=format_path(_place(view, found)), id=session_id) from fewest
+    raise StorageValidationError(
+        reason=found["msg"],
+        path=format_path(_place(view, found)),
+        id=session_id,
+        advice="correct the session, or load it as the model that it was saved as",
+    ) from fewest
 
 
 def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:

@@ -37,7 +37,7 @@ ADVICE = (
     "give that field a type or a serializer from which it loads again, or save a dict of your own making; "
     "the guide `models` lists what is refused"
 )
-_ADVICE_FOR_SECRETS = "leave it out of the session, or give the field a serializer if the secret shall be stored"
+_ADVICE_FOR_SECRETS = "leave it out of the session, or give the field a serializer if the secret must be stored"
 _SAMPLE_TIME = "2026-01-31T09:15:00.000000+00:00"
 
 
@@ -132,7 +132,7 @@ def _object(session_id: str, model: BaseModel, dump: Callable[[], Any]) -> JsonO
         # serializers are the caller's, and may raise anything
         steps, part = _not_serializable(model, ())
         raise StorageValidationError(
-            reason=f"{type(part).__name__} can not be written as JSON: {error}",
+            reason=f"{type(part).__name__} cannot be written as JSON: {error}",
             path=format_path(("data", *steps)),
             id=session_id,
             advice=ADVICE,
@@ -214,7 +214,7 @@ def _different(session_id: str, model: BaseModel, found: Difference) -> StorageV
 
 
 def _not_serializable(value: Any, steps: Steps) -> tuple[Steps, Any]:
-    """Return the innermost part that can not be written, and its place."""
+    """Return the innermost part that cannot be written, and its place."""
     if len(steps) < MAX_DEPTH:
         for below, part, write in _parts_to_write(value):
             try:

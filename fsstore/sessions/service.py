@@ -62,7 +62,7 @@ class SessionService(ISessionStore):
         )
 
     async def get_session(self, session_id: str) -> JsonObject | None:
-        """Return the session, None when there is none. Raises StorageCorruptedError when it can not be read."""
+        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read."""
         record = await self.get_record(session_id)
         return None if record is None else record["data"]
 
@@ -233,7 +233,7 @@ class SessionService(ISessionStore):
         What this store writes, what other processes write and what is edited by hand is told alike; a session that
         begins to match is "created" for the watcher, one that no longer does "deleted". `since`, a datetime or
         ISO 8601 text (naive: local time), first tells the sessions that were updated then or later. Raises
-        StorageValidationError, and StorageUnavailableError where the storage can not be watched.
+        StorageValidationError, and StorageUnavailableError where the storage cannot be watched.
         """
         return self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
 

@@ -250,7 +250,7 @@ class SessionEditInsideContract(SessionFixtures):
                         error = await refusal(sessions.edit_session("a", edit), StorageValidationError)
                     assert error is not None, what
                     assert (error.id, error.outcome) == ("a", "not applied")
-                    assert f"{what.strip()} can not write the session inside" in str(error)
+                    assert f"{what.strip()} cannot write the session inside" in str(error)
                     assert "change the draft" in str(error)
         assert [(await sessions.get_record(name) or {})["version"] for name in "ab"] == [1, 1]
 

@@ -27,7 +27,7 @@ async def export_sessions(
 
     The file is readable by its owner only, unless it was there before with other rights. What `redact` finds, made by
     `Redaction.of`, is replaced by `[redacted]`, and the report tells how often, and which rule found nothing.
-    Raises StorageUnavailableError when it can not be written; BrokenPipeError passes through.
+    Raises StorageUnavailableError when it cannot be written; BrokenPipeError passes through.
     """
     sessions = size = 0
     redactor = _Redactor(redact or Redaction())

@@ -51,7 +51,8 @@ async def import_sessions(
     try:
         await work.run(os.fspath(source), Candidates(replace_surrogates=replace_surrogates))
     except StorageError as error:
-        error.advise(f"{work.sessions} sessions were imported before that and stay, importing again is safe")
+        if work.sessions:
+            error.advise(f"{work.sessions} sessions were imported before that and stay, importing again is safe")
         raise
     return work.report
 
@@ -124,7 +125,7 @@ class _Import:
         self.replaced += sum(found.replaced for found in batch)
 
     def _leave_out(self, place: str, reason: str, error: ValueError) -> None:
-        """Count a session that can not be imported. Raises StorageValidationError unless it may be left out."""
+        """Count a session that cannot be imported. Raises StorageValidationError unless it may be left out."""
         if not self._may_skip:
             _refuse(place, reason, error)
         self.skipped += 1

@@ -25,7 +25,7 @@ class TransferReport:
     sessions: int = 0
     bytes: int = 0
     skipped: int = 0
-    """Sessions that an import has left out, since the store can not hold them."""
+    """Sessions that an import has left out, since the store cannot hold them."""
     skips: tuple[str, ...] = ()
     """Where these stand, and why: the first hundred of them."""
     replaced: int = 0

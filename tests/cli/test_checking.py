@@ -92,9 +92,7 @@ def test_a_repair_that_leaves_damage_ends_with_4(fsstore: Run, store: Path) -> N
 def test_a_store_without_files_says_so(fsstore: Run, name: str) -> None:
     result = fsstore(name, "--store", "memory:")
     assert result.code == 2
-    assert result.err == (
-        f"fsstore: error: store: this store can not be asked to {name}: it keeps no files; name a directory\n"
-    )
+    assert result.err == (f"fsstore: error: store: this store cannot {name}: it keeps no files; name a directory\n")
 
 
 def test_a_damaged_marker_is_told_and_ends_with_4(fsstore: Run, save: Save, store: Path) -> None:

@@ -128,7 +128,7 @@ def test_an_editor_may_replace_the_file_and_leave_others_beside_it(
         ("[1]", "the text is a JSON list, a session is an object"),
         ('{"settings": "x"}', "$.data.settings: Input should be an object"),
         ('{"metadata": {"tags": [1]}}', "$.data.metadata.tags[0]: Input should be a valid string"),
-        ('{"metadata": {"session_id": "b"}}', "the id is 'a' and can not be changed to 'b'"),
+        ('{"metadata": {"session_id": "b"}}', "the id is 'a' and cannot be changed to 'b'"),
         ('{"n": 123456789012345678901234567890}', "64 bits"),
     ],
 )
@@ -319,7 +319,7 @@ def test_at_a_terminal_an_invalid_text_can_be_edited_again(save: Save, editor: S
     )
     terminal = Terminal("edit", "a")
     shown = terminal.read_until(b"[Y/n] ").decode()
-    assert "this can not be saved: line 2, column 3: the text is not JSON" in shown
+    assert "this cannot be saved: line 2, column 3: the text is not JSON" in shown
     terminal.type(b"\n")
     assert terminal.finish()[0] == 0
     assert run_in_shell("get", "a").json()["n"] == 5

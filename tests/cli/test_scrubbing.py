@@ -24,7 +24,7 @@ def put(fsstore: Run, tmp_path: Path) -> Put:
 
 def test_a_store_without_secrets_is_clean(fsstore: Run, put: Put, store: Path) -> None:
     put("a", messages=[{"text": "about tokens"}])
-    assert fsstore("scrub") == (0, "", "fsstore: 1 document looked at; no secret found\n")
+    assert fsstore("scrub") == (0, "", "fsstore: 1 document checked; no secret found\n")
     assert fsstore("scrub", store, "-q") == (0, "", "")
     assert fsstore("scrub", "--format", "json", "-q").json() == {
         "clean": True,
@@ -44,7 +44,7 @@ def test_what_looks_like_a_secret_is_told_and_never_shown(fsstore: Run, put: Put
         assert result.code == 1
         assert "hunter2" not in result.out + result.err
         assert SECRET not in result.out + result.err
-        assert "3 values found; take them out" in result.err
+        assert "3 values found; remove them" in result.err
     table, whole, lines = outputs
     assert table.out.splitlines() == [
         "id\tpath\tlooks like\thint",

@@ -37,7 +37,7 @@ def test_init_takes_a_shard_depth_that_a_store_then_keeps(fsstore: Run, store: P
     assert fsstore("init", "--shard-depth", "2").code == 0
     result = fsstore("init", "--shard-depth", "1")
     assert result.code == 2
-    assert "has the shard depth 2, which can not be changed" in result.err
+    assert "has the shard depth 2, which cannot be changed" in result.err
 
 
 @pytest.mark.parametrize("depth", ["0", "3", "x"])

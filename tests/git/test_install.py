@@ -317,7 +317,7 @@ async def test_status_names_what_is_missing(repository: Repository, tmp_path: Pa
         "store/.gitattributes: does not name fsstore",
         "configuration of this clone: fsstore is not installed",
     ]
-    assert said == "fsstore: git merges sessions by lines or not at all; run `fsstore git install`\n"
+    assert said == "fsstore: fsstore does not show and merge all sessions here; run `fsstore git install`\n"
     repository.fsstore("git", "install")
     assert repository.fsstore("git", "status") == (
         "",

@@ -108,7 +108,7 @@ def test_what_is_no_path_is_refused_with_an_example(path: str) -> None:
     ],
 )
 def test_what_the_store_lives_by_is_refused_as_a_place(path: str) -> None:
-    with pytest.raises(StorageValidationError, match="can not be hidden"):
+    with pytest.raises(StorageValidationError, match="cannot be hidden"):
         Redaction.of([path])
 
 

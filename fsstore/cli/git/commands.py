@@ -16,19 +16,19 @@ from fsstore.paths import path_of
 commands = typer.Typer(name="git", help="Show and merge sessions in git.", rich_markup_mode=None)
 """The group of commands."""
 
-Version = Annotated[Path, typer.Argument(help="A file that git has made.")]
+Version = Annotated[Path, typer.Argument(help="A file that git wrote.")]
 
 
 @commands.command("install")
 def install(
     repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="A directory in the repository.")] = ".",
     *,
-    uninstall: Annotated[bool, typer.Option("--uninstall", help="Take back what was installed.")] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove what was installed.")] = False,
 ) -> None:
-    """Let git show and merge the sessions of a repository.
+    """Let git show sessions message by message, and merge them key by key.
 
-    Writes .gitattributes into each of its stores, to be committed, and the configuration of this clone, which each
-    clone needs for itself, and which names the Python that runs this. Prints the files that were changed.
+    Writes .gitattributes into each store of the repository (commit them) and the configuration of this clone. Each
+    clone needs its own; it names the Python that ran this command. Prints the .gitattributes that were changed.
     """
     from fsstore.cli.git.repository import Repository, set_attributes  # noqa: PLC0415 - only this command needs it
 
@@ -38,7 +38,7 @@ def install(
         raise StorageUnavailableError(
             reason="there is no store in this repository",
             path=os.fspath(found.root),
-            advice="make one with `fsstore init PATH`, see that git does not ignore it, and do it again",
+            advice="make one with `fsstore init PATH`, see that git does not ignore it, and run this again",
         )
     changed = [store.root for store in stores if set_attributes(store, installed=not uninstall)]
     if uninstall:
@@ -75,7 +75,7 @@ def status(
         missing.append(f"configuration of this clone: {problem}")
     show_lines(*missing)
     if missing:
-        say("git merges sessions by lines or not at all; run `fsstore git install`")
+        say("fsstore does not show and merge all sessions here; run `fsstore git install`")
         return 1
     say(f"git shows and merges the sessions of {counted(len(stores), 'store')}")
     return 0

@@ -89,7 +89,7 @@ def _join(entries: Sequence[_Entry], marker_size: int) -> Lines:
     """Put commas between the entries: after those before the last one that is there in any case, else before them."""
     certain = [at for at, entry in enumerate(entries) if entry.ours and entry.theirs]
     if not certain and len(entries) > 1:
-        # commas can not be right for every choice, so there is one choice for all
+        # commas cannot be right for every choice, so there is one choice for all
         entries = [_all_of(entries)]
     last = certain[-1] if certain else 0
     lines: Lines = []

@@ -58,7 +58,7 @@ class Repository:
     def stores(self) -> list[GitStore]:
         """Return the stores that git tracks or would track, in order; one pass of git over the work tree.
 
-        Raises StorageCorruptedError when a marker can not be read.
+        Raises StorageCorruptedError when a marker cannot be read.
         """
         listed = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", f":(glob)**/{MARKER}")
         names = sorted({os.fsdecode(name) for name in listed.stdout.split(b"\0") if name})
