@@ -74,7 +74,6 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 
 TESTED_ELSEWHERE = {
     "disk.directories": "disk/test_files.py",
-    "disk.parents": "disk/test_files.py",
     "disk.syscalls": "disk/test_files.py",
     "documents.quarantine": "care/test_repair.py",
     "log.checkpoint": "write/test_writer.py",
@@ -97,7 +96,6 @@ SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
     "filesystem.disk.directories": "its part about what files lie in",
     "filesystem.disk.syscalls": "its part that Python does not offer",
-    "filesystem.disk.parents": "its part that opens directories",
     "filesystem.disk.system": "it asks what the system is",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",

@@ -58,6 +58,8 @@ class Documents:
     def __init__(self, tree: Tree, layout: Layout, *, max_bytes: int) -> None:
         self.tree = tree
         self.layout = layout
+        self.name = layout.name
+        """Returns the name of a document's file."""
         self.max_bytes = max_bytes
         self.cache = DocumentCache()
         self._plain: dict[str, Signature] = {}
@@ -65,14 +67,10 @@ class Documents:
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
 
     def for_one_thread(self, *, keeps: int) -> Documents:
-        """Return the same documents for the use of one thread: see `Parents`. What is kept and noted is shared."""
+        """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
         own.cache, own._plain = self.cache, self._plain
         return own
-
-    def name(self, record_id: str) -> str:
-        """Return the name of a document's file."""
-        return self.layout.name(record_id)
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
         """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
@@ -243,18 +241,10 @@ class Documents:
             return self.tree.replace(staged, name)
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
-            self.tree.parents.forget(shard_of(name))
+            self.tree.forget_parents(shard_of(name))
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
-
-    def exchange(self, staged: str, name: str) -> Signature | None:
-        """Put a staged file in place of a document, which then lies under the staged name; None where that fails."""
-        return self.tree.exchange(staged, name)
-
-    def remove(self, name: str) -> bool:
-        """Take a document's file away; False when it was not there."""
-        return self.tree.unlink(name)
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""

@@ -154,7 +154,7 @@ class Recovery:
 
     def _write(self, name: str, data: bytes | None) -> None:
         if data is None:
-            self._documents.remove(name)
+            self._documents.tree.unlink(name)
             return
         staged = self._documents.stage_name()
         self._documents.tree.write_new(staged, data)

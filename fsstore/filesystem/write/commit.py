@@ -163,7 +163,7 @@ class Committer:
             raise UnfinishedError(error, group.results, has_happened=False) from error
         finally:
             # somebody may remove these directories and make them anew
-            self._documents.tree.parents.forget()
+            self._documents.tree.forget_parents()
         return self._all_told(group, commits, changes)
 
     def pass_on(self, state: State) -> None:
@@ -262,7 +262,7 @@ class Committer:
         with suppress(OSError):
             documents.cache.clock_is_fine = documents.tree.counts_finely(name)
         try:
-            documents.remove(name)
+            documents.tree.unlink(name)
         except OSError:
             self._is_clean = False
 
@@ -278,7 +278,7 @@ class Committer:
         try:
             for draft in drafts:
                 if draft.staged:
-                    self._documents.remove(draft.staged)
+                    self._documents.tree.unlink(draft.staged)
                     draft.staged = ""
             if directory and self._documents.tree.is_directory(directory):
                 self._documents.tree.remove_directory(directory)
@@ -301,10 +301,10 @@ class Committer:
         name, documents = draft.name, self._documents
         documents.cache.forget(name)
         if not draft.staged:
-            documents.remove(name)
+            documents.tree.unlink(name)
             return
         if draft.previous is not None:
-            draft.placed = documents.exchange(draft.staged, name)
+            draft.placed = documents.tree.exchange(draft.staged, name)
         if draft.placed is None:
             draft.placed = documents.place(draft.staged, name)
             draft.staged = ""
