@@ -83,6 +83,7 @@ TESTED_ELSEWHERE = {
     "index.connection": "index/test_index_file.py",
     "index.terms": "index/test_statements.py",
     "write.draft": "write/test_commit.py",
+    "write.failures": "write/test_commit.py",
     "open_store": "test_storage.py",
     "read.consistency": "index/test_index_file.py",
     "watch.scanner": "watch/test_watcher.py",

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.care.repair import repair
@@ -30,6 +30,7 @@ from fsstore.filesystem.index.rows import Row
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
+from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Mutation, Outcomes, Records, check_id
@@ -43,7 +44,6 @@ from fsstore.watching.watch import MAX_QUEUED, Watch
 if TYPE_CHECKING:
     from fsstore.filesystem.watch.source import FileChangeSource
 
-T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
 
 MAX_BYTES = 16 << 20
@@ -111,7 +111,7 @@ class FileStorage(IUnifiedStorage):
         )
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
-        opening = asyncio.wrap_future(_in_own_thread(storage._assemble))
+        opening = asyncio.wrap_future(in_own_thread(storage._assemble))
         try:
             await asyncio.shield(opening)
             await storage._recover_if_needed()
@@ -172,7 +172,7 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         if self._closing is None:
-            self._closing, self._closed = _in_own_thread(self._shut), True
+            self._closing, self._closed = in_own_thread(self._shut), True
             if self._going_live is not None:
                 self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
@@ -409,22 +409,3 @@ def _found(index: Index) -> dict[str, Any]:
         "document_bytes": index.total_bytes(),
         "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.inventory.problems()],
     }
-
-
-def _in_own_thread(run: Callable[[], T]) -> Future[T]:
-    """Run a function in a thread made for it, off the event loop and its executor.
-
-    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started,
-    as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
-    """
-    executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
-    try:
-        future = executor.submit(run)
-    except RuntimeError:
-        future = Future()
-        try:
-            future.set_result(run())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-            future.set_exception(error)
-    executor.shutdown(wait=False)
-    return future

@@ -26,8 +26,6 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
-from fsstore.errors import Outcome as Fate
-from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import UNTOLD, Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
@@ -36,7 +34,7 @@ from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.log.counters import Counters, State, even, odd
-from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.log import Log, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
@@ -61,12 +59,6 @@ class UnfinishedError(Exception):
         self.cause = cause
         self.results = results
         self.has_happened = has_happened
-
-
-def refusal(error: OSError, path: str) -> StorageUnavailableError:
-    """Return what to tell the caller of a commit that the system has refused."""
-    outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
-    return unavailable(error, path, outcome=outcome)
 
 
 class PlacingError(OSError):
@@ -129,12 +121,14 @@ class Committer:
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self._is_clean = True
         self._index_requests = 0
+        # the counters as they were last looked at
+        self.state = State()
         self.segment_bytes = 0
         # for those who watch: None when nobody does
         self.notes: list[Note] | None = None
 
-    def settle(self, *, renewed: bool = False) -> State:
-        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+    def settle(self, *, renewed: bool = False) -> None:
+        """Look at the counters, and recover if the last writer died, or the counters themselves are gone."""
         state = self._counters.read()
         is_left = state.unfinished and not self._is_under_way
         if renewed or is_left or self._recovery.suspects or not self._is_clean:
@@ -144,19 +138,20 @@ class Committer:
         if not self._is_under_way:
             # nothing waits for the index yet, so nobody can have asked for it
             self._index_requests = state.index_requests
-        return state
+        self.state = state
 
-    def run(self, commits: Sequence[Sequence[Sealed]], state: State) -> list[Outcomes | BaseException]:
+    def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
         """Carry out commits, each all or nothing, and return what became of each; the callers may be told.
 
         `pass_on` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
-        see `refusal`.
+        see `failures`.
         """
+        self.settle()
         try:
             group = self._drafting.draft(commits)
             changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
             if changes:
-                self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
+                self._carry_out(list(changes.values()), has_batch=group.has_batch)
         except PlacingError as error:
             raise UnfinishedError(error, self._all_told(group, commits, changes), has_happened=True) from error
         except UnknownOutcomeError as error:
@@ -166,11 +161,11 @@ class Committer:
             self._documents.tree.forget_parents()
         return self._all_told(group, commits, changes)
 
-    def pass_on(self, state: State) -> None:
+    def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
         try:
-            if state.index_requests != self._index_requests:
-                self._index_requests = state.index_requests
+            if self.state.index_requests != self._index_requests:
+                self._index_requests = self.state.index_requests
                 self.finish()
                 return
             if self._untidy >= _MOST_UNTIDY:
@@ -226,7 +221,8 @@ class Committer:
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
+    def _carry_out(self, drafts: list[Draft], *, has_batch: bool) -> None:
+        state = self.state
         if not self._is_under_way:
             self._counters.write(indexing=odd(state.indexing))
             self._is_under_way = True
