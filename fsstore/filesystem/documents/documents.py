@@ -35,6 +35,7 @@ from fsstore.model.records import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
+_TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
 # about 300 bytes each
 _MOST_PLAIN = 10_000
 
@@ -117,7 +118,7 @@ class Documents:
         if document is None:
             self._check_presence()
         elif self.name(document.record["id"]) != name:
-            raise self.corrupted(
+            raise self._corrupted(
                 document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
             )
         return document
@@ -155,7 +156,7 @@ class Documents:
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
-                raise self.corrupted(record_id, name, str(error.strerror)) from error
+                raise self._corrupted(record_id, name, str(error.strerror)) from error
             except NotARecordError as error:
                 if pauses < _UNDER_HANDS_PAUSES and time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
                     # an editor or git may be writing it in place at this moment; one that never stops is not waited
@@ -163,9 +164,8 @@ class Documents:
                     pauses += 1
                     time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
                     continue
-                if isinstance(error, InConflictError):
-                    raise self._in_conflict(record_id, name, error) from error
-                raise self.corrupted(record_id, name, str(error)) from error
+                advice = _TAKE_A_SIDE if isinstance(error, InConflictError) else None
+                raise self._corrupted(record_id, name, str(error), advice) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
 
@@ -197,7 +197,7 @@ class Documents:
             if self.tree.signature(name) is not None:
                 return True
         except NotAFileError as error:
-            raise self.corrupted(record_id, name, str(error.strerror)) from error
+            raise self._corrupted(record_id, name, str(error.strerror)) from error
         except OSError as error:
             raise unavailable(error, self.tree.path(name)) from error
         self._check_presence()
@@ -214,13 +214,10 @@ class Documents:
             advice="mount the medium again, or restore that file",
         )
 
-    def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
-        """Return the error that says what is wrong with a document's file."""
-        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason)
-
-    def _in_conflict(self, record_id: str | None, name: str, error: InConflictError) -> StorageCorruptedError:
-        advice = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
-        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=str(error), advice=advice)
+    def _corrupted(
+        self, record_id: str | None, name: str, reason: str, advice: str | None = None
+    ) -> StorageCorruptedError:
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason, advice=advice)
 
     def stage_directory(self) -> str:
         """Make a temp directory for one batch and return its name."""

@@ -20,25 +20,22 @@ But while the log holds records, every commit is logged, or a replay would undo 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import UNTOLD, Signature
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.index.index import Described, described
-from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
-from fsstore.filesystem.write.index_updates import IndexUpdates
+from fsstore.filesystem.write.index_updates import IndexUpdates, row_of
 from fsstore.model.records import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")
@@ -78,20 +75,6 @@ class Note(NamedTuple):
     digest: bytes
 
 
-def _row(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
-    """Return what the index is to know of what was placed."""
-    if draft.part is None or draft.data is None:
-        return None
-    if draft.placed is not None and draft.is_ours:
-        entry = Entry(
-            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
-        )
-    else:
-        # somebody was faster: a row recorded at the beginning of time is compared by content next time
-        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
-    return described(entry)
-
-
 class Committer:
     """Carries groups of commits out; used by the writer thread alone, under the lock."""
 
@@ -117,7 +100,8 @@ class Committer:
         self._placed: list[tuple[list[Draft], str]] = []
         self._untidy = 0
         self._knows_clock = False
-        self._is_under_way = False
+        # what `indexing` was set to while a commit is under way, else 0
+        self._indexing = 0
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self._is_clean = True
         self._index_requests = 0
@@ -130,12 +114,12 @@ class Committer:
     def settle(self, *, renewed: bool = False) -> None:
         """Look at the counters, and recover if the last writer died, or the counters themselves are gone."""
         state = self._counters.read()
-        is_left = state.unfinished and not self._is_under_way
+        is_left = state.unfinished and not self._indexing
         if renewed or is_left or self._recovery.suspects or not self._is_clean:
             self.abandon()
             self._recovery.run()
             state = self._counters.read()
-        if not self._is_under_way:
+        if not self._indexing:
             # nothing waits for the index yet, so nobody can have asked for it
             self._index_requests = state.index_requests
         self.state = state
@@ -188,14 +172,15 @@ class Committer:
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; then no commit is under way."""
-        if not self._is_under_way:
+        if not self._indexing:
             return
         self._tidy()
-        is_clean, self._is_under_way, self._is_clean = self._is_clean, False, True
+        is_clean, indexing = self._is_clean, self._indexing
+        self._is_clean, self._indexing = True, 0
         self._log.trim()
         self._index_updates.write()
         if is_clean:
-            self._counters.write(indexing=even(self._counters.read().indexing))
+            self._counters.write(indexing=even(indexing))
 
     def _tidy(self) -> None:
         """Take away what was replaced, and make ready what the index is to know of what was placed."""
@@ -204,7 +189,8 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        self._index_updates.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
+                        row = row_of(draft, is_sure=self._documents.cache.clock_is_fine)
+                        self._index_updates.place(draft.name, row)
                 self._is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
@@ -217,15 +203,15 @@ class Committer:
         # what it knows of its segment may not be so any more
         self._log.close()
         self._placed, self._untidy = [], 0
-        self._is_under_way, self._is_clean = False, True
+        self._indexing, self._is_clean = 0, True
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
     def _carry_out(self, drafts: list[Draft], *, has_batch: bool) -> None:
         state = self.state
-        if not self._is_under_way:
+        if not self._indexing:
             self._counters.write(indexing=odd(state.indexing))
-            self._is_under_way = True
+            self._indexing = odd(state.indexing)
         if not self._knows_clock:
             self._learn_clock()
         directory = ""
