@@ -48,7 +48,7 @@ class Options:
 
 
 class OpenStore:
-    """An open store; `writer` is None where the medium can not be written."""
+    """An open store; `writer` is None where the medium cannot be written."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
         """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""

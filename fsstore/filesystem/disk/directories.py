@@ -51,7 +51,7 @@ class Directories:
         return self._prefix + name
 
     def is_writable(self, name: str) -> bool:
-        """Whether files can be made in a directory, as far as the system tells beforehand."""
+        """Whether files can be made in a directory, as far as the system says beforehand."""
         return os.access(self.path(name), os.W_OK)
 
     def make_root(self) -> None:
@@ -99,12 +99,12 @@ class Directories:
         """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
         try:
             with self._opened_directory(name) as where:
-                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path can not do
+                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path cannot do
         except FileNotFoundError:
             return []
 
     def stats(self, name: str) -> list[tuple[str, os.stat_result]]:
-        """Return the names in a directory, in no order, each with what the system tells of it."""
+        """Return the names in a directory, in no order, each with its stat."""
         found: list[tuple[str, os.stat_result]] = []
         try:
             with self._opened_directory(name) as where, os.scandir(where) as listing:

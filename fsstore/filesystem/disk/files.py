@@ -49,7 +49,7 @@ _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
 class Signature(NamedTuple):
-    """What a stat tells of a file's content without reading it: size in bytes, times in nanoseconds."""
+    """What a stat says of a file's content without reading it: size in bytes, times in nanoseconds."""
 
     inode: int
     size: int
@@ -114,7 +114,7 @@ class Tree(Directories):
             os.close(descriptor)
 
     def read_cached(self, name: str, *, max_bytes: int) -> tuple[bytearray, Signature] | None:
-        """Return what `read` does without waiting for the file's bytes, or None where they can not be had at once.
+        """Return what `read` does without waiting for the file's bytes, or None where they cannot be had at once.
 
         RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not. To
         open a file whose name the system has forgotten may wait for the disk all the same.
@@ -168,13 +168,13 @@ class Tree(Directories):
     def replace(self, source: str, target: str) -> Signature | None:
         """Give the file `source` the name `target`, in place of what was there; atomic.
 
-        Returns the signature that it has under that name; None when it can not be told any more.
+        Returns the signature that it has under that name; None when it is not known any more.
         """
         for attempt in range(_SHARING_RETRIES):
             try:
                 return self._replace(source, target)
             except PermissionError as error:
-                # where an open file can not be replaced, a reader has it: it will be done in a moment
+                # where an open file cannot be replaced, a reader has it: it will be done in a moment
                 violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
                 if not violation or attempt == _SHARING_RETRIES - 1:
                     raise
@@ -197,7 +197,7 @@ class Tree(Directories):
         """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.
 
         A replace over a file makes some file systems write the new one out at once (ext4: `auto_da_alloc`, ext4(5)),
-        which this does not. Returns None, and has done nothing, where the system can not do it or `target` is no file.
+        which this does not. Returns None, and has done nothing, where the system cannot do it or `target` is no file.
         """
         old, old_parent = self._enter(source)
         try:

@@ -3,7 +3,7 @@
 Joins layout (names), codec (bytes) and files (the system); knows nothing of the lock, the log or the index.
 
 Invariants: a document's file is only ever made elsewhere, whole, and then renamed into place. A file that is there and
-can not be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
+cannot be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
 
 A crash between staging and placing leaves a file in the staging directory, which recovery empties.
 """
@@ -74,7 +74,7 @@ class Documents:
         return own
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
-        """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
+        """Return a record's bytes. Raises StorageValidationError when it cannot be stored."""
         return encode(record, max_bytes=self.max_bytes, is_exact=is_exact)
 
     def read(self, record_id: str, *, keeping: bool = True) -> Document | None:
@@ -103,7 +103,7 @@ class Documents:
         return self._read(self.name(record_id), record_id)
 
     def look(self, name: str) -> Signature | None:
-        """Return the signature of what lies under a name, UNTOLD if it can not be told; None when nothing is there."""
+        """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""
         try:
             return self.tree.signature(name)
         except OSError:
@@ -124,7 +124,7 @@ class Documents:
         return document
 
     def read_cached(self, record_id: str) -> JsonObject | None:
-        """Return a record without waiting for the disk. Raises BlockingIOError where that can not be had at once.
+        """Return a record without waiting for the disk. Raises BlockingIOError where that cannot be had at once.
 
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
@@ -279,7 +279,7 @@ class Documents:
     def signatures(self, shard: str) -> dict[str, Signature | None]:
         """Return the documents' files of one shard; None as signature for what is not a regular file.
 
-        What is no directory, or a link to one, stands for its documents as the name `3f/`, which can not be read
+        What is no directory, or a link to one, stands for its documents as the name `3f/`, which cannot be read
         either. Raises StorageUnavailableError.
         """
         try:
@@ -292,7 +292,7 @@ class Documents:
     def inventory(self, shard: str) -> str | None:
         """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
 
-        None where that can not be told: a name may stand for something else, or be none that can be read.
+        None where that is not known: a name may stand for something else, or be none that can be read.
         """
         try:
             stats = sorted(self.tree.stats(shard))

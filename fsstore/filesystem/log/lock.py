@@ -56,7 +56,7 @@ class StoreLock:
         """Take the lock, polling from 0.2 ms on; True when it could not be had at once.
 
         When somebody else has it, and every 5 ms while that is so, it is requested, or `waiting` called instead. Raises
-        StorageTimeoutError, and OSError when the file can not be opened.
+        StorageTimeoutError, and OSError when the file cannot be opened.
         """
         if self._take():
             return False
@@ -87,7 +87,7 @@ class StoreLock:
             self._counters.increase("lock_requests")
 
     def begin(self, state: State) -> None:
-        """Begin the hold, once the counters are in order. Raises OSError when it can not be counted."""
+        """Begin the hold, once the counters are in order. Raises OSError when it cannot be counted."""
         self._counters.write(lock_acquisitions=state.lock_acquisitions + 1)
         self._first, self._since = state, time.monotonic()
 
@@ -148,7 +148,7 @@ class StoreLock:
     def _open(self) -> tuple[int, ...]:
         descriptor = self._tree.open(LOCK, KEEP)
         if not _LOCKS_ARE_ADVISORY:
-            # there an open file can not be removed, and a locked one not be read
+            # there an open file cannot be removed, and a locked one not be read
             return (descriptor,)
         try:
             return descriptor, self._tree.open(COUNTERS, WRITE)

@@ -65,7 +65,7 @@ class PlacingError(OSError):
 class Note(NamedTuple):
     """What one commit has made of one document; `record` None means that it went.
 
-    `signature` is None where a later commit of the same group has replaced the file, or it could not be told.
+    `signature` is None where a later commit of the same group has replaced the file, or it is not known.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Committer:
         self.state = state
 
     def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
-        """Carry out commits, each all or nothing, and return what became of each; the callers may be told.
+        """Carry out commits, each all or nothing, and return what became of each; the callers may be answered.
 
         `pass_on` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
         see `failures`.
@@ -137,13 +137,13 @@ class Committer:
             if changes:
                 self._carry_out(list(changes.values()), has_batch=group.has_batch)
         except PlacingError as error:
-            raise UnfinishedError(error, self._all_told(group, commits, changes), has_happened=True) from error
+            raise UnfinishedError(error, self._all_results(group, commits, changes), has_happened=True) from error
         except UnknownOutcomeError as error:
             raise UnfinishedError(error, group.results, has_happened=False) from error
         finally:
             # somebody may remove these directories and make them anew
             self._documents.tree.forget_parents()
-        return self._all_told(group, commits, changes)
+        return self._all_results(group, commits, changes)
 
     def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
@@ -294,19 +294,19 @@ class Committer:
             documents.note_plain(name, draft.placed)
             documents.cache.placed(name, draft.part, draft.data, draft.placed)
 
-    def _all_told(
+    def _all_results(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]
     ) -> list[Outcomes | BaseException]:
         if self.notes is not None:
             self.notes += [self._note(step, changes) for step in group.steps if _is_placed(step, changes)]
-        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+        return [self._result(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
 
     def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
         is_last = changes.get(step.id) is step
         signature = step.placed if is_last and step.is_ours else None
         return Note(step.name, step.id, step.record(), signature, digest(step.data or b""))
 
-    def _told(
+    def _result(
         self, result: Outcomes | BaseException, commit: Sequence[Sealed], changes: dict[str, Draft]
     ) -> Outcomes | BaseException:
         for change in commit:
@@ -317,5 +317,5 @@ class Committer:
 
 
 def _is_placed(step: Draft, changes: dict[str, Draft]) -> bool:
-    """Whether a step has become true: whatever one commit of a group can still fail by, its last one tells."""
+    """Whether a step has become true: whatever one commit of a group can still fail by, its last one says."""
     return changes.get(step.id, step).error is None

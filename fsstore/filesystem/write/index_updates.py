@@ -33,7 +33,7 @@ class IndexUpdates:
         self._placed[name] = document
 
     def write_many(self) -> None:
-        """Write what waits if that is much, so that whoever ends the turn has little left to wait for."""
+        """Write what waits if that is much, so that whoever ends the hold has little left to wait for."""
         if len(self._placed) >= _MANY:
             self.write()
 

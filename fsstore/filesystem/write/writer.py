@@ -4,9 +4,9 @@ Owns when things are written. A commit is a message to this thread: cancelling w
 releases the lock early. Invariants:
 - Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
-  sync. The groups that follow each other soon share the lock, and what the index is told.
+  sync. The groups that follow each other soon share the lock, and the update of the index.
 - Whoever gets the lock and finds that the one before it died in mid-commit recovers first. The lock is released when
-  the index has heard of everything, or is known not to have.
+  the index has everything, or is known not to.
 
 A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
 """
@@ -276,7 +276,7 @@ class Writer:
             tell(notes)
         except Exception:
             # who watches finds it by looking; who waits for the commit must be answered
-            _logger.exception("those who watch %s could not be told of a commit", self._root)
+            _logger.exception("a commit could not be reported to those who watch %s", self._root)
 
     def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
         answer(zip((commit.future for commit in group), results, strict=True))
