@@ -307,11 +307,8 @@ class Writer:
 
     def _finish(self) -> None:
         self.checkpoints.finish()
-        while True:
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                break
+        while not self._queue.empty():
+            job = self._queue.get_nowait()
             if isinstance(job, _Call):
                 self._hold(job)
         self._lock.close()
