@@ -74,7 +74,6 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 
 TESTED_ELSEWHERE = {
     "disk.directories": "disk/test_files.py",
-    "disk.parents": "disk/test_files.py",
     "disk.syscalls": "disk/test_files.py",
     "documents.quarantine": "care/test_repair.py",
     "log.checkpoint": "write/test_writer.py",
@@ -84,6 +83,7 @@ TESTED_ELSEWHERE = {
     "index.connection": "index/test_index_file.py",
     "index.terms": "index/test_statements.py",
     "write.draft": "write/test_commit.py",
+    "write.failures": "write/test_commit.py",
     "open_store": "test_storage.py",
     "read.consistency": "index/test_index_file.py",
     "watch.scanner": "watch/test_watcher.py",
@@ -97,7 +97,6 @@ SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
     "filesystem.disk.directories": "its part about what files lie in",
     "filesystem.disk.syscalls": "its part that Python does not offer",
-    "filesystem.disk.parents": "its part that opens directories",
     "filesystem.disk.system": "it asks what the system is",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.skeleton import check_control, open_skeleton, prepare_control
+from fsstore.filesystem.documents.skeleton import open_skeleton
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.checkpoint import Checkpoint
@@ -49,7 +48,7 @@ class Options:
 
 
 class OpenStore:
-    """An open store; `writer` is None where the medium can not be written."""
+    """An open store; `writer` is None where the medium cannot be written."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
         """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""
@@ -96,10 +95,8 @@ class OpenStore:
             # a log of its own, since it reads and deletes in another thread than the one that appends
             Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
             StoreLock(self.tree, self.counters),
-            self.counters,
-            root=str(self.tree.root),
-            prepare=partial(prepare_control, self.tree),
-            check=partial(check_control, self.tree),
+            counters=self.counters,
+            tree=self.tree,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()

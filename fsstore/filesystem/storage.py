@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.care.repair import repair
@@ -30,7 +30,7 @@ from fsstore.filesystem.index.rows import Row
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
-from fsstore.filesystem.threads import submitted
+from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Mutation, Outcomes, Records, check_id
@@ -44,7 +44,6 @@ from fsstore.watching.watch import MAX_QUEUED, Watch
 if TYPE_CHECKING:
     from fsstore.filesystem.watch.source import FileChangeSource
 
-T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
 
 MAX_BYTES = 16 << 20
@@ -112,7 +111,7 @@ class FileStorage(IUnifiedStorage):
         )
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
-        opening = asyncio.wrap_future(_in_own_thread(storage._assemble))
+        opening = asyncio.wrap_future(in_own_thread(storage._assemble))
         try:
             await asyncio.shield(opening)
             await storage._recover_if_needed()
@@ -173,7 +172,7 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         if self._closing is None:
-            self._closing, self._closed = _in_own_thread(self._shut), True
+            self._closing, self._closed = in_own_thread(self._shut), True
             if self._going_live is not None:
                 self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
@@ -216,7 +215,7 @@ class FileStorage(IUnifiedStorage):
     def _writer(self) -> Writer:
         if self._store.writer is None:
             raise StorageUnavailableError(
-                reason="the store can not be written",
+                reason="the store cannot be written",
                 path=str(self._tree.root),
                 advice="open it where its directory and medium allow writing",
             )
@@ -242,7 +241,7 @@ class FileStorage(IUnifiedStorage):
         return rows, self._listing.batch(rows, condition)
 
     async def health_check(self) -> dict[str, Any]:
-        """Return a report; O(documents), since it reconciles first. `corrupt` lists what can not be read, and why."""
+        """Return a report; O(documents), since it reconciles first. `corrupt` lists what cannot be read, and why."""
         self._check_open()
         trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
         found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
@@ -250,7 +249,7 @@ class FileStorage(IUnifiedStorage):
             await self._reading.refresh()
             found = await self._reading.ask(_found)
         except StorageUnavailableError as error:
-            # who asks how the store is must be told also when it is not well
+            # health is reported also when it is bad
             trouble = trouble or str(error)
         return await self._reading.in_thread(partial(self._report, found, trouble))
 
@@ -348,16 +347,16 @@ class FileStorage(IUnifiedStorage):
         """Return the changes of the records that match, each once, whoever makes them: see `Watch`, `Change`, `Gap`.
 
         The first watch of an open store reconciles the index, then keeps about 500 bytes a document, and one thread
-        that listens to the system and looks for itself. Own writes are told as they are committed, one by one; what
-        others do is told when it is found, usually within 100 ms: several changes of one document in quick succession
-        may be told as one, its last, and what an own write has replaced before it was found is not told.
+        that takes the system's events and looks for itself. Own writes are reported as they are committed, one by one.
+        What others do is reported when it is found, usually within 100 ms: several changes of one document in quick
+        succession may be reported as one, the last, and what an own write has replaced before it was found is not.
 
-        Events of the system are not relied on. With them, what they fail to tell is found after half a second (names
-        that come and go) or five (edits in place); with `polling`, and where they can not be had, after a quarter and a
-        half. To these comes the time it takes to compare all documents, divided by 2 % or by 10 % of one core: with
-        100 000 documents about 30 s and 6 s. Where something was found late that no event has told, it looks for ten
-        minutes as it does without events. A document that can not be read is not told; it is in `health_check`, and
-        told when it can be read again.
+        Events of the system are not relied on. With them, what they miss is found after half a second (names that come
+        and go) or five (edits in place); with `polling`, and where there are none, after a quarter and a half. To these
+        comes the time it takes to compare all documents, divided by 2 % or by 10 % of one core: with 100 000 documents
+        about 30 s and 6 s. Where something was found late that no event has reported, it looks for ten minutes as it
+        does without events. A document that cannot be read is in `health_check`, and is reported once it becomes
+        readable.
         """
         self._check_open()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
@@ -392,12 +391,12 @@ class FileStorage(IUnifiedStorage):
         return await verify(self._store, self._reading, hashed=hash, progress=progress)
 
     async def repair(self, *, progress: Progress | None = None) -> RepairReport:
-        """Move what can not be read as the document of its name out of the way, and make the index anew.
+        """Move what cannot be read as the document of its name out of the way, and make the index anew.
 
         Nothing is deleted: such files go to `.fsstore/quarantine/`, and a whole document in the wrong place to its
         right one where that is free. Reads every document twice, and calls `progress` over again for the second time;
         waits a second for files that were changed a moment ago. To do it again does no harm. Raises
-        StorageUnavailableError when the store can not be written, StorageTimeoutError.
+        StorageUnavailableError when the store cannot be written, StorageTimeoutError.
         """
         self._check_open()
         self._writer()
@@ -410,15 +409,3 @@ def _found(index: Index) -> dict[str, Any]:
         "document_bytes": index.total_bytes(),
         "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.inventory.problems()],
     }
-
-
-def _in_own_thread(run: Callable[[], T]) -> Future[T]:
-    """Run a function in a thread made for it, off the event loop and its executor.
-
-    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started,
-    as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
-    """
-    executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
-    future = submitted(executor, run)
-    executor.shutdown(wait=False)
-    return future

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -142,3 +142,15 @@ def submitted(threads: Executor, run: Callable[..., T], *arguments: Any) -> Futu
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
             future.set_exception(error)
         return future
+
+
+def in_own_thread(run: Callable[[], T]) -> Future[T]:
+    """Run a function in a thread made for it, off the event loop and its executor.
+
+    Whoever waits for it shields it: a cancelled future that has not begun never does. Where no thread can be started,
+    as when the program is about to end, it runs at once: whoever closes a store then keeps nobody waiting.
+    """
+    executor = ThreadPoolExecutor(1, thread_name_prefix="fsstore")
+    future = submitted(executor, run)
+    executor.shutdown(wait=False)
+    return future

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem import storage as storage_module
+from fsstore.filesystem import threads
 from tests.filesystem.faults import threads_of_the_store, until
 
 
@@ -25,7 +25,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path, mon
             super().__init__(max_workers, thread_name_prefix, initializer=go.wait, initargs=(20,))
 
     storage = await FileStorage.open(tmp_path)
-    monkeypatch.setattr(storage_module, "ThreadPoolExecutor", Slow)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Slow)
     closing = asyncio.ensure_future(storage.close())
     await asyncio.sleep(0)
     closing.cancel()

@@ -17,7 +17,6 @@ from fsstore import FileStorage, open_storage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk import files, system
 from fsstore.filesystem.disk.files import Signature
-from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, pack, unpack
 from fsstore.interfaces import IUnifiedStorage
@@ -390,17 +389,17 @@ async def test_a_document_that_becomes_something_else_after_it_was_read_is_moved
     store: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, obstacle: Obstacle
 ) -> None:
     """The race between the draft, which finds a file, and the rename, which finds something else."""
-    path, real = place(store, "n1"), documents.Documents.exchange
+    path, real = place(store, "n1"), files.Tree.exchange
 
-    def plant_and_exchange(store_documents: documents.Documents, staged: str, name: str) -> Signature | None:
-        monkeypatch.setattr(documents.Documents, "exchange", real)
+    def plant_and_exchange(tree: files.Tree, staged: str, name: str) -> Signature | None:
+        monkeypatch.setattr(files.Tree, "exchange", real)
         cleared(path)
         obstacle(path, outside)
-        return real(store_documents, staged, name)
+        return real(tree, staged, name)
 
     before = snapshot(outside)
     async with open_storage(store) as storage:
-        monkeypatch.setattr(documents.Documents, "exchange", plant_and_exchange)
+        monkeypatch.setattr(files.Tree, "exchange", plant_and_exchange)
         await storage.save({"id": "n1", "data": {"is": "after"}})
         assert (await values_of(storage))["n1"] == "after"
     assert snapshot(outside) == before

@@ -1,7 +1,7 @@
-"""A store put in order: what can not be read is set aside, and the index is made anew. Nothing is ever deleted.
+"""A store put in order: what cannot be read is set aside, and the index is made anew. Nothing is ever deleted.
 
 Owns what is moved, and where to. A document in the wrong place goes to its right one if that is free; everything else
-that can not be read as the document of its name goes to quarantine, whole. What the system refuses to read, or what is
+that cannot be read as the document of its name goes to quarantine, whole. What the system refuses to read, or what is
 only too large for this store, stays: it may be whole. So does what git has left in conflict: both sides are in it.
 
 Each thing is judged under the store lock right before it is moved, with an empty log, so that no commit is under way
@@ -73,7 +73,7 @@ class Mover:
         try:
             self._store.index_file.renew(IndexDamagedError("a repair replaces it"))
         except IndexUnavailableError as error:
-            reason = f"the index can not be replaced: {error}"
+            reason = f"the index cannot be replaced: {error}"
             raise StorageUnavailableError(reason=reason, path=str(self._tree.root)) from error
 
     def seconds_until_still(self, names: Sequence[str]) -> float:
@@ -89,7 +89,7 @@ class Mover:
         return _STILL_NS if signature is None else time.time_ns() - signature.mtime_ns
 
     def move(self, names: Sequence[str]) -> list[Moved]:
-        """Move those that can not be read as the documents of their names now."""
+        """Move those that cannot be read as the documents of their names now."""
         moved = [] if self._store.counters.read().log_is_empty else self.finish_commits()
         for finding in self._examiner.judge(names):
             # somebody who writes slowly is not done yet

@@ -1,6 +1,6 @@
 """The words in which `verify` and `repair` tell what they found and did. Pure.
 
-Damage is what breaks a promise of the store: something can not be served, or a list may be wrong. A note is worth
+Damage is what breaks a promise of the store: something cannot be served, or a list may be wrong. A note is worth
 knowing and nobody's fault: an edit by hand that no refresh has seen yet, what a crash left and the next recovery takes.
 """
 

@@ -2,8 +2,8 @@
 
 Only reads: the index is looked at as it is, and not reconciled first. Goes directory by directory in a reader thread,
 with the names of one in memory. Invariants:
-- What looks wrong is judged once more under the store lock before it is told, so that a commit under way is never taken
-  for damage.
+- What looks wrong is judged once more under the store lock before it is reported, so that a commit under way is never
+  taken for damage.
 - An edit by hand that no refresh has seen yet is a note, never damage.
 - Directories of both levels are looked through, whatever the shard depth: a document on the wrong level is found.
 """
@@ -207,11 +207,11 @@ class Examiner:
     def index_findings(self) -> list[Finding]:
         """Return what is wrong with the index itself; one that is damaged or not there is not compared with."""
         if self._store.index_file.in_memory:
-            return [Finding(Kind.NO_INDEX, INDEX, "its file can not be used here, and what is in memory may be old")]
+            return [Finding(Kind.NO_INDEX, INDEX, "its file cannot be used here, and what is in memory may be old")]
         try:
             return self._store.index_file.use(self._index_findings)
         except IndexUnavailableError as error:
-            finding = Finding(Kind.NO_INDEX, INDEX, f"it can not be used now: {error}")
+            finding = Finding(Kind.NO_INDEX, INDEX, f"it cannot be used now: {error}")
         except IndexDamagedError as error:
             # what is not there is not damaged
             is_there = INDEX.rpartition("/")[2] in self._store.tree.entries(INDEX.rpartition("/")[0])

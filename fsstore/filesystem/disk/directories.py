@@ -1,11 +1,14 @@
 """The directories below one root: how they are made, listed, looked at, removed and synced.
 
 Owns the root, and the way from a name to what a system call takes; `files` builds on it. No component of a name is ever
-followed through a symbolic link: see `parents`. Features are detected, never platforms.
+followed through a symbolic link: where the system can (`os.open in os.supports_dir_fd`) a parent is pinned by a
+descriptor, elsewhere it is looked at first. Names in the store's own control directory are trusted: that it is a
+directory was seen before. Features are detected, never platforms.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -13,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fsstore.filesystem.disk.parents import Parents
-from fsstore.filesystem.disk.system import flag
+from fsstore.filesystem.disk.system import NotAFileError, flag
 
 COMMON = flag("O_CLOEXEC") | flag("O_NOFOLLOW") | flag("O_BINARY") | flag("O_NOCTTY")
 """Flags for whatever is opened below the root."""
 
+_PINS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+_PARENT = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_PATH") | flag("O_CLOEXEC") | flag("O_NOFOLLOW")
 _SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
 _LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
 
@@ -29,22 +33,25 @@ class Directories:
     def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "", keeps: int = 0) -> None:
         """Names that begin with `trusted` lie in directories that were looked at before, and only once.
 
-        `keeps` is for a tree of one thread's own: see `Parents`.
+        With `keeps` that many parents stay open until `forget_parents`; then only one thread may use the tree, and a
+        directory that somebody removes and makes anew meanwhile is not noticed.
         """
         self.root = root
-        self.trusted = trusted
         self.file_mode = file_mode
         # a directory may be entered by whoever may read its files
         self.directory_mode = file_mode | (file_mode & 0o444) >> 2
         self._prefix = f"{root}{os.sep}"
-        self.parents = Parents(self._prefix, trusted=trusted, keeps=keeps)
+        # without one nothing is trusted: no name begins with a separator
+        self._trusted = trusted or "/"
+        self._keeps = keeps
+        self._kept: dict[str, int] = {}
 
     def path(self, name: str) -> str:
         """Return the full path, for messages and for libraries that want one."""
         return self._prefix + name
 
     def is_writable(self, name: str) -> bool:
-        """Whether files can be made in a directory, as far as the system tells beforehand."""
+        """Whether files can be made in a directory, as far as the system says beforehand."""
         return os.access(self.path(name), os.W_OK)
 
     def make_root(self) -> None:
@@ -76,19 +83,14 @@ class Directories:
     def is_directory(self, name: str) -> bool:
         """Whether the name is a directory itself, not a link to one."""
         try:
-            with self._entered(name) as (base, parent):
-                return stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
+            return stat.S_ISDIR(self._stat(name).st_mode)
         except FileNotFoundError:
             return False
 
     def moment(self, name: str = "") -> tuple[int, int] | None:
         """Return inode and mtime_ns of a directory, which change with the names in it; None when it is not there."""
         try:
-            if not name:
-                found = self.root.stat()
-            else:
-                with self._entered(name) as (base, parent):
-                    found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+            found = self._stat(name) if name else self.root.stat()
         except FileNotFoundError:
             return None
         return found.st_ino, found.st_mtime_ns
@@ -97,12 +99,12 @@ class Directories:
         """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
         try:
             with self._opened_directory(name) as where:
-                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path can not do
+                return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path cannot do
         except FileNotFoundError:
             return []
 
     def stats(self, name: str) -> list[tuple[str, os.stat_result]]:
-        """Return the names in a directory, in no order, each with what the system tells of it."""
+        """Return the names in a directory, in no order, each with its stat."""
         found: list[tuple[str, os.stat_result]] = []
         try:
             with self._opened_directory(name) as where, os.scandir(where) as listing:
@@ -127,7 +129,7 @@ class Directories:
             finally:
                 os.close(descriptor)
         else:
-            self.parents.refuse_links(name)
+            self._refuse_links(name)
             yield self.path(name)
 
     def sync_directory(self, name: str = "") -> None:
@@ -139,13 +141,63 @@ class Directories:
             # the root may be a link: where a store lies is its user's business
             _sync_directory(str(self.root), 0)
 
+    # -- the directories that names lie in ----------------------------------------------------------------------------
+
+    def _stat(self, name: str) -> os.stat_result:
+        base, parent = self._enter(name)
+        try:
+            return os.stat(base, dir_fd=parent, follow_symlinks=False)
+        finally:
+            self._leave(parent)
+
     @contextmanager
     def _entered(self, name: str) -> Iterator[tuple[str, int | None]]:
-        base, parent = self.parents.enter(name)
+        base, parent = self._enter(name)
         try:
             yield base, parent
         finally:
-            self.parents.leave(parent)
+            self._leave(parent)
+
+    def _enter(self, name: str) -> tuple[str, int | None]:
+        """Return what to call the name by, and the descriptor that this is relative to; `_leave` is due afterwards."""
+        if name.startswith(self._trusted):
+            return self._prefix + name, None
+        directory, _, base = name.rpartition("/")
+        if not directory:
+            return self._prefix + name, None
+        if not _PINS:
+            self._refuse_links(directory)
+            return self._prefix + name, None
+        if not self._keeps:
+            return base, _open_parent(self._prefix, directory)
+        descriptor = self._kept.pop(directory, None)
+        if descriptor is None:
+            if len(self._kept) >= self._keeps:
+                # the one that was not used for longest: two names may be entered at a time
+                os.close(self._kept.pop(next(iter(self._kept))))
+            descriptor = _open_parent(self._prefix, directory)
+        self._kept[directory] = descriptor
+        return base, descriptor
+
+    def _leave(self, descriptor: int | None) -> None:
+        """End the use of a name."""
+        if descriptor is not None and not self._keeps:
+            os.close(descriptor)
+
+    def forget_parents(self, directory: str = "") -> None:
+        """Close the directories that are kept open, or that one."""
+        for each in [directory] if directory else list(self._kept):
+            descriptor = self._kept.pop(each, None)
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _refuse_links(self, directory: str) -> None:
+        """Raise NotAFileError if a component is no directory itself."""
+        path = self._prefix
+        for part in directory.split("/"):
+            path = os.path.join(path, part)  # noqa: PTH118 - strings are what the system takes, and this is a hot path
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                raise NotAFileError(errno.ENOTDIR, "not a directory", path)
 
 
 def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
@@ -156,3 +208,25 @@ def _sync_directory(path: str, flags: int, parent: int | None = None) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open_parent(prefix: str, directory: str) -> int:
+    first, _, rest = directory.partition("/")
+    descriptor = _open_directory(prefix + first, None)
+    while rest:
+        first, _, rest = rest.partition("/")
+        try:
+            inner = _open_directory(first, descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def _open_directory(path: str, parent: int | None) -> int:
+    try:
+        return os.open(path, _PARENT, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK):
+            raise NotAFileError(errno.ENOTDIR, "not a directory, or a link to one", path) from error
+        raise

@@ -4,7 +4,7 @@ Owns: how a file is opened, written whole, replaced, removed and synced; `direct
 in. Knows nothing of documents, JSON or the log.
 
 Invariants:
-- A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link: see `parents`.
+- A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link (`directories`).
 - Only regular files are read. A FIFO, a device, a directory or a link gives NotAFileError and never blocks.
 - A new file is made with O_EXCL and written by a loop over short writes; nothing is ever written over in place.
 - Features are detected, never platforms.
@@ -49,7 +49,7 @@ _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
 class Signature(NamedTuple):
-    """What a stat tells of a file's content without reading it: size in bytes, times in nanoseconds."""
+    """What a stat says of a file's content without reading it: size in bytes, times in nanoseconds."""
 
     inode: int
     size: int
@@ -80,12 +80,12 @@ class Tree(Directories):
     """The directory of a store. Methods take names relative to its root."""
 
     def for_one_thread(self, *, keeps: int) -> Tree:
-        """Return the same tree for the use of one thread: see `Parents`."""
-        return Tree(self.root, file_mode=self.file_mode, trusted=self.trusted, keeps=keeps)
+        """Return the same tree for the use of one thread, which keeps so many directories open."""
+        return Tree(self.root, file_mode=self.file_mode, trusted=self._trusted, keeps=keeps)
 
     def open(self, name: str, flags: int) -> int:
         """Open a file and return its descriptor, which the caller closes."""
-        base, parent = self.parents.enter(name)
+        base, parent = self._enter(name)
         try:
             if not (_REFUSES_LINKS or flags & os.O_EXCL) and Path(base).is_symlink():
                 raise NotAFileError(errno.ELOOP, "not a regular file", self.path(name))
@@ -95,7 +95,7 @@ class Tree(Directories):
                 raise NotAFileError(error.errno, "not a regular file", self.path(name)) from error
             raise
         finally:
-            self.parents.leave(parent)
+            self._leave(parent)
 
     def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
         """Return a file's bytes and the signature that belongs to them; OSError for one that never keeps still."""
@@ -114,7 +114,7 @@ class Tree(Directories):
             os.close(descriptor)
 
     def read_cached(self, name: str, *, max_bytes: int) -> tuple[bytearray, Signature] | None:
-        """Return what `read` does without waiting for the file's bytes, or None where they can not be had at once.
+        """Return what `read` does without waiting for the file's bytes, or None where they cannot be had at once.
 
         RWF_NOWAIT (preadv2(2)) reads only what lies in the page cache; a short read means that some of it does not. To
         open a file whose name the system has forgotten may wait for the disk all the same.
@@ -168,13 +168,13 @@ class Tree(Directories):
     def replace(self, source: str, target: str) -> Signature | None:
         """Give the file `source` the name `target`, in place of what was there; atomic.
 
-        Returns the signature that it has under that name; None when it can not be told any more.
+        Returns the signature that it has under that name; None when it is not known any more.
         """
         for attempt in range(_SHARING_RETRIES):
             try:
                 return self._replace(source, target)
             except PermissionError as error:
-                # where an open file can not be replaced, a reader has it: it will be done in a moment
+                # where an open file cannot be replaced, a reader has it: it will be done in a moment
                 violation = getattr(error, "winerror", None) in _SHARING_VIOLATIONS
                 if not violation or attempt == _SHARING_RETRIES - 1:
                     raise
@@ -182,26 +182,26 @@ class Tree(Directories):
         return None
 
     def _replace(self, source: str, target: str) -> Signature | None:
-        old, old_parent = self.parents.enter(source)
+        old, old_parent = self._enter(source)
         try:
-            new, new_parent = self.parents.enter(target)
+            new, new_parent = self._enter(target)
             try:
                 os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
                 return _signature_at(new, new_parent)
             finally:
-                self.parents.leave(new_parent)
+                self._leave(new_parent)
         finally:
-            self.parents.leave(old_parent)
+            self._leave(old_parent)
 
     def exchange(self, source: str, target: str) -> Signature | None:
         """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.
 
         A replace over a file makes some file systems write the new one out at once (ext4: `auto_da_alloc`, ext4(5)),
-        which this does not. Returns None, and has done nothing, where the system can not do it or `target` is no file.
+        which this does not. Returns None, and has done nothing, where the system cannot do it or `target` is no file.
         """
-        old, old_parent = self.parents.enter(source)
+        old, old_parent = self._enter(source)
         try:
-            new, new_parent = self.parents.enter(target)
+            new, new_parent = self._enter(target)
             try:
                 if not exchange(old, new, old_parent, new_parent):
                     return None
@@ -213,18 +213,18 @@ class Tree(Directories):
                     raise OSError(errno.EBUSY, "it is being changed by somebody else", self.path(target))
                 return None
             finally:
-                self.parents.leave(new_parent)
+                self._leave(new_parent)
         finally:
-            self.parents.leave(old_parent)
+            self._leave(old_parent)
 
     def unlink(self, name: str) -> bool:
         """Remove a file; False when it was not there."""
         try:
-            base, parent = self.parents.enter(name)
+            base, parent = self._enter(name)
             try:
                 os.unlink(base, dir_fd=parent)
             finally:
-                self.parents.leave(parent)
+                self._leave(parent)
         except FileNotFoundError:
             return False
         return True
@@ -249,11 +249,7 @@ class Tree(Directories):
 
     def _look(self, name: str) -> os.stat_result | None:
         try:
-            base, parent = self.parents.enter(name)
-            try:
-                found = os.stat(base, dir_fd=parent, follow_symlinks=False)
-            finally:
-                self.parents.leave(parent)
+            found = self._stat(name)
         except FileNotFoundError:
             return None
         if not stat.S_ISREG(found.st_mode):

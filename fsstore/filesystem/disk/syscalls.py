@@ -1,6 +1,6 @@
 """Two names that change places in one step: renameat2(2) with RENAME_EXCHANGE, which Python does not offer.
 
-Linux has it since 3.15, where the C library tells of it and the file system can; elsewhere `exchange` says no.
+Linux has it since 3.15, where the C library has it and the file system can; elsewhere `exchange` returns False.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import os
 from typing import Any
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# this kernel or file system can not; the names are not both there
+# this kernel or file system cannot; the names are not both there
 _UNABLE = {errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOENT}
 
 
 def exchange(first: str, second: str, first_parent: int | None, second_parent: int | None) -> bool:
     """Let two names, each relative to a directory's descriptor, stand for what the other stood for; atomic.
 
-    False, and nothing has changed, where the system can not or one of them is not there. Raises OSError otherwise.
+    False, and nothing has changed, where the system cannot or one of them is not there. Raises OSError otherwise.
     """
     if _RENAMEAT2 is None:
         return False

@@ -42,7 +42,7 @@ def flag(name: str) -> int:
 
 
 def refuses_writing(error: OSError) -> bool:
-    """Whether an error means that this medium can not be written at all."""
+    """Whether an error means that this medium cannot be written at all."""
     return isinstance(error, PermissionError) or error.errno == errno.EROFS
 
 

@@ -3,7 +3,7 @@
 Joins layout (names), codec (bytes) and files (the system); knows nothing of the lock, the log or the index.
 
 Invariants: a document's file is only ever made elsewhere, whole, and then renamed into place. A file that is there and
-can not be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
+cannot be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
 
 A crash between staging and placing leaves a file in the staging directory, which recovery empties.
 """
@@ -35,6 +35,7 @@ from fsstore.model.records import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
+_TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
 # about 300 bytes each
 _MOST_PLAIN = 10_000
 
@@ -58,6 +59,8 @@ class Documents:
     def __init__(self, tree: Tree, layout: Layout, *, max_bytes: int) -> None:
         self.tree = tree
         self.layout = layout
+        self.name = layout.name
+        """Returns the name of a document's file."""
         self.max_bytes = max_bytes
         self.cache = DocumentCache()
         self._plain: dict[str, Signature] = {}
@@ -65,17 +68,13 @@ class Documents:
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
 
     def for_one_thread(self, *, keeps: int) -> Documents:
-        """Return the same documents for the use of one thread: see `Parents`. What is kept and noted is shared."""
+        """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
         own.cache, own._plain = self.cache, self._plain
         return own
 
-    def name(self, record_id: str) -> str:
-        """Return the name of a document's file."""
-        return self.layout.name(record_id)
-
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
-        """Return a record's bytes. Raises StorageValidationError when it can not be stored."""
+        """Return a record's bytes. Raises StorageValidationError when it cannot be stored."""
         return encode(record, max_bytes=self.max_bytes, is_exact=is_exact)
 
     def read(self, record_id: str, *, keeping: bool = True) -> Document | None:
@@ -104,7 +103,7 @@ class Documents:
         return self._read(self.name(record_id), record_id)
 
     def look(self, name: str) -> Signature | None:
-        """Return the signature of what lies under a name, UNTOLD if it can not be told; None when nothing is there."""
+        """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""
         try:
             return self.tree.signature(name)
         except OSError:
@@ -119,13 +118,13 @@ class Documents:
         if document is None:
             self._check_presence()
         elif self.name(document.record["id"]) != name:
-            raise self.corrupted(
+            raise self._corrupted(
                 document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
             )
         return document
 
     def read_cached(self, record_id: str) -> JsonObject | None:
-        """Return a record without waiting for the disk. Raises BlockingIOError where that can not be had at once.
+        """Return a record without waiting for the disk. Raises BlockingIOError where that cannot be had at once.
 
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
@@ -157,7 +156,7 @@ class Documents:
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
-                raise self.corrupted(record_id, name, str(error.strerror)) from error
+                raise self._corrupted(record_id, name, str(error.strerror)) from error
             except NotARecordError as error:
                 if pauses < _UNDER_HANDS_PAUSES and time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
                     # an editor or git may be writing it in place at this moment; one that never stops is not waited
@@ -165,9 +164,8 @@ class Documents:
                     pauses += 1
                     time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
                     continue
-                if isinstance(error, InConflictError):
-                    raise self._in_conflict(record_id, name, error) from error
-                raise self.corrupted(record_id, name, str(error)) from error
+                advice = _TAKE_A_SIDE if isinstance(error, InConflictError) else None
+                raise self._corrupted(record_id, name, str(error), advice) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
 
@@ -199,7 +197,7 @@ class Documents:
             if self.tree.signature(name) is not None:
                 return True
         except NotAFileError as error:
-            raise self.corrupted(record_id, name, str(error.strerror)) from error
+            raise self._corrupted(record_id, name, str(error.strerror)) from error
         except OSError as error:
             raise unavailable(error, self.tree.path(name)) from error
         self._check_presence()
@@ -216,13 +214,10 @@ class Documents:
             advice="mount the medium again, or restore that file",
         )
 
-    def corrupted(self, record_id: str | None, name: str, reason: str) -> StorageCorruptedError:
-        """Return the error that says what is wrong with a document's file."""
-        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason)
-
-    def _in_conflict(self, record_id: str | None, name: str, error: InConflictError) -> StorageCorruptedError:
-        advice = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
-        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=str(error), advice=advice)
+    def _corrupted(
+        self, record_id: str | None, name: str, reason: str, advice: str | None = None
+    ) -> StorageCorruptedError:
+        return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason, advice=advice)
 
     def stage_directory(self) -> str:
         """Make a temp directory for one batch and return its name."""
@@ -243,18 +238,10 @@ class Documents:
             return self.tree.replace(staged, name)
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
-            self.tree.parents.forget(shard_of(name))
+            self.tree.forget_parents(shard_of(name))
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
-
-    def exchange(self, staged: str, name: str) -> Signature | None:
-        """Put a staged file in place of a document, which then lies under the staged name; None where that fails."""
-        return self.tree.exchange(staged, name)
-
-    def remove(self, name: str) -> bool:
-        """Take a document's file away; False when it was not there."""
-        return self.tree.unlink(name)
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
@@ -292,7 +279,7 @@ class Documents:
     def signatures(self, shard: str) -> dict[str, Signature | None]:
         """Return the documents' files of one shard; None as signature for what is not a regular file.
 
-        What is no directory, or a link to one, stands for its documents as the name `3f/`, which can not be read
+        What is no directory, or a link to one, stands for its documents as the name `3f/`, which cannot be read
         either. Raises StorageUnavailableError.
         """
         try:
@@ -305,7 +292,7 @@ class Documents:
     def inventory(self, shard: str) -> str | None:
         """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
 
-        None where that can not be told: a name may stand for something else, or be none that can be read.
+        None where that is not known: a name may stand for something else, or be none that can be read.
         """
         try:
             stats = sorted(self.tree.stats(shard))

@@ -1,4 +1,4 @@
-"""What is set aside: bytes that can not stay where they lie, kept for people in `.fsstore/quarantine/`.
+"""What is set aside: bytes that cannot stay where they lie, kept for people in `.fsstore/quarantine/`.
 
 Owns the names in there, which tell when it was and where the bytes lay. Used by the holder of the store lock.
 Invariants: what is in quarantine is never deleted or written over by us, and is on disk before the caller goes on.

@@ -55,7 +55,7 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
 
 
 def prepare_control(tree: Tree) -> bool:
-    """Make what is missing of the control directory; False when the medium can not be written.
+    """Make what is missing of the control directory; False when the medium cannot be written.
 
     Raises FileNotFoundError where there is no store any more: what the root names may be an empty mount point now.
     """
@@ -109,7 +109,7 @@ def _no_store(root: Path, reason: str) -> StorageUnavailableError:
 
 
 def _read_marker(tree: Tree) -> int | None:
-    """Return the shard depth that the marker tells; None when there is none."""
+    """Return the shard depth that the marker declares; None when there is none."""
     try:
         data, _ = tree.read(MARKER, max_bytes=_MARKER_MAX_BYTES)
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def _read_marker(tree: Tree) -> int | None:
         raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
     number, depth = marker.get("format"), marker.get("shard_depth")
     if type(number) is not int or number < 1:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the format {number!r}")
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares format {number!r}")
     if number > FORMAT:
         raise StorageUnavailableError(
             reason=f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
@@ -128,7 +128,7 @@ def _read_marker(tree: Tree) -> int | None:
             advice="use a newer fsstore",
         )
     if type(depth) is not int or depth not in SHARD_DEPTHS:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it tells the shard depth {depth!r}")
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares shard depth {depth!r}")
     return depth
 
 

@@ -2,7 +2,7 @@
 
 The log's newest segment is sealed under the store lock; then, outside of it, the documents that sealed segments name
 are synced, their directories too, and the segments are deleted, the oldest first. A crash at any step leaves segments
-whose documents are the same or newer: they are replayed or deleted later. A document that can not be synced keeps its
+whose documents are the same or newer: they are replayed or deleted later. A document that cannot be synced keeps its
 segment alive, and is written anew from it.
 """
 
@@ -140,7 +140,7 @@ def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:
         _sync_all(documents, names, directories)
         return
     with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="fsstore-sync") as threads:
-        # the results are fetched, since a failure must be heard
+        # the results are fetched, since a failure must be raised
         for synced in [submitted(threads, _sync, documents, name) for name in names]:
             synced.result()
         there = list(filter(documents.tree.is_directory, directories))

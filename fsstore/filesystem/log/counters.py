@@ -8,7 +8,7 @@
     sealed             number of the newest segment that takes no more records
     deleted            number of the newest segment that was deleted: `newest` when the log is empty
     lock_acquisitions  how often the lock was taken to write: a holder who was asked for it waits until this grows
-    index_requests     grows when a process waits for what is committed to reach the index: the holder then tells it
+    index_requests     grows when a process waits for what is committed to reach the index: the holder then updates it
 
 Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `lock_acquisitions`.
 The others only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
@@ -89,7 +89,7 @@ class Counters:
         except OSError:
             if not self._read_only:
                 raise
-            # a store that can not be written and has no counters: nobody writes there
+            # a store that cannot be written and has no counters: nobody writes there
             return False
         if self._descriptor >= 0:
             # not closed yet, since another thread may be reading through it at this moment

@@ -17,7 +17,7 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -52,29 +52,27 @@ class StoreLock:
         self._first: State | None = None
         _LOCKS.add(self)
 
-    def acquire(self, timeout_seconds: float, *, waiting: Callable[[], None] | None = None) -> bool:
-        """Take the lock, polling from 0.2 ms on; True when it could not be had at once.
+    def acquire(self, timeout_seconds: float) -> None:
+        """Take the lock, polling from 0.2 ms on; while somebody else has it, it is requested every 5 ms.
 
-        When somebody else has it, and every 5 ms while that is so, it is requested, or `waiting` called instead. Raises
-        StorageTimeoutError, and OSError when the file can not be opened.
+        Raises StorageTimeoutError, and OSError when the file cannot be opened.
         """
         if self._take():
-            return False
-        request = waiting or self._request
-        request()
+            return
+        self._request()
         start = requested = time.monotonic()
         pause = _FIRST_POLL_SECONDS
         while True:
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - keeps pollers from marching in step
             if self._take():
-                return True
+                return
             now = time.monotonic()
             if now - start >= timeout_seconds:
                 raise StorageTimeoutError(
                     reason="the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
                 )
             if now - requested >= _REQUEST_SECONDS:
-                request()
+                self._request()
                 requested = now
             if now - start < _PATIENT_SECONDS:
                 pause = min(pause * 1.2, _LONGEST_POLL_SECONDS)
@@ -87,7 +85,7 @@ class StoreLock:
             self._counters.increase("lock_requests")
 
     def begin(self, state: State) -> None:
-        """Begin the hold, once the counters are in order. Raises OSError when it can not be counted."""
+        """Begin the hold, once the counters are in order. Raises OSError when it cannot be counted."""
         self._counters.write(lock_acquisitions=state.lock_acquisitions + 1)
         self._first, self._since = state, time.monotonic()
 
@@ -148,7 +146,7 @@ class StoreLock:
     def _open(self) -> tuple[int, ...]:
         descriptor = self._tree.open(LOCK, KEEP)
         if not _LOCKS_ARE_ADVISORY:
-            # there an open file can not be removed, and a locked one not be read
+            # there an open file cannot be removed, and a locked one not be read
             return (descriptor,)
         try:
             return descriptor, self._tree.open(COUNTERS, WRITE)

@@ -10,9 +10,9 @@ Invariants:
 - While the lock is free a segment ends with its last record. Its holder writes zeros ahead once it appends more than a
   few records: to sync what overwrites them takes no change of the file's size, which the journal of a file system would
   have to bring to the disk with all else that it holds (286 us against 120). `trim` takes the rest of them away.
-- After a failed append nothing is ever written to that segment again; if it can not be cut back to its last whole
+- After a failed append nothing is ever written to that segment again; if it cannot be cut back to its last whole
   record, what became of the commit is unknown, and recovery decides. Should a power cut undo the cutting back, the size
-  that the next segment's header tells still voids the record.
+  in the next segment's header still voids the record.
 - Segments are deleted in the order of their numbers, each deletion synced before the next: a segment alone must never
   bring back what a later one has undone.
 
@@ -92,7 +92,7 @@ class Log:
         room = min(start - self._first, _MOST_AHEAD)
         if end <= self._ahead or room < _SEVERAL * (end - start):
             return
-        # as many as there are bytes of this turn, so that a few records pay little for others that may never come
+        # as many as there are bytes of this hold, so that a few records pay little for others that may never come
         with suppress(OSError):
             self._ahead = end + os.write(self._descriptor, bytes(room))
 
@@ -179,7 +179,7 @@ class Log:
         self._seal(error)
 
     def _seal(self, error: OSError) -> None:
-        """Let the next record begin a new segment; if that can not be said, only recovery can see to it."""
+        """Let the next record begin a new segment; if that cannot be said, only recovery can see to it."""
         try:
             self._counters.write(sealed=self._number)
         except OSError as second:

@@ -43,7 +43,7 @@ class LoggedChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What a segment holds, in the order of its writing. `damage` tells of damage that no crash explains."""
+    """What a segment holds, in the order of its writing. `damage` describes what no crash explains."""
 
     number: int
     boot: str

@@ -28,10 +28,9 @@ from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.log.checkpoint import sync_documents
 from fsstore.filesystem.log.counters import Counters, even
 from fsstore.filesystem.log.log import Log
-from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, Segment
+from fsstore.filesystem.log.records import NO_DOCUMENT, NO_LIMIT, LoggedChange, Segment
 
 _logger = logging.getLogger("fsstore")
-_NO_LIMIT = 1 << 62
 _READABLE_BYTES = 1 << 30
 
 
@@ -154,7 +153,7 @@ class Recovery:
 
     def _write(self, name: str, data: bytes | None) -> None:
         if data is None:
-            self._documents.remove(name)
+            self._documents.tree.unlink(name)
             return
         staged = self._documents.stage_name()
         self._documents.tree.write_new(staged, data)
@@ -168,7 +167,7 @@ class Recovery:
 
     def _set_segment_aside(self, segment: Segment) -> None:
         name = segment_name(segment.number)
-        data, _ = self._documents.tree.read(name, max_bytes=_NO_LIMIT)
+        data, _ = self._documents.tree.read(name, max_bytes=NO_LIMIT)
         self._set_aside(name, data, f"is damaged ({segment.damage}); a copy of it")
 
 

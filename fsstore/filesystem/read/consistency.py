@@ -3,7 +3,7 @@
 Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
   counts only if the index is still the same afterwards.
-- While the index file can not be used, one in memory answers, which is reconciled again after every commit.
+- While the index file cannot be used, one in memory answers, which is reconciled again after every commit.
 - A read of many documents never mixes the two sides of a batch; the counters tell whether one was put in place
   meanwhile.
 - Whoever finds a batch half done, and nobody holding the lock, recovers.
@@ -12,9 +12,9 @@ Joins the event loop and the reader threads. Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
+from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
@@ -60,7 +61,7 @@ class Reading:
     async def under_lock(self, run: Callable[[], T]) -> T:
         """Run a function in the writer thread, under the store lock.
 
-        A store that can not be written has no writer: there its one reader thread, whose index it is, does it.
+        A store that cannot be written has no writer: there its one reader thread, whose index it is, does it.
         """
         if self._store.writer is None:
             return await self.in_thread(run)
@@ -76,7 +77,8 @@ class Reading:
     async def await_applied(self) -> None:
         """Wait until the batch that is being put in place is whole; if its writer died, recover."""
         seen = self._store.counters.applying()
-        await self._await(lambda: bool(seen & 1) and self._store.counters.applying() == seen)
+        if seen & 1:
+            await self._await(lambda: self._store.counters.applying() == seen)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
@@ -85,31 +87,33 @@ class Reading:
             # taking the lock is all it needs: whoever takes it recovers first
             await self.under_lock(lambda: None)
 
-    async def _await_indexed(self) -> None:
-        """Wait until what is committed has reached the index."""
+    async def _await_indexed(self) -> State:
+        """Wait until what is committed has reached the index, and return the counters as they are then."""
         if self._rereading is not None and not self._rereading.done():
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)
-        seen, writer = self._store.counters.read().indexing, self._store.writer
-        if not seen & 1 or writer is None:
-            return
+        counters, writer = self._store.counters, self._store.writer
+        state = counters.read()
+        if not state.indexing & 1 or writer is None:
+            return state
         if writer.is_holding:
-            # a call comes after all commits, and after the index has heard of them
+            # a call comes after all commits, and after the index has them
             await self.under_lock(lambda: None)
-            return
-        # another process lets the index know soon if it is asked
-        with suppress(OSError):
-            self._store.counters.increase("index_requests")
-        await self._await(lambda: self._store.counters.read().indexing == seen)
+        else:
+            # another process updates the index soon if that is requested
+            with suppress(OSError):
+                counters.increase("index_requests")
+            await self._await(lambda: counters.read().indexing == state.indexing)
+        return counters.read()
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
-        timeout_seconds = self._store.options.lock_timeout_seconds
+        timeout_seconds, writer = self._store.options.lock_timeout_seconds, self._store.writer
         loop = asyncio.get_running_loop()
         deadline, looks = loop.time() + timeout_seconds, 0
         while is_busy():
             looks += 1
-            if looks % _POLLS_A_LOOK == 0 and self._store.writer is not None and not self._store.writer.lock_is_held():
+            if looks % _POLLS_A_LOOK == 0 and writer is not None and not writer.lock_is_held():
                 await self.under_lock(lambda: None)
                 return
             if loop.time() >= deadline:
@@ -128,49 +132,45 @@ class Reading:
         for _ in range(_TRIES):
             if whole:
                 await self.await_applied()
-            before = self._store.counters.applying()
-            await self._await_indexed()
-            await self._indexed()
+            before = await self._await_indexed()
+            await self._reconcile_if_stale(before)
             agreed = self._reconciled
             try:
                 answer = await self._in_index(work)
-            except IndexDamagedError as error:
-                await self._renew(error)
-            except IndexUnavailableError as error:
-                self._store.index_file.fall_back(error)
+            except (IndexDamagedError, IndexUnavailableError) as error:
+                await self._replace_index(error)
             else:
-                is_whole = not whole or self._store.counters.applying() == before & ~1
+                after = self._store.counters.read()
+                is_whole = not whole or after.applying == before.applying & ~1
                 # the index may have been replaced just before it was asked
-                if is_whole and self._index_state() == agreed:
+                if is_whole and self._index_state(after) == agreed:
                     return answer
-        return await self._at_once(work)
+        # one commit chases the other, or one trouble: nobody can commit meanwhile
+        return await self._at_last(partial(self._caught_up, work))
 
-    async def _at_once(self, work: Callable[[Index], T]) -> T:
-        """Reconcile and ask while nobody can commit, since one commit chases the other, or one trouble."""
+    def _in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
+        return self.in_thread(partial(self._store.index_file.use, work))
 
-        def under_lock() -> T:
-            if self._reconciled != self._index_state():
-                self._catch_up()
-            return self._store.index_file.use(work)
-
-        with self._telling():
-            return await self.under_lock(under_lock)
-
-    async def _in_index(self, work: Callable[[Index], T]) -> T:
-        return await self.in_thread(lambda: self._store.index_file.use(work))
-
-    async def _renew(self, error: IndexDamagedError) -> None:
+    async def _replace_index(self, error: IndexDamagedError | IndexUnavailableError) -> None:
+        """Go on with a new file, or in memory where the file cannot be used."""
         try:
-            await self.under_lock(partial(self._store.index_file.renew, error))
-        except IndexUnavailableError as unavailable:
-            self._store.index_file.fall_back(unavailable)
+            if isinstance(error, IndexDamagedError):
+                await self.under_lock(partial(self._store.index_file.renew, error))
+                return
+        except IndexUnavailableError as unusable:
+            error = unusable
+        self._store.index_file.fall_back(error)
 
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
+    async def _at_last(self, run: Callable[[], T]) -> T:
         try:
-            yield
+            return await self.under_lock(run)
         except (IndexDamagedError, IndexUnavailableError) as error:
-            raise StorageUnavailableError(reason=f"the index can not be used: {error}", path=self._root) from error
+            raise StorageUnavailableError(reason=f"the index cannot be used: {error}", path=self._root) from error
+
+    def _caught_up(self, work: Callable[[Index], T]) -> T:
+        if self._reconciled != self._index_state(self._store.counters.read()):
+            self._catch_up()
+        return self._store.index_file.use(work)
 
     # -- reconciling --------------------------------------------------------------------------------------------------
 
@@ -181,20 +181,18 @@ class Reading:
         return await self._refresh(progress)
 
     async def _refresh(self, progress: Progress | None = None) -> Absorbed:
+        counters = self._store.counters
         for _ in range(_TRIES):
-            before = self._index_state()
+            before = self._index_state(counters.read())
             try:
                 absorbed = await self._compared(progress)
-            except IndexDamagedError as error:
-                await self._renew(error)
-            except IndexUnavailableError as error:
-                self._store.index_file.fall_back(error)
+            except (IndexDamagedError, IndexUnavailableError) as error:
+                await self._replace_index(error)
             else:
-                if self._index_state() == before and not before.commits & 1:
+                if self._index_state(counters.read()) == before and not before.commits & 1:
                     self._reconciled = before
                     return absorbed
-        with self._telling():
-            return await self.under_lock(self._catch_up)
+        return await self._at_last(self._catch_up)
 
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, index_file, reconciler = Absorbed(), self._store.index_file, self._store.reconciler
@@ -216,28 +214,28 @@ class Reading:
     def _catch_up(self) -> Absorbed:
         """Reconcile in one go, as the holder of the store lock."""
         index_file, reconciler = self._store.index_file, self._store.reconciler
-        state = self._index_state()
+        state = self._index_state(self._store.counters.read())
         differing, confirmed, since_ns = index_file.use(reconciler.compare)
         reconciler.confirm(confirmed, since_ns)
         absorbed = reconciler.absorb(differing)
         self._reconciled = state
         return absorbed
 
-    async def _indexed(self) -> None:
+    async def _reconcile_if_stale(self, state: State) -> None:
         """Have the index reconciled; callers that come together share one reconciliation."""
-        if self._reconciled == self._index_state():
+        if self._reconciled == self._index_state(state):
             return
         task = self._reconciling
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             task = self._reconciling = asyncio.create_task(self._reconcile())
-            # heard here, since all who wait may have been cancelled
-            task.add_done_callback(_hear)
+            # its error is fetched here, since all who wait may have been cancelled
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
         # shielded: one caller's cancellation must not end what others wait for
         await asyncio.shield(task)
 
     async def _reconcile(self) -> None:
         if self._reconciled is None and self._store.options.reconcile == "off":
-            before = self._index_state()
+            before = self._index_state(self._store.counters.read())
             with suppress(IndexDamagedError, IndexUnavailableError):
                 if await self._in_index(lambda index: index.get_meta("complete")):
                     self._reconciled = before
@@ -246,10 +244,10 @@ class Reading:
             self._store.index_file.try_file()
         await self._refresh()
 
-    def _index_state(self) -> _IndexState:
+    def _index_state(self, state: State) -> _IndexState:
         # the file too, since the counters may have been removed together with the index, and begin anew
-        counters, index_file = self._store.counters.read(), self._store.index_file
-        return _IndexState(counters.stale, index_file.generation(), counters.indexing if index_file.in_memory else 0)
+        index_file = self._store.index_file
+        return _IndexState(state.stale, index_file.generation(), state.indexing if index_file.in_memory else 0)
 
 
 class _IndexState(NamedTuple):
@@ -261,8 +259,3 @@ class _IndexState(NamedTuple):
     stale: int
     generation: int
     commits: int
-
-
-def _hear(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -17,7 +17,7 @@ from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.rows import Row, Selection
+from fsstore.filesystem.index.rows import Row
 from fsstore.model.records import JsonObject, Records
 from fsstore.query.conditions import Condition, Order
 
@@ -35,22 +35,15 @@ class Listing:
         """Return the matching records in order; O(rows looked at), and one read for each document returned."""
         selection = index.select(condition, order)
         # closed at the end, whatever ends it: open rows keep what they are read from as it was
-        with closing(selection.rows):
-            return self._taken(selection, condition, order, limit=limit, offset=offset)
-
-    def _taken(
-        self, selection: Selection, condition: Condition, order: Order, *, limit: int | None, offset: int
-    ) -> Records:
-        matching = self._matching(
-            selection.rows, condition, is_judged=selection.residue is None, keeping=limit is not None
-        )
-        if not selection.ordered:
-            matching = iter(sorted(matching, key=order.key))
-        for _ in zip(range(offset), matching, strict=False):
-            pass  # an offset may be larger than any number of documents
-        if limit is None:
-            return list(matching)
-        return [record for _, record in zip(range(limit), matching, strict=False)]
+        with closing(selection.rows) as rows:
+            matching = self._matching(rows, condition, is_judged=selection.residue is None, keeping=limit is not None)
+            if not selection.ordered:
+                matching = iter(sorted(matching, key=order.key))
+            for _ in zip(range(offset), matching, strict=False):
+                pass  # an offset may be larger than any number of documents
+            if limit is None:
+                return list(matching)
+            return [record for _, record in zip(range(limit), matching, strict=False)]
 
     def batch(self, rows: Iterable[Row], condition: Condition) -> Records:
         """Return the records of rows, in their order, that match."""

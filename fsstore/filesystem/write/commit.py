@@ -20,27 +20,22 @@ But while the log holds records, every commit is logged, or a replay would undo 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
-from fsstore.errors import Outcome as Fate
-from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import UNTOLD, Signature
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.index.index import Described, described
-from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.log.counters import Counters, State, even, odd
-from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
+from fsstore.filesystem.log.log import Log, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
-from fsstore.filesystem.write.index_updates import IndexUpdates
+from fsstore.filesystem.write.index_updates import IndexUpdates, row_of
 from fsstore.model.records import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")
@@ -63,12 +58,6 @@ class UnfinishedError(Exception):
         self.has_happened = has_happened
 
 
-def refusal(error: OSError, path: str) -> StorageUnavailableError:
-    """Return what to tell the caller of a commit that the system has refused."""
-    outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
-    return unavailable(error, path, outcome=outcome)
-
-
 class PlacingError(OSError):
     """A step behind the commit point failed."""
 
@@ -76,7 +65,7 @@ class PlacingError(OSError):
 class Note(NamedTuple):
     """What one commit has made of one document; `record` None means that it went.
 
-    `signature` is None where a later commit of the same group has replaced the file, or it could not be told.
+    `signature` is None where a later commit of the same group has replaced the file, or it is not known.
     """
 
     name: str
@@ -84,20 +73,6 @@ class Note(NamedTuple):
     record: JsonObject | None
     signature: Signature | None
     digest: bytes
-
-
-def _row(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
-    """Return what the index is to know of what was placed."""
-    if draft.part is None or draft.data is None:
-        return None
-    if draft.placed is not None and draft.is_ours:
-        entry = Entry(
-            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
-        )
-    else:
-        # somebody was faster: a row recorded at the beginning of time is compared by content next time
-        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
-    return described(entry)
 
 
 class Committer:
@@ -125,52 +100,56 @@ class Committer:
         self._placed: list[tuple[list[Draft], str]] = []
         self._untidy = 0
         self._knows_clock = False
-        self._is_under_way = False
+        # what `indexing` was set to while a commit is under way, else 0
+        self._indexing = 0
         # False when temp files would not go: the counter then stays odd, since recovery is due
         self._is_clean = True
         self._index_requests = 0
+        # the counters as they were last looked at
+        self.state = State()
         self.segment_bytes = 0
         # for those who watch: None when nobody does
         self.notes: list[Note] | None = None
 
-    def settle(self, *, renewed: bool = False) -> State:
-        """Return the counters, after recovering if the last writer died, or the counters themselves are gone."""
+    def settle(self, *, renewed: bool = False) -> None:
+        """Look at the counters, and recover if the last writer died, or the counters themselves are gone."""
         state = self._counters.read()
-        is_left = state.unfinished and not self._is_under_way
+        is_left = state.unfinished and not self._indexing
         if renewed or is_left or self._recovery.suspects or not self._is_clean:
             self.abandon()
             self._recovery.run()
             state = self._counters.read()
-        if not self._is_under_way:
+        if not self._indexing:
             # nothing waits for the index yet, so nobody can have asked for it
             self._index_requests = state.index_requests
-        return state
+        self.state = state
 
-    def run(self, commits: Sequence[Sequence[Sealed]], state: State) -> list[Outcomes | BaseException]:
-        """Carry out commits, each all or nothing, and return what became of each; the callers may be told.
+    def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
+        """Carry out commits, each all or nothing, and return what became of each; the callers may be answered.
 
         `pass_on` is due then. Raises UnfinishedError when recovery has to finish them, OSError when the system refused:
-        see `refusal`.
+        see `failures`.
         """
+        self.settle()
         try:
             group = self._drafting.draft(commits)
             changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
             if changes:
-                self._carry_out(list(changes.values()), state, has_batch=group.has_batch)
+                self._carry_out(list(changes.values()), has_batch=group.has_batch)
         except PlacingError as error:
-            raise UnfinishedError(error, self._all_told(group, commits, changes), has_happened=True) from error
+            raise UnfinishedError(error, self._all_results(group, commits, changes), has_happened=True) from error
         except UnknownOutcomeError as error:
             raise UnfinishedError(error, group.results, has_happened=False) from error
         finally:
             # somebody may remove these directories and make them anew
-            self._documents.tree.parents.forget()
-        return self._all_told(group, commits, changes)
+            self._documents.tree.forget_parents()
+        return self._all_results(group, commits, changes)
 
-    def pass_on(self, state: State) -> None:
+    def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
         try:
-            if state.index_requests != self._index_requests:
-                self._index_requests = state.index_requests
+            if self.state.index_requests != self._index_requests:
+                self._index_requests = self.state.index_requests
                 self.finish()
                 return
             if self._untidy >= _MOST_UNTIDY:
@@ -193,14 +172,15 @@ class Committer:
 
     def finish(self) -> None:
         """Let the index know what was placed since it last did; then no commit is under way."""
-        if not self._is_under_way:
+        if not self._indexing:
             return
         self._tidy()
-        is_clean, self._is_under_way, self._is_clean = self._is_clean, False, True
+        is_clean, indexing = self._is_clean, self._indexing
+        self._is_clean, self._indexing = True, 0
         self._log.trim()
         self._index_updates.write()
         if is_clean:
-            self._counters.write(indexing=even(self._counters.read().indexing))
+            self._counters.write(indexing=even(indexing))
 
     def _tidy(self) -> None:
         """Take away what was replaced, and make ready what the index is to know of what was placed."""
@@ -209,7 +189,8 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        self._index_updates.place(draft.name, _row(draft, is_sure=self._documents.cache.clock_is_fine))
+                        row = row_of(draft, is_sure=self._documents.cache.clock_is_fine)
+                        self._index_updates.place(draft.name, row)
                 self._is_clean &= self._unstage(drafts, directory)
         except Exception:
             # the documents are in place: recovery makes the index stale
@@ -222,14 +203,15 @@ class Committer:
         # what it knows of its segment may not be so any more
         self._log.close()
         self._placed, self._untidy = [], 0
-        self._is_under_way, self._is_clean = False, True
+        self._indexing, self._is_clean = 0, True
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, drafts: list[Draft], state: State, *, has_batch: bool) -> None:
-        if not self._is_under_way:
+    def _carry_out(self, drafts: list[Draft], *, has_batch: bool) -> None:
+        state = self.state
+        if not self._indexing:
             self._counters.write(indexing=odd(state.indexing))
-            self._is_under_way = True
+            self._indexing = odd(state.indexing)
         if not self._knows_clock:
             self._learn_clock()
         directory = ""
@@ -262,7 +244,7 @@ class Committer:
         with suppress(OSError):
             documents.cache.clock_is_fine = documents.tree.counts_finely(name)
         try:
-            documents.remove(name)
+            documents.tree.unlink(name)
         except OSError:
             self._is_clean = False
 
@@ -278,7 +260,7 @@ class Committer:
         try:
             for draft in drafts:
                 if draft.staged:
-                    self._documents.remove(draft.staged)
+                    self._documents.tree.unlink(draft.staged)
                     draft.staged = ""
             if directory and self._documents.tree.is_directory(directory):
                 self._documents.tree.remove_directory(directory)
@@ -301,10 +283,10 @@ class Committer:
         name, documents = draft.name, self._documents
         documents.cache.forget(name)
         if not draft.staged:
-            documents.remove(name)
+            documents.tree.unlink(name)
             return
         if draft.previous is not None:
-            draft.placed = documents.exchange(draft.staged, name)
+            draft.placed = documents.tree.exchange(draft.staged, name)
         if draft.placed is None:
             draft.placed = documents.place(draft.staged, name)
             draft.staged = ""
@@ -312,19 +294,19 @@ class Committer:
             documents.note_plain(name, draft.placed)
             documents.cache.placed(name, draft.part, draft.data, draft.placed)
 
-    def _all_told(
+    def _all_results(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]
     ) -> list[Outcomes | BaseException]:
         if self.notes is not None:
             self.notes += [self._note(step, changes) for step in group.steps if _is_placed(step, changes)]
-        return [self._told(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
+        return [self._result(result, commit, changes) for result, commit in zip(group.results, commits, strict=True)]
 
     def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
         is_last = changes.get(step.id) is step
         signature = step.placed if is_last and step.is_ours else None
         return Note(step.name, step.id, step.record(), signature, digest(step.data or b""))
 
-    def _told(
+    def _result(
         self, result: Outcomes | BaseException, commit: Sequence[Sealed], changes: dict[str, Draft]
     ) -> Outcomes | BaseException:
         for change in commit:
@@ -335,5 +317,5 @@ class Committer:
 
 
 def _is_placed(step: Draft, changes: dict[str, Draft]) -> bool:
-    """Whether a step has become true: whatever one commit of a group can still fail by, its last one tells."""
+    """Whether a step has become true: whatever one commit of a group can still fail by, its last one says."""
     return changes.get(step.id, step).error is None

@@ -1,6 +1,6 @@
 """What commits have placed and the index does not know yet: the rows that wait for it.
 
-One transaction for many commits costs far less than one for each. Knows nothing of commits, files or the lock; used by
+One transaction for many commits costs far less than one for each. Knows nothing of files or the lock; used by
 the writer thread alone. Invariants:
 - Of each document the last word counts, and what is written comes in the order of its placing.
 - After `write` the index knows everything, or is known not to: the store lock is not released before.
@@ -10,9 +10,13 @@ A crash leaves what was not written yet; the counters are odd then, and whoever 
 
 from __future__ import annotations
 
-from fsstore.filesystem.index.index import Described
+import time
+
+from fsstore.filesystem.disk.files import UNTOLD
+from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.index_file import IndexFile
-from fsstore.filesystem.index.rows import Problem
+from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
+from fsstore.filesystem.write.draft import Draft
 
 _MANY = 512
 
@@ -29,7 +33,7 @@ class IndexUpdates:
         self._placed[name] = document
 
     def write_many(self) -> None:
-        """Write what waits if that is much, so that whoever ends the turn has little left to wait for."""
+        """Write what waits if that is much, so that whoever ends the hold has little left to wait for."""
         if len(self._placed) >= _MANY:
             self.write()
 
@@ -45,3 +49,17 @@ class IndexUpdates:
     def drop(self) -> None:
         """Forget what was not written yet; recovery makes the index stale."""
         self._placed = {}
+
+
+def row_of(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
+    """Return what the index is to know of what was placed."""
+    if draft.part is None or draft.data is None:
+        return None
+    if draft.placed is not None and draft.is_ours:
+        entry = Entry(
+            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
+        )
+    else:
+        # somebody was faster: a row recorded at the beginning of time is compared by content next time
+        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
+    return described(entry)

@@ -4,9 +4,9 @@ Owns when things are written. A commit is a message to this thread: cancelling w
 releases the lock early. Invariants:
 - Everything under the lock happens in one call of one plain function, `_hold` or `_locked`, in this thread.
 - Commits that queue up while a group is written make up the next group, in the order of their coming, and share its
-  sync. The groups that follow each other soon share the lock, and what the index is told.
+  sync. The groups that follow each other soon share the lock, and the update of the index.
 - Whoever gets the lock and finds that the one before it died in mid-commit recovers first. The lock is released when
-  the index has heard of everything, or is known not to have.
+  the index has everything, or is known not to.
 
 A crash of the process is a crash of this thread: see `commit` for what each step leaves behind.
 """
@@ -21,15 +21,18 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageError
+from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.documents.skeleton import check_control, prepare_control
 from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
-from fsstore.filesystem.log.counters import Counters, State
+from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import answer
-from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError, refusal
+from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError
+from fsstore.filesystem.write.failures import Failures
 
 _logger = logging.getLogger("fsstore")
 T = TypeVar("T")
@@ -66,22 +69,19 @@ class Writer:
         recovery: Recovery,
         checkpoint: Checkpoint,
         lock: StoreLock,
-        counters: Counters,
         *,
-        root: str,
-        prepare: Callable[[], object],
-        check: Callable[[], object],
+        counters: Counters,
+        tree: Tree,
         lock_timeout_seconds: float,
     ) -> None:
         self._committer = committer
         self._recovery = recovery
-        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=root)
+        self._failures = Failures(committer, recovery, counters, tree)
+        self._root = str(tree.root)
+        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=self._root)
         self._lock = lock
         self._counters = counters
-        self._state = State()
-        self._root = root
-        self._prepare = prepare
-        self._check = check
+        self._tree = tree
         self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
@@ -177,9 +177,9 @@ class Writer:
         try:
             while isinstance(job, _WORK):
                 job = self._do(job)
-                if self._lock.is_due(self._state) or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                if self._lock.is_due(self._committer.state) or self._committer.segment_bytes >= _SEGMENT_BYTES:
                     break
-                job = job or self._next(self._lock.linger_seconds(self._state))
+                job = job or self._next(self._lock.linger_seconds(self._committer.state))
             return job
         finally:
             self._release()
@@ -197,16 +197,16 @@ class Writer:
         Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
         """
         try:
-            self._check()
+            check_control(self._tree)
             try:
                 self._lock.acquire(self._timeout_seconds)
             except FileNotFoundError:
                 # the control directory was deleted while the store was open
-                self._prepare()
+                prepare_control(self._tree)
                 self._lock.acquire(self._timeout_seconds)
             try:
-                self._state = self._committer.settle(renewed=self._counters.open() or self._counters.mend())
-                self._lock.begin(self._state)
+                self._committer.settle(renewed=self._counters.open() or self._counters.mend())
+                self._lock.begin(self._committer.state)
             except BaseException:
                 self._lock.release()
                 raise
@@ -222,17 +222,13 @@ class Writer:
         finally:
             self._lock.release()
 
-    def _settle(self) -> State:
-        self._state = self._committer.settle()
-        return self._state
-
     def _do(self, job: _Commit | _Call) -> _Job | None:
         """Do a job; returns the next one if it was taken from the queue."""
         if isinstance(job, _Call):
             self._do_call(job)
             return None
         following = self._do_group(job)
-        self._committer.pass_on(self._state)
+        self._committer.pass_on()
         return following
 
     def _refuse(self, job: _Commit | _Call, error: Exception) -> _Job | None:
@@ -261,7 +257,11 @@ class Writer:
         self.begun += 1
         tell, self._committer.notes = self._tell, None if self._tell is None else []
         try:
-            results = self._commit([commit.changes for commit in group])
+            commits = [commit.changes for commit in group]
+            try:
+                results: Sequence[Any] = self._committer.run(commits)
+            except (UnfinishedError, OSError) as error:
+                results = self._failures.results(commits, error)
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             self._committer.abandon()
             results = [error] * len(group)
@@ -276,7 +276,7 @@ class Writer:
             tell(notes)
         except Exception:
             # who watches finds it by looking; who waits for the commit must be answered
-            _logger.exception("those who watch %s could not be told of a commit", self._root)
+            _logger.exception("a commit could not be reported to those who watch %s", self._root)
 
     def _answer(self, group: list[_Commit], results: Sequence[Any]) -> None:
         answer(zip((commit.future for commit in group), results, strict=True))
@@ -287,61 +287,12 @@ class Writer:
             return
         try:
             self._committer.finish()
-            self._settle()
+            self._committer.settle()
             job.future.set_result(job.run())
         except OSError as error:
             job.future.set_exception(unavailable(error, self._root))
         except Exception as error:  # noqa: BLE001 - the same
             job.future.set_exception(error)
-
-    def _commit(self, commits: list[Sequence[Sealed]]) -> Sequence[Any]:
-        try:
-            return self._committer.run(commits, self._settle())
-        except UnfinishedError as error:
-            return self._recover_from(error)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                try:
-                    # somebody removes directories that are empty most of the time
-                    self._prepare()
-                    self._counters.open()
-                except OSError as gone:
-                    # the store was moved, or taken away with its medium
-                    return [refusal(gone, self._root)] * len(commits)
-            elif len(commits) == 1:
-                return [refusal(error, self._root)]
-            # one document too many for the disk must not refuse the others
-            return [result for commit in commits for result in self._alone(commit)]
-
-    def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
-        try:
-            return self._committer.run([commit], self._settle())
-        except UnfinishedError as error:
-            return self._recover_from(error)
-        except OSError as error:
-            return [refusal(error, self._root)]
-
-    def _recover_from(self, error: UnfinishedError) -> Sequence[Any]:
-        """Finish a group whose commit point is passed, or may be."""
-        self._committer.abandon()
-        try:
-            self._recovery.run()
-        except OSError:
-            _logger.exception("recovery failed in %s; the next access will try again", self._root)
-        else:
-            if error.has_happened:
-                return error.results
-        failure = StorageUnavailableError(
-            reason=f"a commit could not be finished: {error.cause.strerror or error.cause}",
-            path=str(error.cause.filename or self._root),
-            errno=error.cause.errno,
-            advice="it is in the log, and the next access finishes it; free the resource, then read the document",
-            outcome="unknown",
-        )
-        # whether it happened is not known: whoever watches finds it, or not
-        self._committer.notes = None
-        # what was refused before the commit point stays refused
-        return [result if isinstance(result, BaseException) else failure for result in error.results]
 
     def _begin_checkpoint(self, *, idle: bool) -> None:
         if not self.checkpoints.is_running:
@@ -356,11 +307,8 @@ class Writer:
 
     def _finish(self) -> None:
         self.checkpoints.finish()
-        while True:
-            try:
-                job = self._queue.get_nowait()
-            except Empty:
-                break
+        while not self._queue.empty():
+            job = self._queue.get_nowait()
             if isinstance(job, _Call):
                 self._hold(job)
         self._lock.close()

@@ -512,7 +512,7 @@ async def test_a_store_that_can_not_be_written_is_verified_all_the_same(
             report = await storage.verify(hash=True)
             assert told(report.findings) == [(Kind.UNREADABLE, file), (Kind.NO_INDEX, INDEX)]
             assert (report.documents, report.indexed) == (11, 0)
-            with pytest.raises(StorageUnavailableError, match="can not be written"):
+            with pytest.raises(StorageUnavailableError, match="cannot be written"):
                 await storage.repair()
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fsstore.filesystem.disk import directories, files, parents, syscalls
+from fsstore.filesystem.disk import directories, files, syscalls
 from fsstore.filesystem.disk.files import (
     CREATE,
     KEEP,
@@ -41,18 +41,18 @@ NOT_A_DIRECTORY = r"[Nn]ot a directory"
 
 def without_nofollow() -> Lacks:
     flags = [(files, name) for name in ("READ", "CREATE", "WRITE", "KEEP")]
-    flags += [(directories, "COMMON"), (parents, "_PARENT")]
+    flags += [(directories, "COMMON"), (directories, "_PARENT")]
     return {(module, name): getattr(module, name) & ~os.O_NOFOLLOW for module, name in flags}
 
 
 SYSTEMS: dict[str, Lacks] = {
     "as it is": {},
     "no dir_fd": {
-        (parents, "_PINS"): False,
+        (directories, "_PINS"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,
     },
     "no dir_fd, no O_NOFOLLOW, no O_DIRECTORY, no renameat2": {
-        (parents, "_PINS"): False,
+        (directories, "_PINS"): False,
         (files, "_REFUSES_LINKS"): False,
         (directories, "_SYNCS_DIRECTORIES"): False,
         (directories, "_LISTS_DESCRIPTORS"): False,

@@ -13,7 +13,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundError, StorageUnavailableError
 from fsstore.filesystem.log.counters import State
-from fsstore.filesystem.write import commit, writer
+from fsstore.filesystem.write import index_updates, writer
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.model.records import JsonObject, Mutation, deleting, patching, saving
@@ -408,7 +408,7 @@ async def test_what_can_not_be_made_ready_for_the_index_is_committed_all_the_sam
 ) -> None:
     async with await open_filled(tmp_path, fsync=fsync) as storage:
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "described", lambda _entry: 1 / 0)
+            patch.setattr(index_updates, "described", lambda _entry: 1 / 0)
             await _batch(storage)
             await _insert(storage)
             await until(lambda: not busy(storage))

@@ -1,0 +1,86 @@
+"""Commits that could not be carried out as one group: tried again one by one, finished by recovery, or refused.
+
+Runs in the writer thread, under the store lock. Invariants:
+- Behind the commit point nothing is taken back: recovery finishes what is in the log, else the outcome is unknown.
+- One document too many for the disk refuses its own commit, and no other of the group.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fsstore.errors import Outcome as Fate
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.documents.skeleton import prepare_control
+from fsstore.filesystem.log.counters import Counters
+from fsstore.filesystem.log.log import NotSyncedError
+from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.write.commit import Committer, UnfinishedError
+
+_logger = logging.getLogger("fsstore")
+
+
+class Failures:
+    """Says what became of the commits of groups that failed, in one open store."""
+
+    def __init__(self, committer: Committer, recovery: Recovery, counters: Counters, tree: Tree) -> None:
+        self._committer = committer
+        self._recovery = recovery
+        self._counters = counters
+        self._tree = tree
+        self._root = str(tree.root)
+
+    def results(self, commits: list[Sequence[Sealed]], error: OSError | UnfinishedError) -> Sequence[Any]:
+        """Return what became of each commit, where `Committer.run` has raised this of them all."""
+        if isinstance(error, UnfinishedError):
+            return self._finished(error)
+        if isinstance(error, FileNotFoundError):
+            try:
+                # somebody removes directories that are empty most of the time
+                prepare_control(self._tree)
+                self._counters.open()
+            except OSError as gone:
+                # the store was moved, or taken away with its medium
+                return [self._refused(gone)] * len(commits)
+        elif len(commits) == 1:
+            return [self._refused(error)]
+        return [result for commit in commits for result in self._alone(commit)]
+
+    def _alone(self, commit: Sequence[Sealed]) -> Sequence[Any]:
+        try:
+            return self._committer.run([commit])
+        except UnfinishedError as error:
+            return self._finished(error)
+        except OSError as error:
+            return [self._refused(error)]
+
+    def _refused(self, error: OSError) -> StorageUnavailableError:
+        outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
+        return unavailable(error, self._root, outcome=outcome)
+
+    def _finished(self, error: UnfinishedError) -> Sequence[Any]:
+        """Finish a group whose commit point is passed, or may be."""
+        self._committer.abandon()
+        try:
+            self._recovery.run()
+        except OSError:
+            _logger.exception("recovery failed in %s; the next access will try again", self._root)
+        else:
+            if error.has_happened:
+                return error.results
+        failure = StorageUnavailableError(
+            reason=f"a commit could not be finished: {error.cause.strerror or error.cause}",
+            path=str(error.cause.filename or self._root),
+            errno=error.cause.errno,
+            advice="it is in the log, and the next access finishes it; free the resource, then read the document",
+            outcome="unknown",
+        )
+        # whether it happened is not known: whoever watches finds it, or not
+        self._committer.notes = None
+        # what was refused before the commit point stays refused
+        return [result if isinstance(result, BaseException) else failure for result in error.results]
