@@ -39,6 +39,7 @@ from fsstore.model.times import TIME_PATHS, canonical_time
 from fsstore.model.values import MAX_DEPTH, copy_value, format_path, is_text
 from fsstore.query.conditions import (
     COMPARISONS,
+    EVERYTHING,
     All,
     Compares,
     Condition,
@@ -66,7 +67,6 @@ from fsstore.query.operands import (
 )
 from fsstore.query.steps import read_step, written_steps
 
-EVERYTHING = All(())
 RECENT_FIRST = Order(("updated_at",), descending=True)
 
 

@@ -43,11 +43,12 @@ from fsstore.filesystem.index.schema import (
     summary,
     upsert,
 )
-from fsstore.filesystem.index.statements import Plan, Start, Statement, counting, following, plan, probing, selecting
+from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, probing
 from fsstore.filesystem.index.terms import functions
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.filters import RECENT_FIRST
+from fsstore.query.plan import Plan, Start
 from fsstore.query.relation import guarded_select
 
 Values: TypeAlias = tuple[Any, ...]
@@ -61,7 +62,7 @@ class Described(NamedTuple):
 
 
 _FEW = 1_000
-_LISTS_BELIEVED, _MOST_PLANS = 100, 256
+_LISTS_BELIEVED, _MOST_PREPARED = 100, 256
 # few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
 _ROWS_AT_ONCE = (512, 64, 8, 1)
 
@@ -81,7 +82,7 @@ class Index:
         self.inventory = Inventory(connection)
         self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
         # by identity, since 1 and True are equal to Python; filters that come again are the same condition
-        self._plans: dict[int, tuple[Condition, Plan]] = {}
+        self._prepared: dict[int, Prepared] = {}
         self._many: dict[int, int] = {}
         for name, (arguments, function) in functions(self._asked).items():
             connection.create_function(name, arguments, function, deterministic=True)
@@ -166,20 +167,21 @@ class Index:
 
     def select(self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0) -> Selection:
         """Find the rows that match. Limit and offset are the caller's where there is a residue, or no order."""
-        known = self._planned(condition)
-        if known.residue is not None:
+        prepared = self._prepare(condition)
+        residue = prepared.plan.residue
+        if residue is not None:
             limit, offset = None, 0
         with translated():
-            start = self._start(known, order)
-        statement, ordered = selecting(_ROW_COLUMNS, known, start, order, limit=limit, offset=offset)
-        return Selection(self._rows(statement), known.residue, ordered)
+            start = self._start(prepared.plan, order)
+        statement, ordered = prepared.selecting(_ROW_COLUMNS, start, order, limit=limit, offset=offset)
+        return Selection(self._rows(statement), residue, ordered)
 
     def following(self, condition: Condition, after: str, size: int) -> list[Row]:
         """Return at most `size` rows that match, residue aside, in the order of their ids, after that id.
 
         Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
         """
-        known = self._planned(condition)
+        known = self._prepare(condition).plan
         with translated():
             start = next((start for start in known.starts if self._is_few(start)), None)
         return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
@@ -188,31 +190,31 @@ class Index:
         self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> list[JsonObject] | None:
         """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
-        known = self._planned(condition)
-        if known.residue is not None:
+        prepared = self._prepare(condition)
+        if prepared.plan.residue is not None:
             return None
         with translated(), understood():
-            start = self._start(known, order)
-            statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
+            start = self._start(prepared.plan, order)
+            statement, ordered = prepared.selecting(SUMMARY_COLUMNS, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
             return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
 
     def count(self, condition: Condition) -> int | None:
         """Return how many rows match; None when only the documents can tell."""
-        known = self._planned(condition)
+        known = self._prepare(condition).plan
         if known.residue is not None:
             return None
         with translated():
             return self._number(counting(known))
 
-    def _planned(self, condition: Condition) -> Plan:
-        found = self._plans.get(id(condition))
+    def _prepare(self, condition: Condition) -> Prepared:
+        found = self._prepared.get(id(condition))
         if found is None:
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
+            if len(self._prepared) >= _MOST_PREPARED:
+                self._prepared.clear()
                 self._many.clear()
-            found = self._plans[id(condition)] = condition, plan(condition)
-        return found[1]
+            found = self._prepared[id(condition)] = Prepared(condition)
+        return found
 
     def _start(self, known: Plan, order: Order) -> Start | None:
         """Choose what a list starts from; None is to walk through all rows in order.

@@ -12,11 +12,11 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known, Problem
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
-from fsstore.filesystem.index.statements import Statement, counting, following, plan, selecting
+from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, selecting
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
-from fsstore.query.conditions import Condition
-from fsstore.query.filters import EVERYTHING, parse, parse_order
+from fsstore.query.conditions import EVERYTHING, Condition
+from fsstore.query.filters import parse, parse_order
 
 ABSENT: Any = object()
 SIGNATURE = Signature(1, 2, 3, 4)
@@ -418,7 +418,7 @@ def steps(index: Index, statement: Statement) -> list[str]:
 
 
 def list_steps(index: Index, filters: JsonObject, order_by: str | None = None) -> list[str]:
-    known, order = plan(parse(filters)), parse_order(order_by)
+    known, order = Prepared(parse(filters)).plan, parse_order(order_by)
     return steps(index, selecting(["name", "id", "size"], known, index._start(known, order), order, limit=50)[0])
 
 
@@ -511,13 +511,13 @@ def test_a_later_page_begins_where_it_begins(large: Index) -> None:
 
 def test_counts_of_indexed_values_do_not_read_rows(large: Index) -> None:
     for filters in ({"type": "common"}, {"type": "common", "data.metadata.status": "common"}):
-        text = steps(large, counting(plan(parse(filters))))
+        text = steps(large, counting(Prepared(parse(filters)).plan))
         assert any("COVERING INDEX" in step for step in text)
     assert large.count(parse({"type": "common", "data.metadata.status": "common"})) == 1_499
 
 
 def test_a_stream_walks_through_the_ids_without_sorting(large: Index) -> None:
-    known = plan(parse({"data.metadata.status": "common"}))
+    known = Prepared(parse({"data.metadata.status": "common"})).plan
 
     walked = steps(large, following(["id"], known, None, "0500", 100))
 
@@ -540,7 +540,7 @@ def test_a_stream_of_few_does_not_walk_through_all(large: Index) -> None:
 
 @pytest.mark.parametrize("filters", [{}, {"type": "common"}, {"data.metadata.status": "common"}])
 def test_odd_rows_have_a_half_of_their_own_in_order(index: Index, filters: JsonObject) -> None:
-    known = plan(parse(filters))
+    known = Prepared(parse(filters)).plan
     statement, _ = selecting(["id"], known, None, RECENT, limit=50)
 
     rows = index._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.values)
