@@ -15,7 +15,7 @@ Invariants:
 Every index that a save touches costs it a page or two. So only three are in the default order: that of all rows, and
 those of a user and of a status, which most lists ask for. They hold what else most lists ask, so that rows which are
 not wanted are passed over without being read. `entry_file` holds what a comparison with the files looks at. The other
-indexes hold what seldom changes, and `upsert` leaves them alone. They name `odd`, always NULL there, so that a count
+indexes hold what seldom changes, and `upserts` leaves them alone. They name `odd`, always NULL there, so that a count
 need not read the rows.
 """
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -99,28 +98,6 @@ ENTRY_COLUMNS = (
     *(*SIGNATURE_COLUMNS, "recorded_ns", "digest"),
 )
 """The columns of a row in the order in which its values are given: what takes longest to make comes last."""
-_MOVED = ", ".join(f"{name} = excluded.{name}" for name in MOVING_COLUMNS)
-_SETTLED = ", ".join(SETTLED_COLUMNS)
-_AS_SETTLED = ", ".join(f"excluded.{name}" for name in SETTLED_COLUMNS)
-
-_PLACES = ", ".join("?" * len(ENTRY_COLUMNS))
-_CHANGED = ", ".join(f"{name} = ?" for name in ENTRY_COLUMNS[2:])
-
-INSERT = f"INSERT INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
-CHANGE = f"UPDATE entry SET {_CHANGED} WHERE name = ? AND id = ?"  # noqa: S608 - constants
-"""Changes a row, unless its id is another."""
-
-
-@cache
-def upsert(rows: int) -> str:
-    """Return the statement that makes rows, or changes what moves in them.
-
-    It leaves a row alone of which more is different.
-    """
-    return (
-        f"{INSERT}{f', ({_PLACES})' * (rows - 1)} ON CONFLICT (name) DO UPDATE SET {_MOVED}"
-        f" WHERE entry.id = excluded.id AND ({_SETTLED}) IS ({_AS_SETTLED})"
-    )
 
 
 class TooDeepError(ValueError):

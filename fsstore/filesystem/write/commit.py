@@ -33,8 +33,8 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
+from fsstore.filesystem.index.upserts import Described, described
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange

@@ -10,9 +10,9 @@ A crash leaves what was not written yet; the counters are odd then, and whoever 
 
 from __future__ import annotations
 
-from fsstore.filesystem.index.index import Described
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import Problem
+from fsstore.filesystem.index.upserts import Described
 
 _MANY = 512
 
