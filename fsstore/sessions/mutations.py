@@ -23,7 +23,7 @@ from fsstore.model.patch import TOP, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import Filters, JsonObject, Mutation, Save, check_id, expect_seen, expect_version, replacing
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, snapshot
-from fsstore.query.filters import session_filter, session_path
+from fsstore.query.session_words import session_filter, session_path
 from fsstore.sessions.models import dump_model
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any
@@ -11,7 +12,6 @@ from fsstore.model.records import JsonObject
 from fsstore.model.times import TIME_PATHS
 from fsstore.query.conditions import ABSENT, Order, reached
 from fsstore.query.filters import parse_order, parse_path
-from fsstore.query.steps import write_path
 
 SCALARS: list[Any] = [
     None, True, False, 0, 1, -1, 2, 1.0, 0.0, -0.0, 0.1, 0.5, 2.5, 1e300, -1e300, 5e-324, 0.30000000000000004,
@@ -91,6 +91,14 @@ OPERAND_TIMES: list[Any] = [
 TIME_PATH_NAMES = [".".join(path) for path in sorted(TIME_PATHS)]
 PATTERNS = ["a", "^a", "b$", "(?i)^A", "\\.", "^$", "[0-9]", "é|𝄞", "\0", "."]
 FIELD_OPERATORS = ["$eq", "$ne", "$in", "$nin", "$all", "$gt", "$gte", "$lt", "$lte", "$exists", "$regex", "$not"]
+
+
+_ESCAPED = re.compile(r"[.\\]|\A\$")
+
+
+def write_path(steps: Iterable[str]) -> str:
+    """Return the path, in the words of filters, that names these keys."""
+    return ".".join(_ESCAPED.sub(lambda found: "\\" + found[0], step) for step in steps)
 
 
 def some_value(rng: Random, depth: int = 0) -> Any:
