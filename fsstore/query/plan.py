@@ -31,7 +31,7 @@ class Abilities:
     parts: frozenset[str]
     """The columns of the envelope, and the documents, that it keeps."""
     starts: frozenset[str]
-    """The columns by which it finds rows without looking at all."""
+    """Those of STARTS by which it finds rows without looking at all."""
     in_order: frozenset[str]
     """Those of them that give the rows of one value in the default order."""
     max_nesting: int
