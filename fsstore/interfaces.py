@@ -32,6 +32,7 @@ from fsstore.model.records import (
     saving,
 )
 from fsstore.model.times import format_time, utc_now
+from fsstore.query.columns import ENVELOPE, metadata_of
 from fsstore.query.filters import parse_order
 from fsstore.query.relation import guarded_select, relation_over
 from fsstore.watching.changes import Absorbed
@@ -333,9 +334,4 @@ def check_batch_size(batch_size: int) -> None:
 
 def summary(record: Mapping[str, Any]) -> JsonObject:
     """Return a record's envelope, and its metadata: that of its data where there is one, else its own."""
-    envelope = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
-    view: JsonObject = {key: record[key] for key in envelope if key in record}
-    data = record.get("data")
-    inner = data.get("metadata") if isinstance(data, Mapping) else None
-    view["metadata"] = inner if inner is not None else record.get("metadata")
-    return view
+    return {key: record[key] for key in ENVELOPE if key in record} | {"metadata": metadata_of(record)}

@@ -122,6 +122,7 @@ ONLY_IMPORTERS = {
         "filesystem.index.connection",
         "filesystem.index.index",
         "filesystem.index.inventory",
+        "filesystem.index.upserts",
     },
     "hypothesis": {"testing.draws", "testing.machine"},
     "pytest": {"testing", "pytest_plugin"},
@@ -135,8 +136,7 @@ ONLY_IMPORTERS = {
 JSON_LIBRARIES = {"orjson", "json", "pydantic_core"}
 JSON_IN_FILESYSTEM = {
     "filesystem.documents.codec": "it is the one who knows JSON",
-    "filesystem.index.index": "metadata lies in the index as JSON text",
-    "filesystem.index.schema": "the same",
+    "filesystem.index.schema": "metadata lies in the index as JSON text",
     "filesystem.index.terms": "the same",
     "filesystem.care.verify": "it looks for keys that stand twice, which a reader of values does not tell",
 }

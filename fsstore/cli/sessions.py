@@ -156,7 +156,8 @@ async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: boo
 
 
 async def _remove_matching(sessions: "SessionService", ids: list[str], filters: "Filters") -> int:
-    from fsstore.query.filters import parse, session_filter  # noqa: PLC0415 - only this command needs it
+    from fsstore.query.filters import parse  # noqa: PLC0415 - only this command needs it
+    from fsstore.query.session_words import session_filter  # noqa: PLC0415 - the same
 
     wanted, removed = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0
     for at in range(0, len(ids), _REMOVED_AT_ONCE):

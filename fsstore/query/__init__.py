@@ -1,1 +1,1 @@
-"""What callers ask for: paths, operands, filters, conditions and orders, and the relation that SQL sees.."""
+"""What callers ask for: paths, operands, filters and orders; what an index answers of it, and what SQL sees."""

@@ -28,17 +28,16 @@ import marshal
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.records import Filters, JsonObject
-from fsstore.model.times import TIME_PATHS, canonical_time
-from fsstore.model.values import MAX_DEPTH, copy_value, format_path, is_text
+from fsstore.model.times import TIME_PATHS
+from fsstore.model.values import MAX_DEPTH, copy_value, is_text
 from fsstore.query.conditions import (
     COMPARISONS,
+    EVERYTHING,
     All,
     Compares,
     Condition,
@@ -57,17 +56,17 @@ from fsstore.query.operands import (
     FOREIGN_OPERATORS,
     LIST_OPERATORS,
     Steps,
-    check_depth,
     meant_order,
     order_in_words,
     plain,
     refusal,
     refuse_bare_operators,
     refuse_operators,
+    time_text,
+    with_times_as_text,
 )
 from fsstore.query.steps import read_step, written_steps
 
-EVERYTHING = All(())
 _CONTAINERS = frozenset({dict, list, tuple})
 RECENT_FIRST = Order(("updated_at",), descending=True)
 
@@ -84,18 +83,19 @@ def parse(filters: Filters | None) -> Condition:
     """
     if filters is None:
         return EVERYTHING
-    given = _mapping(filters)
+    given = as_mapping(filters)
     if _is_deep(given, MAX_DEPTH):
         # maybe without end: what marshal does about that takes for ever where a filter contains itself twice
-        return _parse_object(_with_times_as_text(given))
+        return _parse_object(with_times_as_text(given))
     try:
         # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
         return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
     except ValueError:
-        return _parse_object(_with_times_as_text(given))
+        return _parse_object(with_times_as_text(given))
 
 
-def _mapping(filters: Any) -> JsonObject:
+def as_mapping(filters: Any) -> JsonObject:
+    """Return a filter as an object; raises StorageValidationError for what is none."""
     if not isinstance(filters, Mapping):
         raise refusal(
             f"a filter must be a mapping, not {type(filters).__name__}", (), advice="write it as in {'status': 'done'}"
@@ -198,7 +198,7 @@ def _all(path: Path, operand: Any, steps: Steps) -> Condition:
 def _found_in(path: Path, operands: Sequence[Any], steps: Steps) -> Condition:
     if path not in TIME_PATHS:
         return Field(path, _one_of(operands))
-    return TimeField(path, _one_of([None if operand is None else _time(operand, steps) for operand in operands]))
+    return TimeField(path, _one_of([None if operand is None else time_text(operand, steps) for operand in operands]))
 
 
 def _list(operand: Any, steps: Steps) -> list[Any]:
@@ -210,14 +210,10 @@ def _list(operand: Any, steps: Steps) -> list[Any]:
 def _compares(path: Path, operand: Any, steps: Steps) -> Condition:
     comparison: Any = steps[-1]
     if path in TIME_PATHS:
-        return TimeField(path, Compares(comparison, _time(operand, steps)))
+        return TimeField(path, Compares(comparison, time_text(operand, steps)))
     if kind_of(operand) not in ("number", "string", "boolean"):
         raise refusal(f"takes a number, a string or a boolean; {kind_of(operand)} has no order", steps)
     return Field(path, Compares(comparison, operand))
-
-
-def _time(operand: Any, steps: Steps) -> str:
-    return canonical_time(operand, format_path(steps), None)
 
 
 def _exists(path: Path, operand: Any, steps: Steps) -> Condition:
@@ -273,100 +269,6 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
     )
 
 
-# -- times ---------------------------------------------------------------------------------------------------
-
-
-def _with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
-    """Return a filter in which the dates and times that stand under `created_at` and `updated_at` are text."""
-    check_depth(steps)
-    if not isinstance(filters, Mapping):
-        return filters
-    return {key: _item_with_text(key, value, (*steps, key)) for key, value in filters.items()}
-
-
-def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
-    if not isinstance(key, str):
-        # the copy refuses it
-        return value
-    if key in _LOGICAL and isinstance(value, list | tuple):
-        return [_with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
-    return _operand_with_text(value, steps) if tuple(key.split(".")) in TIME_PATHS else value
-
-
-def _operand_with_text(value: Any, steps: Steps) -> Any:
-    if isinstance(value, date):
-        return _time(value, steps)
-    check_depth(steps)
-    if isinstance(value, Mapping):
-        return {
-            key: _operand_with_text(item, (*steps, key)) if isinstance(key, str) else item
-            for key, item in value.items()
-        }
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)(_operand_with_text(item, (*steps, at)) for at, item in enumerate(value))
-    return value
-
-
-# -- the words of sessions -----------------------------------------------------------------------------------
-
-
-def session_filter(filters: Filters) -> Filters:
-    """Turn a filter of sessions into one of records; changes paths only.
-
-    A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
-    (`state.step` is `data.state.step`). Raises StorageValidationError for a path that was meant otherwise; whatever
-    else is wrong with the filter is left for `parse` to refuse.
-    """
-    return _session_filter(_mapping(filters), ())
-
-
-def _session_filter(filters: Filters, steps: Steps) -> Filters:
-    check_depth(steps)
-    items = [_session_item(key, value, steps) for key, value in filters.items()]
-    mapped = dict(items)
-    # `status` and `metadata.status` are the same path: both must hold
-    return mapped if len(mapped) == len(items) else {"$and": [{key: value} for key, value in items]}
-
-
-def _session_item(key: Any, value: Any, steps: Steps) -> tuple[Any, Any]:
-    if isinstance(key, Enum):
-        key = key.value
-    if key in _LOGICAL and isinstance(value, list | tuple):
-        return key, [
-            _session_filter(part, (*steps, key, at)) if isinstance(part, Mapping) else part
-            for at, part in enumerate(value)
-        ]
-    if not isinstance(key, str) or key.startswith("$"):
-        return key, value
-    return _session_path(key, (*steps, key)), value
-
-
-def session_path(order_by: str | None) -> str | None:
-    """Turn an `order_by` of sessions into one of records, as `session_filter` does with paths."""
-    if order_by is None:
-        return None
-    path, sign = _order_path(order_by)
-    return sign + _session_path(path, ("order_by",))
-
-
-def _session_path(path: str, steps: Steps) -> str:
-    written = written_steps(path)
-    if written == ["metadata"]:
-        raise refusal(
-            "a bare key means metadata already, so this is metadata.metadata",
-            steps,
-            advice="name the key itself, as in 'status'; write 'metadata.metadata' if there is such a key",
-        )
-    if written[:2] == ["data", "metadata"]:
-        raise refusal(
-            f"paths of sessions start at the session, so this is data.{path} in the record",
-            steps,
-            advice="leave 'data.' out, as in 'status' or 'metadata.status'; "
-            "a path of records goes to the storage's own list",
-        )
-    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
-
-
 # -- orders --------------------------------------------------------------------------------------------------
 
 
@@ -377,12 +279,12 @@ def parse_order(order_by: str | None) -> Order:
     """
     if order_by is None:
         return RECENT_FIRST
-    path, sign = _order_path(order_by)
+    path, sign = order_path(order_by)
     return Order(parse_path(path, ("order_by",)), descending=bool(sign))
 
 
-def _order_path(order_by: Any) -> tuple[str, str]:
-    """Return the path of an order, and its sign."""
+def order_path(order_by: Any) -> tuple[str, str]:
+    """Return the path of an order, and its sign. Raises StorageValidationError for what is no path."""
     if (
         not isinstance(order_by, str)
         or not is_text(order_by)

@@ -20,10 +20,12 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from fsstore.errors import StorageValidationError
+from fsstore.model.times import TIME_PATHS, canonical_time
 from fsstore.model.values import MAX_DEPTH, format_path
 
 Steps: TypeAlias = tuple[str | int, ...]
 
+LOGICAL_OPERATORS = frozenset({"$and", "$or", "$nor"})
 LIST_OPERATORS = frozenset({"$in", "$nin", "$all"})
 FOREIGN_OPERATORS = {
     "$contains": "equality finds an element of an array, as in {'tags': 'x'}",
@@ -114,6 +116,42 @@ def moment_refusal(value: date, steps: Steps) -> StorageValidationError:
         steps,
         advice="other metadata is stored as it was given: compare with text, as in value.isoformat()",
     )
+
+
+def time_text(value: Any, steps: Steps) -> str:
+    """Return a time in the store's form; raises StorageValidationError for what is none."""
+    return canonical_time(value, format_path(steps), None)
+
+
+def with_times_as_text(filters: Any, steps: Steps = ()) -> Any:
+    """Return a filter in which the dates and times that stand under `created_at` and `updated_at` are text."""
+    check_depth(steps)
+    if not isinstance(filters, Mapping):
+        return filters
+    return {key: _item_with_text(key, value, (*steps, key)) for key, value in filters.items()}
+
+
+def _item_with_text(key: Any, value: Any, steps: Steps) -> Any:
+    if not isinstance(key, str):
+        # the copy refuses it
+        return value
+    if key in LOGICAL_OPERATORS and isinstance(value, list | tuple):
+        return [with_times_as_text(part, (*steps, at)) for at, part in enumerate(value)]
+    return _operand_with_text(value, steps) if tuple(key.split(".")) in TIME_PATHS else value
+
+
+def _operand_with_text(value: Any, steps: Steps) -> Any:
+    if isinstance(value, date):
+        return time_text(value, steps)
+    check_depth(steps)
+    if isinstance(value, Mapping):
+        return {
+            key: _operand_with_text(item, (*steps, key)) if isinstance(key, str) else item
+            for key, item in value.items()
+        }
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_operand_with_text(item, (*steps, at)) for at, item in enumerate(value))
+    return value
 
 
 def refuse_operators(value: Any, steps: Steps, known: Iterable[str], *, under: str = "") -> None:

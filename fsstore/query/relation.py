@@ -19,9 +19,9 @@ import orjson
 from fsstore.errors import StorageTimeoutError, StorageValidationError
 from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time
+from fsstore.query.columns import ENVELOPE, metadata_of
 
 RELATION = "documents"
-ENVELOPE = ("id", "type", "version", "created_at", "updated_at", "session_id", "thread_id")
 COLUMNS = (*ENVELOPE, "metadata")
 
 _ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go into its parameters"
@@ -58,13 +58,6 @@ def relation_row(record: Mapping[str, Any]) -> tuple[Any, ...]:
     metadata = metadata_of(record)
     text = None if metadata is None else orjson.dumps(metadata).decode()
     return (*(_plain(record.get(key)) for key in ENVELOPE), text)
-
-
-def metadata_of(record: Mapping[str, Any]) -> Any:
-    """Return the metadata of a record's data where there is one, else the record's own, else None."""
-    data = record.get("data")
-    inner = data.get("metadata") if isinstance(data, Mapping) else None
-    return record.get("metadata") if inner is None else inner
 
 
 def _plain(value: Any) -> Any:

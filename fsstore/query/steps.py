@@ -8,11 +8,9 @@ mean to an order, as in `due\ desc`. Before any other character it is itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 _PIECE = re.compile(r"\\[.$\\,+ ]|.", re.DOTALL)
 _ESCAPE = re.compile(r"\\([.$\\,+ ])")
-_ESCAPED = re.compile(r"[.\\, ]|\A[$+]")
 
 
 def written_steps(path: str) -> list[str]:
@@ -31,8 +29,3 @@ def written_steps(path: str) -> list[str]:
 def read_step(written: str) -> str:
     """Return the key that a written step names."""
     return _ESCAPE.sub(r"\1", written) if "\\" in written else written
-
-
-def write_path(steps: Iterable[str]) -> str:
-    """Return the path, in the words of filters, that names these keys."""
-    return ".".join(_ESCAPED.sub(lambda found: "\\" + found[0], step) for step in steps)

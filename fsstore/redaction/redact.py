@@ -17,7 +17,8 @@ from typing import Any
 
 from fsstore.model.records import JsonObject
 from fsstore.model.values import format_path
-from fsstore.redaction.rules import ENVELOPE, STAYING, Redaction, Span, Steps
+from fsstore.query.columns import ENVELOPE
+from fsstore.redaction.rules import STAYING, Redaction, Span, Steps
 from fsstore.redaction.shapes import PLACEHOLDER, WEAK, Suspicion, hint, shapes_in, shapes_in_key, suspicion_of
 
 

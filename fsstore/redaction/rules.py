@@ -21,12 +21,12 @@ from typing import Any, Self, TypeAlias
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.records import JsonObject
+from fsstore.query.columns import ENVELOPE
 
 Steps: TypeAlias = tuple[str | int, ...]
 Path: TypeAlias = tuple[str | int | None, ...]
 Span: TypeAlias = tuple[int, int]
 
-ENVELOPE = frozenset({"id", "type", "version", "created_at", "updated_at", "session_id", "thread_id"})
 _METADATA = ("data", "metadata")
 STAYING = frozenset(
     {

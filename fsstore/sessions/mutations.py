@@ -24,7 +24,8 @@ from fsstore.model.patch import TOP, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import Filters, JsonObject, Mutation, Save, check_id, expect_seen, expect_version, replacing
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
-from fsstore.query.filters import parse, session_filter, session_path
+from fsstore.query.filters import parse
+from fsstore.query.session_words import session_filter, session_path
 from fsstore.query.steps import written_steps
 from fsstore.sessions.models import dump_model
 

@@ -26,8 +26,8 @@ from fsstore.errors import StorageClosedError, StorageValidationError
 from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.model.values import copy_value
+from fsstore.query.columns import metadata_of
 from fsstore.query.conditions import Condition
-from fsstore.query.relation import metadata_of
 from fsstore.watching.changes import Change, Gap, Kind, Origin
 from fsstore.watching.ledger import Ledger, Told
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import MAX_INT
-from fsstore.query.filters import matches, parse, parse_order, parse_path, session_filter, session_path
-from fsstore.query.steps import write_path
-from fsstore.sessions.mutations import sessions_only
+from fsstore.query.filters import matches, parse, parse_order, parse_path
+from fsstore.query.session_words import session_path
+from tests.query.drawn import write_path
 
 NESTED = {"a": [{"b": 1}, {"b": [2, 3]}, {"c": None}, 7, [{"b": 9}]]}
 
@@ -301,103 +301,6 @@ def test_later_changes_by_the_caller_do_not_reach_a_filter() -> None:
     assert condition.matches({"a": {"b": 1}})
 
 
-# -- the words of sessions ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("filters", "expected"),
-    [
-        ({}, {}),
-        ({"status": "x"}, {"data.metadata.status": "x"}),
-        ({"state.step": 1}, {"data.state.step": 1}),
-        ({"metadata.status": "x"}, {"data.metadata.status": "x"}),
-        ({"status": {"$in": ["x"]}}, {"data.metadata.status": {"$in": ["x"]}}),
-        (
-            {"$or": [{"status": "x"}, {"$and": [{"a.b": 1}]}]},
-            {"$or": [{"data.metadata.status": "x"}, {"$and": [{"data.a.b": 1}]}]},
-        ),
-        ({"$nor": [{"status": "x"}]}, {"$nor": [{"data.metadata.status": "x"}]}),
-        ({"$oops": 1, "$or": "text"}, {"$oops": 1, "$or": "text"}),
-        ({"$or": ["text"]}, {"$or": ["text"]}),
-        ({r"a\.b": 1}, {r"data.metadata.a\.b": 1}),
-        ({r"a\.b.c": 1}, {r"data.a\.b.c": 1}),
-        ({r"\$ref": 1}, {r"data.metadata.\$ref": 1}),
-        ({"metadata.metadata": 1}, {"data.metadata.metadata": 1}),
-        ({"data": 1, "data.x": 2}, {"data.metadata.data": 1, "data.data.x": 2}),
-        ({Mood.CALM: 1}, {"data.metadata.calm": 1}),
-    ],
-)
-def test_bare_keys_mean_metadata_and_dotted_ones_start_at_the_session(filters: Any, expected: Any) -> None:
-    assert session_filter(filters) == expected
-
-
-@pytest.mark.parametrize(
-    ("filters", "path", "remedy"),
-    [
-        ([], "$", "{'status': 'done'}"),
-        (["status"], "$", "{'status': 'done'}"),
-        ("", "$", "{'status': 'done'}"),
-        ("status=active", "$", "{'status': 'done'}"),
-        (0, "$", "{'status': 'done'}"),
-        ({"metadata": {"status": "x"}}, "$.metadata", "name the key itself"),
-        ({"$or": [{"a": 1}, {"metadata": {"$exists": True}}]}, "$['$or'][1].metadata", "name the key itself"),
-        ({"data.metadata.status": "x"}, "$['data.metadata.status']", "leave 'data.' out"),
-    ],
-)
-def test_a_filter_that_would_find_nothing_or_everything_in_silence_is_refused(
-    filters: Any, path: str, remedy: str
-) -> None:
-    with pytest.raises(StorageValidationError) as refused:
-        sessions_only(filters)
-
-    assert refused.value.path == path
-    assert remedy in refused.value.advice
-
-
-def test_a_filter_of_sessions_that_is_nested_too_deep_is_refused() -> None:
-    filters: dict[str, Any] = {"a": 1}
-    for _ in range(5_000):
-        filters = {"$and": [filters]}
-
-    with pytest.raises(StorageValidationError, match="nested deeper"):
-        parse(sessions_only(filters))
-
-
-def test_a_filter_that_contains_itself_is_refused_at_once() -> None:
-    logical: list[Any] = []
-    logical += [{"$and": logical}]
-    value: list[Any] = []
-    value += [(value,)]
-
-    for filters in ({"$and": logical}, {"a": value}, {"a": {"$in": value}}):
-        for understood in (parse, sessions_only):
-            if understood is parse or filters.keys() == {"$and"}:
-                with pytest.raises(StorageValidationError, match="nested deeper"):
-                    understood(filters)
-
-
-def test_two_spellings_of_one_path_must_both_hold() -> None:
-    wanted = session_filter({"status": {"$gt": "a"}, "metadata.status": {"$lt": "c"}})
-
-    assert matches(wanted, {"data": {"metadata": {"status": "b"}}})
-    assert not matches(wanted, {"data": {"metadata": {"status": "c"}}})
-    assert not matches(wanted, {"data": {"metadata": {"status": "a"}}})
-
-
-@pytest.mark.parametrize(
-    ("order_by", "expected"),
-    [
-        (None, None),
-        ("priority", "data.metadata.priority"),
-        ("-priority", "-data.metadata.priority"),
-        ("-state.step", "-data.state.step"),
-        (r"-a\.b", r"-data.metadata.a\.b"),
-    ],
-)
-def test_an_order_of_sessions_is_one_of_records(order_by: str | None, expected: str | None) -> None:
-    assert session_path(order_by) == expected
-
-
 # -- orders ------------------------------------------------------------------------------------------------------------
 
 ASCENDING: list[Any] = [None, -1e308, -(2**63), -1, 0, 0.5, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**64 - 1, 1e308]
@@ -518,11 +421,3 @@ _ENDLESS: dict[str, Callable[[], Any]] = {
 def test_a_filter_that_contains_itself_more_than_once_is_refused_and_not_followed_for_ever(kind: str) -> None:
     with pytest.raises(StorageValidationError, match="nested deeper than 200"):
         parse(_ENDLESS[kind]())
-
-
-def test_a_filter_that_contains_itself_in_places_is_refused_as_one_of_sessions() -> None:
-    endless: dict[str, Any] = {}
-    endless["$or"] = [endless, {"status": "open"}, endless]
-
-    with pytest.raises(StorageValidationError, match="nested deeper than 200"):
-        session_filter(endless)

@@ -12,7 +12,8 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.schema import BEHIND_RELATION
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
-from fsstore.query.relation import COLUMNS, guarded_select, metadata_of, relation_over, relation_row
+from fsstore.query.columns import metadata_of
+from fsstore.query.relation import COLUMNS, guarded_select, relation_over, relation_row
 from tests.filesystem.index.test_index import entry, record
 
 RECORDS: list[JsonObject] = [

@@ -32,8 +32,6 @@ _FORM = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE |
 _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
 # how a document begins that was written here
 _BEGIN = b"{\n"
-# between which lines the members of a record's data stand
-_DATA, _DATA_END = b'\n  "data": {\n', b"\n  }"
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _LONG_NUMBER = b"0" * 19
 # a string of JSON holds no raw line end, so only another program writes a line like these
@@ -61,7 +59,7 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
     if not is_exact:
         check_value(record, record_id=record["id"])
     try:
-        data = orjson.dumps(record, option=_FORM)
+        data = in_form(record)
     except TypeError:
         data = _TOO_DEEP
     if _TOO_DEEP in data:
@@ -78,36 +76,9 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
     return data
 
 
-def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
-    """Return a record's bytes, made of those of another one whose data is the same beside its metadata.
-
-    Of both records the `part_of` is given, of the other one also its bytes, as `encode` made them. What the data holds
-    is copied as bytes, at the speed of memory. None where that can not be done, and `encode` is due.
-    """
-    try:
-        old, new = (orjson.dumps(part, option=_FORM) for part in (before, after))
-    except TypeError:
-        # `encode` tells why
-        return None
-    begin, end = _data_in(old)
-    new_begin, new_end = _data_in(new)
-    metadata, last = old[begin:end], len(data) - len(old) + end
-    at = data.rfind(metadata, begin, last)
-    if min(begin, new_begin, at) < 0 or not data.startswith(old[:begin]) or data[last:] != old[end:]:
-        return None
-    following = data[at + len(metadata) : last]
-    if following and not following.startswith(b","):
-        # the metadata goes on where it should end: not the bytes of that record
-        return None
-    return b"".join((new[:new_begin], data[begin:at], new[new_begin:new_end], following, new[new_end:]))
-
-
-def _data_in(text: bytes) -> tuple[int, int]:
-    """Return where the members of the data begin and end in the bytes of a record; -1 where it has none."""
-    # no string holds a raw line end, so each of these begins a line, and its blanks tell how deep it lies
-    at = text.find(_DATA)
-    begin = at + len(_DATA) - 1 if at >= 0 else -1
-    return begin, text.find(_DATA_END, begin)
+def in_form(value: JsonObject) -> bytes:
+    """Return an object in the form of a document, unchecked. Raises TypeError for much that is not JSON."""
+    return orjson.dumps(value, option=_FORM)
 
 
 def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
@@ -146,7 +117,7 @@ def decode_examined(data: bytes | bytearray) -> JsonObject:
 
 def encode_marker(marker: JsonObject) -> bytes:
     """Return the bytes of a store's marker."""
-    return orjson.dumps(marker, option=_FORM)
+    return in_form(marker)
 
 
 def decode_marker(data: bytes) -> JsonObject:

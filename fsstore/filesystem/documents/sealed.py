@@ -4,7 +4,7 @@ Owns the moment at which the caller's value is taken: in the caller's thread, be
 nothing of it need be copied. What is then done with it is `drafting`'s. Knows nothing of files.
 
 A save is written as it is where nothing is there. Over another document its version and times are others; these are in
-the `part_of` its record, and the rest of the bytes stays: see `codec.spliced`.
+the `part_of` its record, and the rest of the bytes stays: see `splice`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from fsstore.filesystem.documents.codec import decode_examined, encode, spliced
+from fsstore.filesystem.documents.codec import decode_examined, encode
+from fsstore.filesystem.documents.splice import spliced
 from fsstore.model.records import JsonObject, Mutation, Save, stamped
 from fsstore.model.times import canonical_time
 from fsstore.model.values import snapshot

@@ -1,7 +1,7 @@
 """A connection to the index: how it is opened, how its tables are made, and what the errors of SQLite mean.
 
-`schema` says which tables there are. A file that is damaged, or of
-another schema, is never repaired here: IndexDamagedError asks for a new one.
+`schema` says which tables there are. A file that is damaged, or of another schema, is never repaired here:
+IndexDamagedError asks for a new one.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class IndexUnavailableError(Exception):
     """The index can not be used now: disk full, no permission, locked. It is not damaged."""
 
 
-def connect(path: str | None, *, read_only: bool) -> sqlite3.Connection:
+def connect(path: str | None) -> sqlite3.Connection:
     """Connect to a file, made when it is not there; None is a new index in memory. `prepare` is due next."""
-    where = ":memory:" if path is None else f"{Path(path).absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
+    where = ":memory:" if path is None else f"{Path(path).absolute().as_uri()}?mode=rwc"
     return sqlite3.connect(
         where,
         uri=path is not None,
@@ -54,16 +54,13 @@ def connect(path: str | None, *, read_only: bool) -> sqlite3.Connection:
     )
 
 
-def prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
+def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up, and make the tables if there are none."""
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
-    else:
-        _begin_log(connection)
-        if _version(connection) == 0:
-            _create(connection)
+    _begin_log(connection)
+    if _version(connection) == 0:
+        _create(connection)
     verify(connection)
 
 

@@ -1,6 +1,7 @@
 """The sidecar index: one SQLite file that answers filters, orders and counts without opening documents.
 
-Owns the rows; `schema` says what they hold, `sql` what is asked of them, `inventory` what they say of the files.
+Owns the rows; `schema` says what they hold, `upserts` how they get there, `statements` what is asked of them,
+`inventory` what they say of the files.
 Invariants:
 - The index decides nothing. A row is a hint at what its document holds, and the file may be thrown away at any time.
 - What changed together is applied in one transaction. A crash leaves the state before or after it; a power cut may take
@@ -15,62 +16,32 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from contextlib import contextmanager
+from typing import Any
 from weakref import WeakValueDictionary
 
 from fsstore.filesystem.documents.codec import digest
-from fsstore.filesystem.index.connection import (
-    connect,
-    prepare,
-    translated,
-    understood,
-    verify,
-)
+from fsstore.filesystem.index.connection import connect, prepare, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
-from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of, signature_values
-from fsstore.filesystem.index.schema import (
-    BEHIND_RELATION,
-    CHANGE,
-    FILE_COLUMNS,
-    INSERT,
-    SIGNATURE_COLUMNS,
-    SUMMARY_COLUMNS,
-    TooDeepError,
-    json_array,
-    record_row,
-    summary,
-    upsert,
-)
-from fsstore.filesystem.index.statements import Plan, Start, Statement, counting, following, plan, probing, selecting
+from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of
+from fsstore.filesystem.index.schema import BEHIND_RELATION, SIGNATURE_COLUMNS, SUMMARY_COLUMNS, json_array, summary
+from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, probing
 from fsstore.filesystem.index.terms import functions
+from fsstore.filesystem.index.upserts import Described, described, put_problems, put_rows, remove
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.filters import RECENT_FIRST
+from fsstore.query.plan import Plan, Start
 from fsstore.query.relation import guarded_select
 
-Values: TypeAlias = tuple[Any, ...]
-
-
-class Described(NamedTuple):
-    """A document as the values of its row, but for the hash of its bytes."""
-
-    values: Values
-    data: bytes
-
-
 _FEW = 1_000
-_LISTS_BELIEVED, _MOST_PLANS = 100, 256
-# few sizes, since each is a statement that SQLite keeps; 10 240 values of the 32 766 that it takes (sqlite.org/limits)
-_ROWS_AT_ONCE = (512, 64, 8, 1)
+_LISTS_BELIEVED, _MOST_PREPARED = 100, 256
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
 _CONFIRM = (
     "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
     " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
 )
-_REPLACE_PROBLEM = f"REPLACE INTO problem VALUES (?, ?{', ?' * len(FILE_COLUMNS)})"  # noqa: S608 - constants
 
 
 class Index:
@@ -81,21 +52,21 @@ class Index:
         self.inventory = Inventory(connection)
         self._asked: WeakValueDictionary[int, Condition] = WeakValueDictionary()
         # by identity, since 1 and True are equal to Python; filters that come again are the same condition
-        self._plans: dict[int, tuple[Condition, Plan]] = {}
+        self._prepared: dict[int, Prepared] = {}
         self._many: dict[int, int] = {}
         for name, (arguments, function) in functions(self._asked).items():
             connection.create_function(name, arguments, function, deterministic=True)
 
     @classmethod
-    def open(cls, path: str | None, *, read_only: bool = False) -> Index:
+    def open(cls, path: str | None) -> Index:
         """Open the index in a file, made when it is not there; None is a new one in memory. The caller closes it.
 
-        `read_only` neither makes nor changes it. Raises IndexDamagedError, IndexUnavailableError.
+        Raises IndexDamagedError, IndexUnavailableError.
         """
         with translated():
-            connection = connect(path, read_only=read_only)
+            connection = connect(path)
             try:
-                prepare(connection, read_only=read_only)
+                prepare(connection)
                 return cls(connection)
             except BaseException:
                 connection.close()
@@ -116,29 +87,17 @@ class Index:
         self.put([*map(described, entries), *problems], removed)
 
     def put(self, documents: Iterable[Described | Problem], removed: Iterable[str] = ()) -> None:
-        """Do the same with what `described` gave.
-
-        Many rows go into one statement: the interpreter lock is let go for each, and to have it back may take longer
-        than what was done without it.
-        """
+        """Do the same with what `described` gave."""
         rows, problems = [], []
         for each in documents:
             if isinstance(each, Problem):
                 problems.append(each)
             else:
                 rows.append((*each.values, digest(each.data)))
-        gone = [(name,) for name in (*removed, *(problem.name for problem in problems))]
         with translated(), self._transaction() as cursor:
-            if gone:
-                cursor.executemany("DELETE FROM entry WHERE name = ?", gone)
-                cursor.executemany("DELETE FROM problem WHERE name = ?", gone)
-            _put_all(cursor, rows)
-            for problem in problems:
-                signature = signature_values(problem.signature)
-                cursor.execute(
-                    _REPLACE_PROBLEM,
-                    (problem.name, problem.reason, *signature, problem.digest, problem.recorded_ns),
-                )
+            remove(cursor, [*removed, *(problem.name for problem in problems)])
+            put_rows(cursor, rows)
+            put_problems(cursor, problems)
 
     def confirm(self, names: Sequence[str], since_ns: int) -> None:
         """Have rows, unless they were recorded later than that, recorded at that time; who made them stays told."""
@@ -166,20 +125,21 @@ class Index:
 
     def select(self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0) -> Selection:
         """Find the rows that match. Limit and offset are the caller's where there is a residue, or no order."""
-        known = self._planned(condition)
-        if known.residue is not None:
+        prepared = self._prepare(condition)
+        residue = prepared.plan.residue
+        if residue is not None:
             limit, offset = None, 0
         with translated():
-            start = self._start(known, order)
-        statement, ordered = selecting(_ROW_COLUMNS, known, start, order, limit=limit, offset=offset)
-        return Selection(self._rows(statement), known.residue, ordered)
+            start = self._start(prepared.plan, order)
+        statement, ordered = prepared.selecting(_ROW_COLUMNS, start, order, limit=limit, offset=offset)
+        return Selection(self._rows(statement), residue, ordered)
 
     def following(self, condition: Condition, after: str, size: int) -> list[Row]:
         """Return at most `size` rows that match, residue aside, in the order of their ids, after that id.
 
         Fewer rows than `size` are the last. O(rows up to the last one), or O(rows that match) where these are few.
         """
-        known = self._planned(condition)
+        known = self._prepare(condition).plan
         with translated():
             start = next((start for start in known.starts if self._is_few(start)), None)
         return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
@@ -188,31 +148,31 @@ class Index:
         self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
     ) -> list[JsonObject] | None:
         """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
-        known = self._planned(condition)
-        if known.residue is not None:
+        prepared = self._prepare(condition)
+        if prepared.plan.residue is not None:
             return None
         with translated(), understood():
-            start = self._start(known, order)
-            statement, ordered = selecting(SUMMARY_COLUMNS, known, start, order, limit=limit, offset=offset)
+            start = self._start(prepared.plan, order)
+            statement, ordered = prepared.selecting(SUMMARY_COLUMNS, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
             return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
 
     def count(self, condition: Condition) -> int | None:
         """Return how many rows match; None when only the documents can tell."""
-        known = self._planned(condition)
+        known = self._prepare(condition).plan
         if known.residue is not None:
             return None
         with translated():
             return self._number(counting(known))
 
-    def _planned(self, condition: Condition) -> Plan:
-        found = self._plans.get(id(condition))
+    def _prepare(self, condition: Condition) -> Prepared:
+        found = self._prepared.get(id(condition))
         if found is None:
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
+            if len(self._prepared) >= _MOST_PREPARED:
+                self._prepared.clear()
                 self._many.clear()
-            found = self._plans[id(condition)] = condition, plan(condition)
-        return found[1]
+            found = self._prepared[id(condition)] = Prepared(condition)
+        return found
 
     def _start(self, known: Plan, order: Order) -> Start | None:
         """Choose what a list starts from; None is to walk through all rows in order.
@@ -287,41 +247,3 @@ class Index:
         with translated():
             row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
-
-
-def described(entry: Entry) -> Described | Problem:
-    """Return an entry as it is put into the index; O(its metadata)."""
-    name, record, signature, data, recorded_ns = entry
-    try:
-        row = record_row(record)
-    except TooDeepError as error:
-        return Problem(name, str(error), signature, digest(data), recorded_ns)
-    return Described((name, record["id"], *row.settled, *row.moving, *signature_values(signature), recorded_ns), data)
-
-
-def _put_all(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int] = _ROWS_AT_ONCE) -> None:
-    at = 0
-    for order, size in enumerate(sizes):
-        while len(rows) - at >= size:
-            _put_some(cursor, rows[at : at + size], sizes[order + 1 :])
-            at += size
-
-
-def _put_some(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int]) -> None:
-    with suppress(sqlite3.IntegrityError):
-        if cursor.execute(upsert(len(rows)), list(chain.from_iterable(rows))).rowcount == len(rows):
-            return
-    # in some more has changed than what moves; to put the others once more changes nothing
-    if sizes:
-        _put_all(cursor, rows, sizes)
-    else:
-        _put(cursor, rows[0][:2], rows[0][2:])
-
-
-def _put(cursor: sqlite3.Cursor, key: Values, values: Values) -> None:
-    with suppress(sqlite3.IntegrityError):
-        if cursor.execute(CHANGE, (*values, *key)).rowcount:
-            return
-    # the id is there under another name, or the name with another id: the rows in the way must go first
-    cursor.execute("DELETE FROM entry WHERE name = ? OR id = ?", key)
-    cursor.execute(INSERT, (*key, *values))

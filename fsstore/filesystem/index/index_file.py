@@ -26,8 +26,9 @@ from fsstore.filesystem.disk.files import CREATE, Tree
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
-from fsstore.filesystem.index.index import Described, Index
+from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Problem
+from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.log.counters import Counters
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ Invariants:
 Every index that a save touches costs it a page or two. So only three are in the default order: that of all rows, and
 those of a user and of a status, which most lists ask for. They hold what else most lists ask, so that rows which are
 not wanted are passed over without being read. `entry_file` holds what a comparison with the files looks at. The other
-indexes hold what seldom changes, and `upsert` leaves them alone. They name `odd`, always NULL there, so that a count
+indexes hold what seldom changes, and `upserts` leaves them alone. They name `odd`, always NULL there, so that a count
 need not read the rows.
 """
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -32,8 +31,9 @@ from pydantic_core import from_json
 
 from fsstore.model.times import instant_of
 from fsstore.model.values import MAX_DEPTH
+from fsstore.query.columns import ENVELOPE, known_part, metadata_of, tags_of
 from fsstore.query.conditions import ABSENT
-from fsstore.query.relation import ENVELOPE, RELATION, metadata_of
+from fsstore.query.relation import RELATION
 
 SCHEMA_NUMBER = 3
 NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES = 1, 2, 4, 8
@@ -98,28 +98,6 @@ ENTRY_COLUMNS = (
     *(*SIGNATURE_COLUMNS, "recorded_ns", "digest"),
 )
 """The columns of a row in the order in which its values are given: what takes longest to make comes last."""
-_MOVED = ", ".join(f"{name} = excluded.{name}" for name in MOVING_COLUMNS)
-_SETTLED = ", ".join(SETTLED_COLUMNS)
-_AS_SETTLED = ", ".join(f"excluded.{name}" for name in SETTLED_COLUMNS)
-
-_PLACES = ", ".join("?" * len(ENTRY_COLUMNS))
-_CHANGED = ", ".join(f"{name} = ?" for name in ENTRY_COLUMNS[2:])
-
-INSERT = f"INSERT INTO entry ({', '.join(ENTRY_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608 - constants
-CHANGE = f"UPDATE entry SET {_CHANGED} WHERE name = ? AND id = ?"  # noqa: S608 - constants
-"""Changes a row, unless its id is another."""
-
-
-@cache
-def upsert(rows: int) -> str:
-    """Return the statement that makes rows, or changes what moves in them.
-
-    It leaves a row alone of which more is different.
-    """
-    return (
-        f"{INSERT}{f', ({_PLACES})' * (rows - 1)} ON CONFLICT (name) DO UPDATE SET {_MOVED}"
-        f" WHERE entry.id = excluded.id AND ({_SETTLED}) IS ({_AS_SETTLED})"
-    )
 
 
 class TooDeepError(ValueError):
@@ -142,7 +120,8 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         shape = max(shape, _shape(own, 1))
     user_id = status = tags = odd = None
     if type(metadata) is dict:
-        user_id, status, tags = metadata.get("user_id"), metadata.get("status"), _tags(metadata.get("tags"))
+        user_id, status = metadata.get("user_id"), metadata.get("status")
+        tags = _json(found) if (found := tags_of(metadata.get("tags"))) else None
     if (
         shape == _ODD
         or type(user_id) not in _COLUMN_TYPES
@@ -150,7 +129,7 @@ def record_row(record: Mapping[str, Any]) -> RecordRow:
         or list in (type(data), type(metadata), type(own))
     ):
         user_id = status = tags = None
-        odd = _json(_known_part(record))
+        odd = _json(known_part(record))
     session_id, thread_id = record.get("session_id", ABSENT), record.get("thread_id", ABSENT)
     flags = NESTED if shape == _NESTED else 0
     if session_id is None:
@@ -217,28 +196,6 @@ def _shape(value: Any, depth: int) -> int:
                 shape = _ODD
         level, depth = below, depth + 1
     return shape
-
-
-def _tags(value: Any) -> str | None:
-    """Return the strings that equality finds in a value, as a JSON array; None when there are none."""
-    found = [item for item in (value if type(value) is list else (value,)) if type(item) is str]
-    return _json(found) if found else None
-
-
-def _known_part(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the index knows of a record, in the record's own shape."""
-    part = {key: record[key] for key in (*ENVELOPE, "metadata") if key in record}
-    data = record["data"]
-    if type(data) is list:
-        # a path goes on into the objects of an array, and into nothing else of it
-        part["data"] = [_metadata_alone(item) for item in data if type(item) is dict]
-    elif type(data) is dict:
-        part["data"] = _metadata_alone(data)
-    return part
-
-
-def _metadata_alone(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metadata": data["metadata"]} if "metadata" in data else {}
 
 
 def _json(value: Any) -> str | None:

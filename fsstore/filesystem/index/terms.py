@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from pydantic_core import from_json
 
 from fsstore.filesystem.index.schema import NESTED, NULL_SESSION, NULL_THREAD, OTHER_TIMES
 from fsstore.model.times import TIME_PATHS
+from fsstore.query.columns import ENVELOPE, METADATA, TOP_METADATA, Location, locate, tags_asked
 from fsstore.query.conditions import (
     COMPARISONS,
     All,
@@ -35,45 +36,17 @@ from fsstore.query.conditions import (
     Present,
     TimeField,
 )
-from fsstore.query.relation import ENVELOPE
-
-TAGS = ("data", "metadata", "tags")
 
 _NULL_FLAGS = {"session_id": NULL_SESSION, "thread_id": NULL_THREAD}
-_SINGLED_OUT: Mapping[Path, str] = {("user_id",): "user_id", ("status",): "status"}
 _SQL_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _AS_RECORD = {
-    "metadata": """'{"data":{"metadata":' || entry.metadata || '}}'""",
-    "top_metadata": """'{"metadata":' || entry.top_metadata || '}'""",
+    METADATA: """'{"data":{"metadata":' || entry.metadata || '}}'""",
+    TOP_METADATA: """'{"metadata":' || entry.top_metadata || '}'""",
 }
 # these characters are escaped in JSON, or end a quoted key of a JSON path: versions of SQLite differ about them
 _UNADDRESSABLE = re.compile(r'["\\\x00-\x1f]')
 _ELEMENT_TYPES = ("text", "integer", "true", "false", "null")
 _CONTAINER_PLACE, _FALSE_PLACE, _TRUE_PLACE = b"\0", b"\1", b"\2"
-
-
-class Location(NamedTuple):
-    """Where the index keeps the value of a path: as a column, within the JSON of one, or both."""
-
-    column: str | None
-    document: str | None
-    steps: Path
-
-    @property
-    def is_addressable(self) -> bool:
-        """Whether a JSON path of SQLite can name the steps."""
-        return not any(map(_UNADDRESSABLE.search, self.steps))
-
-
-def locate(path: Path) -> Location | None:
-    """Return where the index keeps a path; None for what only the document tells."""
-    if len(path) == 1 and path[0] in ENVELOPE:
-        return Location(path[0], None, ())
-    if path[:2] == ("data", "metadata"):
-        return Location(_SINGLED_OUT.get(path[2:]), "metadata", path[2:])
-    if path[0] == "metadata":
-        return Location(None, "top_metadata", path[1:])
-    return None
 
 
 class Terms:
@@ -169,7 +142,7 @@ class Terms:
 
     def _document_term(self, condition: Field, location: Location, cases: Mapping[str, str]) -> str:
         judged = self._judged(condition, location)
-        if not location.is_addressable:
+        if not _is_addressable(location):
             return judged
         document, path = f"entry.{location.document}", self._json_path(location.steps)
         value = f"json_extract({document}, {path})"
@@ -194,7 +167,7 @@ class Terms:
         if location.document is None:
             flag = _NULL_FLAGS.get(str(location.column))
             return f"(entry.{location.column} IS NOT NULL OR entry.flags & {flag} <> 0)" if flag else "1"
-        if not location.is_addressable:
+        if not _is_addressable(location):
             return self._judged(condition, location)
         there = f"json_type(entry.{location.document}, {self._json_path(location.steps)}) IS NOT NULL"
         if through := self._through_array(location):
@@ -219,7 +192,7 @@ class Terms:
     def place(self, order: Order) -> str | None:
         """Return an expression that SQLite orders as `Order.key` does; None when only the documents tell."""
         location = locate(order.path)
-        if location is None or not location.is_addressable:
+        if location is None or not _is_addressable(location):
             return None
         if location.column is not None:
             return f"entry.{location.column}"
@@ -257,13 +230,9 @@ def _column_term(column: str, cases: Mapping[str, str]) -> str:
     return f"({' OR '.join(parts)})" if parts else ""
 
 
-def tags_asked(condition: Condition) -> list[str]:
-    """Return the strings one of which the tags must hold, when that is all the condition says."""
-    if isinstance(condition, Field) and condition.path == TAGS and isinstance(condition.test, OneOf):
-        strings = [value for kind, value in condition.test.scalars if kind == "string"]
-        if len(strings) == len(condition.test.scalars) and not condition.test.containers:
-            return strings
-    return []
+def _is_addressable(location: Location) -> bool:
+    """Whether a JSON path of SQLite can name the steps."""
+    return not any(map(_UNADDRESSABLE.search, location.steps))
 
 
 def functions(asked: Mapping[int, Condition]) -> dict[str, tuple[int, Callable[..., Any]]]:

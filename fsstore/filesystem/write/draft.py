@@ -18,9 +18,10 @@ from functools import cache
 
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
-from fsstore.filesystem.documents.codec import decode_examined, spliced
+from fsstore.filesystem.documents.codec import decode_examined
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, part_of
+from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.model.records import Clock, JsonObject, Mutation, Outcome, Outcomes, successor, version_of
 from fsstore.model.times import format_time

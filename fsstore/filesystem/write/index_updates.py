@@ -13,9 +13,9 @@ from __future__ import annotations
 import time
 
 from fsstore.filesystem.disk.files import UNTOLD
-from fsstore.filesystem.index.index import Described, described
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
+from fsstore.filesystem.index.upserts import Described, described
 from fsstore.filesystem.write.draft import Draft
 
 _MANY = 512

@@ -12,11 +12,11 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known, Problem
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
-from fsstore.filesystem.index.statements import Statement, counting, following, plan, selecting
+from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, selecting
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
-from fsstore.query.conditions import Condition
-from fsstore.query.filters import EVERYTHING, parse, parse_order
+from fsstore.query.conditions import EVERYTHING, Condition
+from fsstore.query.filters import parse, parse_order
 
 ABSENT: Any = object()
 SIGNATURE = Signature(1, 2, 3, 4)
@@ -96,48 +96,6 @@ def test_a_later_state_replaces_the_earlier_one(index: Index) -> None:
         assert ids(index, {f"data.metadata.{key}": value}) == ["a"]
 
 
-@pytest.mark.parametrize("before", [{"status": "open", "tags": ["x"]}, {"status": True}, [{"status": "list"}], "text"])
-@pytest.mark.parametrize("after", [{"status": "open", "tags": ["x"]}, {"status": ["s"], "tags": ["x"]}, None])
-def test_a_row_becomes_odd_and_ordinary_again(index: Index, before: Any, after: Any) -> None:
-    index.apply([entry(record("a", metadata=before))])
-    index.apply([entry(record("a", metadata=after))])
-
-    fresh = Index.open(None)
-    fresh.apply([entry(record("a", metadata=after))])
-
-    assert dump(index) == dump(fresh)
-    fresh.close()
-
-
-def dump(index: Index) -> list[str]:
-    """Return all that lies in the tables."""
-    return sorted(line for line in index._connection.iterdump() if line.startswith("INSERT"))
-
-
-def test_a_removed_name_is_gone_with_its_tags(index: Index) -> None:
-    index.apply([entry(record("a", metadata={"tags": ["x"]}), name="3f/a.json")])
-    index.apply([], ["3f/a.json", "3f/never.json"])
-
-    assert ids(index) == []
-    assert dump(index) == []
-
-
-def test_an_id_that_is_there_under_another_name_moves(index: Index) -> None:
-    index.apply([entry(record("a", metadata={"tags": ["x"]}), name="3f/a.json")])
-    index.apply([entry(record("a"), name="3f/00/a.json"), entry(record("b"))])
-
-    assert index.inventory.signatures().keys() == {"3f/00/a.json", "62/b.json"}
-    assert ids(index, {"data.metadata.tags": "x"}) == []
-
-
-def test_a_name_with_another_id_takes_its_place(index: Index) -> None:
-    index.apply([entry(record("a"), name="3f/x.json"), entry(record("b"), name="3f/y.json")])
-    index.apply([entry(record("b"), name="3f/x.json")])
-
-    assert ids(index) == ["b"]
-    assert index.inventory.signatures().keys() == {"3f/x.json"}
-
-
 def test_a_transaction_is_applied_whole_or_not_at_all(index: Index) -> None:
     broken = entry(record("b"))._replace(record={**record("b"), "version": object()})
 
@@ -178,57 +136,6 @@ def test_what_is_nested_too_deep_becomes_a_problem(index: Index) -> None:
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_problem_takes_the_place_of_an_entry_and_an_entry_solves_it(index: Index) -> None:
-    problem = Problem("3f/a.json", "it is no JSON", SIGNATURE, b"other", 7)
-    index.apply([entry(record("a"), name="3f/a.json")])
-    index.apply([], [], [problem])
-
-    assert index.inventory.problems() == [problem]
-    assert ids(index) == []
-    assert index.inventory.signatures("3f/") == {"3f/a.json": Known(SIGNATURE, b"other", 7)}
-
-    index.apply([entry(record("a"), name="3f/a.json")])
-
-    assert index.inventory.problems() == []
-    assert ids(index) == ["a"]
-
-
-def test_a_problem_goes_when_its_file_does(index: Index) -> None:
-    index.apply([], [], [Problem("3f/a.json", "x", SIGNATURE), Problem("3f/b.json", "y", SIGNATURE)])
-    index.apply([], ["3f/a.json"])
-
-    assert [problem.name for problem in index.inventory.problems()] == ["3f/b.json"]
-
-
-def test_many_rows_at_once_give_what_they_give_one_by_one(index: Index) -> None:
-    """New rows, rows of which only what moves has changed, others, and names and ids that have changed places."""
-
-    def rows(at: int) -> list[Entry]:
-        return [
-            entry(record(f"{number}", metadata={"status": at * (number % 17 == 3), "tags": [f"{number % 9}"]}, at=at))
-            for number in range(700)
-        ]
-
-    first, second = rows(1), rows(2)
-    second[10] = second[10]._replace(name=first[11].name)
-    second[11] = second[11]._replace(name=first[10].name)
-    second[600] = entry(record("600", data=[{"metadata": 2**70}], at=2), name="00/elsewhere.json")
-    one_by_one = Index.open(None)
-    for each in (*first, *second):
-        one_by_one.apply([each])
-    index.apply(first)
-    index.apply(second)
-
-    def everything(of: Index) -> list[Any]:
-        rows = "SELECT name, id, status, tags, odd, updated_at, metadata FROM entry ORDER BY name"
-        tags = "SELECT name, tag FROM tag JOIN entry USING (entry) ORDER BY name, tag"
-        return [of._connection.execute(statement).fetchall() for statement in (rows, tags)]
-
-    assert everything(index) == everything(one_by_one)
-    assert len(everything(index)[0]) == 700
-    one_by_one.close()
 
 
 def test_rows_are_confirmed_as_of_a_time_and_not_those_that_came_later(index: Index) -> None:
@@ -418,7 +325,7 @@ def steps(index: Index, statement: Statement) -> list[str]:
 
 
 def list_steps(index: Index, filters: JsonObject, order_by: str | None = None) -> list[str]:
-    known, order = plan(parse(filters)), parse_order(order_by)
+    known, order = Prepared(parse(filters)).plan, parse_order(order_by)
     return steps(index, selecting(["name", "id", "size"], known, index._start(known, order), order, limit=50)[0])
 
 
@@ -511,13 +418,13 @@ def test_a_later_page_begins_where_it_begins(large: Index) -> None:
 
 def test_counts_of_indexed_values_do_not_read_rows(large: Index) -> None:
     for filters in ({"type": "common"}, {"type": "common", "data.metadata.status": "common"}):
-        text = steps(large, counting(plan(parse(filters))))
+        text = steps(large, counting(Prepared(parse(filters)).plan))
         assert any("COVERING INDEX" in step for step in text)
     assert large.count(parse({"type": "common", "data.metadata.status": "common"})) == 1_499
 
 
 def test_a_stream_walks_through_the_ids_without_sorting(large: Index) -> None:
-    known = plan(parse({"data.metadata.status": "common"}))
+    known = Prepared(parse({"data.metadata.status": "common"})).plan
 
     walked = steps(large, following(["id"], known, None, "0500", 100))
 
@@ -540,7 +447,7 @@ def test_a_stream_of_few_does_not_walk_through_all(large: Index) -> None:
 
 @pytest.mark.parametrize("filters", [{}, {"type": "common"}, {"data.metadata.status": "common"}])
 def test_odd_rows_have_a_half_of_their_own_in_order(index: Index, filters: JsonObject) -> None:
-    known = plan(parse(filters))
+    known = Prepared(parse(filters)).plan
     statement, _ = selecting(["id"], known, None, RECENT, limit=50)
 
     rows = index._connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.values)
@@ -593,22 +500,6 @@ def test_many_may_make_the_index_at_once(path: str) -> None:
         assert ids(index) == ["a"]
         index.close()
     assert failed == []
-
-
-def test_read_only_neither_makes_nor_changes_an_index(path: str) -> None:
-    Path(path).parent.mkdir()
-    with pytest.raises(IndexUnavailableError):
-        Index.open(path, read_only=True)
-    writer = Index.open(path)
-    writer.apply([entry(record("a"))])
-
-    reader = Index.open(path, read_only=True)
-
-    assert ids(reader) == ["a"]
-    with pytest.raises(IndexUnavailableError, match="readonly"):
-        reader.apply([entry(record("b"))])
-    reader.close()
-    writer.close()
 
 
 @pytest.mark.parametrize("content", [b"this is no index" * 100, b"SQLite format 3\0" + b"\xff" * 4_000])

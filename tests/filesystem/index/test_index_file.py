@@ -86,8 +86,8 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no connection that is opened now make the index any larger."""
     connect = connection_module.connect
 
-    def small(path: str | None, *, read_only: bool) -> sqlite3.Connection:
-        connection = connect(path, read_only=read_only)
+    def small(path: str | None) -> sqlite3.Connection:
+        connection = connect(path)
         if path is not None:
             connection.execute("PRAGMA max_page_count = 1")
         return connection

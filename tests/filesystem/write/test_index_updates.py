@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fsstore.filesystem.index.index import Described
+from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.write import index_updates
 from fsstore.filesystem.write.index_updates import IndexUpdates
 

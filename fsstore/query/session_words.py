@@ -1,0 +1,73 @@
+"""The words in which callers of sessions filter and order, turned into those of records. Pure: paths change, no more.
+
+A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
+(`state.step` is `data.state.step`). What `fsstore.query.filters` makes of it is its own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from fsstore.model.records import Filters
+from fsstore.query.filters import as_mapping, order_path
+from fsstore.query.operands import LOGICAL_OPERATORS, Steps, check_depth, refusal
+from fsstore.query.steps import written_steps
+
+
+def session_filter(filters: Filters) -> Filters:
+    """Turn a filter of sessions into one of records; changes paths only.
+
+    A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
+    (`state.step` is `data.state.step`). Raises StorageValidationError for a path that was meant otherwise; whatever
+    else is wrong with the filter is left for `parse` to refuse.
+    """
+    return _session_filter(as_mapping(filters), ())
+
+
+def _session_filter(filters: Filters, steps: Steps) -> Filters:
+    check_depth(steps)
+    items = [_session_item(key, value, steps) for key, value in filters.items()]
+    mapped = dict(items)
+    # `status` and `metadata.status` are the same path: both must hold
+    return mapped if len(mapped) == len(items) else {"$and": [{key: value} for key, value in items]}
+
+
+def _session_item(key: Any, value: Any, steps: Steps) -> tuple[Any, Any]:
+    if isinstance(key, Enum):
+        key = key.value
+    if key in LOGICAL_OPERATORS and isinstance(value, list | tuple):
+        return key, [
+            _session_filter(part, (*steps, key, at)) if isinstance(part, Mapping) else part
+            for at, part in enumerate(value)
+        ]
+    if not isinstance(key, str) or key.startswith("$"):
+        return key, value
+    return _session_path(key, (*steps, key)), value
+
+
+def session_path(order_by: str | None) -> str | None:
+    """Turn an `order_by` of sessions into one of records, as `session_filter` does with paths."""
+    if order_by is None:
+        return None
+    path, sign = order_path(order_by)
+    return sign + _session_path(path, ("order_by",))
+
+
+def _session_path(path: str, steps: Steps) -> str:
+    written = written_steps(path)
+    if written == ["metadata"]:
+        raise refusal(
+            "a bare key means metadata already, so this is metadata.metadata",
+            steps,
+            advice="name the key itself, as in 'status'; write 'metadata.metadata' if there is such a key",
+        )
+    if written[:2] == ["data", "metadata"]:
+        raise refusal(
+            f"paths of sessions start at the session, so this is data.{path} in the record",
+            steps,
+            advice="leave 'data.' out, as in 'status' or 'metadata.status'; "
+            "a path of records goes to the storage's own list",
+        )
+    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
