@@ -86,8 +86,8 @@ TESTED_ELSEWHERE = {
     "write.draft": "write/test_commit.py",
     "open_store": "test_storage.py",
     "read.consistency": "index/test_index_file.py",
-    "watch.scanner": "watch/test_watcher.py",
-    "watch.classifier": "watch/test_watcher.py",
+    "watch.known_files": "watch/test_scanner.py",
+    "watch.suspects": "watch/test_classifier.py",
     "watch.source": "watch/test_watcher.py",
     "care.report": "care/test_verify.py",
 }
