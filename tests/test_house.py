@@ -86,9 +86,6 @@ TESTED_ELSEWHERE = {
     "write.draft": "write/test_commit.py",
     "open_store": "test_storage.py",
     "read.consistency": "index/test_index_file.py",
-    "watch.known_files": "watch/test_scanner.py",
-    "watch.suspects": "watch/test_classifier.py",
-    "watch.source": "watch/test_watcher.py",
     "care.report": "care/test_verify.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""
