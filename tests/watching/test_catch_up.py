@@ -136,6 +136,24 @@ async def test_what_changed_while_watching_began_was_there_before(source: FakeSo
         ]
 
 
+async def test_after_the_end_no_round_begins(source: FakeSource) -> None:
+    """The store may be closed by then, and refuse to read."""
+    watch = source.watch(max_queued=1)
+    await watch.started()
+    await fall_behind(source, watch, *ALL)
+    source.unreadable.update(map(name_of, ALL))
+    source.may_read.clear()
+    waiting = asyncio.ensure_future(anext(watch))
+    await until(lambda: source.reads)
+    source.save("r1")
+    source.ledger.end(StorageClosedError(path="fake:"))
+    source.may_read.set()
+
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    assert len(source.reads) == 1
+
+
 @pytest.mark.parametrize("is_closed", [True, False])
 async def test_the_end_comes_in_the_middle_of_a_round(source: FakeSource, *, is_closed: bool) -> None:
     watch = source.watch(max_queued=1)

@@ -52,6 +52,8 @@ class Scanner:
         self._sweep_began = 0.0
         self._look_cost = self._looked = 0.0
         self._next_look = self._next_sweep = 0.0
+        # whether a look has succeeded since everything was suspect
+        self._has_looked = False
         self._pace = BESIDE_EVENTS
 
     @property
@@ -75,13 +77,14 @@ class Scanner:
 
     def suspect_all(self) -> None:
         """Compare everything at the next steps."""
+        # the next look finds that every directory differs, and those that are gone
         self._moments.clear()
         self._next_look = 0.0
-        self._suspected.update(dict.fromkeys(self._known.directories()))
+        self._has_looked = False
 
     def is_done(self, now: float) -> bool:
         """Whether nothing is left of what there was to look at, sweeps aside."""
-        return not self._suspected and now < self._next_look
+        return self._has_looked and not self._suspected and now < self._next_look
 
     def due(self) -> float:
         """Return when the next step is due."""
@@ -123,6 +126,7 @@ class Scanner:
                 # another inode than any: it differs next time
                 found[shard] = (moment[0], -1)
         self._moments = found
+        self._has_looked = True
 
     def _compare_suspected(self, begun: float) -> list[str]:
         names: list[str] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsstore import FileStorage
+from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.watch import scanner
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
@@ -112,6 +113,22 @@ def test_a_directory_that_has_just_changed_is_compared_once_more(looking: Lookin
     put(store, "n1", "edited")
 
     assert looking.look() == {name_of("n1")}
+
+
+def test_a_look_that_fails_leaves_everything_to_be_looked_at(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the store would be taken for compared, and watching would begin too early."""
+
+    def refuse(_tree: Tree, _name: str = "") -> None:
+        raise StorageUnavailableError(reason="too many open files")
+
+    looking.scanner.suspect_all()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Tree, "moment", refuse)
+        with pytest.raises(StorageUnavailableError):
+            looking.scanner.step(500.0)
+        assert not looking.scanner.is_done(500.0)
+
+    assert looking.look() == NAMES
 
 
 def test_when_everything_is_suspect_what_is_gone_is_named_too(looking: Looking, store: Path) -> None:
