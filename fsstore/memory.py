@@ -27,7 +27,7 @@ from fsstore.model.records import (
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
 from fsstore.query.filters import parse
-from fsstore.watching.ledger import Ledger, Told
+from fsstore.watching.ledger import KnownState, Ledger
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 
@@ -85,7 +85,7 @@ class MemoryStorage(IUnifiedStorage):
             else:
                 self._records[record_id] = record
             if self._ledger is not None:
-                self._ledger.tell(record_id, None if record is None else _told(record), "own", record)
+                self._ledger.publish(record_id, None if record is None else _state(record), "own", record)
         return outcomes
 
     async def health_check(self) -> dict[str, Any]:
@@ -114,23 +114,23 @@ class MemoryStorage(IUnifiedStorage):
         if self._ledger is None:
             self._ledger = Ledger("memory:")
             for record in self._records.values():
-                self._ledger.adopt(record["id"], _told(record))
-        return Watch(_Watched(self, self._ledger), parse(filters), filters or {}, since, max_queued=max_queued)
+                self._ledger.adopt(record["id"], _state(record))
+        return Watch(_ChangeSource(self, self._ledger), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StorageClosedError(path="memory:")
 
 
-class _Watched:
-    """What a watch asks; a record's name is its id, and its version says whether it is another."""
+class _ChangeSource:
+    """The records as their watches see them: a record's name is its id, and its version says whether it is another."""
 
     def __init__(self, storage: MemoryStorage, ledger: Ledger) -> None:
         self._storage = storage
         self.ledger = ledger
 
     async def ready(self) -> None:
-        """Return at once: the ledger is told of each commit."""
+        """Return at once: each commit publishes to the ledger itself."""
 
     async def inside(self, filters: Filters) -> dict[str, str]:
         """Return the ids of the records that match."""
@@ -146,5 +146,5 @@ class _Watched:
         return {name: (record, record["version"]) for name, record in found.items() if record is not None}
 
 
-def _told(record: JsonObject) -> Told:
-    return Told(record["id"], record["version"], record["version"])
+def _state(record: JsonObject) -> KnownState:
+    return KnownState(record["id"], record["version"], record["version"])

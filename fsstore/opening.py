@@ -1,7 +1,8 @@
 """From a path or URL to an open store.
 
-A plain path or `file:` is a directory on this machine, `memory:` the reference backend. This module knows which scheme
-is which backend, and nothing of what a backend does. What a path is, `paths` knows.
+A plain path or `file:` is a directory on this machine, `memory:` the reference backend. `SCHEMES` is the table: which
+scheme is which backend, and which options it takes. A further backend adds one row, and nothing else here changes.
+This module knows nothing of what a backend does. What a path is, `paths` knows.
 
 No error holds more of a URL than its scheme: the rest may hold a password.
 """
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, cast
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.records import Clock
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 from fsstore.sessions.service import SessionService
 
@@ -51,18 +55,13 @@ def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifie
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
     A path object is always a path. Options for a directory are those of `FileStorage.open`. Raises
-    StorageValidationError for an unknown scheme or option, StorageUnavailableError when the store can not be opened,
+    StorageValidationError for an unknown scheme or option, StorageUnavailableError when the store cannot be opened,
     StorageCorruptedError when its marker is damaged.
     """
 
     async def opener() -> IUnifiedStorage:
-        found = split_url(url) if isinstance(url, str) else None
-        if found is None:
-            return await _open_directory(path_of(url, name=_NAME), options)
-        scheme, rest = found
-        if scheme not in _OPENERS:
-            raise _unknown(scheme)
-        return await _OPENERS[scheme](rest, options)
+        scheme, place = _find(url)
+        return await scheme.open(place, scheme.check(options))
 
     return Opening(opener)
 
@@ -76,50 +75,112 @@ def open_sessions(url: str | os.PathLike[str], **options: Any) -> Opening[Sessio
     return Opening(opener)
 
 
+def _find(url: str | os.PathLike[str]) -> tuple[Scheme[Any], str]:
+    """Return the scheme of a path or URL, and the place that it names. Raises StorageValidationError."""
+    found = split_url(url) if isinstance(url, str) else None
+    if found is None:
+        return SCHEMES["file"], path_of(url, name=_NAME)
+    name, rest = found
+    if name not in SCHEMES:
+        raise _unknown(name)
+    return SCHEMES[name], SCHEMES[name].place(rest)
+
+
 # -- the schemes ------------------------------------------------------------------------------------------------------
+
+
+class FileOptions(TypedDict, total=False):
+    """The options of `file:` and of plain paths; `FileStorage.open` documents each."""
+
+    create: bool
+    fsync: bool
+    file_mode: int
+    max_bytes: int
+    lock_timeout_seconds: float
+    reconcile: Literal["first-use", "off"]
+    shard_depth: int
+    allow_network: bool
+    live: bool
+    polling: bool
+    clock: Clock
+
+
+class MemoryOptions(TypedDict, total=False):
+    """The options of `memory:`; all but the clock have no effect: it is always there, always new, and nobody's else."""
+
+    clock: Clock
+    create: bool
+    live: bool
+    polling: bool
+
+
+Options = TypeVar("Options", bound=Mapping[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme(Generic[Options]):
+    """One row of the table: a scheme, the options it takes, and how a store of it is opened."""
+
+    name: str
+    options: type[Options]
+    place: Callable[[str], str]
+    """Turns what stands after the colon into a place that `open` takes. Raises StorageValidationError."""
+    open: Callable[[str, Options], Awaitable[IUnifiedStorage]]
+
+    def check(self, given: Mapping[str, object]) -> Options:
+        """Return the options. Raises StorageValidationError that names the nearest right one for each unknown one."""
+        known = sorted(self.options.__annotations__)
+        wrong = [name for name in given if name not in known]
+        if wrong:
+            raise StorageValidationError(
+                reason=", and ".join(_unknown_option(name, known) for name in wrong),
+                path="options",
+                advice=f"options of {self.name}: are {', '.join(known)}",
+            )
+        return cast("Options", given)
+
+
+def _unknown_option(name: str, known: list[str]) -> str:
+    nearest = get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
+    return f"unknown option {name!r}" + (f", the nearest is {nearest[0]!r}" if nearest else "")
+
 
 # what a backend needs is imported here, since a caller of one need not load the other
 
 
-async def _open_file(rest: str, options: dict[str, Any]) -> IUnifiedStorage:
-    return await _open_directory(usable(_path_in(rest), name=_NAME), options)
-
-
-async def _open_directory(path: str, options: dict[str, Any]) -> IUnifiedStorage:
+async def _open_file(path: str, options: FileOptions) -> IUnifiedStorage:
     from fsstore.filesystem.storage import FileStorage  # noqa: PLC0415
 
     # absolute, so that nothing in it means anything but itself
-    storage: IUnifiedStorage = await _with_options(FileStorage.open, absolute(path), **options)
-    return storage
+    return await FileStorage.open(absolute(path), **options)
 
 
-async def _open_memory(rest: str, options: dict[str, Any]) -> IUnifiedStorage:
+async def _open_memory(_place: str, options: MemoryOptions) -> IUnifiedStorage:
     from fsstore.memory import MemoryStorage  # noqa: PLC0415
 
+    return MemoryStorage(clock=options["clock"]) if "clock" in options else MemoryStorage()
+
+
+def _path_of_url(rest: str) -> str:
+    return usable(_path_in(rest), name=_NAME)
+
+
+def _nowhere(rest: str) -> str:
     if rest.strip("/"):
         raise StorageValidationError(
             reason="a store in memory has no name", path=_NAME, advice="write memory: and nothing after it"
         )
-    # it is always there, always new, and nobody else changes it
-    fitting = {name: value for name, value in options.items() if name not in ("create", "live", "polling")}
-    storage: IUnifiedStorage = _with_options(MemoryStorage, **fitting)
-    return storage
+    return ""
 
 
-_Opener: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[IUnifiedStorage]]
-_OPENERS: Mapping[str, _Opener] = {"file": _open_file, "memory": _open_memory}
-"""What opens each scheme, given what stands after its colon, and the options."""
-
-SCHEMES = tuple(_OPENERS)
-
-
-def _with_options(make: Callable[..., Any], *given: str, **options: Any) -> Any:
-    try:
-        return make(*given, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error) and "multiple values for argument" not in str(error):
-            raise
-        raise StorageValidationError(reason=str(error), path="options", advice="see fsstore.open_storage") from error
+SCHEMES: Mapping[str, Scheme[Any]] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("file", FileOptions, _path_of_url, _open_file),
+        Scheme("memory", MemoryOptions, _nowhere, _open_memory),
+    )
+}
+"""Every scheme by its name. A path without one is a `file:`."""
 
 
 def _unknown(scheme: str) -> StorageValidationError:

@@ -44,7 +44,7 @@ def foreign_scheme(text: str) -> str | None:
 
 
 def path_of(given: object, *, name: str = "path") -> str:
-    """Return the path that text or a path object is, with the home in place of `~`; no disk is asked.
+    """Return the path that text or a path object is, with the home in place of `~`, without touching the disk.
 
     Raises StorageValidationError for a URL, for what holds no name or a NUL, for an unknown user, and for anything that
     is neither text nor a path object. `name` is what the error calls it.
@@ -91,7 +91,7 @@ def usable(path: str, *, name: str) -> str:
 def absolute(path: str) -> str:
     """Return a path from the root on. Raises StorageUnavailableError where the current directory was removed."""
     try:
-        return os.path.abspath(path)  # noqa: PTH100 - this joins strings and asks no disk
+        return os.path.abspath(path)  # noqa: PTH100 - this joins strings and touches no disk
     except FileNotFoundError as error:
         raise StorageUnavailableError(
             reason="the current directory was removed", path=path, errno=error.errno, advice="give an absolute path"
@@ -101,7 +101,7 @@ def absolute(path: str) -> str:
 def _not_a_path(scheme: str, name: str) -> StorageValidationError:
     which = f"a URL of the scheme {scheme!r}" if scheme else "a URL"
     return StorageValidationError(
-        reason=f"it is {which}, and a path is wanted",
+        reason=f"it is {which}, and a path is expected",
         path=name,
         advice="give a path; write ./ before one that looks like a URL",
     )

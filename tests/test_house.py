@@ -86,9 +86,6 @@ TESTED_ELSEWHERE = {
     "write.failures": "write/test_commit.py",
     "open_store": "test_storage.py",
     "read.consistency": "index/test_index_file.py",
-    "watch.scanner": "watch/test_watcher.py",
-    "watch.classifier": "watch/test_watcher.py",
-    "watch.source": "watch/test_watcher.py",
     "care.report": "care/test_verify.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""

@@ -1,9 +1,10 @@
 import getpass
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -12,6 +13,7 @@ from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageV
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.legacy import LegacySessionStoreAdapter
+from fsstore.opening import SCHEMES, FileOptions, MemoryOptions, Scheme
 from fsstore.paths import path_of
 from fsstore.testing import HandClock
 
@@ -407,3 +409,83 @@ async def test_an_option_does_not_replace_the_path(tmp_path: Path) -> None:
         await open_storage(tmp_path / "store", path=tmp_path / "other")
 
     assert entries(tmp_path) == []
+
+
+# -- options ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "nearest"),
+    [
+        ("store", "fsnyc", "fsync"),
+        ("file:store", "Fsync", "fsync"),
+        ("store", "shard-depth", "shard_depth"),
+        ("store", "timeout_seconds", "lock_timeout_seconds"),
+        ("store", "network", "allow_network"),
+        ("memory:", "clocks", "clock"),
+    ],
+)
+async def test_a_wrong_option_names_the_nearest_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, option: str, nearest: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageValidationError) as caught:
+        await open_sessions(url, **{option: 1})
+
+    assert caught.value.path == "options"
+    assert caught.value.reason == f"unknown option {option!r}, the nearest is {nearest!r}"
+    assert entries(tmp_path) == []
+
+
+async def test_every_wrong_option_is_reported_at_once_with_all_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(StorageValidationError) as caught:
+        await open_storage(tmp_path / "store", fsnyc=False, create=True, qqq=1)
+    assert str(caught.value) == (
+        "options: unknown option 'fsnyc', the nearest is 'fsync', and unknown option 'qqq'; options of file: are "
+        "allow_network, clock, create, file_mode, fsync, live, lock_timeout_seconds, max_bytes, polling, reconcile, "
+        "shard_depth"
+    )
+
+    with pytest.raises(StorageValidationError) as caught:
+        await open_storage("memory:", fsync=False)
+    assert str(caught.value) == "options: unknown option 'fsync'; options of memory: are clock, create, live, polling"
+
+
+async def test_a_store_in_memory_takes_what_has_no_meaning_there() -> None:
+    async with open_storage("memory:", create=False, live=True, polling=True) as storage:
+        assert await storage.save({"id": "a"}) == "a"
+
+
+def test_the_table_has_the_options_of_each_backend_with_their_types() -> None:
+    of_files = inspect.signature(FileStorage.open).parameters.values()
+    of_memory = inspect.signature(MemoryStorage).parameters.values()
+
+    assert annotations_of(FileOptions) == {
+        option.name: option.annotation for option in of_files if option.kind is option.KEYWORD_ONLY
+    }
+    assert {option.name: option.annotation for option in of_memory}.items() <= annotations_of(MemoryOptions).items()
+
+
+def annotations_of(options: type) -> dict[str, str]:
+    return {name: reference.__forward_arg__ for name, reference in options.__annotations__.items()}
+
+
+async def test_a_further_backend_is_one_more_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OddOptions(TypedDict, total=False):
+        pool_size: int
+
+    opened: list[tuple[str, OddOptions]] = []
+
+    async def open_odd(place: str, options: OddOptions) -> IUnifiedStorage:
+        opened.append((place, options))
+        return MemoryStorage()
+
+    row = Scheme("odd", OddOptions, str.upper, open_odd)
+    monkeypatch.setattr("fsstore.opening.SCHEMES", {**SCHEMES, row.name: row})
+
+    async with open_storage("odd://host/db", pool_size=3):
+        assert opened == [("//HOST/DB", {"pool_size": 3})]
+    with pytest.raises(StorageValidationError, match="the nearest is 'pool_size'; options of odd: are pool_size"):
+        await open_storage("odd:", pool=3)
+    with pytest.raises(StorageValidationError, match="file: or memory: or odd:"):
+        await open_storage("redis:")

@@ -1,1 +1,1 @@
-"""What changes, who is told of it, and how a watcher catches up. No I/O; a backend brings what happened."""
+"""What changes, who receives it, and how a watcher catches up. No I/O; a backend publishes what happened."""

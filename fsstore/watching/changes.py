@@ -1,4 +1,4 @@
-"""What a watcher is told, and what a refresh has found. Pure."""
+"""What a watcher receives, and what a refresh has found. Pure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Change:
 class Gap:
     """The watcher was too slow, and changes were dropped: `dropped` of them.
 
-    What follows makes up for them: each document that is different from what the watcher was last told is told once, as
-    it is now; what happened to it in between is lost.
+    What follows makes up for them: each document that is different from what the watcher last received is reported
+    once, as it is now; what happened to it in between is lost.
     """
 
     dropped: int

@@ -1,4 +1,4 @@
-"""What the tests of watching share: a watched store, edits by hand, and sources of hints that do not tell."""
+"""What the tests of watching share: a watched store, edits by hand, and sources of hints that report nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from fsstore import Change, FileStorage, Gap, Watch
 from fsstore.filesystem.documents.codec import encode
-from fsstore.filesystem.watch.events import Heard, Report
+from fsstore.filesystem.watch.events import EventBatch, Report
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
 
@@ -22,6 +22,11 @@ def document(record_id: str, status: str = "new", **beside: Any) -> JsonObject:
     data = {"metadata": {"status": status}}
     envelope = {"id": record_id, "type": "note", "version": 1, "created_at": TIME, "updated_at": TIME}
     return {**envelope, "data": data, **beside}
+
+
+def name_of(record_id: str) -> str:
+    """Return the name of a document's file in a store of one level."""
+    return str(place(Path(), record_id))
 
 
 def put(store: Path, record_id: str, status: str = "new", **beside: Any) -> Path:
@@ -77,7 +82,7 @@ class Silent:
 
     def follow(self, paths: Sequence[str]) -> None:
         self.followed.append(list(paths))
-        self._report(Heard([], begun=True))
+        self._report(EventBatch([], begun=True))
 
     def close(self) -> None:
         self.is_closed = True
@@ -88,4 +93,4 @@ class Refused(Silent):
 
     def follow(self, paths: Sequence[str]) -> None:
         self.followed.append(list(paths))
-        self._report(Heard([], error="No space left on device (os error 28)"))
+        self._report(EventBatch([], error="No space left on device (os error 28)"))

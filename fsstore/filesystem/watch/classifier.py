@@ -1,27 +1,24 @@
 """Classifying documents that may have changed: what each is now, whether that is news, and whose.
 
-Used by the thread of `watcher`, which owns the ledger. Invariants:
-- What was read is told only after every own commit that may show in it has been heard of, so an own write is told once,
-  as such, and before anything that came later.
-- Nothing is read, and nothing told, while a batch is being put in place.
-- A document that is gone, or can not be read, is looked at again before that is believed: git and editors take files
+Used by the thread of `watcher`. Invariants:
+- What was read is published only after every own commit that may show in it has been received, so an own write is
+  reported once, as such, and before anything that came later.
+- Nothing is read, and nothing published, while a batch is being put in place.
+- A document that is gone, or cannot be read, is looked at again before that is believed: git and editors take files
   away for a moment, and write them in parts.
-- One that can not be read is no change. It becomes a problem in the index, and is told when it can be read again.
+- One that cannot be read is no change. It becomes a problem in the index, and is reported once it can be read again.
 
 Whose a change is: `indexing` is odd from before a commit's first file until its rows are in the index. So when it has
 been even once, or has become another number, since a file was seen, a commit of fsstore has left its row, which says
 that it was a commit's. Everything else is external; so is what recovery has finished, and everything while the index
-file can not be used.
+file cannot be used.
 """
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
@@ -31,32 +28,18 @@ from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.rows import Known
 from fsstore.filesystem.open_store import OpenStore
-from fsstore.filesystem.watch.scanner import mark_of
+from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
+from fsstore.filesystem.watch.suspects import Suspect, Suspects
 from fsstore.watching.changes import Origin
-from fsstore.watching.ledger import Ledger, Told
+from fsstore.watching.ledger import KnownState
 
-_SLICE = 100
 _GONE_SECONDS, _UNREADABLE_SECONDS = 0.05, 0.3
 _BATCH_PAUSE_SECONDS, _INDEX_PAUSE_SECONDS, _TROUBLE_PAUSE_SECONDS = 0.001, 0.003, 0.5
 _PATIENCE_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Suspect:
-    """Why a document is looked at, and what was seen of it so far."""
-
-    is_written: bool = False
-    """An event says that it was written in place: within a tick of the clock that shows in no signature."""
-    is_hinted: bool = False
-    missing_since: float = 0.0
-    mark: int = -1
-    is_external: bool = False
-    indexing: int = -1
-    indexing_since: float = 0.0
-
-
 class Observation(NamedTuple):
-    """A document as it was seen: with what is there, or with the mark of what can not be read, or absent."""
+    """A document as it was seen: with what is there, or with the mark of what cannot be read, or absent."""
 
     document: Document | None = None
     unreadable: int | None = None
@@ -64,79 +47,53 @@ class Observation(NamedTuple):
 
 
 class ChangeClassifier:
-    """Holds the documents that are suspect, and tells the ledger what has become of them."""
+    """Looks at the documents that are suspect, and publishes what has become of them."""
 
     def __init__(
         self,
         store: OpenStore,
-        ledger: Ledger,
+        known: KnownFiles,
         *,
-        hear_writer: Callable[[], set[str]],
+        receive_commits: Callable[[], set[str]],
         reread: Callable[[list[str]], None],
     ) -> None:
-        """`hear_writer` puts all that own commits have done until now into the ledger; returns the names.
+        """`receive_commits` publishes all that own commits have done until now; returns the names.
 
-        `reread` has the index brought up to date with documents, before whoever asks it next.
+        `reread` has the index brought up to date with documents, before the next list is answered.
         """
+        self.suspects = Suspects()
+        # how many changes were found that no event has reported
+        self.unreported = 0
         self._store = store
         self._documents = store.documents
-        self._ledger = ledger
-        self._hear_writer = hear_writer
+        self._known = known
+        self._receive_commits = receive_commits
         self._reread_soon = reread
         self._missing = store.reconciler.missing = set[str]()
-        self._suspects: dict[str, Suspect] = {}
-        self._due: deque[str] = deque()
-        self._later: list[tuple[float, str]] = []
+        # marks by name of what cannot be read
         self._unreadable: dict[str, int] = {}
         self._stale: list[str] = []
         self._urged = 0.0
-        # when something was found to have changed that no event has told
-        self.unheard = 0
-
-    def suspect(self, names: Iterable[str], *, is_written: bool = False, is_hinted: bool = False) -> None:
-        """Have documents looked at."""
-        for name in names:
-            suspect = self._suspects.get(name)
-            if suspect is None:
-                suspect = self._suspects[name] = Suspect()
-                self._due.append(name)
-            suspect.is_written |= is_written
-            suspect.is_hinted |= is_hinted
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is left that can be judged now."""
-        return not self._due
-
-    def due(self) -> float:
-        """Return when the next judgement is due."""
-        if self._due:
-            return 0.0
-        return self._later[0][0] if self._later else float("inf")
 
     def classify_some(self) -> None:
         """Classify some of the documents that are due."""
         now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._due.append(heapq.heappop(self._later)[1])
-        # taken out now: what is said of them from here on makes another suspect
-        names = [self._due.popleft() for _ in range(min(_SLICE, len(self._due)))]
-        suspects = {name: self._suspects.pop(name) for name in names}
+        suspects = self.suspects.take()
         counters = self._store.counters
         before = counters.applying()
         observations = {} if before & 1 else self._see(suspects)
         if before & 1 or counters.applying() != before:
-            self._postpone(suspects, _BATCH_PAUSE_SECONDS)
+            self.suspects.postpone(suspects, _BATCH_PAUSE_SECONDS)
             self._urge(now)
             return
-        noted = self._hear_writer()
-        self._postpone({name: suspects[name] for name in noted & observations.keys()}, 0.0)
+        committed = self._receive_commits()
+        self.suspects.postpone({name: suspects[name] for name in committed & observations.keys()}, 0.0)
         news = {
             name: observation
             for name, observation in observations.items()
-            if name not in noted and self._is_news(name, observation, suspects[name])
+            if name not in committed and self._is_news(name, observation, suspects[name])
         }
-        self._conclude(news, suspects)
+        self._publish_news(news, suspects)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -147,7 +104,7 @@ class ChangeClassifier:
                 observations[name] = self._observe(name, suspect)
             except StorageUnavailableError:
                 # the medium is gone, or the system is short of something: nothing is known of it now
-                self._postpone({name: suspect}, _TROUBLE_PAUSE_SECONDS)
+                self.suspects.postpone({name: suspect}, _TROUBLE_PAUSE_SECONDS)
         return observations
 
     def _observe(self, name: str, suspect: Suspect) -> Observation:
@@ -159,55 +116,56 @@ class ChangeClassifier:
             raise unavailable(error, name) from error
         if signature is None:
             return Observation()
-        told, mark = self._ledger.get(name), mark_of(signature)
-        known = self._unreadable.get(name, told.mark if told is not None else -1)
-        if mark == known and not (suspect.is_written and _is_racy(signature)):
+        mark = mark_of(signature)
+        if mark == self._unreadable.get(name, self._known.mark(name)) and not (
+            suspect.is_written and _is_racy(signature)
+        ):
             return Observation(is_known=True)
         try:
             return Observation(self._documents.read_named(name, waiting=False))
         except StorageCorruptedError:
             return Observation(unreadable=mark)
 
-    # -- judging ------------------------------------------------------------------------------------------------------
+    # -- classifying --------------------------------------------------------------------------------------------------
 
     def _is_news(self, name: str, observation: Observation, suspect: Suspect) -> bool:
-        """Whether a document is certainly another than the one that was told of last."""
+        """Whether a document is certainly another than the one that was published last."""
         if observation.is_known:
             return False
         if observation.unreadable is not None:
             self._suspect_reading(name, observation.unreadable, suspect)
             return False
-        told = self._ledger.get(name)
+        state = self._known.get(name)
         if observation.document is None:
-            return self._is_gone(name, told, suspect)
+            return self._is_gone(name, state, suspect)
         self._unreadable.pop(name, None)
         suspect.missing_since = 0.0
-        if told is None or told.content != observation.document.digest:
+        if state is None or state.content != observation.document.digest:
             return True
         mark = mark_of(observation.document.signature)
-        if told.mark != mark:
-            # touched, or written again as it was: no news, but the index shall know the file
-            self._ledger.adopt(name, told._replace(mark=mark))
+        if self._known.mark(name) != mark:
+            # touched, or written again as it was: no news, but the index must know the file
+            self._known.adopt(name, state, mark)
             self._stale.append(name)
         return False
 
-    def _is_gone(self, name: str, told: Told | None, suspect: Suspect) -> bool:
+    def _is_gone(self, name: str, state: KnownState | None, suspect: Suspect) -> bool:
         now = time.monotonic()
-        if told is None and name not in self._unreadable:
+        if state is None and name not in self._unreadable:
             self._missing.discard(name)
             return False
         if suspect.mark != 0 or not suspect.missing_since:
             suspect.mark, suspect.missing_since = 0, now
             suspect.is_external = name in self._unreadable or self._is_indexed_at_rest(name)
         if now - suspect.missing_since < _GONE_SECONDS:
-            self._postpone({name: suspect}, _GONE_SECONDS)
+            self.suspects.postpone({name: suspect}, _GONE_SECONDS)
             return False
         return True
 
     def _is_indexed_at_rest(self, name: str) -> bool:
         """Whether the index still has what is gone while no commit is under way: then it was no commit that took it.
 
-        Asked at once, since others may find it too, and bring the index up to date.
+        Looked up at once, since others may find it too, and bring the index up to date.
         """
         indexing = self._store.counters.read().indexing
         return not indexing & 1 and name in self._rows([name])
@@ -217,18 +175,18 @@ class ChangeClassifier:
         if suspect.mark != mark or not suspect.missing_since:
             suspect.mark, suspect.missing_since = mark, now
         if now - suspect.missing_since < _UNREADABLE_SECONDS:
-            self._postpone({name: suspect}, _GONE_SECONDS)
+            self.suspects.postpone({name: suspect}, _GONE_SECONDS)
             return
-        told = self._ledger.get(name)
-        if told is not None:
-            # whatever can be read there next is told
-            self._ledger.adopt(name, told._replace(content=None, mark=mark))
+        state = self._known.get(name)
+        if state is not None:
+            # whatever can be read there next is reported
+            self._known.adopt(name, state._replace(content=None), mark)
         self._unreadable[name] = mark
         self._stale.append(name)
 
-    # -- telling ------------------------------------------------------------------------------------------------------
+    # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _conclude(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
+    def _publish_news(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
         indexing = self._store.counters.read().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
@@ -237,16 +195,16 @@ class ChangeClassifier:
             suspect.is_external |= observation.document is None and name in self._missing
             is_indexed = _is_indexed(observation, row)
             if not (is_indexed or suspect.is_external) and self._is_waiting_for(name, observation, indexing, suspect):
-                self._postpone({name: suspect}, _INDEX_PAUSE_SECONDS)
+                self.suspects.postpone({name: suspect}, _INDEX_PAUSE_SECONDS)
                 continue
             if not is_indexed:
                 self._stale.append(name)
             is_by_commit = is_indexed and not suspect.is_external and (row is None or row.is_by_commit)
             whose[name] = "store" if is_by_commit else "external"
-        # first, so that whoever is told and lists what there is now waits for the index
+        # first, so that whoever receives it and lists what there is now waits for the index
         self._reread()
         for name, origin in whose.items():
-            self._tell(name, news[name], suspects[name], origin)
+            self._publish(name, news[name], suspects[name], origin)
 
     def _is_waiting_for(self, name: str, observation: Observation, indexing: int, suspect: Suspect) -> bool:
         """Whether the commit that may have done it is not in the index yet, or another one has followed meanwhile."""
@@ -266,23 +224,24 @@ class ChangeClassifier:
         except OSError:
             return False
 
-    def _tell(self, name: str, observation: Observation, suspect: Suspect, origin: Origin) -> None:
+    def _publish(self, name: str, observation: Observation, suspect: Suspect, origin: Origin) -> None:
         document = observation.document
         if document is None:
             with suppress(StorageUnavailableError, StorageCorruptedError):
-                # this also asks whether the store itself is still there
+                # this also finds out whether the store itself is still there
                 if self._documents.read_named(name, waiting=False) is None:
                     self._unreadable.pop(name, None)
                     self._missing.discard(name)
-                    self._ledger.tell(name, None, origin)
+                    self._known.publish_deletion(name, origin)
                     return
-            self._postpone({name: suspect}, _GONE_SECONDS)
+            self.suspects.postpone({name: suspect}, _GONE_SECONDS)
             return
         if not suspect.is_hinted and _is_old(document.signature):
-            self.unheard += 1
+            self.unreported += 1
         self._missing.discard(name)
-        record, mark = document.record, mark_of(document.signature)
-        self._ledger.tell(name, Told(record["id"], record["version"], document.digest, origin, mark), origin, record)
+        record = document.record
+        state = KnownState(record["id"], record["version"], document.digest, origin)
+        self._known.publish(name, state, mark_of(document.signature), origin, record)
 
     def _rows(self, names: list[str]) -> dict[str, Known]:
         try:
@@ -292,20 +251,6 @@ class ChangeClassifier:
             return {}
 
     # -- the rest -----------------------------------------------------------------------------------------------------
-
-    def _postpone(self, suspects: dict[str, Suspect], seconds: float) -> None:
-        when = time.monotonic() + seconds
-        for name, suspect in suspects.items():
-            later = self._suspects.get(name)
-            if later is not None:
-                # something was said of it meanwhile, which is due already
-                suspect.is_written |= later.is_written
-                suspect.is_hinted |= later.is_hinted
-            elif seconds:
-                heapq.heappush(self._later, (when, name))
-            else:
-                self._due.append(name)
-            self._suspects[name] = suspect
 
     def _reread(self) -> None:
         """Bring the index up to date with what is not as it says."""

@@ -1,7 +1,7 @@
 """Events of the system about a store's directories; the only importer of watchfiles.
 
 Events are hints and nothing more: they are late, they come twice, and where too many come at once they are lost in
-silence. On some mounts none come at all. So nobody here tells what has happened, only where to look.
+silence. On some mounts none come at all. So nothing here says what has happened, only where to look.
 
 Owns one thread per set of directories that is followed; it ends when another set is followed, or at the end. The
 directories themselves are followed, not what lies below them: what happens in `.fsstore/`, and in foreign directories,
@@ -28,8 +28,8 @@ class Hint(NamedTuple):
     is_written: bool
 
 
-class Heard(NamedTuple):
-    """What events say. `begun` comes once for a set of directories: from then on events are to be expected."""
+class EventBatch(NamedTuple):
+    """What events report. `begun` comes once for a set of directories: from then on events are to be expected."""
 
     hints: list[Hint]
     begun: bool = False
@@ -40,18 +40,18 @@ class HintSource(Protocol):
     """Where hints come from."""
 
     def follow(self, paths: Sequence[str]) -> None:
-        """Give hints about these directories from now on, and about others no more."""
+        """Give hints about these directories from now on, and no longer about others."""
 
     def close(self) -> None:
-        """Give no hints any more; waits for the threads."""
+        """Give no more hints; waits for the threads."""
 
 
-Report = Callable[[Heard], None]
+Report = Callable[[EventBatch], None]
 MakeHintSource = Callable[[Report], HintSource]
 
 
 class Events:
-    """A source of hints: what the system tells through watchfiles."""
+    """A source of hints: what the system reports through watchfiles."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -59,7 +59,7 @@ class Events:
 
     def follow(self, paths: Sequence[str]) -> None:
         """Give hints about these directories from now on."""
-        # the earlier ones are listened to until the new ones are followed, so that nothing is lost in between
+        # the earlier ones are read until the new ones are followed, so that nothing is lost in between
         earlier = [ending for _, ending in self._threads]
         self._threads = [(thread, ending) for thread, ending in self._threads if thread.is_alive()]
         ending = threading.Event()
@@ -69,7 +69,7 @@ class Events:
         try:
             thread.start()
         except RuntimeError as error:
-            self._report(Heard([], error=str(error)))
+            self._report(EventBatch([], error=str(error)))
         else:
             self._threads.append((thread, ending))
 
@@ -85,9 +85,9 @@ class Events:
         try:
             self._pass_on(paths, ending, earlier)
         except (OSError, RuntimeError) as error:
-            # no more watches are allowed, or a directory has just gone: whoever asked looks for itself
-            _logger.info("events about %s can not be had: %s", paths[0], error)
-            self._report(Heard([], error=str(error)))
+            # no more watches are allowed, or a directory has just gone: the scanner looks more often
+            _logger.info("no events about %s: %s", paths[0], error)
+            self._report(EventBatch([], error=str(error)))
 
     def _pass_on(self, paths: list[str], ending: threading.Event, earlier: list[threading.Event]) -> None:
         from watchfiles import watch  # noqa: PLC0415 - only those who watch pay for loading it
@@ -105,7 +105,7 @@ class Events:
             # True would also pass over directories that get no watch because there are too many
             ignore_permission_denied=False,
         ):
-            self._report(Heard([Hint(path, change == _WRITTEN) for change, path in changes], begun=not begun))
+            self._report(EventBatch([Hint(path, change == _WRITTEN) for change, path in changes], begun=not begun))
             begun = True
             for other in earlier:
                 other.set()

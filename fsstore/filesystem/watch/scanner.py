@@ -1,16 +1,16 @@
-"""Looking for changes that no event has told: which directory, which file is different from what was told.
+"""Looking for changes that no event has reported: which directory, which file is different from what is known.
 
 Three ways, by what they cost:
-- a *look* compares inode and time of each directory, which tells names that came and went; the directories that differ
+- a *look* compares inode and time of each directory, which shows names that came and went; the directories that differ
   are compared file by file;
 - a *sweep* goes through all files, a few milliseconds at a time, since an edit in place changes no directory;
 - a directory that somebody has a reason to suspect is compared at once (`suspect`).
 
 Invariants: looks and sweeps together take a bounded share of one core (`Pace`). What differs is only named here, and
-judged elsewhere. A directory's time is taken before its files are compared, and is believed only when it lies two
+classified elsewhere. A directory's time is taken before its files are compared, and is believed only when it lies two
 seconds back: within a tick of the clock it may change again and stay the same.
 
-With `look_seconds` L, `sweep_seconds` S, a share s, and a time c for comparing all documents, what no event tells is
+With `look_seconds` L, `sweep_seconds` S, a share s, and a time c for comparing all documents, what no event reports is
 found after L + c/s (names) and S + c/s (contents) at most.
 """
 
@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import RACY_NS
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.watching.ledger import Ledger
+from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
 
 _SLICE_SECONDS = 0.005
 
@@ -41,17 +41,19 @@ WITHOUT_EVENTS = Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1)
 
 
 class Scanner:
-    """Looks at the documents of one store, in the thread that owns the ledger."""
+    """Looks at the documents of one store, in the thread of `watcher`."""
 
-    def __init__(self, documents: Documents, ledger: Ledger) -> None:
+    def __init__(self, documents: Documents, known: KnownFiles) -> None:
         self._documents = documents
-        self._ledger = ledger
+        self._known = known
         self._moments: dict[str, tuple[int, int] | None] = {}
         self._suspected: dict[str, None] = {}
         self._sweep: Iterator[str] = iter(())
         self._sweep_began = 0.0
         self._look_cost = self._looked = 0.0
         self._next_look = self._next_sweep = 0.0
+        # whether a look has succeeded since everything was suspect
+        self._has_looked = False
         self._pace = BESIDE_EVENTS
 
     @property
@@ -75,13 +77,14 @@ class Scanner:
 
     def suspect_all(self) -> None:
         """Compare everything at the next steps."""
+        # the next look finds that every directory differs, and those that are gone
         self._moments.clear()
         self._next_look = 0.0
-        self._suspected.update(dict.fromkeys(self._ledger.directories()))
+        self._has_looked = False
 
     def is_done(self, now: float) -> bool:
         """Whether nothing is left of what there was to look at, sweeps aside."""
-        return not self._suspected and now < self._next_look
+        return self._has_looked and not self._suspected and now < self._next_look
 
     def due(self) -> float:
         """Return when the next step is due."""
@@ -115,7 +118,7 @@ class Scanner:
                 # where there are two levels, the upper one has no documents, and news of the lower one
                 found[above] = tree.moment(above)
             found[shard] = tree.moment(shard)
-        for shard in {*found, *self._moments, *self._ledger.directories()} - {""}:
+        for shard in {*found, *self._moments, *self._known.directories()} - {""}:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
                 self._suspected[shard] = None
@@ -123,6 +126,7 @@ class Scanner:
                 # another inode than any: it differs next time
                 found[shard] = (moment[0], -1)
         self._moments = found
+        self._has_looked = True
 
     def _compare_suspected(self, begun: float) -> list[str]:
         names: list[str] = []
@@ -144,25 +148,18 @@ class Scanner:
             # the next one begins when its time has come
             self._next_sweep = max(now, self._sweep_began + self._pace.sweep_seconds)
             self._sweep_began = self._next_sweep
-            self._sweep = iter(sorted({*self._moments, *self._ledger.directories()} - {""}))
+            self._sweep = iter(sorted({*self._moments, *self._known.directories()} - {""}))
         self._next_sweep = max(self._next_sweep, now + (time.perf_counter() - begun) / self._pace.share)
         return names
 
     def _differing(self, shard: str) -> list[str]:
         try:
-            there, told = self._documents.signatures(shard), self._ledger.within(shard)
+            there, marks = self._documents.signatures(shard), self._known.within(shard)
         except StorageUnavailableError:
-            # one that can not be entered must not keep the others waiting; compared again at the next look
+            # one that cannot be entered must not keep the others waiting; compared again at the next look
             self._moments[shard] = None
             return []
-        names = [
-            name for name, found in there.items() if (known := told.get(name)) is None or known.mark != mark_of(found)
-        ]
-        if len(there) - len(names) < len(told):
-            names += [name for name in told if name not in there]
+        names = [name for name, found in there.items() if marks.get(name) != mark_of(found)]
+        if len(there) - len(names) < len(marks):
+            names += [name for name in marks if name not in there]
         return names
-
-
-def mark_of(signature: Signature | None) -> int:
-    """Return a signature as the ledger keeps it: a number of 64 bits, 0 for none."""
-    return 0 if signature is None else hash(signature)

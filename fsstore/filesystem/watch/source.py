@@ -1,4 +1,4 @@
-"""What a watch asks of a directory of documents: that the ledger is begun, and who matches at that moment."""
+"""What a watch requests of a directory of documents: that the ledger is filled, and which documents match now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fsstore.watching.ledger import Ledger
 
 
 class FileChangeSource:
-    """A store as its watchers see it."""
+    """A store as its watches see it."""
 
     def __init__(self, storage: IUnifiedStorage, store: OpenStore, reading: Reading, *, polling: bool) -> None:
         self._storage = storage
@@ -27,7 +27,7 @@ class FileChangeSource:
 
     @property
     def ledger(self) -> Ledger:
-        """What was told."""
+        """Where changes are published."""
         return self._watcher.ledger
 
     def suspect(self, names: set[str]) -> None:
@@ -46,15 +46,15 @@ class FileChangeSource:
         await asyncio.shield(asyncio.wrap_future(self._watcher.ready))
 
     async def inside(self, filters: Filters) -> dict[str, str]:
-        """Return the ids of the documents that match, by name; they are read only where the index can not judge."""
+        """Return the ids of the documents that match, by name; they are read only where the index cannot answer."""
         condition = parse(filters)
 
-        def ask(index: Index) -> dict[str, str] | None:
+        def select(index: Index) -> dict[str, str] | None:
             selection = index.select(condition, parse_order(None))
             with closing(selection.rows) as rows:
                 return {row.name: row.id for row in rows} if selection.residue is None else None
 
-        found = await self._reading.ask(ask, whole=True)
+        found = await self._reading.ask(select, whole=True)
         if found is None:
             async with aclosing(self._storage.stream_list(filters)) as batches:
                 ids = [record["id"] async for batch in batches for record in batch]
@@ -76,7 +76,7 @@ class FileChangeSource:
             try:
                 document = self._documents.read_named(name)
             except StorageCorruptedError:
-                # it is told when it can be read again
+                # it is reported once it can be read again
                 continue
             if document is not None:
                 found[name] = document.record, document.digest

@@ -1,12 +1,12 @@
 """The thread that keeps a ledger true while a store is open: own commits, events, looks; everything in one order.
 
 Owns the ledger's content. What comes in waits in one queue: notes of the writer thread about own commits, hints of the
-system, names that somebody suspects. Notes are told as they come; everything else is only a reason to look, and
+system, names that somebody suspects. Notes are published as they come; everything else is only a reason to look, and
 `classifier` decides. The thread ends, and so do those of its source of hints, before the store is closed.
 
 At the beginning the ledger holds what the index says; then everything is compared once, after which it is ready. While
-the store is not there (unmounted, moved away), nothing is looked at and nothing told; when it is back, or another is in
-its place, everything is compared again.
+the store is not there (unmounted, moved away), nothing is looked at and nothing published; when it is back, or another
+is in its place, everything is compared again.
 
 Nothing is on disk here: after a crash, whoever watches next begins anew.
 """
@@ -28,15 +28,16 @@ from fsstore.filesystem.disk.system import NETWORK, SHARED_WITH_HOST, filesystem
 from fsstore.filesystem.documents.layout import MARKER, leads_to
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.classifier import ChangeClassifier
-from fsstore.filesystem.watch.events import Events, Heard, Hint, HintSource, MakeHintSource
-from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Scanner, mark_of
+from fsstore.filesystem.watch.events import EventBatch, Events, Hint, HintSource, MakeHintSource
+from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
+from fsstore.filesystem.watch.scanner import BESIDE_EVENTS, WITHOUT_EVENTS, Scanner
 from fsstore.filesystem.write.commit import Note
-from fsstore.watching.ledger import Ledger, Told
+from fsstore.watching.ledger import KnownState, Ledger
 
 _logger = logging.getLogger("fsstore")
 
-Message: TypeAlias = list[Note] | Heard | set[str] | None
-"""What the thread is told: None is to end."""
+Message: TypeAlias = list[Note] | EventBatch | set[str] | None
+"""What the thread receives; None is to end."""
 
 Rows: TypeAlias = Iterable[tuple[str, str, int, Signature, bytes]]
 
@@ -65,9 +66,11 @@ class Watcher:
         self._polling = polling
         self._queue: SimpleQueue[Message] = SimpleQueue()
         self._source: HintSource = (source or Events)(self._queue.put)
-        self._scanner = Scanner(store.documents, self.ledger)
-        self._classifier = ChangeClassifier(store, self.ledger, hear_writer=self._hear_writer, reread=reread)
-        self._noted: set[str] = set()
+        self._known = KnownFiles(self.ledger)
+        self._scanner = Scanner(store.documents, self._known)
+        self._classifier = ChangeClassifier(store, self._known, receive_commits=self._receive_commits, reread=reread)
+        self._suspects = self._classifier.suspects
+        self._committed: set[str] = set()
         self._prefix = store.tree.path("")
         self._is_stopping = False
         self._is_there = True
@@ -83,7 +86,7 @@ class Watcher:
     def begin(self, rows: Rows) -> None:
         """Start the thread, unless that was done; the ledger begins with these rows of the index.
 
-        Raises StorageUnavailableError when no thread can be had.
+        Raises StorageUnavailableError when the system gives no thread.
         """
         with self._starting:
             if self._thread is not None or self._is_stopping:
@@ -120,21 +123,21 @@ class Watcher:
         try:
             rows, self._rows = self._rows, ()
             for name, record_id, version, signature, digest in rows:
-                self.ledger.adopt(name, Told(record_id, version, digest, "external", mark_of(signature)))
+                self._known.adopt(name, KnownState(record_id, version, digest), mark_of(signature))
             del rows
             if writer is not None:
                 writer.tell(self._queue.put)
-                # the group that is under way is not noted: it is found by looking, before anybody is told anything
-                self._hear_writer()
+                # the group that is under way is not noted: it is found by looking, before anything is published
+                self._receive_commits()
             # a mount where no event comes from the other side is only looked at
             self._polling |= filesystem_type(self._store.tree.root) in NETWORK | SHARED_WITH_HOST
             self._has_begun |= self._polling
             self._scanner.suspect_all()
             while not self._is_stopping:
-                self._turn()
+                self._step()
         except Exception as error:
-            _logger.exception("the store %s can not be watched any more", self._store.tree.root)
-            reason = f"it can not be watched any more: {error}"
+            _logger.exception("the store %s cannot be watched any more", self._store.tree.root)
+            reason = f"it cannot be watched any more: {error}"
             failure = StorageUnavailableError(
                 reason=reason, path=str(self._store.tree.root), advice="close it and open it again"
             )
@@ -146,23 +149,23 @@ class Watcher:
                 writer.tell(None)
             self._source.close()
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         now = time.monotonic()
-        due = min(self._classifier.due(), self._scanner.due(), self._next_follow or now + _LONGEST_SECONDS)
-        self._take(_GONE_PAUSE_SECONDS if not self._is_there else max(0.0, min(due - now, _LONGEST_SECONDS)))
+        due = min(self._suspects.due(), self._scanner.due(), self._next_follow or now + _LONGEST_SECONDS)
+        self._receive(_GONE_PAUSE_SECONDS if not self._is_there else max(0.0, min(due - now, _LONGEST_SECONDS)))
         now = time.monotonic()
         try:
             if not self._is_stopping and self._look_for_store():
                 self._follow(now)
                 self._set_pace(now)
-                self._classifier.suspect(self._scanner.step(now))
-                if self._classifier.due() <= now:
+                self._suspects.add(self._scanner.step(now))
+                if self._suspects.due() <= now:
                     self._classifier.classify_some()
         except (StorageError, OSError) as error:
-            # descriptors used up, say: tried again, and told by whoever lists
+            # descriptors used up, say: tried again, and reported by the next list
             _logger.debug("looking at %s failed: %s", self._store.tree.root, error)
-            self._take(_GONE_PAUSE_SECONDS)
-        if self._has_begun and not self.ready.done() and self._scanner.is_done(now) and self._classifier.is_idle:
+            self._receive(_GONE_PAUSE_SECONDS)
+        if self._has_begun and not self.ready.done() and self._scanner.is_done(now) and self._suspects.is_idle:
             self.ready.set_result(None)
 
     def _look_for_store(self) -> bool:
@@ -177,65 +180,66 @@ class Watcher:
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 
-    def _take(self, timeout_seconds: float) -> None:
-        """Take everything in that is waiting; wait for it if nothing is."""
+    def _receive(self, timeout_seconds: float) -> None:
+        """Handle everything that is waiting; wait for it if nothing is."""
         try:
             message = self._queue.get(timeout=timeout_seconds) if timeout_seconds else self._queue.get_nowait()
             while True:
-                self._take_in(message)
+                self._handle(message)
                 message = self._queue.get_nowait()
         except Empty:
             return
 
-    def _take_in(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if message is None:
             self._is_stopping = True
-        elif isinstance(message, Heard):
-            self._hear(message)
+        elif isinstance(message, EventBatch):
+            self._handle_events(message)
         elif isinstance(message, set):
-            self._classifier.suspect(message)
+            self._suspects.add(message)
         else:
             for note in message:
-                self._note(note)
+                self._publish(note)
 
-    def _note(self, note: Note) -> None:
-        self._noted.add(note.name)
-        told = None
-        if note.record is not None:
-            told = Told(note.id, note.record["version"], note.digest, "own", mark_of(note.signature))
-        self.ledger.tell(note.name, told, "own", note.record)
+    def _publish(self, note: Note) -> None:
+        self._committed.add(note.name)
+        if note.record is None:
+            self._known.publish_deletion(note.name, "own")
+        else:
+            state = KnownState(note.id, note.record["version"], note.digest, "own")
+            self._known.publish(note.name, state, mark_of(note.signature), "own", note.record)
 
-    def _hear_writer(self) -> set[str]:
-        """Take in what own commits have done that were begun by now, and return the names."""
-        self._noted.clear()
+    def _receive_commits(self) -> set[str]:
+        """Publish what own commits have done that were begun by now, and return the names."""
+        self._committed.clear()
         writer = self._store.writer
         begun = 0 if writer is None else writer.begun
         while writer is not None and writer.told < begun and not self._is_stopping:
-            self._take(0.001)
-        self._take(0.0)
-        return set(self._noted)
+            self._receive(0.001)
+        self._receive(0.0)
+        return set(self._committed)
 
-    def _hear(self, heard: Heard) -> None:
-        if heard.error:
+    def _handle_events(self, events: EventBatch) -> None:
+        if events.error:
             self._followed = frozenset()
             self._has_begun = True
             self._next_follow = time.monotonic() + _RETRY_SECONDS
-        if heard.begun:
+        if events.begun:
             # what happened there before the first event could come
             for name, _ in self._followed - self._followed_before:
                 self._scanner.suspect(name) if name else self._scanner.look_soon()
             self._has_begun = True
-        for hint in heard.hints:
-            self._take_hint(hint)
+        for hint in events.hints:
+            self._handle_hint(hint)
 
-    def _take_hint(self, hint: Hint) -> None:
+    def _handle_hint(self, hint: Hint) -> None:
         below = hint.path[len(self._prefix) :] if hint.path.startswith(self._prefix) else ""
         place = leads_to(below.replace(os.sep, "/"), self._store.documents.layout.shard_depth)
         if place is None:
             return
         name, is_document = place
         if is_document:
-            self._classifier.suspect([name], is_written=hint.is_written, is_hinted=True)
+            self._suspects.add([name], is_written=hint.is_written, is_hinted=True)
             return
         self._scanner.look_soon()
         if name.count("/") == self._store.documents.layout.shard_depth - 1 and name:
@@ -258,8 +262,8 @@ class Watcher:
         self._source.follow([tree.path(name) if name else str(tree.root) for name, _ in sorted(wanted)])
 
     def _set_pace(self, now: float) -> None:
-        if self._classifier.unheard:
-            self._classifier.unheard = 0
+        if self._classifier.unreported:
+            self._classifier.unreported = 0
             self._distrust_until = now + _DISTRUST_SECONDS
         has_events = self._followed and now >= self._distrust_until
         self._scanner.set_pace(BESIDE_EVENTS if has_events else WITHOUT_EVENTS)

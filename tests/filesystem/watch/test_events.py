@@ -3,26 +3,26 @@ from pathlib import Path
 
 import pytest
 
-from fsstore.filesystem.watch.events import Events, Heard
+from fsstore.filesystem.watch.events import EventBatch, Events
 from tests.filesystem.faults import until
 
 
 async def test_events_come_from_the_directories_that_are_followed_last(tmp_path: Path) -> None:
-    heard: list[Heard] = []
+    reported: list[EventBatch] = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    events = Events(heard.append)
+    events = Events(reported.append)
 
     def paths() -> set[str]:
-        return {Path(hint.path).name for one in heard for hint in one.hints}
+        return {Path(hint.path).name for one in reported for hint in one.hints}
 
     events.follow([str(tmp_path / "a")])
-    await until(lambda: any(one.begun for one in heard))
+    await until(lambda: any(one.begun for one in reported))
     (tmp_path / "a" / "one").touch()
     await until(lambda: "one" in paths())
-    heard.clear()
+    reported.clear()
     events.follow([str(tmp_path / "b")])
-    await until(lambda: any(one.begun for one in heard))
+    await until(lambda: any(one.begun for one in reported))
     (tmp_path / "b" / "two").touch()
     await until(lambda: "two" in paths())
     await until(lambda: sum(thread.name == "fsstore-events" for thread in threading.enumerate()) == 1)
@@ -35,16 +35,16 @@ async def test_events_come_from_the_directories_that_are_followed_last(tmp_path:
 
 
 async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[Heard] = []
-    events = Events(heard.append)
+    reported: list[EventBatch] = []
+    events = Events(reported.append)
     events.follow([str(tmp_path / "nowhere")])
-    await until(lambda: heard)
-    assert "No such file" in heard[0].error
+    await until(lambda: reported)
+    assert "No such file" in reported[0].error
 
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     events.follow([str(tmp_path)])
-    assert heard[1].error == "can't start new thread"
+    assert reported[1].error == "can't start new thread"
     events.close()

@@ -2,69 +2,22 @@ import asyncio
 import gc
 import os
 import shutil
-import subprocess
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from fsstore import Change, FileStorage, Gap, StorageClosedError, StorageUnavailableError, Watch
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout, leads_to
-from fsstore.filesystem.watch import classifier, scanner, watcher
-from fsstore.filesystem.watch.events import Report
+from fsstore.filesystem.watch import classifier, watcher
 from fsstore.filesystem.watch.scanner import Pace
-from tests.filesystem.faults import DEADLINE_SECONDS, place, threads_of_the_store, until
-from tests.filesystem.watched import Refused, Silent, all_told, document, next_of, put, replace, told
-
-QUICK = Pace(look_seconds=0.05, sweep_seconds=0.05, share=1.0)
-
-
-@pytest_asyncio.fixture
-async def storage(tmp_path: Path) -> AsyncGenerator[FileStorage]:
-    """Give an open store with four documents."""
-    async with await FileStorage.open(tmp_path / "store", fsync=False) as storage:
-        await storage.batch_save([document(f"n{number}") for number in range(4)])
-        yield storage
-
-
-@pytest.fixture
-def store(storage: FileStorage) -> Path:
-    return storage._tree.root
-
-
-@pytest_asyncio.fixture
-async def changes(storage: FileStorage) -> AsyncGenerator[Watch]:
-    async with storage.watch() as changes:
-        yield changes
-
-
-@pytest_asyncio.fixture
-async def other(store: Path) -> AsyncGenerator[FileStorage]:
-    """Give the same store, opened once more: for the first one it is as another process."""
-    async with await FileStorage.open(store, fsync=False) as other:
-        yield other
-
-
-@pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> list[Silent]:
-    """Lose all events, and look often; returns the sources that were made."""
-    made: list[Silent] = []
-
-    def make(report: Report) -> Silent:
-        made.append(Silent(report))
-        return made[-1]
-
-    monkeypatch.setattr(watcher, "Events", make)
-    monkeypatch.setattr(watcher, "BESIDE_EVENTS", QUICK)
-    monkeypatch.setattr(watcher, "WITHOUT_EVENTS", QUICK)
-    return made
-
+from tests.filesystem.faults import place, threads_of_the_store, until
+from tests.filesystem.watched import Refused, Silent, all_told, document, name_of, next_of, put, replace, told
 
 # -- what other programs do -------------------------------------------------------------------------------------------
 
@@ -164,16 +117,12 @@ async def test_the_same_bytes_once_more_are_no_change(storage: FileStorage, chan
     assert await all_told(storage, changes) == []
     # and the index knows the file as it is now
     await until(
-        lambda: storage._store.index_file.use(lambda index: _is_known(index.inventory.known([_name("n1")]), store))
+        lambda: storage._store.index_file.use(lambda index: _is_known(index.inventory.known([name_of("n1")]), store))
     )
 
 
-def _name(record_id: str) -> str:
-    return str(place(Path(), record_id))
-
-
 def _is_known(rows: dict[str, Any], store: Path) -> bool:
-    return bool(rows[_name("n1")].signature.inode == place(store, "n1").stat().st_ino)
+    return bool(rows[name_of("n1")].signature.inode == place(store, "n1").stat().st_ino)
 
 
 async def test_a_filter_is_judged_for_edits_too(storage: FileStorage, store: Path) -> None:
@@ -199,308 +148,6 @@ async def test_a_store_of_two_levels_is_followed_on_both(tmp_path: Path, silent:
         assert await told(changes, 1) == [("updated", "d0", "external")]
         directories = {str(directory) for directory in (path.parent, path.parent.parent, root)}
         await until(lambda: set(silent[0].followed[-1]) == directories)
-
-
-# -- whose it is ------------------------------------------------------------------------------------------------------
-
-
-async def test_what_another_process_writes_comes_from_the_store(other: FileStorage, changes: Watch) -> None:
-    await other.save({"id": "x"})
-    assert await told(changes, 1) == [("created", "x", "store")]
-    await other.update("n1", {"data": {"metadata": {"status": "theirs"}}})
-    assert await next_of(changes) == Change("updated", "n1", 2, "store", {"status": "theirs"})
-    await other.delete("n2")
-    assert await told(changes, 1) == [("deleted", "n2", "store")]
-
-
-async def test_a_batch_of_another_process_is_whole_when_it_is_told(
-    storage: FileStorage, other: FileStorage, changes: Watch
-) -> None:
-    await other.batch_save([{"id": f"b{number}", "data": {"of": 20}} for number in range(20)])
-    for _ in range(20):
-        change = await next_of(changes)
-        assert isinstance(change, Change)
-        assert (change.kind, change.origin) == ("created", "store")
-        assert len(await storage.list({"data.of": 20})) == 20
-
-
-async def test_nothing_is_told_while_a_batch_is_put_in_place(
-    storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A writer that never ends its batch, and holds the lock: its first file is there already."""
-    judged = threading.Event()
-    monkeypatch.setattr(classifier.ChangeClassifier, "_urge", lambda _classifier, _now: judged.set())
-    applying = storage._counters.applying()
-    storage._counters.write(applying=applying + 1)
-    put(store, "n1", "half a batch")
-    await asyncio.wait_for(asyncio.to_thread(judged.wait), 20)
-    assert not changes._queue
-    put(store, "n2", "the other half")
-    storage._counters.write(applying=applying + 2)
-
-    assert sorted(await told(changes, 2)) == [("updated", "n1", "external"), ("updated", "n2", "external")]
-
-
-async def test_a_batch_whose_writer_died_is_finished_by_who_watches(
-    storage: FileStorage, changes: Watch, store: Path
-) -> None:
-    storage._counters.write(applying=storage._counters.applying() + 1)
-    put(store, "n1", "half a batch")
-
-    assert await told(changes, 1) == [("updated", "n1", "external")]
-    assert storage._counters.applying() & 1 == 0
-
-
-async def test_own_writes_are_told_one_by_one_between_those_of_others(
-    storage: FileStorage, other: FileStorage, changes: Watch
-) -> None:
-    """Each version once at most, in order; of own writes, each."""
-    own: set[int] = set()
-
-    async def write(store: FileStorage, mine: set[int]) -> None:
-        for _ in range(60):
-            outcomes = await store.commit([_touching("n1")])
-            mine.add(outcomes[0].after)
-
-    await asyncio.gather(write(storage, own), write(other, set()))
-    seen = [change for change in await all_told(storage, changes) if change.id == "n1"]
-
-    versions = [change.version for change in seen]
-    assert versions == sorted(set(versions))
-    assert {change.version for change in seen if change.origin == "own"} == own
-    assert {change.origin for change in seen} <= {"own", "store"}
-
-
-async def test_a_write_that_was_written_over_before_it_could_be_judged_makes_no_edit_of_it(
-    other: FileStorage, changes: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The index knows the second write already when the first is judged: no row has the file that was seen."""
-    real, loop, turns = classifier.ChangeClassifier._rows, asyncio.get_running_loop(), [2, 3]
-
-    def write_over(own: classifier.ChangeClassifier, names: list[str]) -> dict[str, Any]:
-        if turns:
-            writing = other.update("n1", {"data": {"turn": turns.pop(0)}})
-            asyncio.run_coroutine_threadsafe(writing, loop).result(20)
-            # and in the index too
-            asyncio.run_coroutine_threadsafe(other.count(), loop).result(20)
-        return real(own, names)
-
-    monkeypatch.setattr(classifier.ChangeClassifier, "_rows", write_over)
-    await other.update("n1", {"data": {"turn": 1}})
-
-    assert await next_of(changes) == Change("updated", "n1", 4, "store", {"status": "new"})
-
-
-def _touching(record_id: str) -> Any:
-    from fsstore.model.records import patching  # noqa: PLC0415 - one place needs it
-
-    return patching(record_id, {"data": {"turn": time.monotonic_ns()}})
-
-
-async def test_own_writes_that_only_recovery_could_finish_are_own(
-    storage: FileStorage, changes: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, failed = Tree.exchange, threading.Event()
-
-    def fail_once(tree: Tree, source: str, target: str) -> Signature | None:
-        if target == _name("n2") and not failed.is_set():
-            failed.set()
-            raise OSError(5, "Input/output error")
-        return real(tree, source, target)
-
-    monkeypatch.setattr(Tree, "exchange", fail_once)
-    await storage.batch_save([document("n1", "batch"), document("n2", "batch")])
-
-    assert failed.is_set()
-    found = [(change.kind, change.id, change.origin) for change in await all_told(storage, changes)]
-    assert found == [("updated", "n1", "own"), ("updated", "n2", "own")]
-
-
-async def test_an_edit_that_another_process_has_noticed_first_stays_external(
-    other: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other one has brought the index up to date before this one looks."""
-    noticed = threading.Event()
-    real = classifier.ChangeClassifier._see
-
-    def wait(
-        own: classifier.ChangeClassifier, suspects: dict[str, classifier.Suspect]
-    ) -> dict[str, classifier.Observation]:
-        observations = real(own, suspects)
-        noticed.wait(20)
-        return observations
-
-    monkeypatch.setattr(classifier.ChangeClassifier, "_see", wait)
-    put(store, "n1", "edited")
-    await other.refresh()
-    noticed.set()
-    assert await told(changes, 1) == [("updated", "n1", "external")]
-
-
-async def test_a_write_that_another_process_reads_again_stays_the_store_s(
-    storage: FileStorage, other: FileStorage, store: Path
-) -> None:
-    """A row that is new is read once more by whoever reconciles, and stays a commit's."""
-    await other.save(document("n1", "theirs"))
-    async with await FileStorage.open(store) as third:
-        await third.refresh()
-    (row,) = storage._store.index_file.use(lambda index: index.inventory.known([_name("n1")])).values()
-    assert row.is_by_commit
-    put(store, "n1", "edited")
-    await storage.refresh()
-    (row,) = storage._store.index_file.use(lambda index: index.inventory.known([_name("n1")])).values()
-    assert not row.is_by_commit
-
-
-async def test_refresh_tells_what_no_event_has_told(
-    storage: FileStorage, store: Path, silent: list[Silent], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never = Pace(look_seconds=3600.0, sweep_seconds=3600.0, share=1.0)
-    monkeypatch.setattr(watcher, "BESIDE_EVENTS", never)
-    async with storage.watch() as changes:
-        assert silent
-        await until(
-            lambda: (
-                storage._change_source is not None
-                and storage._change_source._watcher._scanner.is_done(time.monotonic())
-            )
-        )
-        put(store, "n1", "edited")
-        place(store, "n2").unlink()
-        await storage.refresh()
-        assert sorted(await told(changes, 2)) == [("deleted", "n2", "external"), ("updated", "n1", "external")]
-
-
-# -- what is not to be believed at once -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def observations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, classifier.Observation]]:
-    """Return all that is seen, as it is seen."""
-    seen: list[tuple[str, classifier.Observation]] = []
-    real = classifier.ChangeClassifier._observe
-
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
-        found = real(own, name, suspect)
-        seen.append((name, found))
-        return found
-
-    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
-    return seen
-
-
-async def test_a_document_that_is_gone_for_a_moment_was_never_gone(
-    storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is back when it is looked at for the second time."""
-    real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
-
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
-        looks.append(name)
-        if looks.count(_name("n1")) == 2:
-            (store / "aside").rename(path)
-        return real(own, name, suspect)
-
-    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
-    path.rename(store / "aside")
-    await until(lambda: looks.count(_name("n1")) >= 2 or changes._queue)
-    assert await all_told(storage, changes) == []
-
-
-async def test_half_a_document_is_waited_for(
-    storage: FileStorage,
-    changes: Watch,
-    store: Path,
-    observations: list[tuple[str, classifier.Observation]],
-    caplog: Any,
-) -> None:
-    whole = encode(document("n1", "written slowly"), max_bytes=1 << 20)
-    with place(store, "n1").open("wb", buffering=0) as file:
-        file.write(whole[:50])
-        await until(lambda: any(name == _name("n1") and seen.unreadable for name, seen in observations))
-        file.write(whole[50:])
-
-    assert await next_of(changes) == Change("updated", "n1", 1, "external", {"status": "written slowly"})
-    assert await all_told(storage, changes) == []
-    assert caplog.records == []
-
-
-async def test_half_a_document_that_becomes_what_it_was_is_no_change(
-    storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is whole again when it is looked at for the second time."""
-    real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
-    whole = path.read_bytes()
-
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: classifier.Suspect) -> classifier.Observation:
-        looks.append(name)
-        if looks.count(_name("n1")) == 2:
-            path.write_bytes(whole)
-        return real(own, name, suspect)
-
-    monkeypatch.setattr(classifier.ChangeClassifier, "_observe", observation)
-    path.write_bytes(whole[:50])
-    await until(lambda: looks.count(_name("n1")) >= 2)
-    assert await all_told(storage, changes) == []
-
-
-async def test_what_can_not_be_read_is_no_change_and_is_told_when_it_can(
-    storage: FileStorage, changes: Watch, store: Path
-) -> None:
-    before = place(store, "n1").read_bytes()
-    place(store, "n1").write_bytes(before[:40])
-    place(store, "n2").unlink()
-    place(store, "n2").mkdir()
-    await until(lambda: len(storage._store.index_file.use(lambda index: index.inventory.problems())) == 2)
-    assert await all_told(storage, changes) == []
-    assert {record["id"] for record in await storage.list()} == {"n0", "n3", "zz-end"}
-
-    place(store, "n1").write_bytes(before)
-    assert await told(changes, 1) == [("updated", "n1", "external")]
-    place(store, "n2").rmdir()
-    assert await told(changes, 1) == [("deleted", "n2", "external")]
-
-
-async def test_a_foreign_file_is_nobody_s_business(storage: FileStorage, changes: Watch, store: Path) -> None:
-    shard = place(store, "n1").parent
-    for name in ("notes.txt", ".n1.json.swp", "n1.json~", "wrong-place.json"):
-        (shard / name).write_bytes(encode(document("elsewhere"), max_bytes=1 << 20))
-    (store / "README.md").write_text("mine")
-    (store / "3ff").mkdir()
-    (store / "3ff" / "x.json").write_text("{}")
-    assert await all_told(storage, changes) == []
-
-
-async def test_git_that_goes_to_and_fro_tells_where_it_ends(storage: FileStorage, changes: Watch, store: Path) -> None:
-    def git(*arguments: str) -> None:
-        identity = ("-c", "user.name=x", "-c", "user.email=x@x")
-        subprocess.run(["/usr/bin/env", "git", *identity, *arguments], cwd=store, check=True, capture_output=True)
-
-    git("init", "-q", "-b", "main")
-    git("add", ".")
-    git("commit", "-qm", "one")
-    git("checkout", "-qb", "branch")
-    put(store, "n1", "branch")
-    put(store, "x", "branch")
-    place(store, "n2").unlink()
-    expected = [("created", "x", "external"), ("deleted", "n2", "external"), ("updated", "n1", "external")]
-    assert sorted(await told(changes, 3)) == expected
-    git("add", ".")
-    git("commit", "-qm", "two")
-    for _ in range(5):
-        git("checkout", "-q", "main")
-        git("checkout", "-q", "branch")
-    git("checkout", "-q", "main")
-    seen: dict[str, tuple[bool, Any]] = {}
-    while seen != {"x": (False, None), "n2": (True, "new"), "n1": (True, "new")}:
-        change = await next_of(changes)
-        assert isinstance(change, Change)
-        seen[change.id] = change.kind != "deleted", change.metadata.get("status")
-    # it may have been so for a moment before: then the index follows without anything to tell
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while {record["id"] for record in await storage.list()} != {"n0", "n1", "n2", "n3"}:
-        assert time.monotonic() < deadline, "the index does not follow"
-        await asyncio.sleep(0.001)
 
 
 # -- when events fail -------------------------------------------------------------------------------------------------
@@ -546,6 +193,25 @@ async def test_without_watches_of_the_system_it_looks_for_itself(
         for number in range(3):
             put(store, "n1", f"edit {number}")
             assert await told(changes, 1) == [("updated", "n1", "external")]
+
+
+async def test_refresh_tells_what_no_event_has_told(
+    storage: FileStorage, store: Path, silent: list[Silent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = Pace(look_seconds=3600.0, sweep_seconds=3600.0, share=1.0)
+    monkeypatch.setattr(watcher, "BESIDE_EVENTS", never)
+    async with storage.watch() as changes:
+        assert silent
+        await until(
+            lambda: (
+                storage._change_source is not None
+                and storage._change_source._watcher._scanner.is_done(time.monotonic())
+            )
+        )
+        put(store, "n1", "edited")
+        place(store, "n2").unlink()
+        await storage.refresh()
+        assert sorted(await told(changes, 2)) == [("deleted", "n2", "external"), ("updated", "n1", "external")]
 
 
 async def test_polling_asks_the_system_for_nothing(store: Path, silent: list[Silent]) -> None:
@@ -609,30 +275,6 @@ async def test_a_path_of_events_below_a_linked_root_is_understood(
         put(store, "n1", "edited")
         assert await told(changes, 1) == [("updated", "n1", "external")]
     assert storage is not None
-
-
-async def test_a_directory_that_can_not_be_entered_keeps_no_other_waiting(
-    storage: FileStorage, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, closed = Tree.signatures, _name("n1").partition("/")[0]
-    is_closed = threading.Event()
-    is_closed.set()
-
-    def signatures(tree: Tree, name: str) -> Iterator[tuple[str, Signature | None]]:
-        if name == closed and is_closed.is_set():
-            raise PermissionError(13, "Permission denied", name)
-        return real(tree, name)
-
-    monkeypatch.setattr(watcher, "Events", Silent)
-    monkeypatch.setattr(watcher, "BESIDE_EVENTS", QUICK)
-    await storage.list()
-    monkeypatch.setattr(Tree, "signatures", signatures)
-    async with storage.watch() as changes:
-        put(store, "n1", "edited")
-        put(store, "n2", "edited")
-        assert await told(changes, 1) == [("updated", "n2", "external")]
-        is_closed.clear()
-        assert await told(changes, 1) == [("updated", "n1", "external")]
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -727,7 +369,7 @@ async def test_a_failure_of_the_thread_is_told_to_every_watcher(
         await next_of(changes)
     with pytest.raises(StorageUnavailableError):
         await storage.watch().started()
-    assert "can not be watched any more" in caplog.text
+    assert "cannot be watched any more" in caplog.text
 
 
 async def test_a_full_queue_is_dropped_and_made_up_for(storage: FileStorage, store: Path, other: FileStorage) -> None:
@@ -736,7 +378,7 @@ async def test_a_full_queue_is_dropped_and_made_up_for(storage: FileStorage, sto
         for number in range(300):
             put(store, f"m{number}", "edited")
         await other.batch_delete([f"n{number}" for number in range(4)])
-        await until(lambda: changes._is_behind)
+        await until(lambda: changes._catch_up.is_behind)
         gap = await next_of(changes)
         seen = [gap]
         wanted = {("deleted", f"n{number}") for number in range(4)} | {
@@ -750,13 +392,7 @@ async def test_a_full_queue_is_dropped_and_made_up_for(storage: FileStorage, sto
         assert await all_told(storage, changes) == []
 
 
-# -- bounds and names ------------------------------------------------------------------------------------------------
-
-
-def test_the_bounds_are_those_that_are_documented() -> None:
-    """As `FileStorage.watch` and the README state them."""
-    assert Pace(look_seconds=0.5, sweep_seconds=5.0, share=0.02) == scanner.BESIDE_EVENTS
-    assert Pace(look_seconds=0.25, sweep_seconds=0.5, share=0.1) == scanner.WITHOUT_EVENTS
+# -- names -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
