@@ -42,8 +42,11 @@ class FileChangeSource:
         """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
         if not self._watcher.ready.done():
             self._watcher.begin(await self._reading.ask(lambda index: list(index.inventory.entries())))
+        ready = asyncio.wrap_future(self._watcher.ready)
+        # seen here, since whoever waits may have been cancelled
+        ready.add_done_callback(_see)
         # shielded, since others wait for the same
-        await asyncio.shield(asyncio.wrap_future(self._watcher.ready))
+        await asyncio.shield(ready)
 
     async def inside(self, filters: Filters) -> dict[str, str]:
         """Return the ids of the documents that match, by name; they are read only where the index cannot answer."""
@@ -81,3 +84,8 @@ class FileChangeSource:
             if document is not None:
                 found[name] = document.record, document.digest
         return found
+
+
+def _see(ready: asyncio.Future[None]) -> None:
+    if not ready.cancelled():
+        ready.exception()

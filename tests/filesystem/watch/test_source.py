@@ -1,3 +1,5 @@
+import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,25 @@ async def test_what_is_stopped_is_never_ready(storage: FileStorage, source: File
     await storage.close()
     with pytest.raises(StorageClosedError):
         await source.ready()
+
+
+async def test_whoever_gives_up_waiting_leaves_no_error_that_nobody_has_seen(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    source = storage._watched()
+    begun = asyncio.Event()
+    monkeypatch.setattr(source._watcher, "begin", lambda _: begun.set())
+    waiting = asyncio.ensure_future(source.ready())
+    await begun.wait()
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    source.stop()
+    await asyncio.sleep(0)
+    del waiting
+    gc.collect()
+
+    assert unseen == []
