@@ -9,8 +9,8 @@ from pydantic import BaseModel
 import fsstore
 from fsstore import MemoryStorage, SessionService
 from fsstore.errors import StorageClosedError, StorageConflictError, StorageValidationError
-from fsstore.interfaces import ISessionService, ISessionStore
 from fsstore.model.records import Filters, JsonObject, Records
+from fsstore.sessions.interfaces import ISessionService, ISessionStore
 from fsstore.testing import HandClock
 
 
