@@ -27,8 +27,6 @@ from fsstore.model.values import copy_value, write_json
 C = TypeVar("C")
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
 
-_UNSTAMPED: JsonObject = {}
-
 
 class Expected(NamedTuple):
     """What a mutation expects to find; it is refused, and its whole commit with it, where it finds something else."""
@@ -85,17 +83,17 @@ def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
 
 
 class Stamp(NamedTuple):
-    """Where the times of a changed record come from, and whether its data tells its envelope too."""
+    """Where the times of a changed record come from, and whether its data repeats its envelope."""
 
     keep_times: bool = False
     """`created_at` and `updated_at` stay as they are given (an import), where they are given."""
     at: str | None = None
     """The time of the change, in the store's form; None for that of the commit."""
     is_mirrored: bool = False
-    """The metadata of the data is the place where times and thread are given, and mirrors the envelope.
+    """The envelope is mirrored in `data.metadata`, as that of a session is, and times are given there.
 
-    `session_id` is then the id, and the metadata tells it, and the times, too; `thread_id` is that of the metadata.
-    Other keys of a record stay when it is saved over.
+    `session_id`, which is the id, and the times stand in both; `thread_id` is taken from the metadata. What else stands
+    beside the data stays when the record is saved over.
     """
 
 
@@ -118,23 +116,25 @@ class Save(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Apply an RFC 7396 merge patch, of JSON values that nobody else holds, to a record.
-
-    Where `misread` is empty, nothing of the record is looked at but what the patch touches.
-    """
+    """Apply an RFC 7396 merge patch, of JSON values that nobody else holds, to a record that must be there."""
 
     id: str
     patch: JsonObject
-    expected: Expected = Expected(exists=True)
+    expected: Expected = Expected()
     stamp: Stamp = Stamp()
     misread: Sequence[Steps] = ()
-    """Where keys stand that are refused unless the record has them: see `fsstore.model.patch`."""
+    """Where keys stand that are refused unless the record has them, mostly none: see `fsstore.model.patch`."""
     within: Steps = ()
-    """Where the part of the patch, and of the record, begins that the caller knows of; `misread` starts there."""
+    """Where the caller's own patch begins in this one, and what it patches in the record; `misread` starts there."""
 
     def apply(self, current: JsonObject | None, now: str) -> JsonObject:
-        """Return the patched record. Raises StorageValidationError for what was meant as an operator or a path."""
+        """Return the patched record.
+
+        Raises StorageNotFoundError, and StorageValidationError for what was meant as an operator or a path.
+        """
         self.expected.check(self.id, current)
+        if current is None:
+            raise StorageNotFoundError(id=self.id)
         if self.misread:
             self._refuse_misread(current)
         return stamped(self.id, merge_patch(current, self.patch), current, self.stamp, now)
@@ -209,8 +209,7 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
     """Apply an RFC 7396 merge patch, as it is now, to a record that must be there."""
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch: JsonObject = copy_value(with_canonical_times(updates, "$", record_id), record_id=record_id)
-    expected = Expected(expected_version, exists=True)
-    return Patch(record_id, patch, expected, misread=misread_keys(patch, RECORD_TOPS))
+    return Patch(record_id, patch, Expected(expected_version), misread=misread_keys(patch, RECORD_TOPS))
 
 
 def deleting(record_id: str, *, expected_version: int | None = None) -> Delete:
@@ -272,7 +271,7 @@ def _mirror(record: JsonObject, current: JsonObject | None, stamp: Stamp, now: s
 
 def metadata_of(data: Mapping[str, Any], record_id: str) -> JsonObject:
     """Return the metadata of data, {} where it has none; raise StorageValidationError unless it is an object."""
-    metadata = data.get("metadata", _UNSTAMPED)
+    metadata = data.get("metadata", {})
     if type(metadata) is not dict:
         raise StorageValidationError(
             reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=record_id

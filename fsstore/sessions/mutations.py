@@ -66,7 +66,7 @@ def updating_session(session_id: str, updates: SessionInput, now: str, *, expect
     return Patch(
         session_id,
         {"data": patch},
-        Expected(expected_version, SESSION, exists=True),
+        Expected(expected_version, SESSION),
         Stamp(at=now, is_mirrored=True),
         misread_keys(patch, TOP),
         within=("data",),
@@ -77,8 +77,10 @@ def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: Js
     """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
     data = session_object(session_id, edited, seen=seen["data"])
     save = Save(session_id, {"type": SESSION, "data": data}, Expected(seen=seen), Stamp(at=now, is_mirrored=True))
-    # with the record around it, so that a path in an error starts where all others do
-    return save, snapshot({"data": save.apply(seen, now)["data"]}, record_id=session_id)["data"]
+    # it need not be compared with what was seen; and a path in an error starts at the record, as all others do
+    return save, snapshot({"data": save._replace(expected=Expected()).apply(seen, now)["data"]}, record_id=session_id)[
+        "data"
+    ]
 
 
 def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Delete:
