@@ -77,10 +77,10 @@ def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: Js
     """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
     data = session_object(session_id, edited, seen=seen["data"])
     save = Save(session_id, {"type": SESSION, "data": data}, Expected(seen=seen), Stamp(at=now, is_mirrored=True))
-    # it need not be compared with what was seen; and a path in an error starts at the record, as all others do
-    return save, snapshot({"data": save._replace(expected=Expected()).apply(seen, now)["data"]}, record_id=session_id)[
-        "data"
-    ]
+    # what was seen need not be compared with itself
+    made = save._replace(expected=Expected()).apply(seen, now)
+    # with the record around it, so that a path in an error starts where all others do
+    return save, snapshot({"data": made["data"]}, record_id=session_id)["data"]
 
 
 def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Delete:

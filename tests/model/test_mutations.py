@@ -253,7 +253,7 @@ def test_another_type_is_in_the_way_and_nothing_is_not() -> None:
     session_there.check("a", stored(type="session"))
     session_there.check("a", None)
 
-    with pytest.raises(StorageConflictError, match="type 'note' under that id.; choose another id for the session"):
+    with pytest.raises(StorageConflictError, match=r"type 'note' under that id.; choose another id for the session"):
         session_there.check("a", stored())
 
 
