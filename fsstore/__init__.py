@@ -20,14 +20,12 @@ if TYPE_CHECKING:
     from fsstore.filesystem.care.report import RepairReport as RepairReport
     from fsstore.filesystem.care.report import VerifyReport as VerifyReport
     from fsstore.filesystem.storage import FileStorage as FileStorage
-    from fsstore.interfaces import ISessionService as ISessionService
-    from fsstore.interfaces import ISessionStore as ISessionStore
     from fsstore.interfaces import IUnifiedStorage as IUnifiedStorage
     from fsstore.legacy import LegacySessionStoreAdapter as LegacySessionStoreAdapter
     from fsstore.memory import MemoryStorage as MemoryStorage
+    from fsstore.model.mutations import Mutation as Mutation
     from fsstore.model.patch import merge_patch as merge_patch
     from fsstore.model.records import Guarantees as Guarantees
-    from fsstore.model.records import Mutation as Mutation
     from fsstore.model.records import Outcome as Outcome
     from fsstore.model.records import Page as Page
     from fsstore.model.records import Record as Record
@@ -38,11 +36,13 @@ if TYPE_CHECKING:
     from fsstore.redaction.scrub import Exposure as Exposure
     from fsstore.redaction.scrub import find_secrets as find_secrets
     from fsstore.redaction.scrub import redact_secrets as redact_secrets
+    from fsstore.sessions.interfaces import ISessionService as ISessionService
+    from fsstore.sessions.interfaces import ISessionStore as ISessionStore
     from fsstore.sessions.models import SessionData as SessionData
     from fsstore.sessions.models import SessionMetadata as SessionMetadata
     from fsstore.sessions.service import SessionService as SessionService
     from fsstore.sessions.service import SessionStorageAdapter as SessionStorageAdapter
-    from fsstore.sessions.service import SessionTransaction as SessionTransaction
+    from fsstore.sessions.transaction import SessionTransaction as SessionTransaction
     from fsstore.watching.changes import Change as Change
     from fsstore.watching.changes import Gap as Gap
     from fsstore.watching.watch import Watch as Watch
@@ -65,13 +65,13 @@ _HOMES = {
     "VerifyReport": "filesystem.care.report",
     "FileStorage": "filesystem.storage",
     "matches": "query.filters",
-    "ISessionService": "interfaces",
-    "ISessionStore": "interfaces",
+    "ISessionService": "sessions.interfaces",
+    "ISessionStore": "sessions.interfaces",
     "IUnifiedStorage": "interfaces",
     "LegacySessionStoreAdapter": "legacy",
     "MemoryStorage": "memory",
     "Guarantees": "model.records",
-    "Mutation": "model.records",
+    "Mutation": "model.mutations",
     "Outcome": "model.records",
     "Page": "model.records",
     "Record": "model.records",
@@ -84,7 +84,7 @@ _HOMES = {
     "redact_secrets": "redaction.scrub",
     "SessionService": "sessions.service",
     "SessionStorageAdapter": "sessions.service",
-    "SessionTransaction": "sessions.service",
+    "SessionTransaction": "sessions.transaction",
     "SessionData": "sessions.models",
     "SessionMetadata": "sessions.models",
     "Watch": "watching.watch",

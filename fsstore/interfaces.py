@@ -1,4 +1,4 @@
-"""The contracts: what a backend must bring, what every backend then has, and what session callers rely on.
+"""The contract of storages: what a backend must bring, and what every backend then has.
 
 A backend implements five primitives: `load`, `stream_list`, `commit`, `health_check`, `close`. Everything else of
 `IUnifiedStorage` is derived here, once, as the mixins of `collections.abc` are. A backend overrides a derived method
@@ -12,9 +12,16 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from heapq import nsmallest
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Self, TypeAlias
 
-from fsstore.errors import StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageConflictError,
+    StorageNotFoundError,
+    StorageTransactionError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
+from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.operations import completed, expiring, json_object, operating
 from fsstore.model.records import (
     Clock,
@@ -22,14 +29,10 @@ from fsstore.model.records import (
     Guarantees,
     Ids,
     JsonObject,
-    Mutation,
     Outcomes,
     Records,
     check_id,
     check_ids,
-    deleting,
-    patching,
-    saving,
 )
 from fsstore.model.times import format_time, utc_now
 from fsstore.query.columns import ENVELOPE, metadata_of
@@ -67,8 +70,11 @@ class IUnifiedStorage(ABC):
         """
 
     @abstractmethod
-    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
-        """Apply mutations, in order, as one: all of them become true together, or none does and the error says why."""
+    async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
+        """Apply mutations, in order, as one: all of them become true together, or none does and the error says why.
+
+        StorageNotFoundError and StorageConflictError carry, as `index`, the position of the mutation that is refused.
+        """
 
     @abstractmethod
     async def health_check(self) -> dict[str, Any]:
@@ -185,7 +191,11 @@ class IUnifiedStorage(ABC):
         `{"type": "delete", "id": ...}`. Raises StorageTransactionError, with the operation's index, when one of them
         cannot be applied to what is there, and StorageValidationError when one is malformed.
         """
-        await self.commit([operating(operation, at) for at, operation in enumerate(operations)])
+        changes = [operating(operation, at) for at, operation in enumerate(operations)]
+        try:
+            await self.commit(changes)
+        except (StorageNotFoundError, StorageConflictError) as error:
+            raise StorageTransactionError(reason=error.message, index=error.index, id=error.id) from error
         return True
 
     async def batch_save(self, records: Iterable[Mapping[str, Any]]) -> Ids:
@@ -255,68 +265,6 @@ class IUnifiedStorage(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-class ISessionStore(ABC):
-    """What the callers of a session store rely on; a session is a `dict` with a `metadata` object."""
-
-    @abstractmethod
-    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
-        """Insert or replace a session. Raises StorageError when it cannot be saved."""
-
-    @abstractmethod
-    async def get_session(self, session_id: str) -> JsonObject | None:
-        """Return the session, None when there is none."""
-
-    @abstractmethod
-    async def delete_session(self, session_id: str) -> None:
-        """Remove a session. Raises StorageNotFoundError when it is absent."""
-
-    @abstractmethod
-    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
-        """Return the matching sessions, the most recently updated first."""
-
-    @abstractmethod
-    async def session_exists(self, session_id: str) -> bool:
-        """Whether there is a document with that id, of whatever type."""
-
-    @abstractmethod
-    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
-        """Apply an RFC 7396 merge patch to a session. Raises StorageNotFoundError when it is absent."""
-
-    @abstractmethod
-    async def batch_save_sessions(self, sessions: dict[str, dict[str, Any]]) -> None:
-        """Insert or replace sessions, all or nothing. Raises StorageError when they cannot be saved."""
-
-    @abstractmethod
-    async def batch_delete_sessions(self, session_ids: list[str]) -> None:
-        """Remove sessions, all or nothing; absent ones are passed over."""
-
-
-@runtime_checkable
-class ISessionService(Protocol):
-    """The first six methods of `ISessionStore`, for callers that take anything of that shape.
-
-    The types are those that the calling system's own classes have, so that these fit, too: `SessionService` takes more.
-    """
-
-    async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
-        """See `ISessionStore.save_session`."""
-
-    async def get_session(self, session_id: str) -> JsonObject | None:
-        """See `ISessionStore.get_session`."""
-
-    async def delete_session(self, session_id: str) -> None:
-        """See `ISessionStore.delete_session`."""
-
-    async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
-        """See `ISessionStore.list_sessions`."""
-
-    async def session_exists(self, session_id: str) -> bool:
-        """See `ISessionStore.session_exists`."""
-
-    async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
-        """See `ISessionStore.update_session`."""
 
 
 def check_bounds(limit: int | None, offset: int) -> None:

@@ -30,9 +30,9 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
-from fsstore.interfaces import ISessionService
 from fsstore.model.records import Filters, JsonObject, check_ids
 from fsstore.opening import open_sessions
+from fsstore.sessions.interfaces import ISessionService
 from fsstore.sessions.mutations import SessionInput
 
 T = TypeVar("T")

@@ -11,17 +11,16 @@ from typing import Any
 
 from fsstore.errors import StorageClosedError
 from fsstore.interfaces import IUnifiedStorage, check_batch_size
+from fsstore.model.mutations import AnyMutation, apply_each
 from fsstore.model.records import (
     Clock,
     Filters,
     Guarantees,
     JsonObject,
-    Mutation,
     Outcome,
     Outcomes,
     Records,
     check_id,
-    successor,
     version_of,
 )
 from fsstore.model.times import format_time, utc_now
@@ -67,18 +66,20 @@ class MemoryStorage(IUnifiedStorage):
         if batch:
             yield batch
 
-    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+    async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         """Apply the mutations to a draft, which then becomes true at once."""
         self._check_open()
         now = format_time(self.clock())
         draft: dict[str, JsonObject | None] = {}
-        outcomes = []
-        for change in changes:
+
+        def apply(change: AnyMutation) -> Outcome:
             current = draft.get(change.id, self._records.get(change.id))
-            result = successor(change, current, now)
+            result = change.apply(current, now)
             if result is not current:
                 draft[change.id] = copy_value(result, record_id=change.id)
-            outcomes.append(Outcome(change.id, version_of(current), version_of(result)))
+            return Outcome(change.id, version_of(current), version_of(result))
+
+        outcomes = apply_each(changes, apply)
         for record_id, record in draft.items():
             if record is None:
                 self._records.pop(record_id, None)

@@ -24,8 +24,8 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
-from fsstore.interfaces import ISessionService
 from fsstore.legacy import ISessionStore
+from fsstore.sessions.interfaces import ISessionService
 from tests.test_legacy import left_behind
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ import pytest
 
 import fsstore.legacy
 from fsstore import FileStorage, LegacySessionStoreAdapter, MemoryStorage, SessionService
-from fsstore import interfaces as ours
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageError, StorageNotFoundError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.sessions import interfaces as ours
 from tests import calling_system
 from tests.calling_system import COPY, SYSTEMS, CallingSystem
 

@@ -84,11 +84,11 @@ def _save_edited(store: str | None, session_id: str, draft: Path, given: bytes, 
 
 
 async def _seen(sessions: "SessionService", session_id: str, *, create: bool) -> "JsonObject | None":
-    from fsstore.model.records import expect_version  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.mutations import Expected  # noqa: PLC0415 - only this command needs it
 
     if create:
         # of any type: a document that is no session is in the way too
-        expect_version(session_id, await sessions.storage.load(session_id), 0)
+        Expected(version=0).check(session_id, await sessions.storage.load(session_id))
         return None
     seen = await sessions.get_record(session_id)
     if seen is None:

@@ -15,7 +15,8 @@ from fsstore.errors import StorageNotFoundError, StorageUnavailableError, Storag
 from fsstore.paths import path_of
 
 if TYPE_CHECKING:
-    from fsstore.model.records import Filters, JsonObject, Mutation
+    from fsstore.model.mutations import Mutation
+    from fsstore.model.records import Filters, JsonObject
     from fsstore.query.conditions import Condition
     from fsstore.sessions.service import SessionService
 
@@ -169,7 +170,7 @@ async def _remove_matching(sessions: "SessionService", ids: list[str], filters: 
 
 def _removing(session_id: str, wanted: "Condition") -> "Mutation":
     """Remove a session if it still matches at that moment: it may have changed since it was listed."""
-    from fsstore.model.records import Mutation  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.mutations import Mutation  # noqa: PLC0415 - only this command needs it
 
     def rule(current: "JsonObject | None") -> "JsonObject | None":
         return None if current is not None and wanted.matches(current) else current

@@ -33,7 +33,8 @@ from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
-from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Mutation, Outcomes, Records, check_id
+from fsstore.model.mutations import AnyMutation
+from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
 from fsstore.query.conditions import Condition
@@ -196,7 +197,7 @@ class FileStorage(IUnifiedStorage):
             document = await self._reading.in_thread(partial(self._documents.read, id))
             return None if document is None else document.record
 
-    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+    async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         """Apply mutations as one; O(bytes). Commits of many tasks share one lock, one sync and one index update.
 
         Cancelling the caller does not cancel the commit.

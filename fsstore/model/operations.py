@@ -6,13 +6,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from fsstore.errors import (
-    StorageConflictError,
-    StorageNotFoundError,
-    StorageTransactionError,
-    StorageValidationError,
-)
-from fsstore.model.records import JsonObject, Mutation, check_id, deleting, patching, saving
+from fsstore.errors import StorageValidationError
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving
+from fsstore.model.records import JsonObject, check_id
 
 
 def completed(record: Mapping[str, Any]) -> JsonObject:
@@ -33,15 +29,11 @@ def json_object(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def operating(operation: Mapping[str, Any], at: int) -> Mutation:
-    """Return one operation of a transaction as a mutation; `at` is its index, for the errors that name it.
+def operating(operation: Mapping[str, Any], at: int) -> AnyMutation:
+    """Return one operation of a transaction as a mutation; `at` is its index.
 
-    Raises StorageValidationError when it is malformed.
+    Raises StorageValidationError, whose path begins with the index, when it is malformed.
     """
-    return _numbered(_mutation(operation, at), at)
-
-
-def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
     kind = json_object(operation).get("type")
     wanted = {"save": {"type", "data"}, "update": {"type", "id", "data"}, "delete": {"type", "id"}}.get(str(kind))
     if wanted is None:
@@ -57,22 +49,10 @@ def _mutation(operation: Mapping[str, Any], at: int) -> Mutation:
     return deleting(check_id(operation["id"]))
 
 
-def _numbered(mutation: Mutation, at: int) -> Mutation:
-    """Let a mutation that can not be applied say which operation of a transaction it is."""
-
-    def rule(current: JsonObject | None) -> JsonObject | None:
-        try:
-            return mutation.rule(current)
-        except (StorageNotFoundError, StorageConflictError) as error:
-            raise StorageTransactionError(reason=error.message, index=at, id=error.id) from error
-
-    return mutation._replace(rule=rule)
-
-
 def expiring(record_id: str, limit: str) -> Mutation:
     """Remove a record if it is still as old as when it was listed."""
 
     def rule(current: JsonObject | None) -> JsonObject | None:
         return None if current is None or current["updated_at"] < limit else current
 
-    return Mutation(record_id, rule, is_exact=True)
+    return Mutation(record_id, rule)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
-from fsstore.model.records import JsonObject, Mutation, expect_seen
+from fsstore.model.mutations import Expected, Save
+from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.redaction.redact import Match, find, hide
 from fsstore.redaction.rules import Redaction
@@ -120,16 +121,11 @@ async def _redact(service: SessionService, record_id: str, rules: Redaction) -> 
                 raise
 
 
-def _replacing(seen: JsonObject, hidden: JsonObject, now: str) -> Mutation:
+def _replacing(seen: JsonObject, hidden: JsonObject, now: str) -> Save:
     """Put the record without its secrets in the place of what was seen, if that is still what is there."""
-    if seen["type"] == "session":
-        mutation, _ = editing_session(seen["id"], hidden["data"], now, seen=seen)
-        # what the caller put beside the data may have held secrets too
-        beside = {key: value for key, value in hidden.items() if value is not seen[key] and key != "data"}
-        return mutation._replace(rule=lambda current: {**(mutation.rule(current) or {}), **beside})
-
-    def rule(current: JsonObject | None) -> JsonObject:
-        expect_seen(seen["id"], current, seen)
-        return hidden
-
-    return Mutation(seen["id"], rule)
+    if seen["type"] != "session":
+        return Save(seen["id"], hidden, Expected(seen=seen))
+    mutation, _ = editing_session(seen["id"], hidden["data"], now, seen=seen)
+    # what the caller put beside the data may have held secrets too
+    beside = {key: value for key, value in hidden.items() if value is not seen[key] and key != "data"}
+    return mutation._replace(record=mutation.record | beside)

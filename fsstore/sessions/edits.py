@@ -23,7 +23,8 @@ from typing import Any, TypeAlias
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageTimeoutError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.records import JsonObject, Mutation, check_id
+from fsstore.model.mutations import AnyMutation
+from fsstore.model.records import JsonObject, check_id
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
 from fsstore.sessions.mutations import SessionInput, editing_session
@@ -197,7 +198,7 @@ class EditCall:
         session: SessionInput = returned
         return session
 
-    async def _committed(self, mutation: Mutation) -> bool:
+    async def _committed(self, mutation: AnyMutation) -> bool:
         """Commit; False when somebody else wrote in between and there is time for another try."""
         self._step = "commit"
         try:

@@ -2,8 +2,8 @@
 
 All session policy is here and nowhere else:
 
-- `metadata.session_id`, `created_at` and `updated_at` are stamped, on a copy; `created_at` survives a re-save, and
-  `updated_at` is never before what it was;
+- the envelope is mirrored in the metadata (`Stamp`), on a copy: `session_id`, `created_at`, which survives a re-save,
+  and `updated_at`, which is never before what it was;
 - these times may be given as datetimes or any ISO 8601 text, naive ones are local time; they are kept as instants, in
   the store's form;
 - in filters and orders a bare key means metadata (`status`), a dotted key starts at the session (`state.step`);
@@ -19,9 +19,10 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
-from fsstore.model.patch import TOP, merge_patch, misread_keys, refuse_misread
-from fsstore.model.records import Filters, JsonObject, Mutation, Save, check_id, expect_seen, expect_version, replacing
+from fsstore.errors import StorageValidationError
+from fsstore.model.mutations import Delete, Expected, Patch, Save, Stamp, metadata_of
+from fsstore.model.patch import TOP, misread_keys
+from fsstore.model.records import Filters, JsonObject, check_id
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse
@@ -31,6 +32,9 @@ from fsstore.sessions.models import dump_model
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
 
+SESSION = "session"
+"""The type of the records of sessions."""
+
 
 def saving_session(
     session_id: str,
@@ -39,24 +43,19 @@ def saving_session(
     *,
     expected_version: int | None = None,
     keep_times: bool = False,
-) -> Mutation:
+) -> Save:
     """Insert or replace a session; `keep_times` keeps the instants that its metadata gives."""
-    record = _session_record(
-        check_id(session_id), session_object(session_id, session_data), None, now, keep_times=keep_times
+    data = session_object(check_id(session_id), session_data)
+    metadata_of(data, session_id)
+    return Save(
+        session_id,
+        {"type": SESSION, "data": data},
+        Expected(expected_version, SESSION),
+        Stamp(keep_times, now, is_mirrored=True),
     )
 
-    def expect(current: JsonObject | None) -> None:
-        _expect_session(session_id, current, expected_version)
 
-    def over(current: JsonObject, made: JsonObject) -> JsonObject:
-        return _session_record(session_id, made["data"], current, now, keep_times=keep_times)
-
-    return replacing(session_id, Save(record, expect, over), keep_times=True)
-
-
-def updating_session(
-    session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None
-) -> Mutation:
+def updating_session(session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None) -> Patch:
     """Apply a merge patch to a session that must be there."""
     if isinstance(updates, BaseModel):
         raise StorageValidationError(
@@ -67,43 +66,29 @@ def updating_session(
         )
     # checked, not only copied: a patch is followed down before what it makes is encoded
     patch = copied_session(check_id(session_id), updates)
-    misread = misread_keys(patch, TOP)
-
-    def rule(current: JsonObject | None) -> JsonObject:
-        _expect_session(session_id, current, expected_version)
-        if current is None:
-            raise StorageNotFoundError(id=session_id)
-        # looks at no more of the session than the patch touches, so that a part of it will do
-        refuse_misread(current["data"], patch, misread, TOP, record_id=session_id, within=("data",))
-        return _session_record(session_id, merge_patch(current["data"], patch), current, now)
-
-    return Mutation(session_id, rule, keep_times=True, is_exact=True, is_of_part=patch.keys() <= {"metadata"})
+    return Patch(
+        session_id,
+        {"data": patch},
+        Expected(expected_version, SESSION),
+        Stamp(at=now, is_mirrored=True),
+        misread_keys(patch, TOP),
+        within=("data",),
+    )
 
 
-def editing_session(
-    session_id: str, edited: SessionInput, now: str, *, seen: JsonObject
-) -> tuple[Mutation, JsonObject]:
+def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: JsonObject) -> tuple[Save, JsonObject]:
     """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
-    given = session_object(session_id, edited, seen=seen["data"])
-    copied = snapshot({"data": given}, record_id=session_id)["data"]
-    record = _session_record(session_id, copied, seen, now)
-
-    def rule(current: JsonObject | None) -> JsonObject:
-        expect_seen(session_id, current, seen)
-        return record
-
-    return Mutation(session_id, rule, keep_times=True, is_exact=True), snapshot(record["data"])
+    data = session_object(session_id, edited, seen=seen["data"])
+    save = Save(session_id, {"type": SESSION, "data": data}, Expected(seen=seen), Stamp(at=now, is_mirrored=True))
+    # what was seen need not be compared with itself
+    made = save._replace(expected=Expected()).apply(seen, now)
+    # with the record around it, so that a path in an error starts where all others do
+    return save, snapshot({"data": made["data"]}, record_id=session_id)["data"]
 
 
-def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Mutation:
+def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Delete:
     """Remove a session; with `missing_ok` nothing happens when it is absent, else StorageNotFoundError."""
-
-    def rule(current: JsonObject | None) -> None:
-        _expect_session(session_id, current, expected_version)
-        if current is None and not missing_ok:
-            raise StorageNotFoundError(id=session_id)
-
-    return Mutation(check_id(session_id), rule, is_exact=True)
+    return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok))
 
 
 def sessions_only(filters: Filters | None) -> Filters:
@@ -216,40 +201,3 @@ def copied_session(session_id: str, value: SessionInput) -> JsonObject:
     # as the data of a record, so that a path in an error starts where all others do
     copied: JsonObject = copy_value({"data": session_object(session_id, value)}, record_id=session_id)["data"]
     return copied
-
-
-def _expect_session(session_id: str, current: JsonObject | None, expected_version: int | None) -> None:
-    if current is not None and current["type"] != "session":
-        raise StorageConflictError(
-            id=session_id,
-            expected=0,
-            actual=current["version"],
-            reason=f"there is a document of type {current['type']!r} under that id",
-            advice="choose another id for the session, or delete that document first",
-        )
-    expect_version(session_id, current, expected_version)
-
-
-def _session_record(
-    session_id: str, data: JsonObject, current: JsonObject | None, now: str, *, keep_times: bool = False
-) -> JsonObject:
-    """Wrap a session into its record and stamp its metadata, on copies."""
-    metadata = data.get("metadata", {})
-    if type(metadata) is not dict:
-        raise StorageValidationError(
-            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=session_id
-        )
-    before = None if keep_times else current
-    created = metadata.get("created_at") if before is None else before["created_at"]
-    updated = metadata.get("updated_at") if keep_times else None
-    if updated is None:
-        # a clock that was set back must not take an update before what was there
-        updated = max(now, created or now, now if before is None else before["updated_at"])
-    times = {"created_at": created or updated, "updated_at": updated}
-    record = {**(current or {}), "id": session_id, "type": "session", "session_id": session_id, **times}
-    metadata = {**metadata, "session_id": session_id, **times}
-    record.pop("thread_id", None)
-    if isinstance(thread_id := metadata.get("thread_id"), str):
-        record["thread_id"] = thread_id
-    record["data"] = {**data, "metadata": metadata}
-    return record

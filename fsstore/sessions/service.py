@@ -14,17 +14,16 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
-from fsstore.interfaces import ISessionStore, IUnifiedStorage, Progress
-from fsstore.model.records import Filters, JsonObject, Mutation, Page, check_ids, unchanged
+from fsstore.interfaces import IUnifiedStorage, Progress
+from fsstore.model.records import Filters, JsonObject, Page, check_ids
 from fsstore.model.times import format_time
-from fsstore.model.values import copy_value
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
+from fsstore.sessions.interfaces import ISessionStore
 from fsstore.sessions.model_loading import load_model
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import (
     SessionInput,
     beyond,
-    copied_session,
     cursor_after,
     deleting_session,
     saving_session,
@@ -32,6 +31,7 @@ from fsstore.sessions.mutations import (
     sessions_only,
     updating_session,
 )
+from fsstore.sessions.transaction import SessionTransaction
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -267,63 +267,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-class SessionTransaction:
-    """Reads and writes that become true together at the end of `async with`, if nothing that was read has changed.
-
-    Raises StorageConflictError at the end otherwise, and then nothing is applied. Leaving the block with an exception
-    applies nothing. Inside, reads see the transaction's own writes; nobody else sees them before the end.
-    """
-
-    def __init__(self, storage: IUnifiedStorage) -> None:
-        self._storage = storage
-        self._seen: dict[str, JsonObject | None] = {}
-        self._draft: dict[str, JsonObject | None] = {}
-        self._writes: list[Mutation] = []
-
-    async def get_session(self, session_id: str) -> JsonObject | None:
-        """Return a session as this transaction sees it."""
-        record = await self._current(session_id)
-        return None if record is None or record["type"] != "session" else copy_value(record["data"])
-
-    async def save_session(self, session_id: str, session_data: SessionInput) -> None:
-        """Insert or replace a session at the end."""
-        # copied, since the end may be long after this
-        await self._write(saving_session(session_id, copied_session(session_id, session_data), self._now()))
-
-    async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
-        """Patch a session at the end. Raises StorageNotFoundError when it is absent."""
-        await self._write(updating_session(session_id, updates, self._now()))
-
-    async def delete_session(self, session_id: str) -> None:
-        """Remove a session at the end. Raises StorageNotFoundError when it is absent."""
-        await self._write(deleting_session(session_id))
-
-    def _now(self) -> str:
-        return format_time(self._storage.clock())
-
-    async def _current(self, session_id: str) -> JsonObject | None:
-        if session_id not in self._draft:
-            self._seen[session_id] = self._draft[session_id] = await self._storage.load(session_id)
-        return self._draft[session_id]
-
-    async def _write(self, mutation: Mutation) -> None:
-        refuse_inside_edit(self._storage, [mutation.id], "a transaction")
-        current = await self._current(mutation.id)
-        result = mutation.rule(current)
-        # checked now, so that an error names the statement that caused it
-        drafted = copy_value(result, record_id=mutation.id)
-        self._draft[mutation.id] = None if drafted is None else {"version": 0, **drafted}
-        self._writes.append(mutation)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and (self._writes or self._seen):
-            checks = [unchanged(session_id, seen) for session_id, seen in self._seen.items()]
-            await self._storage.commit([*checks, *self._writes])
 
 
 SessionStorageAdapter = SessionService

@@ -9,7 +9,8 @@ import pytest
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.records import Mutation, Outcomes, patching
+from fsstore.model.mutations import AnyMutation, patching
+from fsstore.model.records import Outcomes
 from fsstore.testing.backend import DAY_SECONDS, BackendFixtures, refusal
 
 
@@ -48,7 +49,7 @@ class CleanupContract(BackendFixtures):
         commit = storage.commit
         interrupted: list[Outcomes] = []
 
-        async def interrupting(changes: Sequence[Mutation]) -> Outcomes:
+        async def interrupting(changes: Sequence[AnyMutation]) -> Outcomes:
             if not interrupted:
                 interrupted.append(await commit([patching("used", {"data": {"n": 1}})]))
             return await commit(changes)

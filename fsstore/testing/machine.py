@@ -27,8 +27,9 @@ from fsstore.errors import (
 )
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.model.clock import HandClock
+from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
-from fsstore.model.records import JsonObject, Records, deleting, patching, saving
+from fsstore.model.records import JsonObject, Records
 from fsstore.query.filters import matches, parse_order
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
 from fsstore.testing.draws import (
@@ -179,12 +180,12 @@ class StorageMachine(RuleBasedStateMachine):
     ) -> None:
         """Change a record only if it has a version."""
         record_id = record["id"]
-        mutation = {
+        mutations: dict[str, AnyMutation] = {
             "save": saving(record, expected_version=expected),
             "patch": patching(record_id, patch, expected_version=expected),
             "delete": deleting(record_id, expected_version=expected),
-        }[kind]
-        call = self.handle(which).commit([mutation])
+        }
+        call = self.handle(which).commit([mutations[kind]])
         before = self.model.get(record_id)
         if expected != (0 if before is None else before["version"]):
             self.refused(call, StorageConflictError)

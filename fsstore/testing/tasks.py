@@ -6,7 +6,7 @@ import asyncio
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.records import saving
+from fsstore.model.mutations import saving
 from fsstore.testing.backend import BackendFixtures, OpenAgain
 
 

@@ -12,7 +12,8 @@ import pytest
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.records import JsonObject, saving
+from fsstore.model.mutations import saving
+from fsstore.model.records import JsonObject
 from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import BackendFixtures, refusal
 from fsstore.testing.finding import ids_of, streamed_records

@@ -14,7 +14,8 @@ from fsstore.errors import (
 )
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.records import Mutation, Outcome, deleting, patching, saving, unchanged
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving, unchanged
+from fsstore.model.records import Outcome
 from fsstore.testing.backend import BackendFixtures, refusal
 
 MALFORMED_OPERATIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -29,7 +30,7 @@ MALFORMED_OPERATIONS: dict[str, tuple[dict[str, Any], str]] = {
 """What is no operation, and the JSON path that the error names when it is the second."""
 
 
-CONFLICTS: list[tuple[Mutation, int, int]] = [
+CONFLICTS: list[tuple[AnyMutation, int, int]] = [
     (saving({"id": "a", "type": "note", "data": {}}, expected_version=0), 0, 2),
     (saving({"id": "a", "type": "note", "data": {}}, expected_version=1), 1, 2),
     (patching("a", {"data": {"n": 9}}, expected_version=3), 3, 2),

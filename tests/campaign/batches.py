@@ -15,7 +15,8 @@ import random
 from collections.abc import Iterable
 
 from fsstore import FileStorage
-from fsstore.model.records import JsonObject, Mutation, deleting, saving
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving
+from fsstore.model.records import JsonObject
 
 DOCUMENTS = 10
 _LOADS = 100
@@ -28,8 +29,8 @@ def _record(name: str, number: int) -> JsonObject:
     return {"id": name, "type": "note", "data": {"text": "x" * 500, "metadata": {"number": number, "is_member": True}}}
 
 
-def first_batch() -> list[Mutation]:
-    return [saving(_record(name, 0)) for name in _NAMES] + [deleting(_EXTRA)]
+def first_batch() -> list[AnyMutation]:
+    return [*(saving(_record(name, 0)) for name in _NAMES), deleting(_EXTRA)]
 
 
 def batch() -> list[Mutation]:

@@ -21,7 +21,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.write import writer as writing
-from fsstore.model.records import Mutation, deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
 from tests.campaign.promises import begun, body, document, told
@@ -100,7 +100,7 @@ class Shop:
             await asyncio.sleep(0.001)
 
 
-def _mutation(record_id: str, number: int, *, there: bool, patch: bool) -> Mutation:
+def _mutation(record_id: str, number: int, *, there: bool, patch: bool) -> AnyMutation:
     if not there:
         return deleting(record_id)
     if patch:

@@ -123,7 +123,7 @@ def _remove_and_go_on(worker: Worker, store: Path) -> None:
 FORKING = """
 import asyncio, os, sys
 from fsstore import FileStorage
-from fsstore.model.records import Mutation
+from fsstore.model.mutations import Mutation
 
 def counted(current):
     return {"id": "counter", "type": "note", "data": 1 if current is None else current["data"] + 1}

@@ -13,7 +13,8 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError
-from fsstore.model.records import JsonObject, Mutation
+from fsstore.model.mutations import Mutation
+from fsstore.model.records import JsonObject
 from tests.campaign.conftest import Report
 from tests.campaign.processes import Worker, working
 from tests.campaign.streams import TASKS, Contents, states

@@ -16,7 +16,8 @@ from typing import Any
 
 from fsstore import FileStorage, StorageConflictError
 from fsstore.filesystem.disk import files
-from fsstore.model.records import JsonObject, Mutation, deleting, saving
+from fsstore.model.mutations import Mutation, deleting, saving
+from fsstore.model.records import JsonObject
 from tests.campaign.batches import Watcher, batch
 from tests.campaign.linearizability import Answer, Operation
 from tests.campaign.streams import TASKS, document, turn_of

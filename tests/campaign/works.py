@@ -17,7 +17,7 @@ from typing import Literal
 from fsstore import FileStorage
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.write import writer as writing
-from fsstore.model.records import deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
 from tests.filesystem.crashing import in_child, must_be_killed, note
@@ -145,7 +145,7 @@ def damaged_index(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
 
 
 async def _batch(storage: FileStorage) -> None:
-    changes = [saving(note(name, "new")) for name in (NAMES[0], "added")]
+    changes: list[AnyMutation] = [saving(note(name, "new")) for name in (NAMES[0], "added")]
     changes += [saving(note(NAMES[1], "new")), patching(NAMES[2], {"data": {"metadata": {"status": "new"}}})]
     await storage.commit([*changes, deleting(NAMES[3]), deleting(NAMES[4])])
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from fsstore import FileStorage, open_storage
 from fsstore.filesystem.disk import files
-from fsstore.model.records import deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 
 CHANGING = (
@@ -113,7 +113,7 @@ async def _fill(store: Path, *, fsync: bool) -> None:
 
 async def _batch(storage: FileStorage) -> None:
     """Replace, patch, delete and add: half of the old documents are gone or new afterwards."""
-    changes = [saving(document(number, "new")) for number in range(0, DOCUMENTS, 2)]
+    changes: list[AnyMutation] = [saving(document(number, "new")) for number in range(0, DOCUMENTS, 2)]
     changes += [patching(f"doc-{number}", {"data": {"value": "new"}}) for number in range(1, DOCUMENTS, 4)]
     changes += [deleting(f"doc-{number}") for number in range(3, DOCUMENTS, 4)]
     changes += [saving(document(number, "new")) for number in range(DOCUMENTS, DOCUMENTS + 5)]

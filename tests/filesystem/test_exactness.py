@@ -110,7 +110,8 @@ def oracle(data: bytes) -> Any:
         raise Refused
 
     try:
-        value = json.loads(data.decode("utf-8"), parse_int=whole, parse_float=real, parse_constant=constant)
+        # a byte order mark at the very beginning is passed over
+        value = json.loads(data.decode("utf-8-sig"), parse_int=whole, parse_float=real, parse_constant=constant)
         # a lone surrogate is text to Python, and nothing that can be stored
         json.dumps(value, ensure_ascii=False).encode()
     except OverflowError as error:

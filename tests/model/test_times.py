@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
-from fsstore.model.records import JsonObject, saving, successor
+from fsstore.model.mutations import saving
+from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time, format_time, has_offset, instant_of, utc_now, with_canonical_times
 from fsstore.query.conditions import Order
 from fsstore.query.filters import matches, parse, parse_order
@@ -174,7 +175,7 @@ def test_a_bad_time_is_blamed_on_its_own_key() -> None:
     good: JsonObject = {"id": "a", "type": "t", "data": {}, "created_at": TIME, "updated_at": "yesterday"}
     for keep_times in (False, True):
         with pytest.raises(StorageValidationError) as caught:
-            successor(saving(good, keep_times=keep_times), None, TIME)
+            saving(good, keep_times=keep_times).apply(None, TIME)
         assert caught.value.path == "$.updated_at"
     with pytest.raises(StorageValidationError) as caught:
         with_canonical_times({"created_at": 5, "updated_at": TIME}, "$.metadata", "a")

@@ -10,7 +10,8 @@ from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageU
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.memory import MemoryStorage
-from fsstore.model.records import Mutation, Outcomes, Records
+from fsstore.model.mutations import AnyMutation
+from fsstore.model.records import Outcomes, Records
 from fsstore.redaction.scrub import Exposure, Scrubbed
 from fsstore.sessions.service import SessionService
 
@@ -150,7 +151,7 @@ async def test_a_document_that_changes_all_the_time_is_given_with_the_conflict(
     await sessions.save_session("b", SETTINGS)
     commit = sessions.storage.commit
 
-    async def contended(changes: list[Mutation]) -> Outcomes:
+    async def contended(changes: list[AnyMutation]) -> Outcomes:
         if changes[0].id == "a":
             raise StorageConflictError(id="a", expected=1, actual=2)
         return await commit(changes)

@@ -5,7 +5,8 @@ import pytest
 
 from fsstore import MemoryStorage, SessionService
 from fsstore.errors import StorageConflictError, StorageTimeoutError, StorageUnavailableError, StorageValidationError
-from fsstore.model.records import JsonObject, Mutation, Outcomes
+from fsstore.model.mutations import AnyMutation
+from fsstore.model.records import JsonObject, Outcomes
 from fsstore.sessions.edits import _RUNS, refuse_inside_edit
 
 SOON_SECONDS = 0.05
@@ -22,7 +23,7 @@ class StuckStorage(MemoryStorage):
             await asyncio.Event().wait()
         return await super().load(id)
 
-    async def commit(self, changes: Sequence[Mutation]) -> Outcomes:
+    async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         if self.stuck == "commit":
             await asyncio.Event().wait()
         if self.stuck == "timeout":

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 import fsstore
 from fsstore import MemoryStorage, SessionService
-from fsstore.errors import StorageClosedError, StorageConflictError, StorageValidationError
-from fsstore.interfaces import ISessionService, ISessionStore
+from fsstore.errors import StorageValidationError
 from fsstore.model.records import Filters, JsonObject, Records
+from fsstore.sessions.interfaces import ISessionService, ISessionStore
 from fsstore.testing import HandClock
 
 
@@ -157,46 +157,6 @@ async def test_an_edit_that_returns_no_session_is_refused(sessions: SessionServi
         await sessions.edit_session("a", lambda _: not_a_session)
 
     assert (await sessions.get_record("a") or {})["version"] == 1
-
-
-# -- transactions ---------------------------------------------------------------------------------------------------
-
-
-async def test_a_transaction_loads_each_session_once(sessions: SessionService, storage: WatchedStorage) -> None:
-    await sessions.save_session("a", {"n": 0})
-    storage.calls.clear()
-
-    async with sessions.transaction() as transaction:
-        await transaction.get_session("a")
-        await transaction.update_session("a", {"n": 1})
-        await transaction.get_session("a")
-
-    assert storage.calls == ["load"]
-
-
-async def test_a_transaction_does_not_touch_a_record_of_another_type(
-    sessions: SessionService, storage: WatchedStorage
-) -> None:
-    await storage.save({"id": "a", "type": "note"})
-
-    async with sessions.transaction() as transaction:
-        assert await transaction.get_session("a") is None
-        with pytest.raises(StorageConflictError, match="note"):
-            await transaction.save_session("a", {})
-        with pytest.raises(StorageConflictError, match="note"):
-            await transaction.delete_session("a")
-
-    assert (await storage.load("a") or {})["version"] == 1
-
-
-async def test_a_transaction_on_a_closed_store_raises_at_its_end(sessions: SessionService) -> None:
-    async def close_inside() -> None:
-        async with sessions.transaction() as transaction:
-            await transaction.save_session("a", {})
-            await sessions.close()
-
-    with pytest.raises(StorageClosedError):
-        await close_inside()
 
 
 # -- models ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What a caller wants changed, as the engine takes it in: a save is written down at once, as the bytes that it will be.
 
 Owns the moment at which the caller's value is taken: in the caller's thread, before anything is waited for, so that
-nothing of it need be copied. What is then done with it is `drafting`'s. Knows nothing of files.
+nothing of it need be copied; and which mutations can do with the `part_of` a record, so that the rest of its bytes need
+not be parsed. What is then done with them is `draft`'s. Knows nothing of files.
 
 A save is written as it is where nothing is there. Over another document its version and times are others; these are in
 the `part_of` its record, and the rest of the bytes stays: see `splice`.
@@ -14,17 +15,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.splice import spliced
-from fsstore.model.records import JsonObject, Mutation, Save, stamped
-from fsstore.model.times import canonical_time
+from fsstore.model.mutations import AnyMutation, Check, Delete, Mutation, Patch, Save, stamped
+from fsstore.model.records import JsonObject
 from fsstore.model.values import snapshot
 
 
 class SealedSave(NamedTuple):
-    """A save, the bytes that it makes where nothing is there, and the `part_of` their record."""
+    """A save of the `part_of` its record as it is where nothing is there, and the bytes of the whole."""
 
-    change: Mutation
-    save: Save
-    part: JsonObject
+    change: Save
     data: bytes
     now: str
     """When it was taken in."""
@@ -35,33 +34,45 @@ class SealedSave(NamedTuple):
         return self.change.id
 
     def over(self, current: JsonObject, *, max_bytes: int) -> tuple[JsonObject, bytes]:
-        """Return part and bytes of the record that takes the place of another one, of which a part will do.
+        """Return part and bytes of the record that takes the place of another one, of which a part may do.
 
-        Raises StorageValidationError.
+        Raises what `apply` raises, and StorageValidationError for one that is too large.
         """
-        after = part_of(stamped(self.change, self.save.over(current, self.part), current, self.now))
-        data = spliced(self.data, self.part, after)
+        before = self.change.record
+        after = part_of(self.change.apply(current, self.now))
+        data = spliced(self.data, before, after)
         if data is None or len(data) > max_bytes:
-            record = stamped(self.change, self.save.over(current, decode_examined(self.data)), current, self.now)
+            record = self.change._replace(record=decode_examined(self.data)).apply(current, self.now)
             data = encode(record, max_bytes=max_bytes, is_exact=True)
         return after, data
 
 
-Sealed: TypeAlias = Mutation | SealedSave
+Sealed: TypeAlias = SealedSave | Patch | Delete | Check | Mutation
 
 
-def seal(change: Mutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
+def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
     """Take a mutation in; `now` is asked where it does not bring a time of its own.
 
     Raises StorageValidationError for a save that can not be stored; O(its bytes).
     """
-    if change.save is None:
+    if not isinstance(change, Save):
         return change
-    given = change.save.record.get("updated_at") if change.keep_times else None
-    moment = now() if given is None else canonical_time(given, "$.updated_at", change.id)
-    record = stamped(change, change.save.record, None, moment)
+    moment = change.stamp.at or now()
+    record = stamped(change.id, change.record, None, change.stamp, moment)
     data = encode(record, max_bytes=max_bytes)
-    return SealedSave(change, change.save, snapshot(part_of(record)), data, moment)
+    return SealedSave(change._replace(record=snapshot(part_of(record))), data, moment)
+
+
+def is_of_part(change: AnyMutation) -> bool:
+    """Whether the `part_of` the record that is there will do for a mutation: the rest of its data stays, or goes."""
+    if isinstance(change, Mutation) or change.expected.seen is not ...:
+        return False
+    if not isinstance(change, Patch):
+        return True
+    # the refusal of a path looks at what stands on its way
+    is_path = any(len(steps) == 1 and steps[0].startswith("data.") for steps in change.misread)
+    data = change.patch.get("data", {})
+    return type(data) is dict and data.keys() <= {"metadata"} and not (is_path and not change.within)
 
 
 def part_of(record: JsonObject) -> JsonObject:

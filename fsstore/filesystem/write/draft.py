@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import decode_examined
 from fsstore.filesystem.documents.documents import Document, Documents
-from fsstore.filesystem.documents.sealed import Sealed, SealedSave, part_of
+from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
-from fsstore.model.records import Clock, JsonObject, Mutation, Outcome, Outcomes, successor, version_of
+from fsstore.model.mutations import Check, Delete, Mutation, Patch, apply_each
+from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
 
@@ -103,7 +104,7 @@ class Drafting:
         for commit in commits:
             drafts: dict[str, Draft] = {}
             try:
-                outcomes = [self._apply(change, drafts, group.drafts, now) for change in commit]
+                outcomes = apply_each(commit, partial(self._apply, own=drafts, earlier=group.drafts, now=now))
             except BaseException as error:  # noqa: BLE001 - a rule is the caller's code, and any error of it their answer
                 group.results.append(error)
                 continue
@@ -127,26 +128,31 @@ class Drafting:
         return Outcome(record_id, before, version_of(part))
 
     def _saved(self, change: SealedSave, draft: Draft) -> tuple[JsonObject, bytes]:
-        change.save.expect(draft.part)
-        if draft.part is None:
-            return change.part, change.data
-        return change.over(draft.part, max_bytes=self._documents.max_bytes)
+        current = draft.part if is_of_part(change.change) else draft.record()
+        if current is None:
+            change.change.expected.check(change.id, None)
+            return change.change.record, change.data
+        return change.over(current, max_bytes=self._documents.max_bytes)
 
-    def _changed(self, change: Mutation, draft: Draft, now: str) -> tuple[JsonObject | None, bytes | None]:
-        if change.is_of_part and draft.part is not None and draft.written_here is not None:
-            part = successor(change, draft.part, now)
-            data = None if part is None else spliced(draft.written_here, draft.part, part)
-            if data is not None and len(data) <= self._documents.max_bytes:
-                return part, data
-        current = draft.record()
-        result = successor(change, current, now)
+    def _changed(
+        self, change: Patch | Delete | Check | Mutation, draft: Draft, now: str
+    ) -> tuple[JsonObject | None, bytes | None]:
+        base = draft.written_here if is_of_part(change) else None
+        current = draft.record() if base is None else draft.part
+        result = change.apply(current, now)
         if result is current:
             return draft.part, draft.data
+        if result is not None and base is not None and draft.part is not None:
+            data = spliced(base, draft.part, result)
+            if data is not None and len(data) <= self._documents.max_bytes:
+                return result, data
+            result = change.apply(draft.record(), now)
         if result is None:
             return None, None
-        data = self._documents.encode(result, is_exact=change.is_exact)
-        part = part_of(result)
-        return part if change.is_exact else snapshot(part), data
+        # only what a function of the caller's gives may hold what is theirs, or is no JSON
+        is_exact = not isinstance(change, Mutation)
+        data = self._documents.encode(result, is_exact=is_exact)
+        return part_of(result) if is_exact else snapshot(part_of(result)), data
 
     def _found(self, record_id: str) -> Draft:
         name = self._documents.name(record_id)

@@ -18,7 +18,8 @@ from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Document, Documents
-from fsstore.model.records import JsonObject, Mutation, patching
+from fsstore.model.mutations import Mutation, patching
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
 
 SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages": [{"role": "user"}], "state": {"n": 1}}
@@ -326,7 +327,7 @@ async def test_a_rule_of_the_callers_own_gets_and_gives_nothing_that_is_kept(
     assert await states(sessions)
     theirs = {"id": "a", "type": "session", "data": {"x": [{}]}}
     # on what a rule of theirs has given, and before one that keeps what it gets, in one commit
-    patch = Mutation("a", lambda current: {**(current or {}), "more": 1}, is_exact=True)
+    patch = patching("a", {"more": 1})
     await storage.commit([Mutation("a", lambda _: theirs), patch, Mutation("a", hold)])
     spoil(theirs["data"])
     spoil(held[-1]["data"])

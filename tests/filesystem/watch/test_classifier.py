@@ -106,7 +106,7 @@ async def test_a_write_that_was_written_over_before_it_could_be_judged_makes_no_
 
 
 def _touching(record_id: str) -> Any:
-    from fsstore.model.records import patching  # noqa: PLC0415 - one place needs it
+    from fsstore.model.mutations import patching  # noqa: PLC0415 - one place needs it
 
     return patching(record_id, {"data": {"turn": time.monotonic_ns()}})
 

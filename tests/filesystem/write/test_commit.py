@@ -16,7 +16,8 @@ from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.write import index_updates, writer
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
-from fsstore.model.records import JsonObject, Mutation, deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving
+from fsstore.model.records import JsonObject
 from fsstore.testing import HandClock
 from tests.filesystem.faults import Faults, busy_writer, contents, control, first, place, until
 
@@ -206,7 +207,11 @@ async def test_commits_of_one_group_build_on_each_other_in_the_order_of_their_co
 async def test_a_damaged_document_is_neither_changed_nor_removed(tmp_path: Path, change: str) -> None:
     async with await open_filled(tmp_path, fsync=True) as storage:
         place(tmp_path, "a").write_bytes(b"{torn")
-        changes = {"save": saving(note("a")), "update": patching("a", {"data": {}}), "delete": deleting("a")}
+        changes: dict[str, AnyMutation] = {
+            "save": saving(note("a")),
+            "update": patching("a", {"data": {}}),
+            "delete": deleting("a"),
+        }
         with pytest.raises(StorageCorruptedError) as caught:
             await storage.commit([changes[change], saving(note("new"))])
         assert caught.value.path == str(place(tmp_path, "a"))

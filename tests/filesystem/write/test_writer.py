@@ -16,7 +16,8 @@ from fsstore.errors import StorageClosedError, StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
-from fsstore.model.records import JsonObject, Mutation, saving
+from fsstore.model.mutations import Mutation, saving
+from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, busy_writer, contents, descriptors, threads_of_the_store, until
 
 ROOT = Path(__file__).parents[3]
