@@ -79,10 +79,10 @@ import asyncio, sys
 from fsstore import open_sessions
 
 async def main():
-    for turns in range(0, 400, 10):
+    # going live takes some milliseconds, in other threads
+    for step in range(40):
         sessions = await open_sessions(sys.argv[1], live=True)
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0.0005 * step)
         await sessions.close()
 
 asyncio.run(main())
