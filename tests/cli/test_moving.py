@@ -101,7 +101,7 @@ def test_a_bad_line_is_named_in_one_line(fsstore: Run, source: Path) -> None:
     result = fsstore("import", source)
     assert result.code == 2
     assert result.err.startswith(f"fsstore: error: {source}, line 5: it is not JSON: EOF while parsing")
-    assert "0 sessions were imported" in result.err
+    assert "were imported" not in result.err
 
 
 def test_an_import_of_an_absent_file_names_it(fsstore: Run) -> None:
