@@ -121,7 +121,7 @@ def test_what_no_writer_follows_down_is_refused_and_not_a_crash() -> None:
     several: list[Any] = [{"session_id": "a"}, {"session_id": 5}, {}, []]
     for metadata in several:
         name = "document 'a': " if metadata == {"session_id": "a"} else ""
-        with pytest.raises(StorageValidationError, match=f"^{name}.*it can not be written as JSON"):
+        with pytest.raises(StorageValidationError, match=f"^{name}.*it cannot be written as JSON"):
             session_line({"metadata": metadata, "deep": deep})
 
 

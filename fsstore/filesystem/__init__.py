@@ -66,7 +66,7 @@ After 16 MB of log, after a second without writes, and on close: under the lock 
 it the documents and directories it names are synced; then sealed segments are deleted, the oldest first, each deletion
 synced before the next. Each document is synced by itself, not all of them by one syncfs(2), which does not hear of
 every loss: ext4 tells of a delayed allocation that failed only the call that has written the page back. A document that
-can not be synced is written anew from the log: a second fsync that succeeds proves nothing about bytes that a first one
+cannot be synced is written anew from the log: a second fsync that succeeds proves nothing about bytes that a first one
 has lost.
 
 Recovery
@@ -80,7 +80,7 @@ back.
 Verifying and repairing
 -----------------------
 `verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is told.
-`repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what can not
+`repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
 free, where a copy of a document that was deleted since comes back. Then the index begins anew. See `verify`, `repair`.
 
@@ -112,10 +112,10 @@ damaged, and has the index brought up to date before it tells. So whoever is tol
 A row of the index says by the last bit of `recorded_ns` whether a commit made it (even) or whoever read the file (odd):
 a commit's row with the file's signature proves that fsstore has written it. A commit's rows come before `indexing` is
 even, so the absence of such a row after that proves the opposite. Not told apart, and external, is what recovery has
-finished, and what happens while the index file can not be used. A deletion by hand that another process has noticed
+finished, and what happens while the index file cannot be used. A deletion by hand that another process has noticed
 50 ms earlier reads as one by fsstore.
 
-While the index file can not be used (disk full, no permission) an index in memory answers: O(documents) memory, and
+While the index file cannot be used (disk full, no permission) an index in memory answers: O(documents) memory, and
 one stat a document after each commit, until the file can be written again. An answer counts only if the index is still
 the same afterwards. Anything foreign in the place of the index, or in its tables, makes it anew; values that another
 program has changed in its rows are believed by counts and queries until `verify --hash` finds them or the index is

@@ -241,7 +241,7 @@ def stamped(record_id: str, made: JsonObject, current: JsonObject | None, stamp:
     """Return what was made of a record as its next version. Raises StorageValidationError when it is no record."""
     record = dict(made)
     if record.setdefault("id", record_id) != record_id:
-        raise StorageValidationError(reason="the id of a document can not be changed", path="$.id", id=record_id)
+        raise StorageValidationError(reason="the id of a document cannot be changed", path="$.id", id=record_id)
     record["version"] = version_of(current) + 1
     if stamp.is_mirrored:
         _mirror(record, current, stamp, now)

@@ -93,7 +93,7 @@ def write_json(value: Any, *, indent: bool = False, record_id: str | None = None
     """Return a JSON value as text, on one line or indented by two: keys sorted, UTF-8 unescaped, a newline at its end.
 
     A document from elsewhere may hold integers beyond 64 bits, and be nested deeper than a saved one: these are written
-    as they are, by a slower writer. Raises StorageValidationError for what even that one can not follow down.
+    as they are, by a slower writer. Raises StorageValidationError for what even that one cannot follow down.
     """
     try:
         return orjson.dumps(value, option=_INDENTED if indent else _ONE_LINE)
@@ -106,7 +106,7 @@ def write_json(value: Any, *, indent: bool = False, record_id: str | None = None
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise StorageValidationError(
-            reason=f"it can not be written as JSON: {error}",
+            reason=f"it cannot be written as JSON: {error}",
             path="$",
             id=record_id,
             advice="make it flatter, by hand",
@@ -166,12 +166,12 @@ def lone_surrogate(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        return f"the lone surrogate U+{ord(value[error.start]):04X} at offset {error.start}, which UTF-8 can not hold"
+        return f"the lone surrogate U+{ord(value[error.start]):04X} at offset {error.start}, which UTF-8 cannot hold"
     return ""
 
 
 def _refusal(value: Any, depth: int) -> str:
-    """Why a value itself (not its parts) can not be stored; empty when it can."""
+    """Why a value itself (not its parts) cannot be stored; empty when it can."""
     kind = type(value)
     if kind in (dict, list):
         return f"nested deeper than {MAX_DEPTH}" if value and depth >= MAX_DEPTH else ""

@@ -18,7 +18,7 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
   `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is told in
   `fsstore.query.conditions`.
 - Values are JSON, and what reads as such: see `fsstore.query.operands`.
-- What can not be understood raises StorageValidationError, which names the place in the filter.
+- What cannot be understood raises StorageValidationError, which names the place in the filter.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ _COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
 
 def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
     if name in _KNOWN:
-        return refusal(f"the operator {name} can not stand here; {misplaced}", steps)
+        return refusal(f"the operator {name} cannot stand here; {misplaced}", steps)
     (nearest,) = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)
     instead = f"; instead of {name}: {FOREIGN_OPERATORS[name]}" if name in FOREIGN_OPERATORS else ""
     return refusal(

@@ -3,7 +3,7 @@
 Invariants:
 - What is known and the residue together are the condition: a record is wanted if both hold.
 - A part that must hold is known as a whole or not at all. It is left over where one of its paths is not kept, or one of
-  its tests can not be done, and where one statement would become too large with it.
+  its tests cannot be done, and where one statement would become too large with it.
 - What a backend has is data (`Abilities`); how it says a known part in its own language is its own affair.
 """
 

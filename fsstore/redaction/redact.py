@@ -38,7 +38,7 @@ class Match:
 
     @property
     def stays(self) -> bool:
-        """Whether it can not be hidden: the store lives by it, or it is a key."""
+        """Whether it cannot be hidden: the store lives by it, or it is a key."""
         return self.in_key or self.steps in STAYING
 
     @property

@@ -1,12 +1,12 @@
 """Secrets in a store: finding them in every document, and replacing them.
 
-Documents of every type are looked at, and all of each; memory is bounded by a batch. A document that can not be read is
+Documents of every type are looked at, and all of each; memory is bounded by a batch. A document that cannot be read is
 left out here, as in every list, and `health_check` names it. Invariants:
 
 - Nothing that is given out holds a secret: it tells where, by which rule, and how long.
 - A replacement is an ordinary commit on what was read: a document that changed in between is read again, and looked at
   again. What a session is stays as it is: its `updated_at` becomes that of the replacement.
-- One document that can not be changed does not keep the others from it.
+- One document that cannot be changed does not keep the others from it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Exposure:
     rule: str
     hint: str
     stays: bool
-    """It can not be replaced: it is a key, or the id or a time."""
+    """It cannot be replaced: it is a key, or the id or a time."""
 
     def as_json(self) -> JsonObject:
         """Return it as a JSON object."""
@@ -83,7 +83,7 @@ async def redact_secrets(
 ) -> AsyncGenerator[Scrubbed]:
     """Replace what the rules find in these documents by `[redacted]`, one commit each; give what became of each.
 
-    A document that is gone, or holds nothing of it any more, counts as none replaced. One that can not be saved, can
+    A document that is gone, or holds nothing of it any more, counts as none replaced. One that cannot be saved, can
     not be read, or changes faster than it can be replaced, is given with its error and stays as it is.
     """
     for done, record_id in enumerate(ids, 1):

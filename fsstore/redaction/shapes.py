@@ -1,10 +1,10 @@
 """What secrets look like: the names they are kept under, and their own well-known shapes. Pure: no I/O.
 
 A guess by design, that errs on the side of telling: it finds what services hand out with a prefix of their own, and
-what stands under a name such as `password`. It can not find a secret that looks like a word under a harmless name.
+what stands under a name such as `password`. It cannot find a secret that looks like a word under a harmless name.
 
 Every pattern takes time linear in the text: a run of characters is entered at its start only, and repetitions within
-one match are bounded or can not overlap what follows them.
+one match are bounded or cannot overlap what follows them.
 """
 
 from __future__ import annotations

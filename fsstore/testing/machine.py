@@ -122,7 +122,7 @@ class StorageMachine(RuleBasedStateMachine):
         }
 
     def apply(self, model: dict[str, JsonObject], operation: JsonObject) -> bool:
-        """Apply an operation of a transaction to a model; False when it can not be."""
+        """Apply an operation of a transaction to a model; False when it cannot be."""
         if operation["type"] == "save":
             self.put(model, operation["data"])
         elif operation["type"] == "delete":

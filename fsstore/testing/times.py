@@ -86,7 +86,7 @@ NO_OPERANDS: tuple[Any, ...] = (
     *({"$gt": 5}, {"$lt": "soon"}, {"$gte": None}, {"$in": ["2026", "soon"]}, {"$nin": [5]}, {"$all": [1]}),
     *({"$ne": "soon"}, {"$eq": False}, {"$not": {"$lte": "tomorrow"}}, {"$lt": date(2026, 1, 5)}),
 )
-"""What a time can not be compared with."""
+"""What a time cannot be compared with."""
 
 ENVELOPE_PATHS = ("created_at", "updated_at")
 METADATA_PATHS = ("data.metadata.created_at", "data.metadata.updated_at")
@@ -223,7 +223,7 @@ class TimeContract(LocalZones, BackendFixtures):
     # -- filters and orders -------------------------------------------------------------------------------------------
 
     async def _save_written(self, storage: IUnifiedStorage, *, odd: bool) -> None:
-        # with text that SQLite can not hold beside them, an index goes another way
+        # with text that SQLite cannot hold beside them, an index goes another way
         beside = {"odd": "\0"} if odd else {}
         records: list[JsonObject] = [
             {"id": record_id, "data": {"metadata": {"created_at": value, "updated_at": value, **beside}}}

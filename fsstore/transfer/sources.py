@@ -124,7 +124,7 @@ async def _until_readable(descriptor: int) -> None:
     try:
         loop.add_reader(descriptor, ready.set)
     except (PermissionError, NotImplementedError):
-        return  # a device like /dev/null, or a loop that can not watch one: then the read itself waits
+        return  # a device like /dev/null, or a loop that cannot watch one: then the read itself waits
     try:
         await ready.wait()
     finally:

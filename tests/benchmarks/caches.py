@@ -18,4 +18,4 @@ def drop_caches(*, allowed: bool) -> None:
     try:
         _CONTROL.write_text("3")
     except OSError as error:
-        raise UnsupportedError(f"the caches can not be dropped here: {error}") from error
+        raise UnsupportedError(f"the caches cannot be dropped here: {error}") from error

@@ -20,7 +20,7 @@ _GET_FLAGS, _SET_FLAGS = 2 << 30 | _LONG << 16 | 0x6601, 1 << 30 | _LONG << 16 |
 
 
 def spread(directory: Path) -> bool:
-    """Have the directories made in this one from now on lie far from each other; False where that can not be had."""
+    """Have the directories made in this one from now on lie far from each other; False where that cannot be had."""
     if find_spec("fcntl") is None:
         return False
     from fcntl import ioctl  # noqa: PLC0415 - not every system has it

@@ -148,7 +148,7 @@ class Trial:
         ended = _in_time(lambda: asyncio.run(look()))
         wrong = diary.read("wrong") + [f"{name} is left behind" for name in left_behind(store)]
         if ended != 0:
-            wrong.append("it can not be opened" if ended > 0 else f"opening it ended with {ended}")
+            wrong.append("it cannot be opened" if ended > 0 else f"opening it ended with {ended}")
         return wrong, next(iter(diary.read("found")), {})
 
     def _judge(self, found: Documents, *, unasked: Sequence[Operation] = ()) -> list[str]:

@@ -56,7 +56,7 @@ def why_not(directory: Path) -> str:
         with _FileSystem(directory, "").mounted() as mount:
             _shut_down(mount, _DROPPING)
     except (OSError, subprocess.CalledProcessError) as error:
-        return f"an ext4 image can not be mounted and shut down here: {error}"
+        return f"an ext4 image cannot be mounted and shut down here: {error}"
     return ""
 
 
@@ -157,7 +157,7 @@ class Cuts:
             found.write_text(json.dumps(asyncio.run(look(store, history))))
 
         ended = in_child(look_at_it)
-        check(ended == 0, f"cycle {self._cycle}: the store can not be used: {ended}")
+        check(ended == 0, f"cycle {self._cycle}: the store cannot be used: {ended}")
         self._contents, wrong = json.loads(found.read_text())
         self.violations += [f"cycle {self._cycle}: {each}" for each in wrong]
 

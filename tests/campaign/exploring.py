@@ -120,7 +120,7 @@ class Exploration:
             told.write_text(json.dumps(wrong))
 
         ended = in_child(look_at_it)
-        wrong = json.loads(told.read_text()) if ended == 0 else [f"the store can not be used: {ended}"]
+        wrong = json.loads(told.read_text()) if ended == 0 else [f"the store cannot be used: {ended}"]
         if wrong:
             self.violations.append(f"{state.made}: {'; '.join(wrong)}")
             self._keep(state)

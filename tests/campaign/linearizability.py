@@ -54,7 +54,7 @@ class Operation:
 
 
 def step(state: State, operation: Operation) -> State | None:
-    """Return the state after an operation; None when it can not have got its answer in this one."""
+    """Return the state after an operation; None when it cannot have got its answer in this one."""
     answer, known = operation.answer, operation.returned is not None
     if operation.kind == "load":
         return state if not known or State(answer.after or 0, answer.value) == state else None

@@ -126,7 +126,7 @@ async def _write_on(storage: FileStorage) -> list[str]:
         held = [await storage.load(f"after-{at}") for at in (1, 2)]
         await storage.batch_delete(["after-1", "after-2"])
     except StorageError as error:
-        return [f"it can not be written to: {error}"]
+        return [f"it cannot be written to: {error}"]
     found = [record and record["data"]["number"] for record in held]
     return [] if found == [_NEW + 1, _NEW] else [f"what is written afterwards is {found}"]
 

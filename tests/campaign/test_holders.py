@@ -42,7 +42,7 @@ WRITES: dict[str, Call] = {
 # -- SIGSTOP ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the system can not stop a process")
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the system cannot stop a process")
 @pytest.mark.parametrize("fsync", [False, True], ids=["quick", "durable"])
 async def test_a_writer_that_is_stopped_in_mid_batch_is_waited_for_and_never_robbed(
     tmp_path: Path, report: Report, *, fsync: bool

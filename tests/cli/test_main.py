@@ -457,7 +457,7 @@ def test_a_name_that_the_output_can_not_encode_is_escaped(tmp_path: Path, encodi
             )
         assert (arguments, piped.returncode) == (arguments, code)
         assert b"internal error" not in (tmp_path / "err").read_bytes()
-    # what the locale can not decode reaches the command as bytes that are no text
+    # what the locale cannot decode reaches the command as bytes that are no text
     assert Terminal("ls", env=env).finish()[0] == 0
     assert Terminal("get", "größe😀", env=env).finish()[0] == 2
 

@@ -220,7 +220,7 @@ class Campaign:
             check(first == second, "the second opening finds something else than the first")
             found.write_text(json.dumps(first))
 
-        check(in_child(look) == 0, f"the store can not be opened: {store}")
+        check(in_child(look) == 0, f"the store cannot be opened: {store}")
         contents: dict[str, Any] = json.loads(found.read_text())
         return contents
 

@@ -316,7 +316,7 @@ async def test_what_stands_in_the_place_of_a_shard_is_reported(
             without_control(store)
             storage = await FileStorage.open(store)
         listed, reported = await names_and_problems(storage)
-        # what the index knows to be in there can not be read either
+        # what the index knows to be in there cannot be read either
         assert (listed, reported - {f"{shard.name}/n1.json"}) == (set(BEFORE) - {"n1"}, {f"{shard.name}/"})
         came = await ordeal(storage, store.with_name("export.jsonl"))
         assert of(came, StorageCorruptedError) == {"save"}

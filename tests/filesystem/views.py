@@ -12,7 +12,7 @@ from fsstore.errors import StorageCorruptedError
 from fsstore.interfaces import IUnifiedStorage
 
 Documents = dict[str, Any]
-"""Records by id; None for what is there and can not be read, by the name of its file without the suffix."""
+"""Records by id; None for what is there and cannot be read, by the name of its file without the suffix."""
 
 STATUSES = ("old", "new", "logged", "edited", "after")
 _KNOWN = re.compile(
@@ -53,7 +53,7 @@ def quarantined(store: Path) -> set[bytes]:
 
 
 def whole(documents: Mapping[str, Any]) -> Documents:
-    """Leave out what can not be read."""
+    """Leave out what cannot be read."""
     return {key: record for key, record in documents.items() if record is not None}
 
 

@@ -45,4 +45,4 @@ def test_words_are_values_that_can_not_be_changed() -> None:
     assert promise == Guarantees(durable=True, cross_process=True, isolated_batches=True, external_edits=True)
     assert (change.metadata, change) == ({}, Change("created", "a", 1, "own"))
     with pytest.raises(AttributeError):
-        promise.durable = False  # type: ignore[misc]  # that it can not be is the point
+        promise.durable = False  # type: ignore[misc]  # that it cannot be is the point

@@ -698,7 +698,7 @@ REFUSED: dict[str, tuple[Callable[[], BaseModel], str, str]] = {
     "an unknown field of a wrong class": (lambda: changed(Holder(), items="text"), "$.data.items", "not load again"),
     "a field of another class": (lambda: changed(Holder(), items=(1, 2)), "$.data.items", "tuple comes back as list"),
     "true for a number": (lambda: changed(Base(), n=True), "$.data.n", "bool"),
-    "what can not be compared": (lambda: Odd(thing=object()), "$.data.thing", ""),
+    "what cannot be compared": (lambda: Odd(thing=object()), "$.data.thing", ""),
     "a union that takes another": (lambda: Ambiguous(when=["2026-01-01"]), "$.data.when[0]", "str comes back as date"),
     "an enum that another member takes": (lambda: Joined(one=Level.LOW), "$.data.one", "Level comes back as float"),
     "the length of a queue": (lambda: Box[deque[int]](item=deque([1], maxlen=3)), "$.data.item", "maxlen"),

@@ -52,7 +52,7 @@ class InConflictError(NotARecordError):
 
 
 def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> bytes:
-    """Return a record's bytes. Raises StorageValidationError with the JSON path of what can not be kept exactly.
+    """Return a record's bytes. Raises StorageValidationError with the JSON path of what cannot be kept exactly.
 
     `is_exact` says that the record is known to hold JSON values only, and nothing else is checked but its depth.
     """

@@ -53,7 +53,7 @@ Sealed: TypeAlias = SealedSave | Patch | Delete | Check | Mutation
 def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
     """Take a mutation in; `now` is asked where it does not bring a time of its own.
 
-    Raises StorageValidationError for a save that can not be stored; O(its bytes).
+    Raises StorageValidationError for a save that cannot be stored; O(its bytes).
     """
     if not isinstance(change, Save):
         return change

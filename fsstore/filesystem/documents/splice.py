@@ -19,7 +19,7 @@ def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
     """Return a record's bytes, made of those of another one whose data is the same beside its metadata.
 
     Of both records the `part_of` is given, of the other one also its bytes, as `encode` made them. What the data holds
-    is copied as bytes, at the speed of memory. None where that can not be done, and `encode` is due.
+    is copied as bytes, at the speed of memory. None where that cannot be done, and `encode` is due.
     """
     try:
         old, new = (in_form(part) for part in (before, after))

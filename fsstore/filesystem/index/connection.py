@@ -38,7 +38,7 @@ class IndexDamagedError(Exception):
 
 
 class IndexUnavailableError(Exception):
-    """The index can not be used now: disk full, no permission, locked. It is not damaged."""
+    """The index cannot be used now: disk full, no permission, locked. It is not damaged."""
 
 
 def connect(path: str | None) -> sqlite3.Connection:
@@ -133,4 +133,4 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise IndexDamagedError(f"a row can not be read: {error}") from error
+        raise IndexDamagedError(f"a row cannot be read: {error}") from error

@@ -6,7 +6,7 @@ Owns the life of `index.sqlite3`; what is in it belongs to `index`. Invariants:
 - A damaged index is replaced by a new file, under the store lock; processes that still have the old one open notice by
   its inode. So is one whose write-ahead log or shared memory has become another file: connections that do not share
   these do not see each other's rows.
-- While the file can not be used (disk full, no permission), and for good on a medium that can not be written, the index
+- While the file cannot be used (disk full, no permission), and for good on a medium that cannot be written, the index
   of this process lives in memory: O(documents) memory, and since no other process writes it, one stat for each document
   in the first list after any commit. The file is tried again by the next reconciliation.
 - A child of fork begins a new generation: SQLite takes its parent's locks on an open file for its own.
@@ -133,13 +133,13 @@ class IndexFile:
             if self._memory is None:
                 if error is not None:
                     # once, and not again after each attempt
-                    _logger.warning("the index of %s can not be used, one in memory is: %s", self._tree.root, error)
+                    _logger.warning("the index of %s cannot be used, one in memory is: %s", self._tree.root, error)
                 self._memory = Index.open(None)
                 self._memories += 1
             self.in_memory = True
 
     def try_file(self) -> None:
-        """Let the file be used again; whoever finds that it still can not be falls back."""
+        """Let the file be used again; whoever finds that it still cannot be falls back."""
         self.in_memory = self._has_no_file
 
     @property

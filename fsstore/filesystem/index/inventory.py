@@ -1,7 +1,7 @@
 """What the index knows of the files: names, signatures and digests, to be held against what is there.
 
 Owns these questions, and nothing of filters: `index` answers those. Used through the connection of one `Index`, by one
-thread at a time. Raises IndexDamagedError for rows that can not be read.
+thread at a time. Raises IndexDamagedError for rows that cannot be read.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Inventory:
                 yield str(row[0]), str(row[1]), int(row[2]), signature_of(*row[3:7]), row[7]
 
     def problems(self) -> list[Problem]:
-        """Return the files that can not be read as documents, by name."""
+        """Return the files that cannot be read as documents, by name."""
         with translated(), understood():
             found = self._connection.execute(_PROBLEMS)
             return [Problem(row[0], row[1], signature_of(*row[2:6]), row[6], row[7]) for row in found]

@@ -5,7 +5,7 @@ of a document ever replaces a newer one in the index. Invariants:
 - A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
   than two seconds before it was recorded, unless the clock is known to count finely (`cache`): an edit within its
   tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
-- A file that can not be read as the document of its name becomes a problem, with the reason; it is never touched.
+- A file that cannot be read as the document of its name becomes a problem, with the reason; it is never touched.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A file that can not be read as a document, and why."""
+    """A file that cannot be read as a document, and why."""
 
     name: str
     reason: str

@@ -3,7 +3,7 @@
 Invariants:
 - Every term is true or false, never NULL, so that NOT turns it round.
 - Text of the caller's is bound as a value, never written into a statement.
-- Where SQLite can not see what Python sees, the term asks Python about that one row (`judge`): at an array on the way
+- Where SQLite cannot see what Python sees, the term asks Python about that one row (`judge`): at an array on the way
   of a path, at an array of more than strings, booleans, null and 64-bit integers, whether objects or arrays are equal,
   and at a time that is not in the store's form (texts in that form compare as the instants do). A float is read by
   Python (`exact`), since SQLite may read its last digit otherwise.

@@ -34,7 +34,7 @@ def named(name: str) -> type[Store]:
 
 
 def missing(store: type[Store]) -> str | None:
-    """Return why an implementation can not run here, None when it can."""
+    """Return why an implementation cannot run here, None when it can."""
     for module in store.modules:
         try:
             import_module(module)

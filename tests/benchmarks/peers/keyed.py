@@ -13,7 +13,7 @@ from tests.benchmarks.peers.store import Store
 
 class Litestar(Store):
     name = "litestar"
-    timed = "FileStore; orjson to and from its bytes; it can not list, so the caller knows all keys"
+    timed = "FileStore; orjson to and from its bytes; it cannot list, so the caller knows all keys"
     modules = ("litestar",)
 
     async def open(self) -> None:
@@ -37,7 +37,7 @@ class Litestar(Store):
 
 class KeyValue(Store):
     name = "py-key-value"
-    timed = "FileTreeStore; json; syncs each file, not its directory; it can not list, so the caller knows all keys"
+    timed = "FileTreeStore; json; syncs each file, not its directory; it cannot list, so the caller knows all keys"
     modules = ("key_value.aio", "aiofile")
     durabilities = (True,)
     most_calls = 200

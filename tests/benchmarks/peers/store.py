@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class UnsupportedError(Exception):
-    """The store can not do this, or not in reasonable time; the text says why and goes into the report."""
+    """The store cannot do this, or not in reasonable time; the text says why and goes into the report."""
 
 
 class Store(ABC):
@@ -46,7 +46,7 @@ class Store(ABC):
         self.directory = directory
         self.durable = durable
         self.names: Sequence[str] = ()
-        """The ids in it, known to the caller: for stores that can not tell."""
+        """The ids in it, known to the caller: for stores that cannot tell."""
 
     async def open(self) -> None:  # noqa: B027 - some have nothing to open
         """Open the store in its directory, which exists."""

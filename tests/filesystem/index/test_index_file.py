@@ -66,13 +66,13 @@ def alter(store: Path, *statements: str) -> None:
 
 
 def occupy(path: Path) -> None:
-    """Put a directory there that can not be removed at one blow."""
+    """Put a directory there that cannot be removed at one blow."""
     path.unlink(missing_ok=True)
     path.mkdir()
     (path / "file").touch()
 
 
-# -- a file that can not be written -----------------------------------------------------------------------------------
+# -- a file that cannot be written -----------------------------------------------------------------------------------
 
 
 @contextmanager

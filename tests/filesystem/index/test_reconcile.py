@@ -223,7 +223,7 @@ async def test_without_reconciling_an_index_that_is_not_there_is_made_all_the_sa
         assert await statuses(storage) == OLD
 
 
-# -- what can not be read ---------------------------------------------------------------------------------------------
+# -- what cannot be read ---------------------------------------------------------------------------------------------
 
 
 def empty(path: Path) -> None:

@@ -253,7 +253,7 @@ def test_without_a_directory_there_are_no_counters(tmp_path: Path) -> None:
         Counters(Tree(tmp_path)).open()
 
 
-# -- a store that can not be written --------------------------------------------------------------------------------
+# -- a store that cannot be written --------------------------------------------------------------------------------
 
 
 def test_a_reader_sees_the_counters_and_can_not_change_them(counters: Counters, tree: Tree) -> None:

@@ -262,7 +262,7 @@ def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
     third.close()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there an open file can not be removed")
+@pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
 def test_whoever_holds_a_removed_file_still_excludes_others(tree: Tree, lock: StoreLock, other: StoreLock) -> None:
     tree.write_new(COUNTERS, b"")
     lock.acquire(0)

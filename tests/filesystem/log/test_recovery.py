@@ -460,7 +460,7 @@ def test_a_recovery_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -
     assert {"open", "write", "fsync", "replace", "unlink", "pwrite"} <= {result["call"] for result in results}
 
 
-# -- a medium that can not be written ---------------------------------------------------------------------------------
+# -- a medium that cannot be written ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
