@@ -85,7 +85,6 @@ TESTED_ELSEWHERE = {
     "write.draft": "write/test_commit.py",
     "write.failures": "write/test_commit.py",
     "open_store": "test_storage.py",
-    "read.consistency": "index/test_index_file.py",
     "care.report": "care/test_verify.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""

@@ -132,8 +132,9 @@ class Reading:
         for _ in range(_TRIES):
             if whole:
                 await self.await_applied()
-            before = await self._await_indexed()
-            await self._reconcile_if_stale(before)
+            # before the index is awaited: a batch that is put in place after that need not be in it
+            before = self._store.counters.applying()
+            await self._reconcile_if_stale(await self._await_indexed())
             agreed = self._reconciled
             try:
                 answer = await self._in_index(work)
@@ -141,7 +142,7 @@ class Reading:
                 await self._replace_index(error)
             else:
                 after = self._store.counters.read()
-                is_whole = not whole or after.applying == before.applying & ~1
+                is_whole = not whole or (after.applying == before and not before & 1)
                 # the index may have been replaced just before it was asked
                 if is_whole and self._index_state(after) == agreed:
                     return answer

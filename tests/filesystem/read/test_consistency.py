@@ -1,0 +1,49 @@
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from fsstore import FileStorage
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.log.counters import State
+
+
+@pytest_asyncio.fixture
+async def storage(tmp_path: Path) -> AsyncGenerator[FileStorage]:
+    async with await FileStorage.open(tmp_path, fsync=False) as opened:
+        await opened.save({"id": "a"})
+        yield opened
+
+
+async def test_a_batch_that_is_placed_while_the_index_is_awaited_makes_the_list_anew(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index need not know of that batch, while its documents are in place."""
+    reading, counters = storage._reading, storage._store.counters
+    awaited = reading._await_indexed
+    asked: list[Index] = []
+
+    async def awaited_beside_a_batch() -> State:
+        await awaited()
+        if not asked:
+            counters.write(applying=counters.applying() + 2)
+        return counters.read()
+
+    monkeypatch.setattr(reading, "_await_indexed", awaited_beside_a_batch)
+    await reading.ask(asked.append, whole=True)
+
+    assert len(asked) == 2
+
+
+async def test_a_batch_makes_no_answer_anew_that_reads_no_documents(storage: FileStorage) -> None:
+    reading, counters = storage._reading, storage._store.counters
+    asked: list[Index] = []
+
+    def ask(index: Index) -> None:
+        asked.append(index)
+        counters.write(applying=counters.applying() + 2)
+
+    await reading.ask(ask)
+
+    assert len(asked) == 1
