@@ -202,7 +202,7 @@ def _check(session: "JsonObject", session_id: str) -> None:
 
 
 def _goes_on(error: StorageValidationError) -> bool:
-    """Whether the user, who is told what is wrong, wants to go on."""
+    """Report what is wrong, and return whether the user wants to go on."""
     if not can_ask():
         return False
     say(f"this cannot be saved: {error}")

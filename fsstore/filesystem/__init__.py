@@ -79,7 +79,7 @@ back.
 
 Verifying and repairing
 -----------------------
-`verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is told.
+`verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is reported.
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
 free, where a copy of a document that was deleted since comes back. Then the index begins anew. See `verify`, `repair`.
@@ -101,13 +101,13 @@ against the rows, names and signatures of all of them as one text, and looks nam
 
 Watching
 --------
-One thread per open store (`watcher`) holds what was last told of each document: its version, a digest of its bytes, a
-hash of its signature. It begins with the rows of the index, compares everything once, and then takes in three things.
-Own commits, which the writer thread notes before it answers: each is told as it was made. Events of the system
+One thread per open store (`watcher`) holds what was last reported of each document: its version, a digest of its bytes,
+a hash of its signature. It begins with the rows of the index, compares everything once, and then takes in three things.
+Own commits, which the writer thread notes before it answers: each is reported as it was made. Events of the system
 (`events`), which are hints. And what differs when it looks for itself (`scanner`): at the directories often, at all
 files seldom. Hints and looks only name documents; `classifier` looks at each, in no half of a batch, waits until the
 notes of every own commit that may show in it have come, looks again before it believes that a document is gone or
-damaged, and has the index brought up to date before it tells. So whoever is told and then lists finds what was told.
+damaged, and has the index brought up to date before it reports: a list after a report finds what was reported.
 
 A row of the index says by the last bit of `recorded_ns` whether a commit made it (even) or whoever read the file (odd):
 a commit's row with the file's signature proves that fsstore has written it. A commit's rows come before `indexing` is
