@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from heapq import nsmallest
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from fsstore.errors import (
     StorageConflictError,
@@ -21,8 +21,10 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
+from fsstore.model.lists import Tail, list_at, tail_of
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.operations import completed, expiring, json_object, operating
+from fsstore.model.patch import Steps
 from fsstore.model.records import (
     Clock,
     Filters,
@@ -111,6 +113,17 @@ class IUnifiedStorage(ABC):
         """Remove a record for good; False when it is absent."""
         (outcome,) = await self.commit([deleting(check_id(id))])
         return outcome.before > 0
+
+    async def load_tail(self, id: str, steps: Steps, count: int, before: int | None = None) -> TailRecord | None:
+        """Return a record's type and version, and the last items of a list in it; None when there is no record.
+
+        `steps` lead to the list, which may be absent; `before` asks for the items before that position. Raises
+        StorageValidationError where something else than a list stands there.
+        """
+        record = await self.load(id)
+        if record is None:
+            return None
+        return TailRecord(record["type"], record["version"], tail_of(list_at(record, steps) or (), count, before))
 
     async def exists(self, id: str) -> bool:
         """Whether there is a record with that id."""
@@ -265,6 +278,14 @@ class IUnifiedStorage(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class TailRecord(NamedTuple):
+    """The end of a list in a record, and what the record is."""
+
+    type: str
+    version: int
+    tail: Tail
 
 
 def check_bounds(limit: int | None, offset: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fsstore.errors import StorageClosedError
 from fsstore.interfaces import IUnifiedStorage, check_batch_size
-from fsstore.model.mutations import AnyMutation, apply_each
+from fsstore.model.mutations import AnyMutation, apply_each, outcome_of
 from fsstore.model.records import (
     Clock,
     Filters,
@@ -21,7 +21,6 @@ from fsstore.model.records import (
     Outcomes,
     Records,
     check_id,
-    version_of,
 )
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
@@ -77,7 +76,7 @@ class MemoryStorage(IUnifiedStorage):
             result = change.apply(current, now)
             if result is not current:
                 draft[change.id] = copy_value(result, record_id=change.id)
-            return Outcome(change.id, version_of(current), version_of(result))
+            return outcome_of(change, current, result)
 
         outcomes = apply_each(changes, apply)
         for record_id, record in draft.items():

@@ -22,6 +22,7 @@ _COMMANDS = {
     "edit": "editing:edit",
     "ls": "listing:ls",
     "count": "listing:count",
+    "append": "appending:append",
     "update": "sessions:update",
     "rm": "sessions:rm",
     "watch": "watching:watch",

@@ -66,7 +66,7 @@ def put(
     expected_version: ExpectedVersion = None,
 ) -> None:
     """Save a session, given as JSON, and print its id."""
-    session = parse_object(_read(source), "standard input" if source == STANDARD_INPUT else source)
+    session = parse_object(read_input(source), "standard input" if source == STANDARD_INPUT else source)
     target = _named(session) if session_id in (None, STANDARD_INPUT) else session_id
     with_store(
         store,
@@ -106,7 +106,7 @@ def update(
     """
     if patch is None and not settings:
         raise StorageValidationError(reason="there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")
-    text = _read(STANDARD_INPUT) if patch == STANDARD_INPUT else patch
+    text = read_input(STANDARD_INPUT) if patch == STANDARD_INPUT else patch
     changes = parse_settings(settings or (), None if text is None else parse_object(text, "PATCH"))
     with_store(
         store,
@@ -188,7 +188,7 @@ def _named(session: "JsonObject") -> str:
     return session_id
 
 
-def _read(source: str) -> bytes:
+def read_input(source: str) -> bytes:
     """Return what a file, or standard input, holds. Raises StorageValidationError, StorageUnavailableError."""
     if source == STANDARD_INPUT:
         data = _read_standard_input()

@@ -1,8 +1,9 @@
 """Mutations: what a commit does to its records, one by one, and what it expects to find. Pure.
 
-Most of them are data, so that a backend may turn one into one statement, or into bytes: `Save`, `Patch`, `Delete` and
-`Check`, each with what is `Expected`; the first two have a `Stamp` that says where the times come from. What only a
-function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that takes its place.
+Most of them are data, so that a backend may turn one into one statement, or into bytes: `Save`, `Patch`, `Append`,
+`Pop`, `Delete` and `Check`, each with what is `Expected`; the first four have a `Stamp` that says where the times come
+from. What only a function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that
+takes its place.
 `apply` means the same for every backend, and keeps the rules:
 
 - `version` counts from 1 and grows by one with every change of that document; the caller's value is ignored;
@@ -19,6 +20,7 @@ from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
+from fsstore.model.lists import extended, list_at, shortened, unknown
 from fsstore.model.patch import RECORD_TOPS, TOP, Steps, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import JsonObject, Outcome, Outcomes, check_envelope, version_of
 from fsstore.model.times import canonical_time, with_canonical_times
@@ -135,9 +137,14 @@ class Patch(NamedTuple):
         self.expected.check(self.id, current)
         if current is None:
             raise StorageNotFoundError(id=self.id)
+        return stamped(self.id, self.patched(current), current, self.stamp, now)
+
+    def patched(self, current: JsonObject) -> JsonObject:
+        """Return what the patch makes of a record, not stamped yet."""
         if self.misread:
             self._refuse_misread(current)
-        return stamped(self.id, merge_patch(current, self.patch), current, self.stamp, now)
+        merged: JsonObject = merge_patch(current, self.patch)
+        return merged
 
     def _refuse_misread(self, current: Any) -> None:
         patch: Any = self.patch
@@ -145,6 +152,81 @@ class Patch(NamedTuple):
             current, patch = current[step], patch[step]
         tops = TOP if self.within else RECORD_TOPS
         refuse_misread(current, patch, self.misread, tops, record_id=self.id, within=self.within)
+
+
+class Append(NamedTuple):
+    """Put items, JSON values that nobody else holds, at the end of a list of a record."""
+
+    id: str
+    items: Sequence[Any]
+    steps: Steps
+    """Where the list stands in the record; it is made if it is not there."""
+    patch: Patch | None = None
+    """What is patched in the same change; its own expectations and stamp do not count."""
+    make: JsonObject | None = None
+    """The record that there is then where there is none; None where there must be one."""
+    unique_by: str | None = None
+    """The key by whose value an item is known: one that is known already is left out."""
+    expected: Expected = Expected()
+    stamp: Stamp = Stamp()
+
+    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+        """Return the longer record, `current` itself when nothing is to be added.
+
+        Raises StorageNotFoundError, and StorageValidationError where the list would stand in something else's place.
+        """
+        base = self.begin(current)
+        there = list_at(base, self.steps)
+        items = self.items if self.unique_by is None else unknown(self.items, there or (), self.unique_by)
+        if base is current and not items and self.patch is None and there is not None:
+            return current
+        return self.stamped(extended(base, self.steps, items), current, now)
+
+    def begin(self, current: JsonObject | None) -> JsonObject:
+        """Return the record to which items are added. Raises what is not as expected."""
+        self.expected.check(self.id, current)
+        base = self.make if current is None else current
+        if base is None:
+            raise StorageNotFoundError(id=self.id)
+        return base
+
+    def stamped(self, longer: JsonObject, current: JsonObject | None, now: str) -> JsonObject:
+        """Return the patched next version; of `longer` and `current` a part may do that has what the patch touches."""
+        made = longer if self.patch is None else self.patch.patched(longer)
+        return stamped(self.id, made, current, self.stamp, now)
+
+    def length(self, record: JsonObject) -> int:
+        """Return how many items the list of a record has."""
+        return len(list_at(record, self.steps) or ())
+
+
+class Pop(NamedTuple):
+    """Take the last item of a list away, if it is still that one."""
+
+    id: str
+    item: Any
+    steps: Steps
+    expected: Expected = Expected(exists=True)
+    stamp: Stamp = Stamp()
+
+    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+        """Return the shorter record. Raises StorageNotFoundError, StorageConflictError where the end is another."""
+        self.expected.check(self.id, current)
+        if current is None:
+            raise StorageNotFoundError(id=self.id)
+        there = list_at(current, self.steps)
+        if not there or write_json(there[-1]) != write_json(self.item):
+            raise StorageConflictError(
+                id=self.id,
+                expected=current["version"],
+                actual=current["version"],
+                reason="its list does not end with what was read",
+            )
+        return self.stamped(shortened(current, self.steps), current, now)
+
+    def stamped(self, shorter: JsonObject, current: JsonObject, now: str) -> JsonObject:
+        """Return the next version; of `shorter` and `current` a part will do."""
+        return stamped(self.id, shorter, current, self.stamp, now)
 
 
 class Delete(NamedTuple):
@@ -193,7 +275,7 @@ class Mutation(NamedTuple):
         return stamped(self.id, made, current, Stamp(self.keep_times), now)
 
 
-AnyMutation: TypeAlias = Save | Patch | Delete | Check | Mutation
+AnyMutation: TypeAlias = Save | Patch | Append | Pop | Delete | Check | Mutation
 """What a commit is made of. All of them have an `id`, and `apply(current, now)`."""
 
 
@@ -223,6 +305,12 @@ def unchanged(record_id: str, seen: JsonObject | None) -> Check:
 
 
 # -- applying them ----------------------------------------------------------------------------------------------------
+
+
+def outcome_of(change: AnyMutation, current: JsonObject | None, result: JsonObject | None) -> Outcome:
+    """Return what a mutation did to a record, of which the whole is given."""
+    length = change.length(result) if isinstance(change, Append) and result is not None else None
+    return Outcome(change.id, version_of(current), version_of(result), length)
 
 
 def apply_each(changes: Iterable[C], apply: Callable[[C], Outcome]) -> Outcomes:

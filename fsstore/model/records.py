@@ -68,6 +68,8 @@ class Outcome(NamedTuple):
     id: str
     before: int
     after: int
+    length: int | None = None
+    """How many items the list has then to which some were appended."""
 
 
 Outcomes: TypeAlias = list[Outcome]

@@ -13,15 +13,25 @@ from typing import Any, Self, TypeVar, overload
 
 from pydantic import BaseModel
 
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, Progress
-from fsstore.model.records import Filters, JsonObject, Page, check_ids
+from fsstore.model.lists import Tail
+from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
 from fsstore.model.times import format_time
+from fsstore.sessions.appending import (
+    MESSAGES,
+    appending_session,
+    check_count,
+    continuing_session,
+    list_steps,
+    popping_session,
+)
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
 from fsstore.sessions.interfaces import ISessionStore
 from fsstore.sessions.model_loading import load_model
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import (
+    SESSION,
     SessionInput,
     beyond,
     cursor_after,
@@ -36,6 +46,9 @@ from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 M = TypeVar("M", bound=BaseModel)
+
+_POPS = 100
+"""How often the end of a list may be another before `pop_last` gives up."""
 
 
 class SessionService(ISessionStore):
@@ -131,6 +144,119 @@ class SessionService(ISessionStore):
         return await EditCall(self.storage, session_id, fn, timeout_seconds=timeout_seconds, replace=replace).run(
             self._edits
         )
+
+    # -- histories ----------------------------------------------------------------------------------------------------
+
+    async def append_session(
+        self,
+        session_id: str,
+        items: Iterable[Any],
+        *,
+        path: str = MESSAGES,
+        metadata: Mapping[str, Any] | None = None,
+        create: bool = True,
+        unique_by: str | None = None,
+        expected_version: int | None = None,
+    ) -> int:
+        """Put items at the end of a list of a session, and return how many it has then; one commit.
+
+        `path` leads to the list (`messages`, `state.log`), which is made if it is not there; so is the session, unless
+        `create` is False: then StorageNotFoundError. `metadata` is a merge patch of the metadata in the same commit.
+        With `unique_by`, the name of a key, an item whose value under that key is in the list already is left out.
+        Items are JSON values or pydantic models. Raises StorageValidationError, also where something else than a list
+        stands at the path, and StorageConflictError for another version than is expected.
+        """
+        refuse_inside_edit(self.storage, [session_id], "append_session")
+        (outcome,) = await self.storage.commit(
+            [
+                appending_session(
+                    session_id,
+                    items,
+                    self._now(),
+                    path=path,
+                    metadata=metadata,
+                    create=create,
+                    unique_by=unique_by,
+                    expected_version=expected_version,
+                )
+            ]
+        )
+        return outcome.length or 0
+
+    async def batch_append(
+        self,
+        items: Mapping[str, Iterable[Any]],
+        *,
+        path: str = MESSAGES,
+        create: bool = True,
+        unique_by: str | None = None,
+    ) -> dict[str, int]:
+        """Append to several sessions, all or nothing; returns the length of each list by session id."""
+        if not isinstance(items, Mapping):
+            raise StorageValidationError(
+                reason=f"must be items by session id, not {type(items).__name__}",
+                path="items",
+                advice="write them as in {'a': [...], 'b': [...]}",
+            )
+        refuse_inside_edit(self.storage, items, "batch_append")
+        now = self._now()
+        outcomes = await self.storage.commit(
+            [
+                appending_session(session_id, added, now, path=path, create=create, unique_by=unique_by)
+                for session_id, added in items.items()
+            ]
+        )
+        return {outcome.id: outcome.length or 0 for outcome in outcomes}
+
+    async def read_tail(self, session_id: str, n: int, path: str = MESSAGES, *, before: int | None = None) -> Tail:
+        """Return the newest items of a list of a session, at most `n`, and how long the list is.
+
+        For the page before, pass the `start` of what came as `before`. A list that is not there is empty. Raises
+        StorageNotFoundError, and StorageValidationError where something else than a list stands at the path.
+        """
+        steps = list_steps(path)
+        check_count(n, "n")
+        if before is not None:
+            check_count(before, "before")
+        found = await self.storage.load_tail(check_id(session_id), steps, n, before)
+        if found is None or found.type != SESSION:
+            raise StorageNotFoundError(id=session_id)
+        return found.tail
+
+    async def pop_last(self, session_id: str, path: str = MESSAGES) -> Any:
+        """Take the last item of a list of a session away and return it; None when the list is empty.
+
+        Raises StorageNotFoundError, StorageValidationError as `read_tail` does, and StorageConflictError when others
+        changed the end of the list at every try.
+        """
+        refuse_inside_edit(self.storage, [session_id], "pop_last")
+        for attempt in range(1, _POPS + 1):
+            tail = await self.read_tail(session_id, 1, path)
+            if not tail.items:
+                return None
+            try:
+                await self.storage.commit([popping_session(session_id, tail.items[-1], self._now(), path=path)])
+            except StorageConflictError:
+                if attempt == _POPS:
+                    raise
+            else:
+                return tail.items[-1]
+        return None
+
+    async def rotate_session(
+        self, session_id: str, new_session_id: str, *, path: str = MESSAGES, keep_last: int = 0
+    ) -> None:
+        """Continue a session that has grown large in a new one: all of it but the list, of which the last items stay.
+
+        The metadata of the new one says `continues`, that of the old one `continued_by`; both in one commit. Raises
+        StorageNotFoundError, and StorageConflictError when there is a session of the new id, or the old one changed.
+        """
+        refuse_inside_edit(self.storage, [session_id, new_session_id], "rotate_session")
+        record = await self.get_record(session_id)
+        if record is None:
+            raise StorageNotFoundError(id=session_id)
+        made, note = continuing_session(record, new_session_id, self._now(), path=path, keep_last=keep_last)
+        await self.storage.commit([note, made])
 
     # -- many sessions ------------------------------------------------------------------------------------------------
 

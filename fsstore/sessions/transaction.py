@@ -6,7 +6,7 @@ handed to the storage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from fsstore.interfaces import IUnifiedStorage
@@ -14,6 +14,7 @@ from fsstore.model.mutations import AnyMutation, unchanged
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
+from fsstore.sessions.appending import MESSAGES, appending_session
 from fsstore.sessions.edits import refuse_inside_edit
 from fsstore.sessions.mutations import (
     SessionInput,
@@ -50,6 +51,23 @@ class SessionTransaction:
     async def update_session(self, session_id: str, updates: Mapping[str, Any]) -> None:
         """Patch a session at the end. Raises StorageNotFoundError when it is absent."""
         await self._write(updating_session(session_id, updates, self._now()))
+
+    async def append_session(
+        self,
+        session_id: str,
+        items: Iterable[Any],
+        *,
+        path: str = MESSAGES,
+        metadata: Mapping[str, Any] | None = None,
+        create: bool = True,
+        unique_by: str | None = None,
+    ) -> int:
+        """Put items at the end of a list of a session at the end; returns how many it has then."""
+        change = appending_session(
+            session_id, items, self._now(), path=path, metadata=metadata, create=create, unique_by=unique_by
+        )
+        await self._write(change)
+        return change.length(self._draft[session_id] or {})
 
     async def delete_session(self, session_id: str) -> None:
         """Remove a session at the end. Raises StorageNotFoundError when it is absent."""

@@ -29,7 +29,16 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             *("cleanup", "exactness", "finding", "lists", "machine", "patches", "records", "tasks", "transactions"),
-            *("session_changes", "session_edits", "session_lists", "session_models", "sessions", "times", "watching"),
+            *(
+                "session_appends",
+                "session_changes",
+                "session_edits",
+                "session_lists",
+                "session_models",
+                "sessions",
+                "times",
+                "watching",
+            ),
         )
     )
 )
@@ -41,6 +50,7 @@ from fsstore.testing.finding import FindingContract  # noqa: E402
 from fsstore.testing.lists import ListContract  # noqa: E402
 from fsstore.testing.patches import PatchContract, SessionPatchContract  # noqa: E402
 from fsstore.testing.records import RecordContract  # noqa: E402
+from fsstore.testing.session_appends import SessionAppendContract, SessionTailContract  # noqa: E402
 from fsstore.testing.session_changes import SessionEditContract, SessionTransactionContract  # noqa: E402
 from fsstore.testing.session_edits import (  # noqa: E402
     SessionEditInsideContract,
@@ -77,6 +87,8 @@ class SessionContract(
     SessionModelContract,
     SessionListContract,
     SessionPatchContract,
+    SessionAppendContract,
+    SessionTailContract,
     SessionEditContract,
     SessionEditReturnContract,
     SessionEditTimeoutContract,

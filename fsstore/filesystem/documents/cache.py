@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fsstore.filesystem.disk.files import RACY_NS, Signature
@@ -34,6 +35,8 @@ class CachedDocument(NamedTuple):
     signature: Signature
     is_sure: bool
     part: JsonObject | None = None
+    lengths: Mapping[str, int] = {}
+    """How many items lists of its data have, by key, where that is known."""
 
     @property
     def digest(self) -> bytes:
@@ -51,10 +54,12 @@ class DocumentCache:
         # as long as nobody knows better
         self.clock_is_fine = False
 
-    def placed(self, name: str, part: JsonObject, data: bytes, signature: Signature) -> None:
+    def placed(
+        self, name: str, part: JsonObject, data: bytes, signature: Signature, lengths: Mapping[str, int] = {}
+    ) -> None:
         """Keep a document that the writer has placed."""
         if signature.is_fine:
-            self._keep(name, CachedDocument(data, signature, self.clock_is_fine, part))
+            self._keep(name, CachedDocument(data, signature, self.clock_is_fine, part, lengths))
 
     def was_read(self, name: str, data: bytes | bytearray, signature: Signature) -> None:
         """Keep a document that was read, and found to be what `decode_examined` reads, if that may be believed."""

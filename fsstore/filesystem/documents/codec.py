@@ -81,6 +81,16 @@ def in_form(value: JsonObject) -> bytes:
     return orjson.dumps(value, option=_FORM)
 
 
+def text_of(value: Any) -> bytes:
+    """Return a key, a string or a number as it stands in a document. Raises TypeError for what is not JSON."""
+    return orjson.dumps(value, option=PLAIN_TYPES)
+
+
+def value_of(text: bytes) -> Any:
+    """Return the value that a part of the text of a document is, which was examined before and found plain."""
+    return orjson.loads(text)
+
+
 def decode(data: bytes | bytearray, record_id: str | None = None) -> JsonObject:
     """Return the record that the bytes are, with times in the store's form; raise NotARecordError when they are none.
 

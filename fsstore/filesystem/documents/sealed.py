@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.splice import spliced
-from fsstore.model.mutations import AnyMutation, Check, Delete, Mutation, Patch, Save, stamped
+from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Save, stamped
 from fsstore.model.records import JsonObject
 from fsstore.model.values import snapshot
 
@@ -47,7 +47,7 @@ class SealedSave(NamedTuple):
         return after, data
 
 
-Sealed: TypeAlias = SealedSave | Patch | Delete | Check | Mutation
+Sealed: TypeAlias = SealedSave | Patch | Append | Pop | Delete | Check | Mutation
 
 
 def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
@@ -65,7 +65,7 @@ def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Seal
 
 def is_of_part(change: AnyMutation) -> bool:
     """Whether the `part_of` the record that is there will do for a mutation: the rest of its data stays, or goes."""
-    if isinstance(change, Mutation) or change.expected.seen is not ...:
+    if isinstance(change, Mutation | Append | Pop) or change.expected.seen is not ...:
         return False
     if not isinstance(change, Patch):
         return True

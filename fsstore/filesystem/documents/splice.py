@@ -26,8 +26,8 @@ def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
     except TypeError:
         # `encode` tells why
         return None
-    begin, end = _data_in(old)
-    new_begin, new_end = _data_in(new)
+    begin, end = data_in(old)
+    new_begin, new_end = data_in(new)
     metadata, last = old[begin:end], len(data) - len(old) + end
     at = data.rfind(metadata, begin, last)
     if min(begin, new_begin, at) < 0 or not data.startswith(old[:begin]) or data[last:] != old[end:]:
@@ -39,7 +39,7 @@ def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
     return b"".join((new[:new_begin], data[begin:at], new[new_begin:new_end], following, new[new_end:]))
 
 
-def _data_in(text: bytes) -> tuple[int, int]:
+def data_in(text: bytes) -> tuple[int, int]:
     """Return where the members of the data begin and end in the bytes of a record; -1 where it has none."""
     # no string holds a raw line end, so each of these begins a line, and its blanks tell how deep it lies
     at = text.find(_DATA)

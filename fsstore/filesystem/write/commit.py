@@ -292,7 +292,7 @@ class Committer:
             draft.staged = ""
         if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
             documents.note_plain(name, draft.placed)
-            documents.cache.placed(name, draft.part, draft.data, draft.placed)
+            documents.cache.placed(name, draft.part, draft.data, draft.placed, draft.lengths)
 
     def _all_results(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]

@@ -23,7 +23,8 @@ from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
-from fsstore.model.mutations import Check, Delete, Mutation, Patch, apply_each
+from fsstore.filesystem.write.resized import Made, key_of, resized
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
@@ -46,6 +47,8 @@ class Draft:
     placed: Signature | None = None
     """The signature that its file had when it was in place; None when that could not be told."""
     error: OSError | None = None
+    lengths: dict[str, int] = field(default_factory=dict)
+    """How many items lists have, by their keys in the data, where that is known."""
 
     @property
     def is_change(self) -> bool:
@@ -71,6 +74,11 @@ class Draft:
             return self.data
         # what was read may be in the form of another program
         return None if previous.part is None else previous.data
+
+    @property
+    def made(self) -> Made:
+        """What became of the document so far."""
+        return Made(self.part, self.data, self.lengths)
 
     def record(self) -> JsonObject | None:
         """Return the whole record."""
@@ -120,12 +128,33 @@ class Drafting:
         record_id = change.id
         draft = own.get(record_id) or earlier.get(record_id) or self._found(record_id)
         before = version_of(draft.part)
-        part, data = (
-            self._saved(change, draft) if isinstance(change, SealedSave) else self._changed(change, draft, now())
-        )
+        part, data, lengths = self._made(change, draft, now)
+        made = draft
         if part is not draft.part:
-            own[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data)
-        return Outcome(record_id, before, version_of(part))
+            made = own[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data, lengths=dict(lengths))
+        length = self._length(change, made) if isinstance(change, Append) else None
+        return Outcome(record_id, before, version_of(part), length)
+
+    def _made(self, change: Sealed, draft: Draft, now: Callable[[], str]) -> Made:
+        if isinstance(change, SealedSave):
+            return Made(*self._saved(change, draft))
+        if isinstance(change, Append | Pop):
+            base = draft.written_here
+            if base is not None and draft.part is not None:
+                there = Made(draft.part, base, draft.lengths)
+                made = resized(change, there, now(), max_bytes=self._documents.max_bytes)
+                if made is not None:
+                    return draft.made if made is there else made
+        return self._changed(change, draft, now())
+
+    def _length(self, change: Append, draft: Draft) -> int:
+        key = key_of(change)
+        if key is not None and key in draft.lengths:
+            return draft.lengths[key]
+        length = change.length(draft.record() or {})
+        if key is not None:
+            draft.lengths[key] = length
+        return length
 
     def _saved(self, change: SealedSave, draft: Draft) -> tuple[JsonObject, bytes]:
         current = draft.part if is_of_part(change.change) else draft.record()
@@ -134,25 +163,23 @@ class Drafting:
             return change.change.record, change.data
         return change.over(current, max_bytes=self._documents.max_bytes)
 
-    def _changed(
-        self, change: Patch | Delete | Check | Mutation, draft: Draft, now: str
-    ) -> tuple[JsonObject | None, bytes | None]:
+    def _changed(self, change: Patch | Append | Pop | Delete | Check | Mutation, draft: Draft, now: str) -> Made:
         base = draft.written_here if is_of_part(change) else None
         current = draft.record() if base is None else draft.part
         result = change.apply(current, now)
         if result is current:
-            return draft.part, draft.data
+            return draft.made
         if result is not None and base is not None and draft.part is not None:
             data = spliced(base, draft.part, result)
             if data is not None and len(data) <= self._documents.max_bytes:
-                return result, data
+                return Made(result, data, draft.lengths)
             result = change.apply(draft.record(), now)
         if result is None:
-            return None, None
+            return Made(None, None)
         # only what a function of the caller's gives may hold what is theirs, or is no JSON
         is_exact = not isinstance(change, Mutation)
         data = self._documents.encode(result, is_exact=is_exact)
-        return part_of(result) if is_exact else snapshot(part_of(result)), data
+        return Made(part_of(result) if is_exact else snapshot(part_of(result)), data)
 
     def _found(self, record_id: str) -> Draft:
         name = self._documents.name(record_id)
@@ -162,7 +189,7 @@ class Drafting:
         kept = self._documents.cache.get(name)
         if kept is not None and kept.signature == there:
             if kept.part is not None:
-                return Draft(record_id, name, kept, kept.part)
+                return Draft(record_id, name, kept, kept.part, lengths=dict(kept.lengths))
             return Draft(record_id, name, kept, decode_examined(kept.data), is_whole=True)
         read = self._documents.read_in_turn(record_id)
         return Draft(record_id, name, read, None if read is None else read.record, is_whole=True)

@@ -1,0 +1,119 @@
+"""Histories that grow: what is appended to a session, read from its end, taken away, and continued elsewhere. Pure.
+
+A list is named by its path in the session, written as in filters (`messages`, `state.log`). Items are JSON values or
+pydantic models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from fsstore.errors import StorageValidationError
+from fsstore.model.lists import list_at, tail_of
+from fsstore.model.mutations import Append, Expected, Patch, Pop, Save, Stamp
+from fsstore.model.patch import Steps, merge_patch
+from fsstore.model.records import JsonObject, check_id
+from fsstore.model.times import TIME_KEYS
+from fsstore.model.values import copy_value, snapshot
+from fsstore.query.filters import parse_path
+from fsstore.sessions.models import dump_model
+from fsstore.sessions.mutations import SESSION, saving_session, updating_session
+
+MESSAGES = "messages"
+"""The path of a session's history, unless another one is named."""
+
+
+def appending_session(
+    session_id: str,
+    items: Iterable[Any],
+    now: str,
+    *,
+    path: str = MESSAGES,
+    metadata: Mapping[str, Any] | None = None,
+    create: bool = True,
+    unique_by: str | None = None,
+    expected_version: int | None = None,
+) -> Append:
+    """Put items at the end of a list of a session; `create` makes session and list where they are not there."""
+    steps = list_steps(path)
+    patch = updating_session(check_id(session_id), {"metadata": _object(metadata)}, now) if metadata else None
+    if not (unique_by is None or (isinstance(unique_by, str) and unique_by)):
+        raise StorageValidationError(reason=f"must be the key of an item, not {unique_by!r}", path="unique_by")
+    return Append(
+        session_id,
+        _checked(session_id, items),
+        steps,
+        patch,
+        {"type": SESSION, "data": {"metadata": {}}} if create else None,
+        unique_by,
+        Expected(expected_version, SESSION),
+        Stamp(at=now, is_mirrored=True),
+    )
+
+
+def popping_session(session_id: str, item: Any, now: str, *, path: str) -> Pop:
+    """Take the last item of a list of a session away, if it is that one."""
+    return Pop(session_id, item, list_steps(path), Expected(type=SESSION, exists=True), Stamp(at=now, is_mirrored=True))
+
+
+def continuing_session(record: JsonObject, new_id: str, now: str, *, path: str, keep_last: int) -> tuple[Save, Patch]:
+    """Return a new session that continues another one with the last items of its list, and the note in that one.
+
+    Everything else is copied. The metadata of the new one says `continues`, that of the old one `continued_by`.
+    """
+    session_id, steps = record["id"], list_steps(path)[1:]
+    session: JsonObject = snapshot(record["data"])
+    kept = tail_of(list_at(session, steps) or (), check_count(keep_last, "keep_last")).items
+    emptied: Any = kept
+    for step in reversed(steps):
+        emptied = {step: emptied}
+    metadata = session.get("metadata", {})
+    own = {key: value for key, value in metadata.items() if key not in {"session_id", "continued_by", *TIME_KEYS}}
+    continued = {**merge_patch(session, emptied), "metadata": {**own, "continues": session_id}}
+    note = updating_session(session_id, {"metadata": {"continued_by": new_id}}, now)
+    # what was written meanwhile must not be left behind
+    note = note._replace(expected=Expected(seen=record))
+    return saving_session(new_id, continued, now, expected_version=0), note
+
+
+def list_steps(path: str) -> Steps:
+    """Return where a list of a session stands in its record. Raises StorageValidationError for what is no path."""
+    if not isinstance(path, str) or not path:
+        raise StorageValidationError(
+            reason=f"must be the path of a list in the session, not {path!r}", path="path", advice="write 'messages'"
+        )
+    return ("data", *parse_path(path, ("path",)))
+
+
+def check_count(count: Any, name: str) -> int:
+    """Return a number of items; raise StorageValidationError unless it is a whole number, zero or more."""
+    if type(count) is not int or count < 0:
+        raise StorageValidationError(reason=f"must be a whole number, zero or more, not {count!r}", path=name)
+    return count
+
+
+def _checked(session_id: str, items: Any) -> list[Any]:
+    """Return the items as JSON values that nobody else holds."""
+    if isinstance(items, str | bytes | Mapping | BaseModel) or not isinstance(items, Iterable):
+        raise StorageValidationError(
+            reason=f"must be the items to append, not {type(items).__name__}",
+            path="items",
+            id=session_id,
+            advice="put one item into a list: [item]",
+        )
+    values = [dump_model(session_id, item) if isinstance(item, BaseModel) else item for item in items]
+    copied: JsonObject = copy_value({"items": values}, record_id=session_id)
+    return list(copied["items"])
+
+
+def _object(metadata: Any) -> Any:
+    if not isinstance(metadata, Mapping):
+        raise StorageValidationError(
+            reason=f"must be a merge patch of the metadata, not {type(metadata).__name__}",
+            path="metadata",
+            advice="write it as in {'status': 'active'}",
+        )
+    return metadata

@@ -1,0 +1,117 @@
+"""What is made of the bytes of a document gives what applying the change to the whole record gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsstore.errors import StorageConflictError
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.sealed import part_of
+from fsstore.filesystem.write.resized import Made, key_of, resized
+from fsstore.model.mutations import Append, Expected, Mutation, Patch, Pop, Stamp
+from fsstore.model.records import JsonObject
+from tests.filesystem.documents.test_lists import LISTS, OBJECTS
+
+NOW, LATER = "2026-01-31T09:15:00.000000+00:00", "2026-01-31T09:16:00.000000+00:00"
+STEPS = ("data", "messages")
+LIMIT = 1 << 20
+
+
+def record_of(data: JsonObject) -> JsonObject:
+    return {"id": "a", "type": "session", "version": 3, "created_at": NOW, "updated_at": NOW, "data": data}
+
+
+def there(record: JsonObject, lengths: dict[str, int] | None = None) -> Made:
+    return Made(part_of(record), encode(record, max_bytes=LIMIT), lengths or {})
+
+
+def appending(*items: Any, **facts: Any) -> Append:
+    return Append("a", items, STEPS, **facts)
+
+
+@settings(deadline=None)
+@given(
+    data=OBJECTS,
+    items=LISTS,
+    added=LISTS,
+    status=st.sampled_from([None, "open"]),
+    mirrored=st.booleans(),
+    pop=st.booleans(),
+)
+def test_bytes_and_part_are_those_of_the_whole_record(
+    *, data: JsonObject, items: list[Any], added: list[Any], status: str | None, mirrored: bool, pop: bool
+) -> None:
+    record = record_of({**data, "messages": items, "metadata": {"status": "old", "n": 1}})
+    patch = None if status is None else Patch("a", {"data": {"metadata": {"status": status, "n": None}}})
+    change: Append | Pop = (
+        Pop("a", items[-1], STEPS, stamp=Stamp(is_mirrored=mirrored))
+        if pop and items
+        else appending(*added, patch=patch, stamp=Stamp(is_mirrored=mirrored))
+    )
+    before = there(record)
+    made, whole = resized(change, before, LATER, max_bytes=LIMIT), change.apply(record, LATER)
+    assert made is not None
+    if whole is record:
+        assert made is before
+        return
+    assert made.data == encode(whole, max_bytes=LIMIT)
+    assert made.part == part_of(whole)
+    assert made.lengths == {"messages": len(whole["data"]["messages"])}
+
+
+@settings(deadline=None)
+@given(
+    marks=st.lists(st.sampled_from([1, True, 1.0, "a", "b", None]), max_size=4),
+    added=st.lists(st.sampled_from([1, True, 1.0, "a", "b", "c", None, ...]), max_size=5),
+)
+def test_known_items_are_left_out_as_in_the_whole_record(marks: list[Any], added: list[Any]) -> None:
+    record = record_of({"messages": [{"id": mark} for mark in marks], "metadata": {}})
+    change = appending(*({"n": 1} if mark is ... else {"id": mark} for mark in added), unique_by="id")
+    before = there(record)
+    made, whole = resized(change, before, LATER, max_bytes=LIMIT), change.apply(record, LATER)
+    assert made is not None
+    assert made.data == encode(whole, max_bytes=LIMIT)
+
+
+def test_a_known_length_is_not_counted_again() -> None:
+    record = record_of({"messages": [1, 2], "metadata": {}})
+    made = resized(appending(3), there(record, {"messages": 40, "other": 7}), LATER, max_bytes=LIMIT)
+    assert made is not None
+    assert made.lengths == {"messages": 41, "other": 7}
+
+
+@pytest.mark.parametrize(
+    ("change", "data"),
+    [
+        (appending(1), {"metadata": {}}),
+        (appending(1), {"messages": {}, "metadata": {}}),
+        (Append("a", [1], ("data", "state", "log")), {"state": {"log": []}, "metadata": {}}),
+        (Append("a", [1], ("data", "metadata")), {"metadata": []}),
+        (appending({"id": [1]}, unique_by="id"), {"messages": [], "metadata": {}}),
+        (appending(1, expected=Expected(seen={})), {"messages": [], "metadata": {}}),
+        (appending("x" * LIMIT), {"messages": [], "metadata": {}}),
+        (Pop("a", 5, STEPS), {"messages": [1], "metadata": {}}),
+        (Pop("a", 5, STEPS), {"messages": [], "metadata": {}}),
+    ],
+)
+def test_what_must_be_parsed_is_left_alone(change: Append | Pop, data: JsonObject) -> None:
+    assert resized(change, there(record_of(data)), LATER, max_bytes=LIMIT) is None
+
+
+def test_what_is_not_as_expected_is_refused() -> None:
+    with pytest.raises(StorageConflictError):
+        resized(appending(1, expected=Expected(version=2)), there(record_of({"messages": []})), LATER, max_bytes=LIMIT)
+
+
+def test_a_list_is_known_by_its_key_only_directly_below_the_data() -> None:
+    assert key_of(appending(1)) == "messages"
+    assert [key_of(Append("a", [], steps)) for steps in (("data", "a", "b"), ("data", "metadata"), ("messages",))] == [
+        None,
+        None,
+        None,
+    ]
+    assert not isinstance(Mutation("a", lambda record: record), Append | Pop)
