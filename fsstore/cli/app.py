@@ -34,6 +34,7 @@ _COMMANDS = {
     "repair": "checking:repair",
     "scrub": "scrubbing:scrub",
     "git": "git.commands:commands",
+    "guide": "guides:guide",
 }
 """Where each command is, in the order of the help: a function, or an application of its own with several commands."""
 

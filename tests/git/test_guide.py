@@ -1,4 +1,4 @@
-"""What the README says about git is what happens."""
+"""What the guide says about git is what happens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 from tests.git.conftest import Repository, assert_right, open_store
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README.partition("\n## In git\n")[2].partition("\n## ")[0]
+SECTION = (Path(__file__).parents[2] / "fsstore" / "guides" / "git.md").read_text("utf-8")
 COMMANDS, CONFLICT = re.findall(r"^```text\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The README's section for fixtures, done as it says: twenty sessions in git, a test that mutates, a diff to review."""
+"""The guide about fixtures, done as it says: twenty sessions in git, a test that mutates, a diff to review."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.pytest_projects import WITH_PLUGIN, Project
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
-SECTION = (ROOT / "README.md").read_text("utf-8").partition("## Fixtures for tests\n")[2].partition("\n## ")[0]
+SECTION = (ROOT / "fsstore" / "guides" / "fixtures.md").read_text("utf-8")
 IMPORT, TEST, UPDATE, DIFF = re.findall(r"^```\w+\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 
 
 def do(project: Project, line: str) -> str:
-    """Do the commands of a line of the README, with the fsstore, pytest and git of this test."""
+    """Do the commands of a line of the guide, with the fsstore, pytest and git of this test."""
     names = {
         "fsstore": [sys.executable, "-m", "fsstore"],
         "pytest": [sys.executable, "-m", "pytest", *WITH_PLUGIN],

@@ -1,0 +1,63 @@
+"""The command that prints the manual: guide.
+
+The guides are markdown files beside the code, `fsstore/guides/*.md`: rendered on a terminal, plain in a pipe.
+"""
+
+import sys
+from importlib.resources import files
+from typing import Annotated
+
+import typer
+
+from fsstore.cli.output import show_lines
+from fsstore.errors import StorageValidationError
+
+# in the order in which a newcomer reads
+TOPICS = {
+    "sessions": "saving, finding and changing sessions; filters and errors",
+    "append": "histories that grow, and large sessions",
+    "models": "sessions as pydantic models",
+    "durability": "what survives what, and recovery",
+    "watching": "changes as they happen, whoever makes them",
+    "command-line": "every command and option",
+    "fixtures": "sessions for tests, in pytest",
+    "git": "sessions in a repository: diffs and merges",
+    "secrets": "finding and removing them",
+    "sync": "programs without an event loop",
+    "moving": "from another session store",
+    "on-disk": "the files, and what may be done with them",
+    "speed": "figures, next to other stores",
+    "backend": "writing one",
+    "contract": "the interface, call by call",
+}
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [topic for topic in TOPICS if topic.startswith(incomplete)]
+
+
+def guide(
+    topic: Annotated[
+        str | None,
+        typer.Argument(metavar="TOPIC", help="The guide; without it, what there is.", autocompletion=_complete),
+    ] = None,
+) -> None:
+    """Print a guide of the manual, or the list of them."""
+    if topic is None:
+        width = max(map(len, TOPICS))
+        show_lines(*(f"{name:{width}}  {about}" for name, about in TOPICS.items()))
+        return
+    if topic not in TOPICS:
+        raise StorageValidationError(reason=f"there is no guide {topic!r}", advice=f"choose one of {', '.join(TOPICS)}")
+    text = (files("fsstore") / "guides" / f"{topic}.md").read_text("utf-8")
+    if sys.stdout.isatty():
+        _render(text)
+    else:
+        show_lines(text.rstrip("\n"))
+
+
+def _render(text: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.markdown import Markdown  # noqa: PLC0415 - the same
+
+    Console().print(Markdown(text))

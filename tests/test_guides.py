@@ -1,0 +1,119 @@
+"""The manual: its guides are there, its code runs, and its commands are those that there are."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fsstore
+from fsstore.cli.guides import TOPICS
+from tests.command_guide import GUIDE, command_guide
+
+GUIDES = Path(fsstore.__file__).parent / "guides"
+EXAMPLES = {"sessions": ["tour", "recent"], "append": ["turn"], "durability": ["careful"]}
+"""The functions of the guides that are given open sessions."""
+
+
+def blocks(topic: str, language: str) -> list[str]:
+    text = (GUIDES / f"{topic}.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def names_of(topic: str) -> dict[str, Any]:
+    """Return what the code of a guide defines."""
+    names: dict[str, Any] = {}
+    for block in blocks(topic, "python"):
+        exec(compile(block, f"{topic}.md", "exec"), names)  # noqa: S102 - the guide's own code
+    return names
+
+
+def test_every_guide_is_a_topic() -> None:
+    assert {path.stem for path in GUIDES.glob("*.md")} == TOPICS.keys()
+    for path in GUIDES.glob("*.md"):
+        assert re.match(r"# \S", path.read_text("utf-8")), path.name
+
+
+def test_the_guide_of_the_command_line_is_made_from_the_commands() -> None:
+    assert GUIDE.read_text("utf-8") == command_guide(), "run `python -m tests.command_guide`"
+
+
+@pytest.mark.parametrize(("topic", "function"), [(topic, name) for topic, names in EXAMPLES.items() for name in names])
+async def test_the_code_of_a_guide_runs(tmp_path: Path, topic: str, function: str) -> None:
+    async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:
+        await sessions.save_session("s-1", {"metadata": {"status": "active"}})
+        await asyncio.wait_for(names_of(topic)[function](sessions), timeout=30)
+
+
+def test_every_function_of_a_guide_that_takes_sessions_is_run() -> None:
+    elsewhere = {"models": ["tour"], "watching": ["follow"], "secrets": ["secrets_in"]}
+    for topic in TOPICS:
+        if topic == "fixtures":
+            continue
+        found = [
+            name
+            for name, value in names_of(topic).items()
+            if inspect.iscoroutinefunction(value) and list(inspect.signature(value).parameters) == ["sessions"]
+        ]
+        assert found == [*EXAMPLES.get(topic, []), *elsewhere.get(topic, [])], topic
+
+
+async def test_a_backend_as_the_guide_writes_it_is_one() -> None:
+    async with names_of("backend")["MyStorage"]() as storage:
+        sessions = fsstore.SessionService(storage)
+        await sessions.append_session("a", [1])
+        assert (await sessions.read_tail("a", 1)).items == [1]
+        assert await sessions.count_sessions() == 1
+
+
+def test_the_synchronous_lines_run(tmp_path: Path) -> None:
+    (block,) = blocks("sync", "text")
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'status': 'open'" in done.stdout
+
+
+def test_every_error_the_guide_names_is_public() -> None:
+    named = set(re.findall(r"`(Storage\w*Error)`", (GUIDES / "sessions.md").read_text("utf-8")))
+    assert named == {name for name in fsstore.__all__ if name.endswith("Error")}
+
+
+async def test_the_commands_about_secrets_do_what_the_guide_says(tmp_path: Path) -> None:
+    names = names_of("secrets")
+    settings = {"api_key": "k-1", "demo_token": "tok-12345"}
+    session = {"settings": settings, "messages": [{"ip": "10.0.0.1", "text": "user-7 says password=hunter2"}]}
+    async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:
+        await sessions.save_session("s-1", session)
+        assert await names["secrets_in"](sessions) == ["s-1 $.data.messages[0].text", "s-1 $.data.settings.api_key"]
+    (commands,) = (block.splitlines() for block in blocks("secrets", "text"))
+    looking, redacting, exporting = (shlex.split(command)[1:] for command in commands)
+    environment = {**os.environ, "FSSTORE_STORE": str(tmp_path / "store")}
+
+    def start(arguments: list[str]) -> int:
+        command = [sys.executable, "-m", "fsstore", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+
+    assert start(exporting) == 0
+    exported = (tmp_path / "fixtures.jsonl").read_text()
+    assert not any(hidden in exported for hidden in ("k-1", "tok-12345", "10.0.0.1", "user-7", "hunter2"))
+    assert [start(looking), start(redacting), start(looking)] == [1, 0, 0]
+
+
+async def test_watching_reports_what_the_guide_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = names_of("watching")
+    async with fsstore.open_sessions(tmp_path / "store", fsync=False) as sessions:
+        following = asyncio.create_task(names["follow"](sessions))
+        while not (printed := capsys.readouterr().out):
+            # until it has begun
+            await sessions.save_session("s-1", {"metadata": {"status": "open"}})
+            await asyncio.sleep(0.01)
+    await asyncio.wait_for(following, timeout=30)
+    assert re.match(r"(created|updated) s-1 \d+ own \{", printed)
