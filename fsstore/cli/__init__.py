@@ -2,10 +2,10 @@
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
 error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
-`watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands, `options` is what they share,
-`where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository` and `attributes`
-are what it is told, `driver` is what it starts, `transcript` is how it shows a document, and `marking` how a conflict
-looks in one.
+`watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands, `options` is
+what they share, `where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository`
+and `attributes` are what it is told, `driver` is what it starts, `transcript` is how it shows a document, and `marking`
+how a conflict looks in one.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
 """
