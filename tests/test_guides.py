@@ -78,7 +78,8 @@ def test_the_synchronous_lines_run(tmp_path: Path) -> None:
     (block,) = blocks("sync", "text")
     done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "'status': 'open'" in done.stdout
+    assert "2 sessions" in done.stdout
+    assert "'status': 'active'" in done.stdout
 
 
 def test_every_error_the_guide_names_is_public() -> None:

@@ -41,6 +41,7 @@ FLOORS = {
     "opening": 7,
     "redaction": 7,
     "fixtures": 7,
+    "sync": 8,
     "legacy": 8,
     "transfer": 8,
     "testing": 8,

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextvars import ContextVar
+
+import pytest
+
+from fsstore.sync.calls import Calls
+from tests.filesystem.faults import descriptors
+
+NAME: ContextVar[str] = ContextVar("name", default="nobody")
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+async def soon(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+async def at_once(value: int) -> int:
+    return value
+
+
+async def fails() -> int:
+    await asyncio.sleep(0)
+    raise LookupError("no")
+
+
+def test_a_call_returns_or_raises_what_the_coroutine_does(calls: Calls) -> None:
+    assert calls.run(lambda: soon(1)) == 1
+    assert [calls.read(lambda: at_once(2)), calls.read(lambda: soon(3))] == [2, 3]
+    for run in (calls.run, calls.read):
+        with pytest.raises(LookupError):
+            run(fails)
+
+
+def test_a_read_that_waits_is_told_of_errors_where_it_waits(calls: Calls) -> None:
+    async def patient() -> str:
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except TimeoutError:
+            return "in vain"
+        return ""
+
+    async def outer() -> str:
+        await asyncio.sleep(0)
+        return await patient()
+
+    assert calls.read(outer) == "in vain"
+
+
+def test_a_thread_keeps_one_loop_and_leaves_nothing(calls: Calls) -> None:
+    before, loops = descriptors(), set[int]()
+
+    async def loop() -> int:
+        return id(asyncio.get_running_loop())
+
+    def work() -> None:
+        loops.update(calls.run(loop) for _ in range(3))
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert descriptors() == before
+    assert threading.active_count() == threading.active_count()
+    assert loops
+
+
+def test_a_call_inside_a_running_loop_runs_elsewhere_in_the_same_context(calls: Calls) -> None:
+    async def who() -> str:
+        await asyncio.sleep(0)
+        return NAME.get()
+
+    async def outer() -> str:
+        NAME.set("caller")
+        return calls.run(who)
+
+    assert asyncio.run(outer()) == "caller"
+    assert calls.run(outer) == "caller"
+
+
+def test_what_a_call_has_started_has_ended_with_it(calls: Calls) -> None:
+    done: list[int] = []
+
+    async def beside() -> None:
+        await asyncio.sleep(0.01)
+        done.append(1)
+
+    async def begins() -> asyncio.Task[None]:
+        return asyncio.create_task(beside())
+
+    assert calls.run(begins).done()
+    assert done == [1]
+
+
+def test_an_interrupted_call_is_cancelled_and_the_next_one_works(calls: Calls) -> None:
+    ended: list[str] = []
+
+    async def interrupted() -> None:
+        try:
+            asyncio.get_running_loop().call_soon(_interrupt)
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cleanly")
+
+    def _interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        calls.run(interrupted)
+    assert ended == ["cleanly"]
+    assert calls.run(lambda: soon(5)) == 5
+
+
+def test_a_generator_is_closed_with_its_iterator(calls: Calls) -> None:
+    ended: list[str] = []
+
+    async def numbers() -> AsyncGenerator[int]:
+        try:
+            for number in range(5):
+                yield await soon(number)
+        finally:
+            ended.append("closed")
+
+    assert list(calls.iterate(numbers())) == list(range(5))
+    items = calls.iterate(numbers())
+    assert next(items) == 0
+    items.close()  # type: ignore[attr-defined]  # it is a generator
+    assert ended == ["closed", "closed"]
