@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from fsstore.sessions.service import SessionService as SessionService
     from fsstore.sessions.service import SessionStorageAdapter as SessionStorageAdapter
     from fsstore.sessions.transaction import SessionTransaction as SessionTransaction
+    from fsstore.sessions.typed import Session as Session
+    from fsstore.sessions.typed import TypedSessions as TypedSessions
     from fsstore.watching.changes import Change as Change
     from fsstore.watching.changes import Gap as Gap
     from fsstore.watching.watch import Watch as Watch
@@ -85,6 +87,8 @@ _HOMES = {
     "SessionService": "sessions.service",
     "SessionStorageAdapter": "sessions.service",
     "SessionTransaction": "sessions.transaction",
+    "Session": "sessions.typed",
+    "TypedSessions": "sessions.typed",
     "SessionData": "sessions.models",
     "SessionMetadata": "sessions.models",
     "Watch": "watching.watch",

@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
@@ -51,7 +51,7 @@ class Opening(Generic[T]):
             await self._opened.close()
 
 
-def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifiedStorage]:
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]:
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
     A path object is always a path. Options for a directory are those of `FileStorage.open`. Raises
@@ -66,7 +66,7 @@ def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifie
     return Opening(opener)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Any) -> Opening[SessionService]:
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]:
     """Open a store of sessions; see `open_storage` for the options and errors."""
 
     async def opener() -> SessionService:

@@ -18,7 +18,7 @@ import fsstore
 PACKAGE = Path(fsstore.__file__).parent
 FACE = PACKAGE / "sync" / "faces.py"
 
-_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "exists"}
+_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "exists", "get"}
 """What mostly need not wait."""
 _TYPES = {
     "Edit": "Callable[[JsonObject], SessionInput | None]",
@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -48,10 +48,11 @@ from fsstore.model.lists import Tail
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Filters, Ids, JsonObject, Outcomes, Page, Records
-from fsstore.sessions import service, transaction
+from fsstore.sessions import service, transaction, typed
 from fsstore.sessions.appending import MESSAGES
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.typed import Batch, ModelEdit, Session, SessionPage
 from fsstore.sync.calls import Calls
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED
@@ -63,6 +64,8 @@ _CLASSES = (
     ("SessionMethods", "service.SessionService", "sessions/service.py"),
     ("StorageMethods", "IUnifiedStorage", "interfaces.py"),
     ("TransactionMethods", "transaction.SessionTransaction", "sessions/transaction.py"),
+    ("TypedMethods", "typed.TypedSessions[M]", "sessions/typed.py"),
+    ("TypedTransactionMethods", "typed.TypedTransaction[M]", "sessions/typed.py"),
 )
 """What is written: its name, the type of what it runs, and where that is."""
 
@@ -74,12 +77,13 @@ def faces() -> str:
 
 
 def _class(name: str, inner: str, file: str) -> str:
-    of = inner.rpartition(".")[2]
+    of, is_generic, _ = inner.rpartition(".")[2].partition("[")
     tree = ast.parse((PACKAGE / file).read_text("utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == of)
     methods = [_method(node) for node in found.body if _is_face(node)]
     about = f"The methods of `{of}`, for programs without an event loop."
-    head = f'class {name}:\n    """{about}"""\n\n    _inner: {inner}\n    _calls: Calls\n'
+    bases = "(Generic[M])" if is_generic else ""
+    head = f'class {name}{bases}:\n    """{about}"""\n\n    _inner: {inner}\n    _calls: Calls\n'
     return "\n".join([head, *methods])
 
 

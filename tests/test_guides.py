@@ -54,7 +54,7 @@ async def test_the_code_of_a_guide_runs(tmp_path: Path, topic: str, function: st
 
 
 def test_every_function_of_a_guide_that_takes_sessions_is_run() -> None:
-    elsewhere = {"models": ["tour"], "watching": ["follow"], "secrets": ["secrets_in"]}
+    elsewhere = {"models": ["tour", "typed"], "watching": ["follow"], "secrets": ["secrets_in"]}
     for topic in TOPICS:
         if topic == "fixtures":
             continue

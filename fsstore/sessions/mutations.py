@@ -144,6 +144,16 @@ def cursor_after(record: JsonObject) -> str:
     return base64.urlsafe_b64encode(f"{record['updated_at']} {record['id']}".encode()).decode()
 
 
+def check_page_limit(limit: Any) -> None:
+    """Raise StorageValidationError unless it is a number of sessions that a page can have."""
+    if type(limit) is not int or limit < 1:
+        raise StorageValidationError(
+            reason=f"must be a positive whole number, not {limit!r}",
+            path="limit",
+            advice="give a page room for a session",
+        )
+
+
 def beyond(cursor: str) -> Filters:
     """Match what comes after the cursor's record in the default order. Raises StorageValidationError."""
     if not isinstance(cursor, str):

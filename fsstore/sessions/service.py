@@ -17,7 +17,7 @@ from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageVa
 from fsstore.interfaces import IUnifiedStorage, Progress
 from fsstore.model.lists import Tail
 from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
-from fsstore.model.times import format_time
+from fsstore.model.times import TIME_KEYS, format_time
 from fsstore.sessions.appending import (
     MESSAGES,
     appending_session,
@@ -28,12 +28,12 @@ from fsstore.sessions.appending import (
 )
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
 from fsstore.sessions.interfaces import ISessionStore
-from fsstore.sessions.model_loading import load_model
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import (
     SESSION,
     SessionInput,
     beyond,
+    check_page_limit,
     cursor_after,
     deleting_session,
     saving_session,
@@ -42,6 +42,7 @@ from fsstore.sessions.mutations import (
     updating_session,
 )
 from fsstore.sessions.transaction import SessionTransaction
+from fsstore.sessions.typed import ModelEdit, TypedSessions, editing, model_of
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -100,8 +101,7 @@ class SessionService(ISessionStore):
         record = await self.get_record(session_id)
         if record is None:
             return None
-        times = {key: record[key] for key in ("created_at", "updated_at")}
-        return load_model(model, record["data"], session_id=session_id, **times)
+        return model_of(model, record)
 
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""
@@ -144,6 +144,25 @@ class SessionService(ISessionStore):
         return await EditCall(self.storage, session_id, fn, timeout_seconds=timeout_seconds, replace=replace).run(
             self._edits
         )
+
+    async def edit_model(
+        self,
+        session_id: str,
+        fn: ModelEdit[M],
+        model: type[M],
+        *,
+        timeout_seconds: float = 30.0,
+        replace: bool = False,
+    ) -> M:
+        """Do the same with the session as a pydantic model, which `fn` changes in place; returns it as saved."""
+        edit = editing(session_id, model, fn, self._now(), replaces=replace)
+        saved = await self.edit_session(session_id, edit, timeout_seconds=timeout_seconds, replace=True)
+        times = {key: saved["metadata"][key] for key in TIME_KEYS}
+        return model_of(model, {"id": session_id, "data": saved, **times})
+
+    def typed(self, model: type[M]) -> TypedSessions[M]:
+        """Return a view of these sessions that speaks a pydantic model; see `TypedSessions`."""
+        return TypedSessions(self, model)
 
     # -- histories ----------------------------------------------------------------------------------------------------
 
@@ -293,12 +312,7 @@ class SessionService(ISessionStore):
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
         """
-        if type(limit) is not int or limit < 1:
-            raise StorageValidationError(
-                reason=f"must be a positive whole number, not {limit!r}",
-                path="limit",
-                advice="give a page room for a session",
-            )
+        check_page_limit(limit)
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}

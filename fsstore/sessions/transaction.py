@@ -40,8 +40,13 @@ class SessionTransaction:
 
     async def get_session(self, session_id: str) -> JsonObject | None:
         """Return a session as this transaction sees it."""
+        record = await self.get_record(session_id)
+        return None if record is None else copy_value(record["data"])
+
+    async def get_record(self, session_id: str) -> JsonObject | None:
+        """Return the whole record of a session as this transaction sees it; it must not be changed."""
         record = await self._current(session_id)
-        return None if record is None or record["type"] != "session" else copy_value(record["data"])
+        return None if record is None or record["type"] != "session" else record
 
     async def save_session(self, session_id: str, session_data: SessionInput) -> None:
         """Insert or replace a session at the end."""

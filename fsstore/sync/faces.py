@@ -7,7 +7,7 @@ this anew. `calls` says how a coroutine runs without an event loop; what is writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -16,10 +16,11 @@ from fsstore.model.lists import Tail
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Filters, Ids, JsonObject, Outcomes, Page, Records
-from fsstore.sessions import service, transaction
+from fsstore.sessions import service, transaction, typed
 from fsstore.sessions.appending import MESSAGES
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.typed import Batch, ModelEdit, Session, SessionPage
 from fsstore.sync.calls import Calls
 from fsstore.watching.changes import Absorbed
 
@@ -103,6 +104,14 @@ class SessionMethods:
         """
         return self._calls.run(
             lambda: self._inner.edit_session(session_id, fn, timeout_seconds=timeout_seconds, replace=replace)
+        )
+
+    def edit_model(
+        self, session_id: str, fn: ModelEdit[M], model: type[M], *, timeout_seconds: float = 30.0, replace: bool = False
+    ) -> M:
+        """Do the same with the session as a pydantic model, which `fn` changes in place; returns it as saved."""
+        return self._calls.run(
+            lambda: self._inner.edit_model(session_id, fn, model, timeout_seconds=timeout_seconds, replace=replace)
         )
 
     def append_session(
@@ -357,6 +366,10 @@ class TransactionMethods:
         """Return a session as this transaction sees it."""
         return self._calls.read(lambda: self._inner.get_session(session_id))
 
+    def get_record(self, session_id: str) -> JsonObject | None:
+        """Return the whole record of a session as this transaction sees it; it must not be changed."""
+        return self._calls.read(lambda: self._inner.get_record(session_id))
+
     def save_session(self, session_id: str, session_data: SessionInput) -> None:
         """Insert or replace a session at the end."""
         self._calls.run(lambda: self._inner.save_session(session_id, session_data))
@@ -385,3 +398,57 @@ class TransactionMethods:
     def delete_session(self, session_id: str) -> None:
         """Remove a session at the end. Raises StorageNotFoundError when it is absent."""
         self._calls.run(lambda: self._inner.delete_session(session_id))
+
+
+class TypedMethods(Generic[M]):
+    """The methods of `TypedSessions`, for programs without an event loop."""
+
+    _inner: typed.TypedSessions[M]
+    _calls: Calls
+
+    def save(self, session_id: str, data: M, *, expected_version: int | None = None) -> None:
+        """Insert or replace a session; see `SessionService.save_session`."""
+        self._calls.run(lambda: self._inner.save(session_id, data, expected_version=expected_version))
+
+    def get(self, session_id: str) -> Session[M] | None:
+        """Return a session, None when there is none."""
+        return self._calls.read(lambda: self._inner.get(session_id))
+
+    def edit(self, session_id: str, fn: ModelEdit[M], *, timeout_seconds: float = 30.0, replace: bool = False) -> M:
+        """Let `fn` change the model of a session; see `SessionService.edit_session`. Returns it as saved."""
+        return self._calls.run(
+            lambda: self._inner.edit(session_id, fn, timeout_seconds=timeout_seconds, replace=replace)
+        )
+
+    def list(
+        self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
+    ) -> Batch[M]:
+        """Return the matching sessions; see `SessionService.list_sessions`."""
+        return self._calls.run(lambda: self._inner.list(filters, limit, order_by=order_by, offset=offset))
+
+    def page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> SessionPage[M]:
+        """Return one page of the matching sessions; see `SessionService.list_page`."""
+        return self._calls.run(lambda: self._inner.page(filters, limit, cursor))
+
+    def stream(self, filters: Filters | None = None, batch_size: int = 100) -> Iterator[Batch[M]]:
+        """Give the matching sessions in batches; see `SessionService.stream_sessions`."""
+        return self._calls.iterate(self._inner.stream(filters, batch_size))
+
+
+class TypedTransactionMethods(Generic[M]):
+    """The methods of `TypedTransaction`, for programs without an event loop."""
+
+    _inner: typed.TypedTransaction[M]
+    _calls: Calls
+
+    def get(self, session_id: str) -> M | None:
+        """Return a session as this transaction sees it, None when there is none."""
+        return self._calls.read(lambda: self._inner.get(session_id))
+
+    def save(self, session_id: str, data: M) -> None:
+        """Insert or replace a session at the end."""
+        self._calls.run(lambda: self._inner.save(session_id, data))
+
+    def delete(self, session_id: str) -> None:
+        """Remove a session at the end. Raises StorageNotFoundError when it is absent."""
+        self._calls.run(lambda: self._inner.delete(session_id))

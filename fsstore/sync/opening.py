@@ -10,29 +10,32 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
+
+from pydantic import BaseModel
 
 from fsstore import opening
 from fsstore.errors import StorageTimeoutError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock, Filters, Guarantees
-from fsstore.sessions import service, transaction
+from fsstore.sessions import service, transaction, typed
 from fsstore.sync.calls import Calls
-from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods
+from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods, TypedMethods, TypedTransactionMethods
 from fsstore.watching import watch
 from fsstore.watching.changes import Change, Gap
 from fsstore.watching.watch import MAX_QUEUED
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
-def open_storage(url: str | os.PathLike[str], **options: Any) -> Storage:
+def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage:
     """Open a store of records; close it, or use it with `with`. Options and errors: see `fsstore.open_storage`."""
     calls = Calls()
     return Storage(calls.run(lambda: opening.open_storage(url, **options)), calls)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Any) -> SessionService:
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> SessionService:
     """Open a store of sessions; close it, or use it with `with`. Options and errors: see `fsstore.open_sessions`."""
     return SessionService(open_storage(url, **options))
 
@@ -88,6 +91,10 @@ class SessionService(SessionMethods):
         """Return a transaction, for `with`: reads are remembered, writes buffered and committed at its end."""
         return SessionTransaction(self._inner.transaction(), self._calls)
 
+    def typed(self, model: type[M]) -> TypedSessions[M]:
+        """Return a view of these sessions that speaks a pydantic model; see `TypedSessions`."""
+        return TypedSessions(self._inner.typed(model), self._calls)
+
     def watch(
         self, filters: Filters | None = None, since: datetime | str | None = None, *, max_queued: int = MAX_QUEUED
     ) -> Watch:
@@ -113,6 +120,32 @@ class SessionTransaction(TransactionMethods):
     """
 
     def __init__(self, inner: transaction.SessionTransaction, calls: Calls) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._calls.run(lambda: self._inner.__aexit__(kind))
+
+
+class TypedSessions(TypedMethods[M]):
+    """The sessions of a store as models of one class; `SessionService.typed` gives it."""
+
+    def __init__(self, inner: typed.TypedSessions[M], calls: Calls) -> None:
+        self._inner = inner
+        self._calls = calls
+
+    def transaction(self) -> TypedTransaction[M]:
+        """Return a transaction that speaks the model; see `SessionService.transaction`."""
+        return TypedTransaction(self._inner.transaction(), self._calls)
+
+
+class TypedTransaction(TypedTransactionMethods[M]):
+    """A `SessionTransaction` whose sessions are models of one class."""
+
+    def __init__(self, inner: typed.TypedTransaction[M], calls: Calls) -> None:
         self._inner = inner
         self._calls = calls
 

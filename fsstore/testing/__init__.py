@@ -59,6 +59,7 @@ from fsstore.testing.session_edits import (  # noqa: E402
 )
 from fsstore.testing.session_lists import SessionListContract  # noqa: E402
 from fsstore.testing.session_models import SessionModelContract  # noqa: E402
+from fsstore.testing.session_typed import SessionTypedContract  # noqa: E402
 from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
 from fsstore.testing.tasks import TaskContract  # noqa: E402
 from fsstore.testing.times import SessionTimeContract, TimeContract  # noqa: E402
@@ -85,6 +86,7 @@ class StorageContract(
 class SessionContract(
     SessionRecordContract,
     SessionModelContract,
+    SessionTypedContract,
     SessionListContract,
     SessionPatchContract,
     SessionAppendContract,

@@ -1011,7 +1011,7 @@ async def test_there_is_no_model_of_what_is_not_there(sessions: SessionService) 
 
 async def test_the_code_of_the_guide_runs(sessions: SessionService) -> None:
     guide = (Path(fsstore.__file__).parent / "guides" / "models.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    code = "".join(re.findall(r"```python\n(.*?)```", guide, re.DOTALL))
     names: dict[str, Any] = {}
     exec(compile(code, "models.md", "exec"), names)  # noqa: S102 - the guide's own code
 
@@ -1020,6 +1020,8 @@ async def test_the_code_of_the_guide_runs(sessions: SessionService) -> None:
     assert await sessions.count_sessions({"status": "active"}) == 1
     stored_text = (await sessions.get_session("s-1") or {})["messages"][0]
     assert stored_text.keys() == {"id", "kind", "text", "calls"}
+    await names["typed"](sessions)
+    assert [len((await sessions.get_session(name) or {})["messages"]) for name in ("s-1", "s-2")] == [2, 2]
 
 
 @pytest.mark.parametrize(

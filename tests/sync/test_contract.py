@@ -20,6 +20,7 @@ from fsstore.testing.session_changes import SessionEditContract, SessionTransact
 from fsstore.testing.session_edits import SessionEditReturnContract
 from fsstore.testing.session_lists import SessionListContract
 from fsstore.testing.session_models import SessionModelContract
+from fsstore.testing.session_typed import SessionTypedContract
 from fsstore.testing.sessions import SessionRecordContract
 from fsstore.testing.times import SessionTimeContract
 from tests.sync.turned import TurnedSessions, TurnedStorage
@@ -29,6 +30,7 @@ class Contract(
     StorageContract,
     SessionRecordContract,
     SessionModelContract,
+    SessionTypedContract,
     SessionListContract,
     SessionPatchContract,
     SessionAppendContract,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fsstore import IUnifiedStorage, SessionService, SessionTransaction, sync
+from fsstore import IUnifiedStorage, SessionService, SessionTransaction, TypedSessions, sync
+from fsstore.sessions.typed import TypedTransaction
 from fsstore.sync import faces
 from tests.sync_face import FACE
 from tests.sync_face import faces as written
@@ -17,6 +18,8 @@ PAIRS: list[tuple[type, type]] = [
     (SessionService, sync.SessionService),
     (IUnifiedStorage, sync.Storage),
     (SessionTransaction, sync.SessionTransaction),
+    (TypedSessions, sync.TypedSessions),
+    (TypedTransaction, sync.TypedTransaction),
 ]
 OTHERWISE = {"edit_session": {"fn"}}
 """Parameters whose type is another: a function of an edit is a plain one."""

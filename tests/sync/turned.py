@@ -10,7 +10,7 @@ from typing import Any, Self
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock, Guarantees
 from fsstore.sync import SessionService, Storage
-from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods
+from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods, TypedMethods, TypedTransactionMethods
 
 _END = object()
 
@@ -89,6 +89,9 @@ class _TurnedSessions:
     def transaction(self) -> Any:
         return TurnedTransaction(self._face.transaction())
 
+    def typed(self, model: Any) -> Any:
+        return TurnedTyped(self._face.typed(model))
+
     async def close(self) -> None:
         await asyncio.to_thread(self._face.close)
 
@@ -100,6 +103,18 @@ class _TurnedSessions:
         await asyncio.to_thread(self._face.__exit__, *raised)
 
 
+class _TurnedTyped:
+    """A typed view whose every call goes through the synchronous face."""
+
+    def __init__(self, face: Any) -> None:
+        self._face = face
+
+    def transaction(self) -> Any:
+        return TurnedTypedTransaction(self._face.transaction())
+
+
 TurnedStorage: Any = type("TurnedStorage", (_TurnedStorage, IUnifiedStorage), turned(StorageMethods))
 TurnedTransaction: Any = type("TurnedTransaction", (_TurnedTransaction,), turned(TransactionMethods))
 TurnedSessions: Any = type("TurnedSessions", (_TurnedSessions,), turned(SessionMethods))
+TurnedTyped: Any = type("TurnedTyped", (_TurnedTyped,), turned(TypedMethods))
+TurnedTypedTransaction: Any = type("TurnedTypedTransaction", (_TurnedTransaction,), turned(TypedTransactionMethods))
