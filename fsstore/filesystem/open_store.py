@@ -26,6 +26,7 @@ from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
+from fsstore.forking import check_sqlite, tell_child
 from fsstore.model.records import Clock
 
 _READERS = 4
@@ -51,7 +52,8 @@ class OpenStore:
     """An open store; `writer` is None where the medium cannot be written."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
-        """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""
+        """Open the store. Raises StorageUnavailableError, StorageCorruptedError, and what `check_sqlite` raises."""
+        check_sqlite(str(tree.root))
         self.tree = tree
         self.options = options
         self.process = os.getpid()
@@ -71,6 +73,7 @@ class OpenStore:
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+        self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.counters)
@@ -78,10 +81,11 @@ class OpenStore:
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
         self.writer = self._start_writer(clock) if self.writable else None
+        tell_child(self)
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
-            self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
+            self._own_documents,
             self.log,
             self.counters,
             IndexUpdates(self.index_file),
@@ -101,6 +105,12 @@ class OpenStore:
         )
         writer.start()
         return writer
+
+    def in_child(self) -> None:
+        """Let go of the descriptors: the store stays the parent's, and the child opens one of its own."""
+        self.log.close()
+        self.counters.close()
+        self._own_documents.tree.forget_parents()
 
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""

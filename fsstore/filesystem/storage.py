@@ -156,13 +156,16 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            # threads and connections do not come along in a fork: the child opens its own, and must not even close its
-            # parent's, so they are kept
-            self._inherited = self._store, self._change_source, self._going_live
-            self._change_source = self._going_live = None
-            self._assemble()
-            if self._options.live:
-                self._go_live()
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
+        self._assemble()
+        # kept, since a task that is dropped before its end complains
+        self._of_parent = self._going_live
+        self._change_source = self._going_live = None
+        if self._options.live:
+            self._go_live()
 
     async def close(self) -> None:
         """Finish what is queued, sync it and empty the log; O(documents written since the last checkpoint).

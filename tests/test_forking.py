@@ -1,0 +1,262 @@
+"""What a fork does to stores that are open; the matrix of it is in `tests/campaign/test_forks.py`."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fsstore import forking
+from fsstore.errors import StorageClosedError
+from fsstore.forking import _Sqlite
+from tests.filesystem.forks import REFUSED, WORKED, Case, lost, program_forked
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+
+def run(program: str, *arguments: object) -> list[str]:
+    """Run a program and return what it prints; it must end, and well."""
+    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+# -- SQLite -----------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_begins_to_use_sqlite_while_the_process_is_forked() -> None:
+    sqlite, inside = _Sqlite(), threading.Event()
+
+    def use() -> None:
+        with sqlite:
+            inside.set()
+
+    sqlite.before_fork()
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert not inside.wait(0.1)
+    sqlite.after_fork()
+    thread.join()
+    assert inside.is_set()
+
+
+def test_a_fork_waits_until_nobody_uses_sqlite_but_not_for_ever_and_not_for_itself() -> None:
+    sqlite, leave = _Sqlite(), threading.Event()
+
+    def use() -> None:
+        with sqlite:
+            leave.wait()
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    begun = time.monotonic()
+    sqlite.before_fork()
+    assert time.monotonic() - begun < 30
+    assert sqlite.in_child().is_lost
+    sqlite.after_fork()
+    leave.set()
+    sqlite.before_fork()
+    thread.join()
+    assert not sqlite.in_child().is_lost
+    sqlite.after_fork()
+    with sqlite, sqlite:
+        sqlite.before_fork()
+        assert sqlite.in_child().is_lost
+        sqlite.after_fork()
+    assert sqlite._users == 0
+
+
+def test_a_process_that_was_forked_past_the_interpreter_uses_no_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(StorageClosedError, match="forked"), forking.using_sqlite():
+        pass
+    with pytest.raises(StorageClosedError, match="the store here is closed") as caught:
+        forking.check_sqlite("here")
+    assert "spawn" in caught.value.advice
+
+
+LOST = """
+import asyncio, os, sys, threading
+from fsstore import FileStorage, LegacySessionStoreAdapter, MemoryStorage, StorageClosedError, open_sessions
+from fsstore.forking import using_sqlite
+
+async def refused(call):
+    try:
+        await call
+    except StorageClosedError as error:
+        assert "forked" in str(error)
+    else:
+        raise AssertionError("it was not refused")
+
+async def child():
+    await refused(storage.save({"id": "b"}))
+    await refused(storage.load("a"))
+    await refused(storage.list())
+    await refused(FileStorage.open(sys.argv[1]))
+    await refused(memory.query("SELECT id FROM documents"))
+    assert await memory.load("m") is not None
+    await storage.close()
+
+async def begin():
+    storage, memory = await FileStorage.open(sys.argv[1], fsync=False), MemoryStorage()
+    await storage.save({"id": "a"})
+    await storage.list()
+    await memory.save({"id": "m"})
+    return storage, memory
+
+def use():
+    # as a long list does, with a connection of its own
+    storage._store.index_file.use(lambda index: (inside.set(), leave.wait()))
+
+storage, memory = asyncio.run(begin())
+inside, leave = threading.Event(), threading.Event()
+thread = threading.Thread(target=use)
+thread.start()
+inside.wait()
+process = os.fork()
+if not process:
+    asyncio.run(child())
+    # it ends as programs do, and closes nothing of SQLite
+    sys.exit(0)
+code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+leave.set()
+thread.join()
+asyncio.run(storage.save({"id": "c"}))
+print(code, sorted(record["id"] for record in asyncio.run(storage.list())))
+asyncio.run(storage.close())
+"""
+
+
+def test_a_child_that_was_forked_while_sqlite_was_at_work_is_refused_and_its_parent_is_not(tmp_path: Path) -> None:
+    assert run(LOST, tmp_path / "store") == ["0 ['a', 'c']"]
+
+
+SAME_INDEX = """
+import asyncio, os, sys
+from pathlib import Path
+from fsstore import FileStorage
+
+def opened():
+    links = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")
+             if os.path.lexists(f"/proc/self/fd/{name}")]
+    return sorted(link for link in links if link.startswith(sys.argv[1]))
+
+async def begin():
+    storage = await FileStorage.open(sys.argv[1], fsync=False)
+    await storage.batch_save([{"id": f"{number}"} for number in range(20)])
+    await asyncio.gather(*(storage.list() for _ in range(4)))
+    return storage
+
+storage = asyncio.run(begin())
+index = Path(sys.argv[1], ".fsstore/index.sqlite3")
+before, in_use = index.stat().st_ino, opened()
+process = os.fork()
+if not process:
+    assert opened() == [], opened()
+    asyncio.run(storage.save({"id": "child"}))
+    assert len(asyncio.run(storage.list())) == 21
+    assert index.stat().st_ino == before
+    asyncio.run(storage.close())
+    assert opened() == [], opened()
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+assert len(in_use) > 2
+assert len(asyncio.run(storage.list())) == 21
+assert index.stat().st_ino == before
+asyncio.run(storage.close())
+print("done")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list descriptors")
+def test_a_child_inherits_no_file_of_the_store_and_uses_the_index_that_is_there(tmp_path: Path) -> None:
+    assert run(SAME_INDEX, tmp_path / "store") == ["done"]
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+GUARDED = """
+import asyncio, os, sys, threading
+from fsstore import MemoryStorage, StorageClosedError
+
+async def begin():
+    storage = MemoryStorage()
+    watch = storage.watch()
+    await watch.started()
+    return storage, watch
+
+async def child():
+    await storage.save({"id": "a"})
+    await watch.aclose()
+    try:
+        await anext(watch)
+    except StorageClosedError as error:
+        assert "forked" in str(error)
+    async with storage.watch() as own:
+        await storage.save({"id": "b"})
+        assert (await anext(own)).id == "b"
+
+def hold():
+    with watch._ledger.guard:
+        inside.set()
+        leave.wait()
+
+storage, watch = asyncio.run(begin())
+inside, leave = threading.Event(), threading.Event()
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait()
+process = os.fork()
+if not process:
+    asyncio.run(asyncio.wait_for(child(), 60))
+    sys.exit(0)
+leave.set()
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"""
+
+
+def test_a_lock_that_was_held_at_the_fork_stops_no_child() -> None:
+    assert run(GUARDED) == ["0"]
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("face", ["async", "legacy"])
+async def test_parent_and_children_list_in_turn(face: str, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    said = program_forked(Case(face, "idle", "fork", "works"), 3, path)
+    assert said["codes"] == [WORKED] * 3
+    # every child uses the index that it finds, and no inode number is taken for another file's
+    assert "made anew" not in said["errors"]
+    assert await lost(path, said["saved"]) == []
+
+
+@pytest.mark.parametrize(
+    ("face", "work", "forked"),
+    [
+        ("async", "writing", "fork"),
+        ("async", "watching", "multiprocessing"),
+        ("legacy", "listing", "thread"),
+        ("legacy", "writing", "multiprocessing"),
+    ],
+)
+async def test_parent_and_children_go_on(face: str, work: str, forked: str, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    said = program_forked(Case(face, work, forked, "works"), 3, path)
+    assert set(said["codes"]) <= {WORKED, REFUSED}
+    assert await lost(path, said["saved"]) == []
+
+
+@pytest.mark.parametrize("child", ["exits", "closes"])
+async def test_a_child_that_does_nothing_harms_nobody(child: str, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    said = program_forked(Case("async", "writing", "fork", child), 3, path)
+    assert said["codes"] == [WORKED] * 3
+    assert await lost(path, said["saved"]) == []
