@@ -16,6 +16,7 @@ import asyncio
 import atexit
 import os
 import threading
+import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -221,7 +222,7 @@ class LegacySessionStoreAdapter(ISessionStore):
     def _begin(self, opening: AbstractAsyncContextManager[ISessionService, Any]) -> _OwnLoop:
         own = _OwnLoop(opening, self._url)
         # whoever forgets to close must not keep a thread; at exit the loop itself takes care, and waits
-        weakref.finalize(self, own.ask_to_end).atexit = False
+        weakref.finalize(self, _end_dropped, own, self._url).atexit = False
         return own
 
 
@@ -236,7 +237,8 @@ class _OwnLoop:
     service: ISessionService
 
     def __init__(self, opening: AbstractAsyncContextManager[ISessionService, Any], url: str | None) -> None:
-        self._process = os.getpid()
+        self.process = os.getpid()
+        self.is_ending = False
         self._opening = opening
         self._begun: Future[None] = Future()
         self._ended: Future[None] = Future()
@@ -259,19 +261,20 @@ class _OwnLoop:
 
     def ask_to_end(self) -> None:
         """Have the service closed and the thread ended, without waiting: a collector of garbage may come this way."""
-        if self._process == os.getpid():
+        self.is_ending = True
+        if self.process == os.getpid():
             with suppress(RuntimeError):  # it has ended
                 self.loop.call_soon_threadsafe(self._ending.set)
 
     def end(self) -> None:
         """Close the service and end the thread; raise what the closing raises."""
-        if self._process == os.getpid():
+        if self.process == os.getpid():
             self.ask_to_end()
             _result(self._ended)
             self._thread.join()
 
     def _end_at_exit(self) -> None:
-        if self._process == os.getpid():
+        if self.process == os.getpid():
             self.ask_to_end()
             self._thread.join(_EXIT_SECONDS)
 
@@ -292,6 +295,14 @@ class _OwnLoop:
             if self._begun.set_running_or_notify_cancel():
                 self._begun.set_result(None)
                 await self._ending.wait()
+
+
+def _end_dropped(own: _OwnLoop, url: str | None) -> None:
+    """End a loop whose adapter nobody has any more; a store that was opened for it should have been closed."""
+    was_closed = own.is_ending or own.process != os.getpid()
+    own.ask_to_end()
+    if url is not None and not was_closed:
+        warnings.warn(f"the store {url} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _submit(loop: asyncio.AbstractEventLoop, call: Call[T]) -> Future[T]:

@@ -1,8 +1,6 @@
 """What a fork does to stores that are open; the matrix of it is in `tests/campaign/test_forks.py`."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,19 +10,15 @@ import pytest
 from fsstore import forking
 from fsstore.errors import StorageClosedError
 from fsstore.forking import _Sqlite
-from tests.filesystem.forks import REFUSED, WORKED, Case, lost, program_forked
-
-ROOT = Path(__file__).parents[1]
+from tests.filesystem.forks import REFUSED, WORKED, Case, ended, lost, program_forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 
 
 def run(program: str, *arguments: object) -> list[str]:
-    """Run a program and return what it prints; it must end, and well."""
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.splitlines()
+    """Run a program and return the lines that it prints."""
+    said, _ = ended("-W", "ignore", "-c", program, *arguments, seconds=60)
+    return said.splitlines()
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------------------
@@ -214,7 +208,7 @@ thread.start()
 inside.wait()
 process = os.fork()
 if not process:
-    asyncio.run(asyncio.wait_for(child(), 60))
+    asyncio.run(asyncio.wait_for(child(), 20))
     sys.exit(0)
 leave.set()
 print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))

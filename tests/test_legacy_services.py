@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -458,8 +459,10 @@ def test_an_adapter_that_nobody_has_any_more_ends_its_thread(tmp_path: Path) -> 
     store.save_session("a", {})
     dropped = weakref.ref(store)
 
-    del store
-    gc.collect()
+    with warnings.catch_warnings(record=True, action="always", category=ResourceWarning) as warned:
+        del store
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == [f"the store {tmp_path / 'store'} was not closed"]
 
     assert dropped() is None
     assert left_behind(before) == []

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
+import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -116,6 +118,9 @@ class FileStorage(IUnifiedStorage):
         try:
             await asyncio.shield(opening)
             await storage._recover_if_needed()
+        except GeneratorExit:
+            # nobody waits for it any more, and nobody can: what is open ends by itself
+            raise
         except BaseException:
             # also when cancelled, and in a task of its own, since whoever cancels may do so again
             await asyncio.shield(asyncio.ensure_future(storage._abandon(opening)))
@@ -133,8 +138,10 @@ class FileStorage(IUnifiedStorage):
             await self.close()
 
     def _assemble(self) -> None:
-        # the clock is looked up at each call, since it may be turned while the store is open
-        self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
+        self._store = OpenStore(self._tree, self._options, _clock_of(self))
+        self._end = weakref.finalize(self, _end_dropped, self._store)
+        # a program that ends is the business of the store itself, which then is waited for
+        self._end.atexit = False
         self._documents = self._store.documents
         self._counters = self._store.counters
         self._reading = Reading(self._store)
@@ -160,6 +167,7 @@ class FileStorage(IUnifiedStorage):
 
     def _open_again(self) -> None:
         """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
+        self._end.detach()
         self._assemble()
         # kept, since a task that is dropped before its end complains
         self._of_parent = self._going_live
@@ -176,15 +184,11 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         if self._closing is None:
-            self._closing, self._closed = in_own_thread(self._shut), True
+            self._end.detach()
+            self._closing, self._closed = in_own_thread(self._store.close), True
             if self._going_live is not None:
                 self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
-
-    def _shut(self) -> None:
-        if self._change_source is not None:
-            self._change_source.stop()
-        self._store.close()
 
     # -- the primitives -----------------------------------------------------------------------------------------------
 
@@ -405,6 +409,24 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         self._writer()
         return await repair(self._store, self._reading, progress=progress)
+
+
+def _clock_of(storage: FileStorage) -> Clock:
+    """Return the clock of a storage, which may be turned while it is open, without keeping the storage."""
+    opened, found = storage.clock, weakref.ref(storage)
+
+    def now() -> datetime:
+        there = found()
+        return (opened if there is None else there.clock)()
+
+    return now
+
+
+def _end_dropped(store: OpenStore) -> None:
+    """End a store that nobody has any more, and that nobody has closed."""
+    if store.process == os.getpid():
+        store.end_later()
+        warnings.warn(f"the store {store.tree.root} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _found(index: Index) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -259,19 +259,26 @@ def main(case: Case, times: int, path: str) -> None:
 
 def program_forked(case: Case, times: int, path: Path) -> Any:
     """Run the program, and return what it says; raises AssertionError with its last words if it fails or hangs."""
-    command = [sys.executable, "-W", "ignore", "-m", __name__, *case, str(times), str(path)]
+    said, errors = ended("-W", "ignore", "-m", __name__, *case, times, path)
+    return json.loads(said) | {"errors": errors}
+
+
+def ended(*arguments: object, seconds: float = PROGRAM_SECONDS) -> tuple[str, str]:
+    """Run Python and return what it writes; raises AssertionError if it fails or hangs. No child outlives it."""
+    command = [sys.executable, *map(str, arguments)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as program:
         try:
-            said, errors = program.communicate(timeout=PROGRAM_SECONDS)
+            said, errors = program.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"it did not end within {PROGRAM_SECONDS} s") from error
+            raise AssertionError(f"it did not end within {seconds:g} s") from error
         finally:
-            if program.poll() is None:
+            # also what a program has left that ended itself
+            with suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
     assert program.returncode == 0, errors[-6000:]
-    return json.loads(said) | {"errors": errors}
+    return said, errors
 
 
 async def lost(path: Path, saved: list[str]) -> list[str]:
