@@ -484,6 +484,22 @@ async def opened():
 store = LegacySessionStoreAdapter(asyncio.run(opened()))
 store.save_session("a", {"n": 1})
 """
+SAVES_ON = """
+begun = threading.Event()
+
+def save_on():
+    try:
+        while True:
+            store.save_session("c", {})
+            begun.set()
+    except StorageClosedError:
+        pass
+
+def interrupt():
+    # in the middle of one of many calls
+    threading.Thread(target=lambda: (begun.wait(), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
+
+"""
 ENDINGS = {
     "at its end": ("", 0, ""),
     "by sys.exit": ("sys.exit(3)", 3, ""),
@@ -500,6 +516,18 @@ ENDINGS = {
         "",
     ),
     "in another thread": ("threading.Thread(target=store.list_sessions).start()", 0, ""),
+    "by Ctrl-C in a call": (SAVES_ON + "interrupt(); save_on()", -2, "KeyboardInterrupt"),
+    "by an exception beside a thread in a call": (
+        SAVES_ON + "threading.Thread(target=save_on, daemon=True).start(); begun.wait(); 1 / 0",
+        1,
+        "ZeroDivisionError",
+    ),
+    "by a signal": ("os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait(30)", -15, ""),
+    "with a call at exit": (
+        "import atexit; atexit.register(store.save_session, 'b', {'n': 49}); atexit.register(store.list_sessions)",
+        0,
+        "",
+    ),
 }
 
 
