@@ -53,7 +53,11 @@ MAX_BYTES = 16 << 20
 
 
 class FileStorage(IUnifiedStorage):
-    """A directory of JSON documents. Open it with `FileStorage.open` or `fsstore.open_storage`."""
+    """A directory of JSON documents. Open it with `FileStorage.open` or `fsstore.open_storage`, and close it.
+
+    One that is dropped instead causes a ResourceWarning, and then finishes what is queued by itself. A child of fork
+    may go on using it: it is opened again there, and closing it there closes nothing of the parent's.
+    """
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
         """Use `FileStorage.open`; this does no I/O."""
