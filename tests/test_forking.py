@@ -219,6 +219,42 @@ def test_a_lock_that_was_held_at_the_fork_stops_no_child() -> None:
     assert run(GUARDED) == ["0"]
 
 
+MANY_THREADS = """
+import asyncio, os, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from fsstore import FileStorage
+
+storage = asyncio.run(FileStorage.open(sys.argv[1], live=True))
+asyncio.run(storage.save({"id": "a"}))
+assemble, both = FileStorage._assemble, threading.Barrier(2)
+
+def slowly(storage):
+    # whoever opens it waits a little for another one who does
+    with suppress(threading.BrokenBarrierError):
+        both.wait(0.5)
+    assemble(storage)
+
+FileStorage._assemble = slowly
+process = os.fork()
+if not process:
+    changes = storage.watch()
+    with ThreadPoolExecutor(4) as threads:
+        for loaded in [threads.submit(asyncio.run, storage.load("a")) for _ in range(4)]:
+            assert loaded.result(timeout=20) is not None
+    assert sum(thread.name == "fsstore-writer" for thread in threading.enumerate()) == 1
+    asyncio.run(storage.close())
+    sys.exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+asyncio.run(storage.close())
+"""
+
+
+def test_threads_of_a_child_open_a_store_again_once(tmp_path: Path) -> None:
+    assert run(MANY_THREADS, tmp_path / "store") == ["0"]
+    assert run(MANY_THREADS.replace("    changes = storage.watch()\n", ""), tmp_path / "store") == ["0"]
+
+
 # -- programs ---------------------------------------------------------------------------------------------------------
 
 

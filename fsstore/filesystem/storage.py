@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +36,7 @@ from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
+from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
@@ -71,6 +74,8 @@ class FileStorage(IUnifiedStorage):
         self._closing: Future[None] | None = None
         self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
+        self._reopening = threading.Lock()
+        tell_child(self)
 
     @classmethod
     async def open(
@@ -142,14 +147,16 @@ class FileStorage(IUnifiedStorage):
             await self.close()
 
     def _assemble(self) -> None:
-        self._store = OpenStore(self._tree, self._options, _clock_of(self))
-        self._end = weakref.finalize(self, _end_dropped, self._store)
+        store = OpenStore(self._tree, self._options, _clock_of(self))
+        self._end = weakref.finalize(self, _end_dropped, store)
         # a program that ends is the business of the store itself, which then is waited for
         self._end.atexit = False
-        self._documents = self._store.documents
-        self._counters = self._store.counters
-        self._reading = Reading(self._store)
+        self._documents = store.documents
+        self._counters = store.counters
+        self._reading = Reading(store)
         self._listing = Listing(self._documents, self._reading.reread)
+        # last, since by it other threads of a child of fork see that it is open again
+        self._store = store
 
     async def _recover_if_needed(self) -> None:
         """Recover if the last writer died or the system went down. Two small reads when neither is so."""
@@ -167,17 +174,26 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            self._open_again()
+            with self._reopening:
+                if self._store.process != os.getpid():
+                    self._open_again()
+
+    def in_child(self) -> None:
+        """Let the child open everything again, whatever threads of its parent were doing."""
+        self._reopening = threading.Lock()
 
     def _open_again(self) -> None:
         """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
         self._end.detach()
-        self._assemble()
         # kept, since a task that is dropped before its end complains
         self._of_parent = self._going_live
         self._change_source = self._going_live = None
+        self._assemble()
         if self._options.live:
-            self._go_live()
+            # a watch that is made outside of a loop goes live itself
+            with suppress(RuntimeError):
+                asyncio.get_running_loop()
+                self._go_live()
 
     async def close(self) -> None:
         """Finish what is queued, sync it and empty the log; O(documents written since the last checkpoint).

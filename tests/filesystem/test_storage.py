@@ -225,6 +225,20 @@ async def test_a_system_without_threads_is_an_error_and_leaves_no_descriptor(
     assert descriptors_of(tmp_path) == []
 
 
+async def test_a_store_that_is_dropped_ends_also_where_warnings_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raise_: raised.append(raise_.exc_type))
+    before = threading.enumerate()
+    stores = [await opened_and_used(tmp_path, live=False)]
+    with warnings.catch_warnings(action="error"):
+        await drop(stores)
+    assert raised == [ResourceWarning]
+    assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+    assert list((tmp_path / ".fsstore/log").iterdir()) == []
+
+
 FORGETS = """
 import asyncio, sys
 from fsstore import FileStorage
