@@ -237,20 +237,25 @@ class IndexFile:
         held.connection.close()
 
     def disconnect(self) -> None:
-        """Close the connections of all threads to the file; while nobody uses them, as at a fork."""
-        with self._guard:
-            opened, self._opened = self._opened, []
-            self._own = threading.local()
-            self._companies.clear()
-        for index in opened:
-            index.close()
+        """Close the connections of all threads to the file, soon to be opened again; while nobody uses them."""
+        for index in self._taken():
+            index.leave()
 
     def close(self) -> None:
         """Close everything, while nobody uses it."""
         with using_sqlite():
-            self.disconnect()
+            for index in self._taken():
+                index.close()
             if self._memory is not None:
                 self._memory.close()
+
+    def _taken(self) -> list[Index]:
+        """Return the connections of all threads, each of which opens another one when it needs it."""
+        with self._guard:
+            opened, self._opened = self._opened, []
+            self._own = threading.local()
+            self._companies.clear()
+        return opened
 
 
 @contextmanager
