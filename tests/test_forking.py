@@ -116,7 +116,7 @@ inside.wait()
 process = os.fork()
 if not process:
     asyncio.run(child())
-    # it ends as programs do, and closes nothing of SQLite
+    # it ends as programs do
     sys.exit(0)
 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 leave.set()
@@ -129,6 +129,50 @@ asyncio.run(storage.close())
 
 def test_a_child_that_was_forked_while_sqlite_was_at_work_is_refused_and_its_parent_is_not(tmp_path: Path) -> None:
     assert run(LOST, tmp_path / "store") == ["0 ['a', 'c']"]
+
+
+KEPT = """
+import asyncio, atexit, gc, os, sqlite3, sys, threading
+from fsstore import FileStorage
+from fsstore.filesystem.disk.files import Tree
+from fsstore.forking import using_sqlite
+
+async def begin():
+    async with await FileStorage.open(sys.argv[1]) as storage:
+        await storage.save({"id": "a"})
+    # so its index is in memory, and it has no writer
+    Tree.is_writable = lambda *_: False
+    storage = await FileStorage.open(sys.argv[1])
+    assert len(await storage.list()) == 1
+    return storage
+
+def use():
+    with using_sqlite():
+        inside.set()
+        leave.wait()
+
+def connections():
+    return sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+
+storage = asyncio.run(begin())
+inside, leave = threading.Event(), threading.Event()
+threading.Thread(target=use, daemon=True).start()
+inside.wait()
+process = os.fork()
+if not process:
+    # as when the interpreter forgets it, at the very end
+    atexit.unregister(storage._store._end_at_exit)
+    inherited, storage = connections(), None
+    gc.collect()
+    print(inherited, connections(), flush=True)
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+asyncio.run(storage.close())
+"""
+
+
+def test_such_a_child_closes_no_connection_since_that_might_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
+    assert run(KEPT, tmp_path / "store") == ["1 1"]
 
 
 SAME_INDEX = """
