@@ -21,6 +21,7 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
+from fsstore.forking import using_sqlite
 from fsstore.model.lists import Tail, list_at, tail_of
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.operations import completed, expiring, json_object, operating
@@ -184,7 +185,7 @@ class IUnifiedStorage(ABC):
         """
         async with aclosing(self.stream_list()) as batches:
             rows = [record async for batch in batches for record in batch]
-        with closing(relation_over(rows)) as connection:
+        with using_sqlite(), closing(relation_over(rows)) as connection:
             return guarded_select(connection, query, params)
 
     async def get_by_session(self, session_id: str) -> Records:

@@ -6,7 +6,8 @@ on the loop on which the service lives and blocks its own thread until it is don
 - a call never waits for the loop that its own thread runs, nor for one that has ended: both are errors;
 - what the adapter has opened itself, a store or a loop, ends with it: at `close`, when nobody has the adapter any more,
   or with the program, whichever comes first; a service that was handed over is never closed;
-- an acknowledged call is committed, so a program that ends without `close`, or is killed, loses nothing.
+- an acknowledged call is committed, so a program that ends without `close`, or is killed, loses nothing;
+- a child of fork goes on with the same service on a loop of its own: its parent's loops did not come along.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import asyncio
 import atexit
 import os
 import threading
+import warnings
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Self, TypeVar
 
 from fsstore.errors import (
@@ -30,10 +32,12 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
+from fsstore.forking import tell_child
 from fsstore.model.records import Filters, JsonObject, check_ids
 from fsstore.opening import open_sessions
 from fsstore.sessions.interfaces import ISessionService
 from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
 Call = Callable[[], Awaitable[T]]
@@ -77,8 +81,8 @@ class LegacySessionStoreAdapter(ISessionStore):
     every call raises StorageError at once, since it would wait for itself.
 
     True and False say whether a session was there: absence is never an error. Any other failure raises, so that a lost
-    write is never taken for an absent session. All calls raise StorageClosedError after `close`, in a forked child, and
-    when the loop ends before they do.
+    write is never taken for an absent session. All calls raise StorageClosedError after `close`, and when the loop ends
+    before they do. A forked child may go on using the adapter, and close it for itself: see `fsstore.forking`.
     """
 
     def __init__(
@@ -90,12 +94,12 @@ class LegacySessionStoreAdapter(ISessionStore):
     ) -> None:
         """Wrap a service, or open a store with the options of `open_sessions`, whose errors are raised here."""
         self._closed = False
-        self._process = os.getpid()
         # of a thread, not of a call: a signal handler may come in between
         self._guard = threading.RLock()
         self._own: _OwnLoop | None = None
         self._url: str | None = None
         self._home: asyncio.AbstractEventLoop | None = None
+        tell_child(self)
         if isinstance(session_service, str | os.PathLike):
             self._url = os.fspath(session_service)
             # a store is opened on a loop of its own, so `loop` is an option that it does not know
@@ -166,8 +170,6 @@ class LegacySessionStoreAdapter(ISessionStore):
 
         A service that was handed over stays open: close it where it was opened.
         """
-        if self._process != os.getpid():
-            return  # the guard may have been held at the fork, and what was opened is the parent's
         if self._own is not None and _running_loop() is self._own.loop:
             raise _would_wait_for_itself()
         with self._guard:
@@ -194,10 +196,6 @@ class LegacySessionStoreAdapter(ISessionStore):
         return True
 
     def _call(self, call: Call[T]) -> T:
-        if self._process != os.getpid():
-            raise StorageClosedError(
-                path=self._url, reason="it was opened by another process", advice="open it again in this process"
-            )
         loop = self._loop()
         if _running_loop() is loop:
             raise _would_wait_for_itself()
@@ -211,13 +209,20 @@ class LegacySessionStoreAdapter(ISessionStore):
             if self._home is not None and self._home.is_running():
                 return self._home
             if self._own is None:
-                self._own = self._begin(nullcontext(self._service))
+                # what was opened from a URL is here without its loop in a child of fork
+                service = self._service
+                self._own = self._begin(nullcontext(service) if self._url is None else _closing(service))
             return self._own.loop
+
+    def in_child(self) -> None:
+        """Leave the loops to the parent: none of them runs here, whatever they say, and the guard may be held."""
+        self._guard = threading.RLock()
+        self._own = self._home = None
 
     def _begin(self, opening: AbstractAsyncContextManager[ISessionService, Any]) -> _OwnLoop:
         own = _OwnLoop(opening, self._url)
         # whoever forgets to close must not keep a thread; at exit the loop itself takes care, and waits
-        weakref.finalize(self, own.ask_to_end).atexit = False
+        weakref.finalize(self, _end_dropped, own, self._url).atexit = False
         return own
 
 
@@ -232,7 +237,8 @@ class _OwnLoop:
     service: ISessionService
 
     def __init__(self, opening: AbstractAsyncContextManager[ISessionService, Any], url: str | None) -> None:
-        self._process = os.getpid()
+        self.process = os.getpid()
+        self.is_ending = False
         self._opening = opening
         self._begun: Future[None] = Future()
         self._ended: Future[None] = Future()
@@ -245,7 +251,7 @@ class _OwnLoop:
             ) from error
         self._thread = thread
         try:
-            self._begun.result()
+            _result(self._begun)
         except BaseException:
             # Ctrl-C, say, while the store is being opened: it is closed as soon as it is open
             if not self._begun.cancel() and self._begun.exception() is None:
@@ -255,19 +261,20 @@ class _OwnLoop:
 
     def ask_to_end(self) -> None:
         """Have the service closed and the thread ended, without waiting: a collector of garbage may come this way."""
-        if self._process == os.getpid():
+        self.is_ending = True
+        if self.process == os.getpid():
             with suppress(RuntimeError):  # it has ended
                 self.loop.call_soon_threadsafe(self._ending.set)
 
     def end(self) -> None:
         """Close the service and end the thread; raise what the closing raises."""
-        if self._process == os.getpid():
+        if self.process == os.getpid():
             self.ask_to_end()
+            _result(self._ended)
             self._thread.join()
-            self._ended.result()
 
     def _end_at_exit(self) -> None:
-        if self._process == os.getpid():
+        if self.process == os.getpid():
             self.ask_to_end()
             self._thread.join(_EXIT_SECONDS)
 
@@ -288,6 +295,14 @@ class _OwnLoop:
             if self._begun.set_running_or_notify_cancel():
                 self._begun.set_result(None)
                 await self._ending.wait()
+
+
+def _end_dropped(own: _OwnLoop, url: str | None) -> None:
+    """End a loop whose adapter nobody has any more; a store that was opened for it should have been closed."""
+    was_closed = own.is_ending or own.process != os.getpid()
+    own.ask_to_end()
+    if url is not None and not was_closed:
+        warnings.warn(f"the store {url} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _submit(loop: asyncio.AbstractEventLoop, call: Call[T]) -> Future[T]:
@@ -322,17 +337,37 @@ def _submit(loop: asyncio.AbstractEventLoop, call: Call[T]) -> Future[T]:
 
 def _answer(loop: asyncio.AbstractEventLoop, answer: Future[T]) -> T:
     """Wait for an answer, as long as there is a loop that can give it."""
-    looks = 0
+    looks, process = 0, os.getpid()
     try:
         # looked at twice: between two `run_until_complete` a loop stands still for a moment
         while not wait([answer], timeout=_LOOK_SECONDS).done and looks < 2:  # noqa: PLR2004
-            looks = 0 if loop.is_running() else looks + 1
+            # in a child that a signal handler has forked right here, it only seems to run
+            looks = 0 if loop.is_running() and process == os.getpid() else looks + 1
     finally:
         # after Ctrl-C, too, a call that has not begun does not begin; one that has is not interrupted
         has_not_begun = answer.cancel()
     if not answer.done() or has_not_begun:
         raise _ended(outcome="not applied" if has_not_begun else "unknown")
     return answer.result()
+
+
+def _result(future: Future[T]) -> T:
+    """Return a result as soon as there is one; StorageClosedError in a child that was forked in the meantime."""
+    process = os.getpid()
+    while not wait([future], timeout=_LOOK_SECONDS).done:
+        if process != os.getpid():
+            raise _ended("it was called in the process that this one was forked from", outcome="unknown")
+    return future.result()
+
+
+@asynccontextmanager
+async def _closing(service: ISessionService) -> AsyncGenerator[ISessionService]:
+    """Close a service that is open already."""
+    try:
+        yield service
+    finally:
+        if isinstance(service, SessionService):
+            await service.close()
 
 
 def _ended(

@@ -30,6 +30,7 @@ TESTS = ROOT / "tests" / "filesystem"
 FLOORS = {
     "errors": 0,
     "model": 1,
+    "forking": 1,
     "query": 2,
     "merging": 2,
     "paths": 2,

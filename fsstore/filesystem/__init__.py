@@ -120,4 +120,11 @@ one stat a document after each commit, until the file can be written again. An a
 the same afterwards. Anything foreign in the place of the index, or in its tables, makes it anew; values that another
 program has changed in its rows are believed by counts and queries until `verify --hash` finds them or the index is
 deleted.
+
+Forking
+-------
+A child of fork opens a store again at its first use, with its own threads, locks and connections; what was under way at
+the fork stays the parent's. At the fork nobody uses SQLite, whose connections to files are closed before: so a child
+inherits neither its locks nor a call that never ends. Who uses it is waited for 50 ms; if that is not enough, whatever
+needs a store raises StorageClosedError in that child. See `fsstore.forking`.
 """

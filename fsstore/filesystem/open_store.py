@@ -1,12 +1,18 @@
 """A store as one process has it open: its parts put together, started, and shut.
 
 Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
-writer thread is started. Everything here blocks, so it runs in a thread of its own.
+writer thread is started. Everything here blocks, so it runs in a thread of its own, but for `end_later`.
+
+A store that is not closed ends with whoever has it, or with the program. So its threads, and what they run, know nobody
+who has the store.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,10 +32,13 @@ from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
+from fsstore.forking import check_sqlite, tell_child
 from fsstore.model.records import Clock
 
 _READERS = 4
 _KEPT_DIRECTORIES = 64
+_EXIT_SECONDS = 30.0
+"""How long a program that ends waits for a store that was not closed; what was acknowledged is safe without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +60,14 @@ class OpenStore:
     """An open store; `writer` is None where the medium cannot be written."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
-        """Open the store. Raises StorageUnavailableError, StorageCorruptedError."""
+        """Open the store. Raises StorageUnavailableError, StorageCorruptedError, and what `check_sqlite` raises."""
+        check_sqlite(str(tree.root))
         self.tree = tree
         self.options = options
         self.process = os.getpid()
+        self.at_end: list[Callable[[], None]] = []
+        """What is called before everything ends, to stop whoever watches."""
+        self._ended = threading.Event()
         try:
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
@@ -71,17 +84,25 @@ class OpenStore:
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+        self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.counters)
         self.recovery = Recovery(self.documents, self.log, self.counters)
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
-        self.writer = self._start_writer(clock) if self.writable else None
+        self.writer = None
+        try:
+            self.writer = self._start_writer(clock) if self.writable else None
+        except BaseException:
+            self._let_go()
+            raise
+        tell_child(self)
+        atexit.register(self._end_at_exit)
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
-            self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES),
+            self._own_documents,
             self.log,
             self.counters,
             IndexUpdates(self.index_file),
@@ -102,11 +123,42 @@ class OpenStore:
         writer.start()
         return writer
 
+    def in_child(self) -> None:
+        """Let go of the descriptors: the store stays the parent's, and the child opens one of its own."""
+        self.log.close()
+        self.counters.close()
+        self._own_documents.tree.forget_parents()
+
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""
-        self.readers.shutdown()
+        self._stop_reading()
         if self.writer is not None:
             self.writer.stop()
+        self._let_go()
+
+    def end_later(self) -> None:
+        """Do the same without waiting, in a thread that is there: a collector of garbage may come this way.
+
+        In a child of fork it does nothing: there the store is the parent's.
+        """
+        if self.process == os.getpid():
+            (self.readers.shutdown_later if self.writer is None else self.writer.stop_later)(self._let_go)
+
+    def _end_at_exit(self) -> None:
+        if self.process == os.getpid():
+            self.end_later()
+            self._ended.wait(_EXIT_SECONDS)
+
+    def _stop_reading(self) -> None:
+        for stop in self.at_end:
+            stop()
+        self.readers.shutdown()
+
+    def _let_go(self) -> None:
+        self._stop_reading()
         self.log.close()
         self.index_file.close()
         self.counters.close()
+        self._own_documents.tree.forget_parents()
+        atexit.unregister(self._end_at_exit)
+        self._ended.set()

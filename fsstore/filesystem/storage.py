@@ -11,8 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
+import warnings
+import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +36,7 @@ from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
+from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
@@ -51,7 +56,11 @@ MAX_BYTES = 16 << 20
 
 
 class FileStorage(IUnifiedStorage):
-    """A directory of JSON documents. Open it with `FileStorage.open` or `fsstore.open_storage`."""
+    """A directory of JSON documents. Open it with `FileStorage.open` or `fsstore.open_storage`, and close it.
+
+    One that is dropped instead causes a ResourceWarning, and then finishes what is queued by itself. A child of fork
+    may go on using it: it is opened again there, and closing it there closes nothing of the parent's.
+    """
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
         """Use `FileStorage.open`; this does no I/O."""
@@ -65,6 +74,8 @@ class FileStorage(IUnifiedStorage):
         self._closing: Future[None] | None = None
         self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
+        self._reopening = threading.Lock()
+        tell_child(self)
 
     @classmethod
     async def open(
@@ -116,6 +127,9 @@ class FileStorage(IUnifiedStorage):
         try:
             await asyncio.shield(opening)
             await storage._recover_if_needed()
+        except GeneratorExit:
+            # nobody waits for it any more, and nobody can: what is open ends by itself
+            raise
         except BaseException:
             # also when cancelled, and in a task of its own, since whoever cancels may do so again
             await asyncio.shield(asyncio.ensure_future(storage._abandon(opening)))
@@ -133,12 +147,16 @@ class FileStorage(IUnifiedStorage):
             await self.close()
 
     def _assemble(self) -> None:
-        # the clock is looked up at each call, since it may be turned while the store is open
-        self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
-        self._documents = self._store.documents
-        self._counters = self._store.counters
-        self._reading = Reading(self._store)
+        store = OpenStore(self._tree, self._options, _clock_of(self))
+        self._end = weakref.finalize(self, _end_dropped, store)
+        # a program that ends is the business of the store itself, which then is waited for
+        self._end.atexit = False
+        self._documents = store.documents
+        self._counters = store.counters
+        self._reading = Reading(store)
         self._listing = Listing(self._documents, self._reading.reread)
+        # last, since by it other threads of a child of fork see that it is open again
+        self._store = store
 
     async def _recover_if_needed(self) -> None:
         """Recover if the last writer died or the system went down. Two small reads when neither is so."""
@@ -156,12 +174,25 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            # threads and connections do not come along in a fork: the child opens its own, and must not even close its
-            # parent's, so they are kept
-            self._inherited = self._store, self._change_source, self._going_live
-            self._change_source = self._going_live = None
-            self._assemble()
-            if self._options.live:
+            with self._reopening:
+                if self._store.process != os.getpid():
+                    self._open_again()
+
+    def in_child(self) -> None:
+        """Let the child open everything again, whatever threads of its parent were doing."""
+        self._reopening = threading.Lock()
+
+    def _open_again(self) -> None:
+        """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
+        self._end.detach()
+        # kept, since a task that is dropped before its end complains
+        self._of_parent = self._going_live
+        self._change_source = self._going_live = None
+        self._assemble()
+        if self._options.live:
+            # a watch that is made outside of a loop goes live itself
+            with suppress(RuntimeError):
+                asyncio.get_running_loop()
                 self._go_live()
 
     async def close(self) -> None:
@@ -173,15 +204,11 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         if self._closing is None:
-            self._closing, self._closed = in_own_thread(self._shut), True
+            self._end.detach()
+            self._closing, self._closed = in_own_thread(self._store.close), True
             if self._going_live is not None:
                 self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
-
-    def _shut(self) -> None:
-        if self._change_source is not None:
-            self._change_source.stop()
-        self._store.close()
 
     # -- the primitives -----------------------------------------------------------------------------------------------
 
@@ -402,6 +429,24 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         self._writer()
         return await repair(self._store, self._reading, progress=progress)
+
+
+def _clock_of(storage: FileStorage) -> Clock:
+    """Return the clock of a storage, which may be turned while it is open, without keeping the storage."""
+    opened, found = storage.clock, weakref.ref(storage)
+
+    def now() -> datetime:
+        there = found()
+        return (opened if there is None else there.clock)()
+
+    return now
+
+
+def _end_dropped(store: OpenStore) -> None:
+    """End a store that nobody has any more, and that nobody has closed."""
+    if store.process == os.getpid():
+        store.end_later()
+        warnings.warn(f"the store {store.tree.root} was not closed", ResourceWarning, stacklevel=2)
 
 
 def _found(index: Index) -> dict[str, Any]:

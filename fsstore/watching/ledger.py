@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from fsstore.forking import tell_child
 from fsstore.model.records import JsonObject
 from fsstore.watching.changes import Origin
 
@@ -60,6 +61,12 @@ class Ledger:
         self._last_deletion = 0
         self._watches: weakref.WeakSet[Subscriber] = weakref.WeakSet()
         self._ended: BaseException | None = None
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """Begin anew with nobody who watches: their threads did not come along, and one of them may hold the guard."""
+        self.guard = threading.Lock()
+        self._watches = weakref.WeakSet()
 
     # -- what is known ------------------------------------------------------------------------------------------------
 

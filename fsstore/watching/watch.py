@@ -117,6 +117,9 @@ class Watch:
 
     async def aclose(self) -> None:
         """Receive nothing any more; whoever waits for a change gets the end."""
+        if self._process != os.getpid():
+            # whoever waits does so in the parent
+            return
         self._ledger.unsubscribe(self)
         with self._ledger.guard:
             self._queue.clear()
@@ -132,7 +135,11 @@ class Watch:
     def _check(self) -> None:
         if self._process != os.getpid():
             # the threads that publish did not come along
-            raise StorageClosedError(path=self._ledger.place)
+            raise StorageClosedError(
+                path=self._ledger.place,
+                reason="this process was forked from the one that watches",
+                advice="call watch() again in this process",
+            )
         if self._ended is not None and not isinstance(self._ended, StorageClosedError):
             raise self._ended
 

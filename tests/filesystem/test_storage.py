@@ -1,7 +1,12 @@
 import asyncio
+import gc
 import json
 import os
 import stat
+import subprocess
+import sys
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +14,10 @@ import pytest
 
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import Layout
 from tests.filesystem.faults import below, contents, descriptors, place, threads_of_the_store, until
+from tests.test_legacy import left_behind
 
 
 async def test_a_store_of_two_levels_does_what_one_of_one_does(tmp_path: Path) -> None:
@@ -121,3 +128,156 @@ async def test_a_store_made_by_several_at_once_is_one_store(tmp_path: Path) -> N
         assert len(await contents(storage)) == 6
     for storage in stores:
         await storage.close()
+
+
+# -- stores that nobody closes ----------------------------------------------------------------------------------------
+
+
+def descriptors_of(path: Path) -> list[str]:
+    """Return the open files of this process that lie there; none where the system does not list them."""
+    there = Path("/proc/self/fd")
+    found = [str(link.readlink()) for link in there.iterdir() if link.is_symlink()] if there.is_dir() else []
+    return [name for name in found if name.startswith(str(path))]
+
+
+async def opened_and_used(path: Path, *, live: bool) -> FileStorage:
+    storage = await FileStorage.open(path, live=live)
+    await storage.save({"id": "a"})
+    assert len(await asyncio.gather(*(storage.list() for _ in range(4)))) == 4
+    if live:
+        await storage.watch().started()
+    return storage
+
+
+async def drop(stores: list[FileStorage]) -> None:
+    """Let nobody have them any more."""
+    stores.clear()
+    # tasks that have ended keep what they returned until the loop has turned
+    await asyncio.sleep(0)
+    gc.collect()
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_stores_that_are_dropped_without_close_warn_and_leave_nothing_behind(tmp_path: Path, live: bool) -> None:  # noqa: FBT001 - pytest gives it by name
+    before = threading.enumerate()
+    paths = [tmp_path / str(number) for number in range(20)]
+    stores = [await opened_and_used(path, live=live) for path in paths]
+    assert len(threading.enumerate()) > len(before) + 20
+
+    with pytest.warns(ResourceWarning) as warned:
+        await drop(stores)
+    left = left_behind(before)
+
+    said = {str(warning.message) for warning in warned}
+    assert said >= {f"the store {path} was not closed" for path in paths}
+    assert (left, descriptors_of(tmp_path)) == ([], [])
+    for path in paths:
+        # as after a close
+        assert list((path / ".fsstore/log").iterdir()) == []
+        async with await FileStorage.open(path) as storage:
+            assert await storage.exists("a")
+
+
+async def test_a_store_whose_opening_is_dropped_half_way_ends(tmp_path: Path) -> None:
+    before = threading.enumerate()
+    opening = FileStorage.open(tmp_path)
+    opening.send(None)
+    with warnings.catch_warnings(record=True, action="always", category=ResourceWarning) as warned:
+        opening.close()
+        del opening
+        # the thread that opens it is the last who has it
+        left_behind(before)
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == [f"the store {tmp_path} was not closed"]
+    assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+
+
+async def test_a_store_that_cannot_be_written_ends_too_when_it_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+    monkeypatch.setattr(Tree, "is_writable", lambda *_: False)
+    before = threading.enumerate()
+    for is_used in (False, True):
+        storage = await FileStorage.open(tmp_path)
+        assert not is_used or len(await storage.list()) == 1
+        stores = [storage]
+        del storage
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            await drop(stores)
+        assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+
+
+async def test_a_system_without_threads_is_an_error_and_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "fsstore-writer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(StorageUnavailableError, match="no thread could be started"):
+        await FileStorage.open(tmp_path)
+    assert descriptors_of(tmp_path) == []
+
+
+async def test_a_store_that_is_dropped_ends_also_where_warnings_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raise_: raised.append(raise_.exc_type))
+    before = threading.enumerate()
+    stores = [await opened_and_used(tmp_path, live=False)]
+    with warnings.catch_warnings(action="error"):
+        await drop(stores)
+    assert raised == [ResourceWarning]
+    assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+    assert list((tmp_path / ".fsstore/log").iterdir()) == []
+
+
+FORGETS = """
+import asyncio, sys
+from fsstore import FileStorage
+
+async def main():
+    global storage
+    storage = await FileStorage.open(sys.argv[1])
+    await storage.save({{"id": "a"}})
+    await storage.list()
+    {then}
+
+asyncio.run(main())
+{last}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "last", "code"),
+    [
+        ("", "", 0),
+        ("await storage.watch().started()", "", 0),
+        ("", "sys.exit(3)", 3),
+        ("1 / 0", "", 1),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT); await asyncio.sleep(60)", "", -2),
+        # it lives in a circle, which is collected when hardly anything is left
+        ("storage.itself = storage", "del storage", 0),
+    ],
+    ids=["at its end", "watching", "by sys.exit", "by an exception", "by Ctrl-C", "dropped"],
+)
+@pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
+def test_a_program_that_closes_no_store_ends_and_leaves_it_as_a_closed_one(
+    then: str, last: str, code: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "store"
+    program = FORGETS.format(then=then, last=last)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == code, ended.stderr
+    assert code in (1, -2) or not ended.stderr
+    assert list((path / ".fsstore/log").iterdir()) == []
+    assert [found.name for found in path.glob("??/*.json")] == ["a.json"]

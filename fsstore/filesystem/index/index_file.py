@@ -9,7 +9,7 @@ Owns the life of `index.sqlite3`; what is in it belongs to `index`. Invariants:
 - While the file cannot be used (disk full, no permission), and for good on a medium that cannot be written, the index
   of this process lives in memory: O(documents) memory, and since no other process writes it, one stat for each document
   in the first list after any commit. The file is tried again by the next reconciliation.
-- A child of fork begins a new generation: SQLite takes its parent's locks on an open file for its own.
+- Connections to the file are closed at a fork, and opened again by whoever needs one: see `forking`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
@@ -30,6 +29,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Problem
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.log.counters import Counters
+from fsstore.forking import disconnect_at_fork, using_sqlite
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -54,7 +54,6 @@ class IndexFile:
         self._own = threading.local()
         self._opened: list[Index] = []
         self._guard = threading.Lock()
-        self.generations: set[int] = set()
         self._companies: dict[int, tuple[int, int]] = {}
         self.in_memory = False
         self._has_no_file = in_memory
@@ -64,7 +63,7 @@ class IndexFile:
         self._turn = threading.RLock()
         if in_memory:
             self.fall_back()
-        _OPEN.add(self)
+        disconnect_at_fork(self)
 
     # -- the writer's side --------------------------------------------------------------------------------------------
 
@@ -97,7 +96,8 @@ class IndexFile:
         held = self._held()
         generation = error.generation or (held.inode if held is not None else 0)
         if held is not None:
-            self._forget(held)
+            with using_sqlite():
+                self._forget(held)
         with self._guard:
             self._companies.clear()
         if not self.in_memory and self._is_current(generation):
@@ -116,20 +116,21 @@ class IndexFile:
 
         Raises IndexUnavailableError, and IndexDamagedError, which tells as `generation` which file was at fault.
         """
-        if self.in_memory:
-            with self._turn:
-                if self._memory is not None:
-                    return work(self._memory)
-        try:
-            return work(self._index(writing=writing))
-        except IndexDamagedError as error:
-            held = self._held()
-            error.generation = held.inode if held is not None else error.generation
-            raise
+        with using_sqlite():
+            if self.in_memory:
+                with self._turn:
+                    if self._memory is not None:
+                        return work(self._memory)
+            try:
+                return work(self._index(writing=writing))
+            except IndexDamagedError as error:
+                held = self._held()
+                error.generation = held.inode if held is not None else error.generation
+                raise
 
     def fall_back(self, error: IndexUnavailableError | None = None) -> None:
         """Keep the index in memory until `try_file`."""
-        with self._guard:
+        with using_sqlite(), self._guard:
             if self._memory is None:
                 if error is not None:
                     # once, and not again after each attempt
@@ -149,7 +150,7 @@ class IndexFile:
 
     def forget_memory(self) -> None:
         """Give up what is kept in memory; waits for whoever is asking it."""
-        with self._turn, self._guard:
+        with using_sqlite(), self._turn, self._guard:
             if self._memory is not None and not self.in_memory:
                 self._memory.close()
                 self._memory = None
@@ -182,7 +183,6 @@ class IndexFile:
             raise
         with self._guard:
             self._opened.append(opened)
-            self.generations.add(inode)
             # SQLite has one shared memory for all connections of a process: that of the first, whatever lies there now
             company = self._companies.setdefault(inode, self._company())
         self._own.held = held = _Held(inode, company, opened)
@@ -204,10 +204,6 @@ class IndexFile:
             inode = self._inode_of(INDEX)
         if not inode:
             raise IndexDamagedError("there is no index file")
-        if inode in _INHERITED:
-            inherited = IndexDamagedError("the process that this one was forked from has it open")
-            inherited.generation = inode
-            raise inherited
         return inode
 
     def _company(self) -> tuple[int, int]:
@@ -240,14 +236,26 @@ class IndexFile:
             self._opened.remove(held.connection)
         held.connection.close()
 
+    def disconnect(self) -> None:
+        """Close the connections of all threads to the file, soon to be opened again; while nobody uses them."""
+        for index in self._taken():
+            index.leave()
+
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close everything, while nobody uses it."""
+        with using_sqlite():
+            for index in self._taken():
+                index.close()
+            if self._memory is not None:
+                self._memory.close()
+
+    def _taken(self) -> list[Index]:
+        """Return the connections of all threads, each of which opens another one when it needs it."""
         with self._guard:
             opened, self._opened = self._opened, []
-        if self._memory is not None:
-            opened.append(self._memory)
-        for index in opened:
-            index.close()
+            self._own = threading.local()
+            self._companies.clear()
+        return opened
 
 
 @contextmanager
@@ -259,17 +267,3 @@ def _unavailable() -> Iterator[None]:
         raise
     except OSError as error:
         raise IndexUnavailableError(str(error)) from error
-
-
-_OPEN: weakref.WeakSet[IndexFile] = weakref.WeakSet()
-_INHERITED: set[int] = set()
-
-
-def _note_inherited() -> None:
-    for index_file in _OPEN:
-        # they stay open in the child, so no other file can get these numbers
-        _INHERITED.update(index_file.generations)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_inherited)

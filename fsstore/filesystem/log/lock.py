@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import random
 import time
-import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -27,6 +26,7 @@ from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import KEEP, WRITE, Tree
 from fsstore.filesystem.documents.layout import COUNTERS, LOCK
 from fsstore.filesystem.log.counters import Counters, State
+from fsstore.forking import tell_child
 
 _LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.0002, 0.001, 0.0001
@@ -50,7 +50,7 @@ class StoreLock:
         self._since = 0.0
         # the counters when the hold began; None while there is none
         self._first: State | None = None
-        _LOCKS.add(self)
+        tell_child(self)
 
     def acquire(self, timeout_seconds: float) -> None:
         """Take the lock, polling from 0.2 ms on; while somebody else has it, it is requested every 5 ms.
@@ -143,6 +143,10 @@ class StoreLock:
         descriptors, self._descriptors = self._descriptors, ()
         _close_all(descriptors)
 
+    def in_child(self) -> None:
+        """Close the descriptors, which are the parent's; what it has locked stays locked."""
+        self.close()
+
     def _open(self) -> tuple[int, ...]:
         descriptor = self._tree.open(LOCK, KEEP)
         if not _LOCKS_ARE_ADVISORY:
@@ -194,15 +198,3 @@ def _close_all(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
-
-
-_LOCKS: weakref.WeakSet[StoreLock] = weakref.WeakSet()
-
-
-def _close_inherited() -> None:
-    for lock in _LOCKS:
-        lock.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_inherited)

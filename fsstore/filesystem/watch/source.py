@@ -24,6 +24,7 @@ class FileChangeSource:
         self._documents = store.documents
         self._reading = reading
         self._watcher = Watcher(store, reread=reading.reread, polling=polling)
+        store.at_end.append(self._watcher.stop)
 
     @property
     def ledger(self) -> Ledger:
@@ -33,10 +34,6 @@ class FileChangeSource:
     def suspect(self, names: set[str]) -> None:
         """Have documents looked at that may have changed."""
         self._watcher.suspect(names)
-
-    def stop(self) -> None:
-        """End every watch, and the threads; waits for them."""
-        self._watcher.stop()
 
     async def ready(self) -> None:
         """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""

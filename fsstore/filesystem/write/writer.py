@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError
+from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
@@ -52,8 +52,8 @@ class _Call(NamedTuple):
     future: Future[Any]
 
 
-class _Stop:
-    pass
+class _Stop(NamedTuple):
+    afterwards: Callable[[], None]
 
 
 _Job: TypeAlias = _Commit | _Call | _Stop
@@ -85,15 +85,21 @@ class Writer:
         self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
-        self._stopping = threading.Lock()
+        # of a thread, not of a call: a collector of garbage may come in between
+        self._stopping = threading.RLock()
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
         # for those who watch: how many groups were begun, and of how many it was told what they did
         self.begun = self.told = 0
         self._tell: Callable[[list[Note]], None] | None = None
 
     def start(self) -> None:
-        """Begin to work."""
-        self._thread.start()
+        """Begin to work. Raises StorageUnavailableError when the system has no thread to give."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise StorageUnavailableError(
+                reason=f"no thread could be started: {error}", path=self._root, advice="try again with fewer threads"
+            ) from error
 
     def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
         """Queue a commit; the future, of the running loop, gets its outcomes."""
@@ -116,10 +122,14 @@ class Writer:
 
     def stop(self) -> None:
         """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
+        self.stop_later(lambda: None)
+        self._thread.join()
+
+    def stop_later(self, afterwards: Callable[[], None]) -> None:
+        """Do the same without waiting; the thread runs a function at its very end."""
         with self._stopping:
             self._stopped = True
-            self._queue.put(_Stop())
-        self._thread.join()
+            self._queue.put(_Stop(afterwards))
 
     def _put(self, job: _Commit | _Call) -> None:
         # behind the last job nobody would answer
@@ -156,7 +166,10 @@ class Writer:
                 job = self._hold(job)
             if is_idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
                 self._begin_checkpoint(idle=is_idle)
-        self._finish()
+        try:
+            self._finish()
+        finally:
+            job.afterwards()
 
     def _next(self, timeout_seconds: float | None) -> _Job | None:
         try:

@@ -419,6 +419,23 @@ async def test_processes_that_lose_sight_of_each_others_index_files_see_each_oth
                 assert set(ask("list 0")) == ids
 
 
+async def test_connections_that_are_closed_for_a_fork_are_opened_again_to_the_same_file(
+    storage: FileStorage, store: Path
+) -> None:
+    await storage.save(note(8))
+    assert await storage.count() == 9
+    inode = (store / INDEX).stat().st_ino
+
+    storage._store.index_file.disconnect()
+
+    # not folded into the file, where Python can say so: that would keep a fork waiting for the disk
+    assert (store / FILES[1]).exists() == hasattr(sqlite3.Connection, "setconfig")
+    assert await storage.count() == 9
+    await storage.save(note(9))
+    assert len(await storage.list()) == await storage.count() == 10
+    assert (store / INDEX).stat().st_ino == inode
+
+
 async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     storage: FileStorage, store: Path
 ) -> None:
