@@ -99,6 +99,13 @@ contents from the files, and is made again if a batch came in between. The index
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
+A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
+commits the store is looked for at its path (`skeleton.StoreRoot`): the directory, and the marker in it. If it is
+removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there
+raises StorageUnavailableError, and `health_check` is degraded; when it is back, everything goes on. Device and inode of
+the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and
+nothing that is known of the first is believed of it.
+
 Watching
 --------
 One thread per open store (`watcher`) holds what was last reported of each document: its version, a digest of its bytes,

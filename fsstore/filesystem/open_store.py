@@ -97,6 +97,7 @@ class OpenStore:
             StoreLock(self.tree, self.counters),
             counters=self.counters,
             tree=self.tree,
+            store_root=self.documents.root,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
 from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.index.index import Index
@@ -135,6 +137,8 @@ class FileStorage(IUnifiedStorage):
     def _assemble(self) -> None:
         # the clock is looked up at each call, since it may be turned while the store is open
         self._store = OpenStore(self._tree, self._options, lambda: self.clock())  # noqa: PLW0108
+        # a child of fork finds a store, or none: it makes no empty one where the directory has gone meanwhile
+        self._options = replace(self._options, create=False)
         self._documents = self._store.documents
         self._counters = self._store.counters
         self._reading = Reading(self._store)
@@ -255,7 +259,11 @@ class FileStorage(IUnifiedStorage):
         return await self._reading.in_thread(partial(self._report, found, trouble))
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer = self._store.writer
+        writer, segments, quarantined = self._store.writer, None, None
+        try:
+            segments, quarantined = len(self._store.log.numbers()), len(self._tree.entries(QUARANTINE))
+        except OSError as error:
+            trouble = trouble or str(unavailable(error, str(self._tree.root)))
         return {
             "status": "degraded" if found["corrupt"] or trouble else "ok",
             "backend": "filesystem",
@@ -264,8 +272,8 @@ class FileStorage(IUnifiedStorage):
             "writable": writer is not None,
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": len(self._store.log.numbers()),
-            "quarantined": len(self._tree.entries(QUARANTINE)),
+            "log_segments": segments,
+            "quarantined": quarantined,
             "trouble": trouble or None,
             "index": "memory" if self._store.index_file.in_memory else "file",
         }

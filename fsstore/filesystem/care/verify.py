@@ -46,6 +46,7 @@ _JUDGED_AT_ONCE = 20
 async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: Progress | None) -> VerifyReport:
     """Look at everything; see `FileStorage.verify`."""
     examiner = Examiner(store, hashed=hashed)
+    store.documents.root.check()
     report = VerifyReport(hashed=hashed, findings=await reading.in_thread(examiner.index_findings))
     directories = await reading.in_thread(examiner.directories)
     for done, directory in enumerate(directories, 1):
@@ -58,6 +59,8 @@ async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: 
             report.findings += await reading.under_lock(partial(examiner.judge, names))
         if progress is not None:
             progress(done, len(directories))
+    # of a directory that went meanwhile nothing is true that was found
+    store.documents.root.check()
     report.findings += await reading.under_lock(examiner.left_by_commits)
     report.quarantined = await reading.in_thread(lambda: len(store.tree.entries(QUARANTINE)))
     report.findings.sort(key=lambda finding: not finding.is_damage)

@@ -247,6 +247,11 @@ class Tree(Directories):
         found = self._look(name)
         return 0 if found is None else found.st_ino
 
+    def identity(self, name: str) -> int:
+        """Return what tells a regular file from all others that there are now, 0 when there is nothing of that name."""
+        found = self._look(name)
+        return 0 if found is None else identity_of(found)
+
     def _look(self, name: str) -> os.stat_result | None:
         try:
             found = self._stat(name)
@@ -282,6 +287,11 @@ class Tree(Directories):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def identity_of(found: os.stat_result) -> int:
+    """Return device and inode as one number: what is mounted elsewhere has files of the same inode numbers."""
+    return found.st_dev << 64 | found.st_ino
 
 
 def _signature_at(base: str, parent: int | None) -> Signature | None:

@@ -2,7 +2,7 @@
 
 Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
-  counts only if the index is still the same afterwards.
+  counts only if the index is still the same afterwards, and the store still at its path: one that is gone raises.
 - While the index file cannot be used, one in memory answers, which is reconciled again after every commit.
 - A read of many documents never mixes the two sides of a batch; the counters tell whether one was put in place
   meanwhile.
@@ -247,8 +247,8 @@ class Reading:
 
     def _index_state(self, state: State) -> _IndexState:
         # the file too, since the counters may have been removed together with the index, and begin anew
-        index_file = self._store.index_file
-        return _IndexState(state.stale, index_file.generation(), state.indexing if index_file.in_memory else 0)
+        index_file, root = self._store.index_file, self._store.documents.root.check()
+        return _IndexState(root, state.stale, index_file.generation(), state.indexing if index_file.in_memory else 0)
 
 
 class _IndexState(NamedTuple):
@@ -257,6 +257,7 @@ class _IndexState(NamedTuple):
     Other processes write no index in memory, so there it is every commit that does it.
     """
 
+    root: tuple[int, int]
     stale: int
     generation: int
     commits: int
