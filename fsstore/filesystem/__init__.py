@@ -82,7 +82,9 @@ Verifying and repairing
 `verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is reported.
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
-free, where a copy of a document that was deleted since comes back. Then the index begins anew. See `verify`, `repair`.
+free, where a copy of a document that was deleted since comes back. Of several copies of one document (those of a sync
+program, say) the newest goes there, by version, then `updated_at`, then the file's time; the others go to quarantine,
+and so do all copies of a document that is whole in its place. Then the index begins anew. See `verify`, `repair`.
 
 Reading
 -------

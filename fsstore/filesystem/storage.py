@@ -403,9 +403,9 @@ class FileStorage(IUnifiedStorage):
         """Move what cannot be read as the document of its name out of the way, and make the index anew.
 
         Nothing is deleted: such files go to `.fsstore/quarantine/`, and a whole document in the wrong place to its
-        right one where that is free. Reads every document twice, and calls `progress` over again for the second time;
-        waits a second for files that were changed a moment ago. To do it again does no harm. Raises
-        StorageUnavailableError when the store cannot be written, StorageTimeoutError.
+        right one where that is free: of several copies the newest, and the report says why. Reads every document twice,
+        and calls `progress` over again for the second time; waits a second for files that were changed a moment ago. To
+        do it again does no harm. Raises StorageUnavailableError when the store cannot be written, StorageTimeoutError.
         """
         self._check_open()
         self._writer()

@@ -126,6 +126,10 @@ class Documents:
             )
         return document
 
+    def read_misplaced(self, name: str) -> Document | None:
+        """Return the document in a file, wherever its id belongs; None when there is no such file."""
+        return self._read(name, None)
+
     def read_cached(self, record_id: str) -> JsonObject | None:
         """Return a record without waiting for the disk. Raises BlockingIOError where that cannot be had at once.
 
