@@ -108,6 +108,30 @@ raises StorageUnavailableError, and `health_check` is degraded; when it is back,
 the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and
 nothing that is known of the first is believed of it.
 
+Who may only read
+-----------------
+On a read-only medium, or without the permission to write, nobody can recover, and nobody needs to (`overlay`). Each
+read looks at the log first, which is empty most of the time. If it is not, the opener tries the writer lock, shared,
+through a descriptor that cannot write:
+
+- a writer has it: it vouches for what lies in place, and while `applying` is odd it is waited for;
+- it is free, all counters are even, and somebody has the store open for writing: what was committed is in place;
+- else nobody vouches for anything. The log is read under the shared lock, so that no record is seen which may still be
+  taken back, and each document in it is shown as a recovery would leave it: the log's last value in place of an older
+  one, of bytes that are none, of nothing, and of what was there before that value was logged. Documents, lists and
+  `verify` see these in place of the files; the index, which is in memory here, is made of them.
+
+A list is made again if a batch was put in place meanwhile, or the log has changed; after a few times with the shared
+lock, for which writers wait. If `.fsstore` is closed to this user, every read raises StorageUnavailableError.
+
+What cannot be detected
+-----------------------
+A store to a shared memory mapping of a document changes the file's times when it makes the page writable, and no
+later store does until the system has written the page back: bytes and index rows that were taken in between are
+believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
+is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
+transactions compare whole records.
+
 Watching
 --------
 One thread per open store (`watcher`) holds what was last reported of each document: its version, a digest of its bytes,

@@ -193,7 +193,7 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
+        if self._reading.is_unsettled():
             await self._reading.await_applied()
         try:
             return self._documents.read_cached(id)
@@ -284,7 +284,7 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
+        if self._reading.is_unsettled():
             await self._reading.await_applied()
         return self._documents.has(id)
 
