@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import lock_descriptor
 
 from fsstore import FileStorage, SessionService
-from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageCorruptedError,
+    StorageError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
@@ -316,7 +323,7 @@ async def test_what_is_mounted_in_the_place_of_a_store_is_not_mixed_with_it(tmp_
 
     with mounts.in_memory(point):
         await made("first")
-        async with await FileStorage.open(point) as storage:
+        async with await FileStorage.open(point, lock_timeout_seconds=1) as storage:
             assert (await contents(storage)).keys() == {"first", "both"}
             await storage.save({"id": "more", "data": "first"})
             inodes = {path.name: path.stat().st_ino for path in point.glob(".fsstore/*")}
@@ -331,8 +338,17 @@ async def test_what_is_mounted_in_the_place_of_a_store_is_not_mixed_with_it(tmp_
                 found = await contents(storage)
                 assert {record["data"] for record in found.values()} == {"second"}
                 assert found.keys() == {"second", "both", "third"}
-                async with await FileStorage.open(point) as beside:
-                    assert await contents(beside) == found
+                async with await FileStorage.open(point, reconcile="off") as beside:
+                    # the index that lies there has it, too
+                    rows = await beside.query("SELECT id FROM documents")
+                    assert {row["id"] for row in rows} == found.keys()
+                writer = storage._store.writer
+                assert writer is not None
+                await until(lambda: not writer.is_holding)
+                with (point / ".fsstore/lock").open() as lock:
+                    assert lock_descriptor(lock.fileno(), blocking=False)
+                    with pytest.raises(StorageTimeoutError):
+                        await storage.save({"id": "fourth"})
 
 
 def test_a_child_of_fork_makes_no_store_where_there_is_none_any_more(tmp_path: Path) -> None:

@@ -227,6 +227,19 @@ def test_what_a_power_cut_has_torn_is_read_from_the_log(tmp_path: Path, reading_
         assert values(asyncio.run(seen(tmp_path / "store"))) == NEW
 
 
+def test_a_change_of_permissions_after_the_crash_makes_no_edit_of_an_older_document(
+    tmp_path: Path, reading_only: Callable[[], Any]
+) -> None:
+    """It is how a store is closed to writers, and sets the time of change that nothing else can set."""
+    store = tmp_path / "store"
+    asyncio.run(fill(store))
+    half_placed(store)
+    for path in store.glob("??/*.json"):
+        path.chmod(0o400)
+    with reading_only():
+        assert values(asyncio.run(seen(store))) == NEW
+
+
 def test_what_was_edited_by_hand_since_stays(tmp_path: Path, reading_only: Callable[[], Any]) -> None:
     store = tmp_path / "store"
     asyncio.run(fill(store))
@@ -350,13 +363,18 @@ async def test_who_reads_only_beside_a_writer_sees_every_batch_whole_and_none_to
 
 
 async def test_what_was_deleted_or_put_back_by_hand_is_seen_while_somebody_vouches_for_what_lies_in_place(
-    tmp_path: Path, reading_only: Callable[[], Any]
+    tmp_path: Path, reading_only: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # no checkpoint empties the log meanwhile
+    monkeypatch.setattr(writing, "_IDLE_SECONDS", 60.0)
     store = tmp_path / "store"
     async with await FileStorage.open(store) as writer:
         await writer.batch_save(document(number, "old") for number in range(4))
         before = place(store, "doc-1").read_bytes()
         await writer.save(document(1, "new"))
+        thread = writer._store.writer
+        assert thread is not None
+        await until(lambda: not thread.is_holding)
         assert control(store, "log"), "the log is to hold what is edited"
         with reading_only():
             reader = await FileStorage.open(store)
