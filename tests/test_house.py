@@ -85,6 +85,7 @@ SYSTEM_USERS = {
     "filesystem.disk.directories": "its part about what files lie in",
     "filesystem.disk.syscalls": "its part that Python does not offer",
     "filesystem.disk.system": "it asks what the system is",
+    "filesystem.log.shared_lock": "it locks descriptors that cannot write",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",

@@ -82,7 +82,9 @@ Verifying and repairing
 `verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is reported.
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
-free, where a copy of a document that was deleted since comes back. Then the index begins anew. See `verify`, `repair`.
+free, where a copy of a document that was deleted since comes back. Of several copies of one document (those of a sync
+program, say) the newest goes there, by version, then `updated_at`, then the file's time; the others go to quarantine,
+and so do all copies of a document that is whole in its place. Then the index begins anew. See `verify`, `repair`.
 
 Reading
 -------
@@ -98,6 +100,37 @@ for reading them (`cache`). A list takes rows from the index and
 contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+
+A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
+commits the store is looked for at its path (`skeleton.StoreRoot`): the directory, and the marker in it. If it is
+removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there
+raises StorageUnavailableError, and `health_check` is degraded; when it is back, everything goes on. Device and inode of
+the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and
+nothing that is known of the first is believed of it.
+
+Who may only read
+-----------------
+On a read-only medium, or without the permission to write, nobody can recover, and nobody needs to (`overlay`). Each
+read looks at the log first, which is empty most of the time. If it is not, the opener tries the writer lock, shared,
+through a descriptor that cannot write:
+
+- a writer has it: it vouches for what lies in place, and while `applying` is odd it is waited for;
+- it is free, all counters are even, and somebody has the store open for writing: what was committed is in place;
+- else nobody vouches for anything. The log is read under the shared lock, so that no record is seen which may still be
+  taken back, and each document in it is shown as a recovery would leave it: the log's last value in place of an older
+  one, of bytes that are none, of nothing, and of what was there before that value was logged. Documents, lists and
+  `verify` see these in place of the files; the index, which is in memory here, is made of them.
+
+A list is made again if a batch was put in place meanwhile, or the log has changed; after a few times with the shared
+lock, for which writers wait. If `.fsstore` is closed to this user, every read raises StorageUnavailableError.
+
+What cannot be detected
+-----------------------
+A store to a shared memory mapping of a document changes the file's times when it makes the page writable, and no
+later store does until the system has written the page back: bytes and index rows that were taken in between are
+believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
+is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
+transactions compare whole records.
 
 Watching
 --------

@@ -27,6 +27,7 @@ from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import Log
+from fsstore.filesystem.log.overlay import OverlaidTree, Overlay
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
@@ -83,12 +84,15 @@ class OpenStore:
             ) from error
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
-        self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+        shown = tree if self.writable else OverlaidTree(tree)
+        self.documents = Documents(shown, layout, max_bytes=options.max_bytes)
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.counters)
         self.recovery = Recovery(self.documents, self.log, self.counters)
+        # who may not write can only read what waits in the log
+        self.overlay = Overlay(shown, layout, self.log, self.counters) if isinstance(shown, OverlaidTree) else None
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
         self.writer = None
@@ -118,6 +122,7 @@ class OpenStore:
             StoreLock(self.tree, self.counters),
             counters=self.counters,
             tree=self.tree,
+            store_root=self.documents.root,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()
@@ -128,6 +133,13 @@ class OpenStore:
         self.log.close()
         self.counters.close()
         self._own_documents.tree.forget_parents()
+
+    def moment(self) -> object | None:
+        """Return what changes when a batch is put in place; None while one is. Raises OSError."""
+        if self.overlay is not None:
+            return self.overlay.look()
+        applying = self.counters.applying()
+        return None if applying & 1 else applying
 
     def close(self) -> None:
         """Finish what is queued, checkpoint, and release everything."""

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
 from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.index.index import Index
@@ -154,6 +156,8 @@ class FileStorage(IUnifiedStorage):
         self._documents = store.documents
         self._counters = store.counters
         self._reading = Reading(store)
+        # a child of fork finds a store, or none: it makes no empty one where the directory has gone meanwhile
+        self._options = replace(self._options, create=False)
         self._listing = Listing(self._documents, self._reading.reread)
         # last, since by it other threads of a child of fork see that it is open again
         self._store = store
@@ -216,7 +220,7 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
+        if self._reading.is_unsettled():
             await self._reading.await_applied()
         try:
             return self._documents.read_cached(id)
@@ -282,7 +286,11 @@ class FileStorage(IUnifiedStorage):
         return await self._reading.in_thread(partial(self._report, found, trouble))
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer = self._store.writer
+        writer, segments, quarantined = self._store.writer, None, None
+        try:
+            segments, quarantined = len(self._store.log.numbers()), len(self._tree.entries(QUARANTINE))
+        except OSError as error:
+            trouble = trouble or str(unavailable(error, str(self._tree.root)))
         return {
             "status": "degraded" if found["corrupt"] or trouble else "ok",
             "backend": "filesystem",
@@ -291,8 +299,8 @@ class FileStorage(IUnifiedStorage):
             "writable": writer is not None,
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": len(self._store.log.numbers()),
-            "quarantined": len(self._tree.entries(QUARANTINE)),
+            "log_segments": segments,
+            "quarantined": quarantined,
             "trouble": trouble or None,
             "index": "memory" if self._store.index_file.in_memory else "file",
         }
@@ -303,7 +311,7 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
+        if self._reading.is_unsettled():
             await self._reading.await_applied()
         return self._documents.has(id)
 
@@ -422,9 +430,9 @@ class FileStorage(IUnifiedStorage):
         """Move what cannot be read as the document of its name out of the way, and make the index anew.
 
         Nothing is deleted: such files go to `.fsstore/quarantine/`, and a whole document in the wrong place to its
-        right one where that is free. Reads every document twice, and calls `progress` over again for the second time;
-        waits a second for files that were changed a moment ago. To do it again does no harm. Raises
-        StorageUnavailableError when the store cannot be written, StorageTimeoutError.
+        right one where that is free: of several copies the newest, and the report says why. Reads every document twice,
+        and calls `progress` over again for the second time; waits a second for files that were changed a moment ago. To
+        do it again does no harm. Raises StorageUnavailableError when the store cannot be written, StorageTimeoutError.
         """
         self._check_open()
         self._writer()

@@ -37,6 +37,7 @@ CHANGING = (
     "unlink",
     "write",
 )
+_NOBODY = 65534
 DOCUMENTS = int(os.environ.get("FSSTORE_CRASHING_DOCUMENTS", "10"))
 """How many a batch finds; it changes about as many."""
 
@@ -84,6 +85,19 @@ def in_child(work: Callable[[], None]) -> int:
             sys.stderr.flush()
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def as_another_user(work: Callable[[], None]) -> int | None:
+    """Run a function in a child that may write nothing which it does not own; None where it cannot become that user."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+
+    def other() -> None:
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+        work()
+
+    return in_child(other)
 
 
 def must_be_killed(work: Callable[[], None]) -> None:

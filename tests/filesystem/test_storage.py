@@ -2,20 +2,32 @@ import asyncio
 import gc
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import lock_descriptor
 
 from fsstore import FileStorage, SessionService
-from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageCorruptedError,
+    StorageError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import Layout
+from fsstore.transfer import export_sessions
+from tests.filesystem import mounts
+from tests.filesystem.crashing import in_child
 from tests.filesystem.faults import below, contents, descriptors, place, threads_of_the_store, until
 from tests.test_legacy import left_behind
 
@@ -281,3 +293,242 @@ def test_a_program_that_closes_no_store_ends_and_leaves_it_as_a_closed_one(
     assert code in (1, -2) or not ended.stderr
     assert list((path / ".fsstore/log").iterdir()) == []
     assert [found.name for found in path.glob("??/*.json")] == ["a.json"]
+
+
+# -- a store that goes while it is open ------------------------------------------------------------------------------
+
+
+def removed(store: Path) -> None:
+    # first out of the way, since the writer may be making files in it
+    shutil.rmtree(store.rename(store.with_name("away")))
+
+
+def emptied(store: Path) -> None:
+    store.rename(store.with_name("away"))
+    store.mkdir()
+
+
+def without_a_marker(store: Path) -> None:
+    (store / "fsstore.json").unlink()
+
+
+Gone = Callable[[Path], None]
+GONE: list[Gone] = [removed, emptied, without_a_marker]
+
+
+async def asked(sessions: SessionService, export: Path) -> dict[str, Any]:
+    """Ask for everything, and return what came of it."""
+    storage = sessions.storage
+    assert isinstance(storage, FileStorage)
+
+    async def stream() -> list[Any]:
+        return [record async for batch in storage.stream_list() for record in batch]
+
+    async def watch() -> None:
+        async with storage.watch():
+            pass
+
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "list": sessions.list_sessions,
+        "count": sessions.count_sessions,
+        "list_metadata": sessions.list_metadata,
+        "query": lambda: storage.query("SELECT id FROM documents"),
+        "stream": stream,
+        "export": lambda: export_sessions(sessions, export),
+        "watch": watch,
+        "verify": storage.verify,
+        "refresh": storage.refresh,
+        "repair": storage.repair,
+        "get absent": lambda: sessions.get_session("absent"),
+        "save": lambda: sessions.save_session("c", {}),
+        "batch": lambda: sessions.batch_save_sessions({"c": {}, "d": {}}),
+        "delete": lambda: sessions.delete_session("a"),
+    }
+    came: dict[str, Any] = {}
+    for name, call in calls.items():
+        try:
+            came[name] = await asyncio.wait_for(call(), 8)
+        except StorageError as error:
+            came[name] = error
+    return came
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("idle", [False, True])
+@pytest.mark.parametrize("gone", GONE)
+async def test_a_store_that_is_gone_is_an_error_and_never_an_empty_store(
+    tmp_path: Path, gone: Gone, *, listed: bool, idle: bool
+) -> None:
+    async with await FileStorage.open(tmp_path / "store") as storage:
+        sessions = SessionService(storage)
+        await sessions.batch_save_sessions({"a": {}, "b": {}})
+        if listed:
+            assert len(await sessions.list_sessions()) == 2
+        if idle:
+            # the writer has let go of the lock, and the log is empty
+            await until(lambda: not storage._store.log.numbers())
+        gone(tmp_path / "store")
+        came = await asked(sessions, tmp_path / "export.jsonl")
+        health = await storage.health_check()
+        assert {name: type(answer) for name, answer in came.items()} == dict.fromkeys(came, StorageUnavailableError)
+        advices = {answer.advice for answer in came.values()}
+        assert all("mount the medium again, or " in advice for advice in advices), advices
+        assert all('{"format": 1, "shard_depth": 1}' in advice for advice in advices) is (gone is without_a_marker)
+        assert health["status"] == "degraded"
+        assert "gone" in health["trouble"]
+        # not even a control directory was made
+        assert below(tmp_path / "store") == [] or gone is without_a_marker
+
+
+async def test_a_store_that_was_away_is_used_again_and_nothing_is_missing(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as storage:
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+        await storage.list()
+        emptied(store)
+        with pytest.raises(StorageUnavailableError):
+            await storage.list()
+        store.rmdir()
+        store.with_name("away").rename(store)
+        await storage.save({"id": "c"})
+        assert (await contents(storage)).keys() == {"a", "b", "c"}
+
+
+async def test_a_shard_that_is_gone_is_no_store_that_is_gone(tmp_path: Path) -> None:
+    """Git removes directories that it has emptied."""
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+        await storage.list()
+        shutil.rmtree(place(tmp_path, "a").parent)
+        await storage.refresh()
+        assert (await contents(storage)).keys() == {"b"}
+        assert not await storage.exists("a")
+        assert (await storage.health_check())["status"] == "ok"
+
+
+async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the_first(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(tmp_path / "other") as other:
+        await other.batch_save([{"id": "a", "data": "other"}, {"id": "x", "data": "other"}])
+    async with await FileStorage.open(store) as storage:
+        await storage.batch_save([{"id": "a", "data": "first"}, {"id": "b", "data": "first"}])
+        await contents(storage)
+        store.rename(tmp_path / "away")
+        (tmp_path / "other").rename(store)
+        refused = 0
+        for _ in range(20):
+            try:
+                await storage.save({"id": "c", "data": "other"})
+                break
+            except StorageUnavailableError:
+                refused += 1
+        # the writer may still have the lock of the first one, and lets go of it at once
+        assert refused <= 1
+        found = await contents(storage)
+        assert {key: record["data"] for key, record in found.items()} == dict.fromkeys("acx", "other")
+    assert not place(tmp_path / "away", "c").exists()
+
+
+async def test_what_waits_for_the_index_of_the_first_store_does_not_reach_the_index_of_the_other(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(tmp_path / "other") as other:
+        await other.save({"id": "x"})
+        await other.list()
+    async with await FileStorage.open(store) as storage:
+        await storage.list()
+
+        writer = storage._store.writer
+        assert writer is not None
+        with pytest.MonkeyPatch.context() as patch:
+            release = writer._release
+
+            def releasing() -> None:
+                # the rows of what was saved in this hold are written now
+                patch.undo()
+                store.rename(tmp_path / "away")
+                (tmp_path / "other").rename(store)
+                release()
+
+            patch.setattr(writer, "_release", releasing)
+            await storage.save({"id": "a"})
+            await until(lambda: not writer.is_holding)
+    async with await FileStorage.open(store, reconcile="off") as storage:
+        assert await storage.query("SELECT id FROM documents") == [{"id": "x"}]
+
+
+async def test_another_store_of_another_depth_in_the_place_is_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(tmp_path / "other", shard_depth=2) as other:
+        await other.batch_save([{"id": "a"}, {"id": "x"}])
+    before = [path.relative_to(tmp_path / "other") for path in below(tmp_path / "other")]
+    async with await FileStorage.open(store) as storage:
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+        await storage.list()
+        store.rename(tmp_path / "away")
+        (tmp_path / "other").rename(store)
+        came = await asked(SessionService(storage), tmp_path / "export.jsonl")
+        assert {type(answer) for answer in came.values()} == {StorageUnavailableError}
+        assert {answer.advice for answer in came.values()} == {"close the store and open it again"}
+    assert [path.relative_to(store) for path in below(store)] == before
+
+
+async def test_what_is_mounted_in_the_place_of_a_store_is_not_mixed_with_it(tmp_path: Path) -> None:
+    """Two media whose files have the same inode numbers: only the device tells them apart."""
+    mounts.need(tmp_path)
+    point = tmp_path / "store"
+    point.mkdir()
+
+    async def made(value: str) -> None:
+        async with await FileStorage.open(point) as storage:
+            await storage.batch_save([{"id": value, "data": value}, {"id": "both", "data": value}])
+            await storage.list()
+
+    with mounts.in_memory(point):
+        await made("first")
+        async with await FileStorage.open(point, lock_timeout_seconds=1) as storage:
+            assert (await contents(storage)).keys() == {"first", "both"}
+            await storage.save({"id": "more", "data": "first"})
+            inodes = {path.name: path.stat().st_ino for path in point.glob(".fsstore/*")}
+            mounts.detach(point)
+            came = await asked(SessionService(storage), tmp_path / "export.jsonl")
+            assert {type(answer) for answer in came.values()} == {StorageUnavailableError}
+            with mounts.in_memory(point):
+                await made("second")
+                same = {path.name for path in point.glob(".fsstore/*") if path.stat().st_ino == inodes[path.name]}
+                assert {"lock", "seq", "index.sqlite3"} <= same, "the media do not show what they are made for"
+                await storage.save({"id": "third", "data": "second"})
+                found = await contents(storage)
+                assert {record["data"] for record in found.values()} == {"second"}
+                assert found.keys() == {"second", "both", "third"}
+                async with await FileStorage.open(point, reconcile="off") as beside:
+                    # the index that lies there has it, too
+                    rows = await beside.query("SELECT id FROM documents")
+                    assert {row["id"] for row in rows} == found.keys()
+                writer = storage._store.writer
+                assert writer is not None
+                await until(lambda: not writer.is_holding)
+                with (point / ".fsstore/lock").open() as lock:
+                    assert lock_descriptor(lock.fileno(), blocking=False)
+                    with pytest.raises(StorageTimeoutError):
+                        await storage.save({"id": "fourth"})
+
+
+def test_a_child_of_fork_makes_no_store_where_there_is_none_any_more(tmp_path: Path) -> None:
+    async def work() -> None:
+        storage = await FileStorage.open(tmp_path / "store")
+        await storage.save({"id": "a"})
+        removed(tmp_path / "store")
+
+        def child() -> None:
+            # of that loop, which runs in this thread, nothing is used
+            asyncio._set_running_loop(None)
+            with pytest.raises(StorageUnavailableError):
+                asyncio.run(storage.list())
+
+        assert in_child(child) == 0
+        assert not (tmp_path / "store").exists()
+        await storage.close()
+
+    asyncio.run(work())

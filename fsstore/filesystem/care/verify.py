@@ -46,6 +46,7 @@ _JUDGED_AT_ONCE = 20
 async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: Progress | None) -> VerifyReport:
     """Look at everything; see `FileStorage.verify`."""
     examiner = Examiner(store, hashed=hashed)
+    store.documents.root.check()
     report = VerifyReport(hashed=hashed, findings=await reading.in_thread(examiner.index_findings))
     directories = await reading.in_thread(examiner.directories)
     for done, directory in enumerate(directories, 1):
@@ -58,6 +59,8 @@ async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: 
             report.findings += await reading.under_lock(partial(examiner.judge, names))
         if progress is not None:
             progress(done, len(directories))
+    # of a directory that went meanwhile nothing is true that was found
+    store.documents.root.check()
     report.findings += await reading.under_lock(examiner.left_by_commits)
     report.quarantined = await reading.in_thread(lambda: len(store.tree.entries(QUARANTINE)))
     report.findings.sort(key=lambda finding: not finding.is_damage)
@@ -90,7 +93,7 @@ class Examiner:
 
     def _directories(self, above: str, depth: int) -> Iterator[str]:
         try:
-            bases = filter(is_shard, self._store.tree.entries(above))
+            bases = filter(is_shard, self._documents.tree.entries(above))
         except OSError:
             if not above:
                 raise
@@ -98,7 +101,7 @@ class Examiner:
             return
         for base in bases:
             name = f"{above}/{base}" if above else base
-            is_directory = self._store.tree.is_directory(name)
+            is_directory = self._documents.tree.is_directory(name)
             # what stands in the place of a shard keeps documents from being saved; deeper down it harms nobody
             if is_directory or depth <= self._documents.layout.shard_depth:
                 yield name
@@ -143,9 +146,9 @@ class Examiner:
 
     def _judge_directory(self, name: str) -> list[Finding]:
         try:
-            self._store.tree.entries(name)
+            self._documents.tree.entries(name)
         except OSError as error:
-            if self._store.tree.is_directory(name):
+            if self._documents.tree.is_directory(name):
                 return [Finding(Kind.REFUSED, name, error.strerror or str(error))]
             return [Finding(Kind.UNREADABLE, name, "it stands where a directory of documents belongs")]
         return []

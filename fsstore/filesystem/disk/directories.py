@@ -54,6 +54,11 @@ class Directories:
         """Whether files can be made in a directory, as far as the system says beforehand."""
         return os.access(self.path(name), os.W_OK)
 
+    def root_identity(self) -> tuple[int, int]:
+        """Return device and inode of what lies at the root's path now. Raises OSError."""
+        found = self.root.stat()
+        return found.st_dev, found.st_ino
+
     def make_root(self) -> None:
         """Make the root itself, and what is missing above it, durably."""
         missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
@@ -96,11 +101,16 @@ class Directories:
         return found.st_ino, found.st_mtime_ns
 
     def entries(self, name: str = "") -> list[str]:
-        """Return the names in a directory, in no order; empty when it is not there. Links are not entered."""
+        """Return the names in a directory, in no order; empty when it is not there. Links are not entered.
+
+        Raises FileNotFoundError where the root itself is gone: that is no empty store.
+        """
         try:
             with self._opened_directory(name) as where:
                 return os.listdir(where)  # noqa: PTH208 - of a descriptor, which a path cannot do
         except FileNotFoundError:
+            if not name:
+                raise
             return []
 
     def stats(self, name: str) -> list[tuple[str, os.stat_result]]:

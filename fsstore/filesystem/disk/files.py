@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fsstore.filesystem.disk.directories import COMMON, Directories
 from fsstore.filesystem.disk.syscalls import exchange
@@ -61,6 +61,8 @@ class Signature(NamedTuple):
         """Whether time is counted so finely that the same signature again means the same bytes, but for one tick."""
         return self.mtime_ns % _MILLISECOND_NS > 0 and self.ctime_ns % _MILLISECOND_NS > 0
 
+
+Stat: TypeAlias = os.stat_result
 
 RACY_NS = 2_000_000_000
 """A file changed so lately may change again and keep its signature where its clock counts coarsely, as in git.
@@ -247,6 +249,11 @@ class Tree(Directories):
         found = self._look(name)
         return 0 if found is None else found.st_ino
 
+    def identity(self, name: str) -> int:
+        """Return what tells a regular file from all others that there are now, 0 when there is nothing of that name."""
+        found = self._look(name)
+        return 0 if found is None else identity_of(found)
+
     def _look(self, name: str) -> os.stat_result | None:
         try:
             found = self._stat(name)
@@ -282,6 +289,18 @@ class Tree(Directories):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def identity_of(found: os.stat_result) -> int:
+    """Return device and inode as one number: what is mounted elsewhere has files of the same inode numbers."""
+    return found.st_dev << 64 | found.st_ino
+
+
+def stat_of(signature: Signature) -> Stat:
+    """Return a stat of a regular file that has that signature."""
+    inode, size, mtime_ns, ctime_ns = signature
+    fields = (stat.S_IFREG, inode, 0, 1, 0, 0, size, 0, mtime_ns // 10**9, ctime_ns // 10**9)
+    return os.stat_result(fields, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
 
 
 def _signature_at(base: str, parent: int | None) -> Signature | None:

@@ -3,7 +3,8 @@
 Joins layout (names), codec (bytes) and files (the system); knows nothing of the lock, the log or the index.
 
 Invariants: a document's file is only ever made elsewhere, whole, and then renamed into place. A file that is there and
-cannot be read as the document of its name raises StorageCorruptedError; it is never taken for absence.
+cannot be read as the document of its name raises StorageCorruptedError; it is never taken for absence. Nor is what is
+not found where the store itself has gone: that raises StorageUnavailableError.
 
 A crash between staging and placing leaves a file in the staging directory, which recovery empties.
 """
@@ -14,11 +15,10 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError, StorageUnavailableError
+from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
@@ -30,7 +30,8 @@ from fsstore.filesystem.documents.codec import (
     encode,
     examine,
 )
-from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.skeleton import StoreRoot
 from fsstore.model.records import JsonObject
 
 _UNDER_HANDS_NS = range(200_000_000)
@@ -62,6 +63,8 @@ class Documents:
         self.name = layout.name
         """Returns the name of a document's file."""
         self.max_bytes = max_bytes
+        # where the medium was taken away nothing is there at all, and that is no answer
+        self.root = StoreRoot(tree, layout.shard_depth)
         self.cache = DocumentCache()
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
@@ -88,7 +91,7 @@ class Documents:
             return Document(decode_examined(kept.data), kept.data, kept.signature)
         document = self._read(name, record_id)
         if document is None:
-            self._check_presence()
+            self.root.check()
         elif keeping and self._plain.get(name) == document.signature:
             self.cache.was_read(name, document.data, document.signature)
         return document
@@ -116,12 +119,16 @@ class Documents:
         """
         document = self._read(name, None, pauses=0 if waiting else _UNDER_HANDS_PAUSES)
         if document is None:
-            self._check_presence()
+            self.root.check()
         elif self.name(document.record["id"]) != name:
             raise self._corrupted(
                 document.record["id"], name, f"that document belongs at {self.name(document.record['id'])}"
             )
         return document
+
+    def read_misplaced(self, name: str) -> Document | None:
+        """Return the document in a file, wherever its id belongs; None when there is no such file."""
+        return self._read(name, None)
 
     def read_cached(self, record_id: str) -> JsonObject | None:
         """Return a record without waiting for the disk. Raises BlockingIOError where that cannot be had at once.
@@ -141,7 +148,7 @@ class Documents:
                     self.cache.was_read(name, data, signature)
                 return record
         except FileNotFoundError:
-            self._check_presence()
+            self.root.check()
             return None
         except (OSError, NotARecordError):
             pass
@@ -200,19 +207,8 @@ class Documents:
             raise self._corrupted(record_id, name, str(error.strerror)) from error
         except OSError as error:
             raise unavailable(error, self.tree.path(name)) from error
-        self._check_presence()
+        self.root.check()
         return False
-
-    def _check_presence(self) -> None:
-        # where the medium was taken away nothing is there at all, and that is no answer; asked only on a miss
-        with suppress(OSError):
-            if self.tree.signature(MARKER) is not None:
-                return
-        raise StorageUnavailableError(
-            reason=f"its {MARKER} is gone",
-            path=str(self.tree.root),
-            advice="mount the medium again, or restore that file",
-        )
 
     def _corrupted(
         self, record_id: str | None, name: str, reason: str, advice: str | None = None

@@ -24,6 +24,7 @@ CONTROL = ".fsstore"
 IGNORE = f"{CONTROL}/.gitignore"
 LOCK = f"{CONTROL}/lock"
 COUNTERS = f"{CONTROL}/seq"
+PRESENCE = f"{CONTROL}/open"
 LOG = f"{CONTROL}/log"
 STAGING = f"{CONTROL}/txn"
 INDEX = f"{CONTROL}/index.sqlite3"
@@ -34,6 +35,7 @@ SUFFIX = ".json"
 MOST_SEGMENTS = 10**12
 _SLUG_CHARACTERS = 40
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,99}\Z")
+_HASHED = re.compile(r"[a-z0-9-]*~([0-9a-f]{32})")
 _SHARD = re.compile(r"[0-9a-f]{2}\Z")
 _SEGMENT = re.compile(r"([0-9]{12})\.log\Z")
 # reserved on Windows with any extension: Microsoft, "Naming Files, Paths, and Namespaces"
@@ -49,9 +51,8 @@ class Layout:
 
     def _name(self, record_id: str) -> str:
         """Return the name of a document's file, relative to the root."""
-        digest = hashlib.blake2b(record_id.encode(), digest_size=16).hexdigest()
-        shard = digest[:2] if self.shard_depth == 1 else f"{digest[:2]}/{digest[2:4]}"
-        return f"{shard}/{_base(record_id, digest)}{SUFFIX}"
+        digest = _digest(record_id)
+        return f"{_shard(digest, self.shard_depth)}/{_base(record_id, digest)}{SUFFIX}"
 
 
 def is_shard(name: str) -> bool:
@@ -80,6 +81,23 @@ def leads_to(path: str, shard_depth: int) -> tuple[str, bool] | None:
     return (path, False) if not path or is_shard(base) else None
 
 
+def depth_of(name: str) -> int | None:
+    """Return the shard depth of a store in which a document's file has its right place there; None where it has none.
+
+    Told by the name alone: a base that is no id's own name ends with the hash that the shards are named after.
+    """
+    *shards, base = name.split("/")
+    stem = base.removesuffix(SUFFIX)
+    if hashed := _HASHED.fullmatch(stem):
+        digest = hashed[1]
+    elif _is_plain(stem):
+        digest = _digest(stem)
+    else:
+        return None
+    depth = len(shards)
+    return depth if depth in SHARD_DEPTHS and "/".join(shards) == _shard(digest, depth) else None
+
+
 def shard_of(name: str) -> str:
     """Return the directory of a document's file."""
     return name.rpartition("/")[0]
@@ -96,10 +114,20 @@ def segment_number(base: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def _digest(record_id: str) -> str:
+    return hashlib.blake2b(record_id.encode(), digest_size=16).hexdigest()
+
+
+def _shard(digest: str, depth: int) -> str:
+    return "/".join(digest[2 * level : 2 * level + 2] for level in range(depth))
+
+
 def _base(record_id: str, digest: str) -> str:
-    if _PLAIN.match(record_id) and not record_id.endswith(".") and not _RESERVED.match(record_id):
-        return record_id
-    return f"{_slug(record_id)}~{digest}"
+    return record_id if _is_plain(record_id) else f"{_slug(record_id)}~{digest}"
+
+
+def _is_plain(record_id: str) -> bool:
+    return bool(_PLAIN.match(record_id)) and not record_id.endswith(".") and not _RESERVED.match(record_id)
 
 
 def _slug(record_id: str) -> str:

@@ -2,7 +2,8 @@
 
 Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
 same: each part is made with O_EXCL or mkdir. The marker makes a directory a store; `.gitignore` comes last, when all
-names above a document or a segment of the log are on the disk.
+names above a document or a segment of the log are on the disk. A marker that is lost is never made up while there are
+documents: they tell at which depth they lie, and whoever opens the store is told which marker to write.
 
 A crash leaves a skeleton without `.gitignore`. Whoever opens the store next, or meanwhile, syncs it again: nobody may
 acknowledge a write below names that only another process was about to sync.
@@ -13,12 +14,14 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing
+from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing, unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
 from fsstore.filesystem.documents.layout import (
     CONTROL,
@@ -29,6 +32,8 @@ from fsstore.filesystem.documents.layout import (
     SHARD_DEPTHS,
     STAGING,
     Layout,
+    depth_of,
+    is_document,
     is_shard,
 )
 
@@ -47,9 +52,9 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
     _refuse_network(tree.root, allow_network=allow_network)
     depth = _read_marker(tree)
     if depth is None:
+        _refuse_orphans(tree)
         if not create:
             raise _no_store(tree.root, "there is no store here")
-        _refuse_orphans(tree)
         depth = _make_marker(tree, shard_depth)
     return Layout(depth), prepare_control(tree)
 
@@ -81,6 +86,70 @@ def check_control(tree: Tree) -> None:
         if not tree.is_directory(directory):
             # what is not there will be made, and a plain file makes every use of it fail by itself
             tree.signature(directory)
+
+
+class StoreRoot:
+    """Whether the store that was opened is still at its path: whatever is not found below is absent only if so."""
+
+    def __init__(self, tree: Tree, shard_depth: int) -> None:
+        self._tree = tree
+        self._shard_depth = shard_depth
+        self._marker: Signature | None = None
+
+    def check(self) -> tuple[int, int]:
+        """Return what identifies the directory that is there now; two stats, and a read of a marker that is new.
+
+        The identity changes when another store is put in its place. Raises StorageUnavailableError when the directory
+        or its marker is gone, cannot be entered, or the marker declares another shard depth.
+        """
+        tree = self._tree
+        try:
+            identity, marker = tree.root_identity(), tree.signature(MARKER)
+            if marker is None:
+                raise self._gone()
+            if marker != self._marker:
+                self._check_marker()
+                self._marker = marker
+        except FileNotFoundError as error:
+            raise StorageUnavailableError(
+                reason="the directory of the store is gone",
+                path=str(tree.root),
+                errno=error.errno,
+                advice="mount the medium again, or restore the directory",
+            ) from error
+        except OSError as error:
+            raise unavailable(error, str(tree.root)) from error
+        return identity
+
+    def _gone(self) -> StorageUnavailableError:
+        is_empty = not self._tree.entries()
+        return StorageUnavailableError(
+            reason=f"its {MARKER} is gone" + (", and the directory is empty" if is_empty else ""),
+            path=str(self._tree.root),
+            errno=errno.ENOENT,
+            advice="mount the medium again, or restore the directory"
+            if is_empty
+            else f"mount the medium again, or {_restoring(self._shard_depth)}",
+        )
+
+    def _check_marker(self) -> None:
+        try:
+            depth = _read_marker(self._tree)
+        except StorageCorruptedError:
+            # in the middle of a merge, say; the depth that it declared holds until it declares another
+            return
+        if depth not in (None, self._shard_depth):
+            raise StorageUnavailableError(
+                reason=f"its {MARKER} declares shard depth {depth}, and the store was opened with {self._shard_depth}",
+                path=str(self._tree.root),
+                advice="close the store and open it again",
+            )
+
+
+def _restoring(shard_depth: int) -> str:
+    """Say how to get a marker back."""
+    text = f'{{"format": {FORMAT}, "shard_depth": {shard_depth}}}'
+    return f"restore {MARKER} (`git checkout -- {MARKER}`, a backup), or write {text} into it"
 
 
 def _complete(tree: Tree) -> None:
@@ -154,13 +223,42 @@ def _is_draft(base: str) -> bool:
 
 def _refuse_orphans(tree: Tree) -> None:
     """Refuse a directory that holds documents and no marker: with the wrong depth they would not be found."""
-    for shard in filter(is_shard, tree.entries()):
-        if tree.is_directory(shard) and tree.entries(shard):
-            raise StorageUnavailableError(
-                reason=f"there are documents, as in {shard}{os.sep}, but no {MARKER}",
-                path=str(tree.root),
-                advice=f'restore {MARKER}, or write {{"format": 1, "shard_depth": 1}} into it',
-            )
+    names = [*_document_names(tree, "", max(SHARD_DEPTHS))]
+    if not names:
+        return
+    counts = Counter(depth for depth in map(depth_of, names) if depth is not None)
+    one = names[0].replace("/", os.sep)
+    raise StorageUnavailableError(
+        reason=f"there are documents, as {one}, but no {MARKER}",
+        path=str(tree.root),
+        advice=_advice_for(counts),
+    )
+
+
+def _document_names(tree: Tree, above: str, depth: int) -> Iterator[str]:
+    for base in sorted(filter(is_shard, tree.entries(above))):
+        shard = f"{above}/{base}" if above else base
+        if tree.is_directory(shard):
+            yield from (f"{shard}/{each}" for each in sorted(filter(is_document, tree.entries(shard))))
+            if depth > 1:
+                yield from _document_names(tree, shard, depth - 1)
+
+
+def _advice_for(counts: Counter[int]) -> str:
+    """Say what to do without a marker, by how many documents lie where each depth puts them."""
+    if not counts:
+        return (
+            f"restore {MARKER} from git or a backup: no document lies where its name belongs, so the shard depth"
+            " cannot be told; or move these directories away, open an empty store, and import them"
+        )
+    (depth, most), *others = counts.most_common()
+    if not others:
+        return _restoring(depth)
+    ((_, fewer),) = others
+    return (
+        f"{_restoring(depth)}: {most} documents lie at that depth and {fewer} at the other;"
+        " `fsstore repair` then moves these to their places"
+    )
 
 
 def _refuse_network(root: Path, *, allow_network: bool) -> None:

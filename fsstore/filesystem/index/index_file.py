@@ -217,7 +217,7 @@ class IndexFile:
 
     def _inode_of(self, name: str) -> int:
         try:
-            return self._tree.inode(name)
+            return self._tree.identity(name)
         except NotAFileError as error:
             raise IndexDamagedError(str(error)) from error
         except OSError as error:

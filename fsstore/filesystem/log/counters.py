@@ -26,7 +26,7 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import READ, WRITE, Tree
+from fsstore.filesystem.disk.files import READ, WRITE, Tree, identity_of
 from fsstore.filesystem.documents.layout import COUNTERS, MOST_SEGMENTS, STAGING
 
 _COUNTER = struct.Struct("<Q")
@@ -78,10 +78,8 @@ class Counters:
 
         Called again, it is opened anew only if the name now belongs to another file.
         """
-        if self._descriptor >= 0:
-            named = self._tree.signature(COUNTERS)
-            if named is not None and named.inode == os.fstat(self._descriptor).st_ino:
-                return False
+        if self._descriptor >= 0 and self._tree.identity(COUNTERS) == identity_of(os.fstat(self._descriptor)):
+            return False
         try:
             # looked at first, since a FIFO can be opened, and counts nothing
             self._tree.signature(COUNTERS)

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.disk.files import KEEP, WRITE, Tree
+from fsstore.filesystem.disk.files import KEEP, WRITE, Tree, identity_of
 from fsstore.filesystem.documents.layout import COUNTERS, LOCK
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.forking import tell_child
@@ -165,12 +165,12 @@ class StoreLock:
             return False
         # somebody may have removed the file, or the whole control directory: then this lock guards nothing
         try:
-            named = self._tree.signature(LOCK)
+            named = self._tree.identity(LOCK)
         except OSError:
             # whoever asked was told that the lock is not theirs
             self.close()
             raise
-        if named is not None and named.inode == os.fstat(self._descriptors[0]).st_ino:
+        if named == identity_of(os.fstat(self._descriptors[0])):
             return True
         self.close()
         return False

@@ -2,11 +2,11 @@
 
 Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
-  counts only if the index is still the same afterwards.
+  counts only if the index is still the same afterwards, and the store still at its path: one that is gone raises.
 - While the index file cannot be used, one in memory answers, which is reconciled again after every commit.
 - A read of many documents never mixes the two sides of a batch; the counters tell whether one was put in place
   meanwhile.
-- Whoever finds a batch half done, and nobody holding the lock, recovers.
+- Whoever finds a batch half done, and nobody holding the lock, recovers; who may not write reads the log (`overlay`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
 from fsstore.filesystem.log.counters import State
+from fsstore.filesystem.log.overlay import Moment, Overlay
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
@@ -61,11 +62,22 @@ class Reading:
     async def under_lock(self, run: Callable[[], T]) -> T:
         """Run a function in the writer thread, under the store lock.
 
-        A store that cannot be written has no writer: there its one reader thread, whose index it is, does it.
+        A store that cannot be written has no writer: there its one reader thread does it, and keeps writers out as far
+        as that can be done. Raises StorageTimeoutError.
         """
+        writer, overlay = self._store.writer, self._store.overlay
+        if writer is not None:
+            return await asyncio.wrap_future(writer.call(run))
+        if overlay is not None:
+            timeout_seconds = self._store.options.lock_timeout_seconds
+            run = partial(overlay.while_nobody_writes, run, timeout_seconds=timeout_seconds)
+        return await self.in_thread(run)
+
+    async def _changing_index(self, run: Callable[[], T]) -> T:
+        """Do the same for what changes the index alone: one in memory is nobody else's, and needs no lock."""
         if self._store.writer is None:
             return await self.in_thread(run)
-        return await asyncio.wrap_future(self._store.writer.call(run))
+        return await self.under_lock(run)
 
     def reread(self, names: Sequence[str]) -> None:
         """Have documents that are not what the index says read again, soon; called in any thread."""
@@ -74,11 +86,35 @@ class Reading:
 
     # -- the end of a batch -------------------------------------------------------------------------------------------
 
+    def is_unsettled(self) -> bool:
+        """Whether `await_applied` is due before anything is read."""
+        if self._store.overlay is None:
+            return bool(self._store.counters.applying() & 1)
+        try:
+            return not self._store.overlay.is_quiet
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
     async def await_applied(self) -> None:
-        """Wait until the batch that is being put in place is whole; if its writer died, recover."""
+        """Wait until the batch that is being put in place is whole; if its writer died, recover, or read the log."""
+        if self._store.overlay is not None:
+            await self._await_settled(self._store.overlay)
+            return
         seen = self._store.counters.applying()
         if seen & 1:
             await self._await(lambda: self._store.counters.applying() == seen)
+
+    async def _await_settled(self, overlay: Overlay) -> Moment:
+        """Wait until what a living writer puts in place is whole; what a dead one has left is read from the log."""
+        timeout_seconds, loop = self._store.options.lock_timeout_seconds, asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while (moment := await self.in_thread(overlay.look)) is None:
+            if loop.time() >= deadline:
+                raise StorageTimeoutError(
+                    reason="the end of a commit", path=self._root, timeout_seconds=timeout_seconds
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+        return moment
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
@@ -129,6 +165,8 @@ class Reading:
 
         With `whole`, for what reads many documents, no batch is put in place meanwhile.
         """
+        if self._store.overlay is not None:
+            return await self._ask_overlaid(self._store.overlay, work)
         for _ in range(_TRIES):
             if whole:
                 await self.await_applied()
@@ -147,6 +185,28 @@ class Reading:
                 if is_whole and self._index_state(after) == agreed:
                     return answer
         # one commit chases the other, or one trouble: nobody can commit meanwhile
+        return await self._at_last(partial(self._caught_up, work))
+
+    async def _ask_overlaid(self, overlay: Overlay, work: Callable[[Index], T]) -> T:
+        """Do the same where nothing can be written: the index in memory is brought up to date, however often."""
+        counters = self._store.counters
+        for _ in range(_TRIES):
+            moment = await self._await_settled(overlay)
+            state = counters.read()
+            before = self._index_state(state)
+            try:
+                if before.commits & 1:
+                    # a writer goes on committing, and the counters do not tell each of its commits
+                    await self._refresh()
+                else:
+                    await self._reconcile_if_stale(state)
+                answer = await self._in_index(work)
+            except (IndexDamagedError, IndexUnavailableError) as error:
+                await self._replace_index(error)
+                continue
+            is_current = before.commits & 1 or self._index_state(counters.read()) == before == self._reconciled
+            if await self.in_thread(overlay.look) == moment and is_current:
+                return answer
         return await self._at_last(partial(self._caught_up, work))
 
     def _in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
@@ -178,11 +238,18 @@ class Reading:
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
         self._store.index_file.try_file()
+        if self._store.overlay is not None:
+            await self._await_settled(self._store.overlay)
         await self._await_indexed()
         return await self._refresh(progress)
 
     async def _refresh(self, progress: Progress | None = None) -> Absorbed:
         counters = self._store.counters
+        if self._store.writer is None:
+            before = self._index_state(counters.read())
+            absorbed = await self._compared(progress)
+            self._reconciled = before
+            return absorbed
         for _ in range(_TRIES):
             before = self._index_state(counters.read())
             try:
@@ -201,13 +268,14 @@ class Reading:
         differing, confirmed, since_ns = await self._in_index(lambda index: reconciler.compare(index, steps.compared))
         for at in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
             names = confirmed[at : at + _CONFIRMED_AT_ONCE]
-            await self.under_lock(partial(reconciler.confirm, names, since_ns))
+            await self._changing_index(partial(reconciler.confirm, names, since_ns))
         for at in range(0, len(differing), _ABSORBED_AT_ONCE):
-            absorbed.add(await self.under_lock(partial(reconciler.absorb, differing[at : at + _ABSORBED_AT_ONCE])))
+            names = differing[at : at + _ABSORBED_AT_ONCE]
+            absorbed.add(await self._changing_index(partial(reconciler.absorb, names)))
             if progress is not None:
                 await self.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
         if not await self._in_index(lambda index: index.get_meta("complete")):
-            await self.under_lock(index_file.mark_complete)
+            await self._changing_index(index_file.mark_complete)
         if index_file.has_idle_memory:
             await self.in_thread(index_file.forget_memory)
         return absorbed
@@ -247,16 +315,24 @@ class Reading:
 
     def _index_state(self, state: State) -> _IndexState:
         # the file too, since the counters may have been removed together with the index, and begin anew
-        index_file = self._store.index_file
-        return _IndexState(state.stale, index_file.generation(), state.indexing if index_file.in_memory else 0)
+        index_file, overlay = self._store.index_file, self._store.overlay
+        commits = state.indexing if index_file.in_memory else 0
+        if overlay is not None and overlay.is_abandoned:
+            # whoever began that commit does not end it
+            commits &= ~1
+        shown = overlay.segments if overlay is not None else ()
+        root = self._store.documents.root.check()
+        return _IndexState(root, state.stale, index_file.generation(), commits, shown)
 
 
 class _IndexState(NamedTuple):
     """What changes when the index may no longer agree with the documents.
 
-    Other processes write no index in memory, so there it is every commit that does it.
+    Other processes write no index in memory, so there it is every commit that does it, and what is shown of the log.
     """
 
+    root: tuple[int, int]
     stale: int
     generation: int
     commits: int
+    shown: object

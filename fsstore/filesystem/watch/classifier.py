@@ -79,10 +79,9 @@ class ChangeClassifier:
         """Classify some of the documents that are due."""
         now = time.monotonic()
         suspects = self.suspects.take()
-        counters = self._store.counters
-        before = counters.applying()
-        observations = {} if before & 1 else self._see(suspects)
-        if before & 1 or counters.applying() != before:
+        before = self._store.moment()
+        observations = {} if before is None else self._see(suspects)
+        if before is None or self._store.moment() != before:
             self.suspects.postpone(suspects, _BATCH_PAUSE_SECONDS)
             self._urge(now)
             return

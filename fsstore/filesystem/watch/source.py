@@ -36,7 +36,11 @@ class FileChangeSource:
         self._watcher.suspect(names)
 
     async def ready(self) -> None:
-        """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files."""
+        """Wait until the ledger knows every document: the index is reconciled and read, and compared with the files.
+
+        Raises StorageUnavailableError, also where the store has gone since: nobody should begin to wait for a change.
+        """
+        self._documents.root.check()
         if not self._watcher.ready.done():
             self._watcher.begin(await self._reading.ask(lambda index: list(index.inventory.entries())))
         ready = asyncio.wrap_future(self._watcher.ready)

@@ -19,13 +19,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import NETWORK, SHARED_WITH_HOST, filesystem_type
-from fsstore.filesystem.documents.layout import MARKER, leads_to
+from fsstore.filesystem.documents.layout import leads_to
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.classifier import ChangeClassifier
 from fsstore.filesystem.watch.events import EventBatch, Events, Hint, HintSource, MakeHintSource
@@ -73,7 +74,8 @@ class Watcher:
         self._committed: set[str] = set()
         self._prefix = store.tree.path("")
         self._is_stopping = False
-        self._is_there = True
+        # of the directory that was there at the last look, None when none was
+        self._identity: tuple[int, int] | None = (0, 0)
         self._has_begun = polling
         self._followed: frozenset[tuple[str, int]] = frozenset()
         self._followed_before: frozenset[tuple[str, int]] = frozenset()
@@ -168,14 +170,17 @@ class Watcher:
         if self._has_begun and not self.ready.done() and self._scanner.is_done(now) and self._suspects.is_idle:
             self.ready.set_result(None)
 
+    @property
+    def _is_there(self) -> bool:
+        return self._identity is not None
+
     def _look_for_store(self) -> bool:
-        was_there = self._is_there
-        try:
-            self._is_there = self._store.tree.signature(MARKER) is not None
-        except OSError:
-            self._is_there = False
-        if self._is_there and not was_there:
+        identity: tuple[int, int] | None = None
+        with suppress(StorageUnavailableError):
+            identity = self._store.documents.root.check()
+        if identity is not None and identity != self._identity:
             self._scanner.suspect_all()
+        self._identity = identity
         return self._is_there
 
     # -- what comes in ------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableE
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.documents.skeleton import check_control, prepare_control
+from fsstore.filesystem.documents.skeleton import StoreRoot, check_control, prepare_control
 from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
@@ -72,6 +72,7 @@ class Writer:
         *,
         counters: Counters,
         tree: Tree,
+        store_root: StoreRoot,
         lock_timeout_seconds: float,
     ) -> None:
         self._committer = committer
@@ -82,6 +83,9 @@ class Writer:
         self._lock = lock
         self._counters = counters
         self._tree = tree
+        self._store_root = store_root
+        # of the directory that the lock was taken in; None once that is not there any more
+        self._identity: tuple[int, int] | None = None
         self._timeout_seconds = lock_timeout_seconds
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
@@ -151,6 +155,7 @@ class Writer:
         try:
             return self._lock.is_held_by_somebody()
         except OSError as error:
+            self._store_root.check()
             raise unavailable(error, self._root) from error
 
     # -- the thread ---------------------------------------------------------------------------------------------------
@@ -190,7 +195,8 @@ class Writer:
         try:
             while isinstance(job, _WORK):
                 job = self._do(job)
-                if self._lock.is_due(self._committer.state) or self._committer.segment_bytes >= _SEGMENT_BYTES:
+                is_full = self._committer.segment_bytes >= _SEGMENT_BYTES
+                if is_full or self._identity is None or self._lock.is_due(self._committer.state):
                     break
                 job = job or self._next(self._lock.linger_seconds(self._committer.state))
             return job
@@ -210,6 +216,7 @@ class Writer:
         Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
         """
         try:
+            self._store_root.check()
             check_control(self._tree)
             try:
                 self._lock.acquire(self._timeout_seconds)
@@ -218,6 +225,7 @@ class Writer:
                 prepare_control(self._tree)
                 self._lock.acquire(self._timeout_seconds)
             try:
+                self._identity = self._store_root.check()
                 self._committer.settle(renewed=self._counters.open() or self._counters.mend())
                 self._lock.begin(self._committer.state)
             except BaseException:
@@ -229,9 +237,24 @@ class Writer:
         except OSError as error:
             raise unavailable(error, self._root) from error
 
+    def _check_root(self) -> None:
+        """Raise StorageUnavailableError if the store has gone since the lock was taken, or is another one now."""
+        taken_in, self._identity = self._identity, None
+        if self._store_root.check() != taken_in:
+            raise StorageUnavailableError(
+                reason="another directory was put in the place of the store",
+                path=self._root,
+                advice="try again; what is in the directory now is used then",
+            )
+        self._identity = taken_in
+
     def _release(self) -> None:
         try:
+            self._check_root()
             self._committer.end()
+        except StorageUnavailableError:
+            # the index that is there now, if any, is not the one that lacks these rows
+            self._committer.abandon()
         finally:
             self._lock.release()
 
@@ -271,6 +294,7 @@ class Writer:
         tell, self._committer.notes = self._tell, None if self._tell is None else []
         try:
             commits = [commit.changes for commit in group]
+            self._check_root()
             try:
                 results: Sequence[Any] = self._committer.run(commits)
             except (UnfinishedError, OSError) as error:
@@ -299,6 +323,7 @@ class Writer:
             # whoever asked has gone, and a cancelled future takes no answer
             return
         try:
+            self._check_root()
             self._committer.finish()
             self._committer.settle()
             job.future.set_result(job.run())

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import json
 import os
 import shutil
 from collections import Counter
@@ -116,7 +117,7 @@ async def test_a_copy_of_a_document_that_is_in_its_place_is_set_aside(store: Pat
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("obstacle", ["directory", "link to a shard"])
-async def test_a_right_place_that_something_stands_in_is_not_free(store: Path, obstacle: str) -> None:
+async def test_a_right_place_that_something_stands_in_is_cleared_first(store: Path, obstacle: str) -> None:
     file = planting.other_shard(store)
     if obstacle == "directory":
         place(store, "doc-1").mkdir()
@@ -126,10 +127,112 @@ async def test_a_right_place_that_something_stands_in_is_not_free(store: Path, o
         shard.symlink_to(store.parent / "elsewhere")
     before = bytes_in(store)
     report = await repaired(store)
-    assert {moved.file: Path(moved.to).parent.name for moved in report.moved}[file] == "quarantine"
+    (aside,) = (moved for moved in report.moved if moved.file != file)
+    assert aside.to.startswith(".fsstore/quarantine/")
+    assert {moved.file: moved.to for moved in report.moved}[file] == name("doc-1")
     assert report.left == []
     assert bytes_in(store) == before
     assert not (store.parent / "elsewhere/doc-1.json").exists()
+
+
+def copied(store: Path, base: str, *, version: int, updated: int = 1, modified: int = 1, value: str = "") -> str:
+    """Lay a copy of a document beside its place, as a program does that synchronises directories."""
+    record = json.loads(place(store, "doc-2").read_bytes())
+    record |= {"id": "doc-1", "version": version, "updated_at": f"2026-01-01T00:00:{updated:02}.000000Z"}
+    record["data"] = {"value": value or base}
+    path = place(store, "doc-1").with_name(base)
+    path.write_text(json.dumps(record))
+    os.utime(path, (LONG_AGO + modified, LONG_AGO + modified))
+    return f"{path.parent.name}/{base}"
+
+
+FIRST, SECOND, THIRD = "doc-1 (conflicted copy).json", "doc-1.sync-conflict-20260101.json", "doc-1~.json"
+
+
+@pytest.mark.parametrize("place_holds", ["nothing", "a torn document"])
+@pytest.mark.parametrize("newest", [FIRST, SECOND, THIRD])
+@pytest.mark.parametrize("by", ["version", "updated", "modified"])
+async def test_of_several_copies_the_newest_comes_back_and_the_others_are_set_aside(
+    store: Path, newest: str, by: str, place_holds: str
+) -> None:
+    if place_holds == "nothing":
+        place(store, "doc-1").unlink()
+    else:
+        planting.torn(store)
+        os.utime(place(store, "doc-1"), (LONG_AGO, LONG_AGO))
+    files = {base: copied(store, base, version=4, updated=5) for base in (FIRST, SECOND, THIRD) if base != newest}
+    # what counts more says so against what counts less
+    newer = {"version": (5, 1, 1), "updated": (4, 9, 1), "modified": (4, 5, 9)}[by]
+    files[newest] = copied(store, newest, version=newer[0], updated=newer[1], modified=newer[2])
+    before = bytes_in(store)
+    report = await repaired(store)
+    moved = {each.file: each for each in report.moved}
+    assert moved[files[newest]].to == name("doc-1")
+    assert f"of 3 copies it is the newest (version {newer[0]}, updated " in moved[files[newest]].reason
+    for base in {FIRST, SECOND, THIRD} - {newest}:
+        assert moved[files[base]].to.startswith(".fsstore/quarantine/")
+        assert f"is older than {files[newest]}: version 4, updated " in moved[files[base]].reason
+    assert json.loads(place(store, "doc-1").read_bytes())["data"] == {"value": newest}
+    assert bytes_in(store) == before
+    assert report.left == []
+
+
+async def test_copies_that_hold_the_same_are_no_conflict(store: Path) -> None:
+    place(store, "doc-1").unlink()
+    files = [copied(store, base, version=4, value="same") for base in (FIRST, SECOND)]
+    report = await repaired(store)
+    reasons = {moved.to == name("doc-1"): moved.reason for moved in report.moved}
+    assert "holds the same" in reasons[False]
+    assert {moved.file for moved in report.moved} == {*files}
+
+
+async def test_copies_of_the_same_age_that_differ_are_both_kept_and_said_to_differ(store: Path) -> None:
+    place(store, "doc-1").unlink()
+    for base in (FIRST, SECOND):
+        copied(store, base, version=4)
+    before = bytes_in(store)
+    report = await repaired(store)
+    assert [moved.to for moved in report.moved].count(name("doc-1")) == 1
+    assert any("is as new as" in moved.reason for moved in report.moved)
+    assert bytes_in(store) == before
+
+
+async def test_a_whole_document_in_its_place_stays_whatever_copies_there_are(store: Path) -> None:
+    """It is what was served, and changed, since the copy was made."""
+    file = copied(store, FIRST, version=99)
+    before = place(store, "doc-1").read_bytes()
+    (moved,) = (await repaired(store)).moved
+    assert (moved.file, moved.to.split("/")[1]) == (file, "quarantine")
+    assert f"is newer than {name('doc-1')}: version 99, updated " in moved.reason
+    assert place(store, "doc-1").read_bytes() == before
+
+
+async def test_copies_stay_while_one_of_them_is_being_written(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(store, "doc-1").unlink()
+    copied(store, FIRST, version=4)
+    fresh = copied(store, SECOND, version=5)
+    judge = Examiner.judge
+
+    def touched(examiner: Examiner, names: Any) -> Any:
+        os.utime(store / fresh)
+        return judge(examiner, names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Examiner, "judge", touched)
+        report = await repaired(store)
+    assert report.moved == []
+    assert len(report.left) == 2
+    os.utime(store / fresh, (LONG_AGO, LONG_AGO))
+    assert {moved.file for moved in (await repaired(store)).moved if moved.to == name("doc-1")} == {fresh}
+
+
+async def test_more_copies_than_are_moved_at_once_are_still_compared_with_each_other(store: Path) -> None:
+    place(store, "doc-1").unlink()
+    bases = [f"doc-1 ({number:02}).json" for number in range(45)]
+    files = [copied(store, base, version=1 + number % 44) for number, base in enumerate(bases)]
+    report = await repaired(store)
+    assert [moved.file for moved in report.moved if moved.to == name("doc-1")] == [files[43]]
+    assert len(control(store, "quarantine")) == 44
 
 
 @pytest.mark.usefixtures("patient")
@@ -161,12 +264,16 @@ async def test_a_place_that_is_taken_at_the_last_moment_is_never_written_over(
         (store / where).write_text("somebody was faster")
         return free
 
-    monkeypatch.setattr(Mover, "_is_free", then_taken)
     before = bytes_in(store) + Counter([b"somebody was faster"])
-    report = await repaired(store)
-    assert report.moved[0].file == file
-    assert report.moved[0].to.startswith(".fsstore/quarantine/")
+    with monkeypatch.context() as patch:
+        patch.setattr(Mover, "_is_free", then_taken)
+        report = await repaired(store)
+    assert report.moved == []
+    assert {finding.file for finding in report.left} == {file, name("doc-1")}
     assert place(store, "doc-1").read_text() == "somebody was faster"
+    assert bytes_in(store) == before
+    # the next time it is known what is there
+    assert {moved.file: moved.to for moved in (await repaired(store)).moved}[file] == name("doc-1")
     assert bytes_in(store) == before
 
 

@@ -13,6 +13,7 @@ from fsstore.errors import StorageValidationError
 from fsstore.filesystem.documents.layout import (
     SHARD_DEPTHS,
     Layout,
+    depth_of,
     is_document,
     is_shard,
     segment_name,
@@ -236,3 +237,17 @@ def test_names_of_segments_sort_as_their_numbers_do(numbers: list[int]) -> None:
 )
 def test_a_foreign_file_among_the_segments_has_no_number(base: str) -> None:
     assert segment_number(base) is None
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("record_id", ["plain", "S 1", "con", "über~x", "a" * 200, "trailing.", "~", "x~" + "0" * 32])
+def test_a_name_tells_the_depth_at_which_it_lies(record_id: str, depth: int) -> None:
+    assert depth_of(Layout(depth).name(record_id)) == depth
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["00/plain.json", "ca/s-1 (conflicted copy).json", "ca/s~3f.json", "ca/S-1.json", "00/00/00/plain.json", "a.json"],
+)
+def test_a_name_that_lies_where_no_depth_puts_it_tells_none(name: str) -> None:
+    assert depth_of(name) is None
