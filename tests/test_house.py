@@ -82,7 +82,6 @@ TESTED_ELSEWHERE = {
     "index.inventory": "index/test_index.py",
     "index.connection": "index/test_index_file.py",
     "index.terms": "index/test_statements.py",
-    "write.draft": "write/test_commit.py",
     "write.failures": "write/test_commit.py",
     "open_store": "test_storage.py",
     "care.report": "care/test_verify.py",

@@ -86,9 +86,11 @@ def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: Js
     return save, snapshot({"data": made["data"]}, record_id=session_id)["data"]
 
 
-def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Delete:
+def deleting_session(
+    session_id: str, *, expected_version: int | None = None, missing_ok: bool = False, keep_damaged: bool = False
+) -> Delete:
     """Remove a session; with `missing_ok` nothing happens when it is absent, else StorageNotFoundError."""
-    return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok))
+    return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok), keep_damaged)
 
 
 def sessions_only(filters: Filters | None) -> Filters:

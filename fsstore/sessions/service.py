@@ -54,7 +54,8 @@ class SessionService(ISessionStore):
     ) -> None:
         """Insert or replace a session; O(its size), one commit.
 
-        `expected_version` is the version that must be there, 0 for none; else StorageConflictError.
+        `expected_version` is the version that must be there, 0 for none; else StorageConflictError. Without it a
+        session that is damaged or too large to be read is replaced, and its bytes go to quarantine first.
         """
         refuse_inside_edit(self.storage, [session_id], "save_session")
         await self.storage.commit(
@@ -107,10 +108,18 @@ class SessionService(ISessionStore):
             [updating_session(session_id, updates, self._now(), expected_version=expected_version)]
         )
 
-    async def delete_session(self, session_id: str, *, expected_version: int | None = None) -> None:
-        """Remove a session for good. Raises StorageNotFoundError when it is absent."""
+    async def delete_session(
+        self, session_id: str, *, expected_version: int | None = None, keep_damaged: bool = False
+    ) -> None:
+        """Remove a session for good. Raises StorageNotFoundError when it is absent.
+
+        Without `expected_version` a session that is damaged or too large to be read goes, too; with `keep_damaged` its
+        bytes go to quarantine.
+        """
         refuse_inside_edit(self.storage, [session_id], "delete_session")
-        await self.storage.commit([deleting_session(session_id, expected_version=expected_version)])
+        await self.storage.commit(
+            [deleting_session(session_id, expected_version=expected_version, keep_damaged=keep_damaged)]
+        )
 
     async def edit_session(
         self, session_id: str, fn: Edit, *, timeout_seconds: float = 30.0, replace: bool = False
@@ -209,11 +218,13 @@ class SessionService(ISessionStore):
             [saving_session(session_id, data, now, keep_times=keep_times) for session_id, data in sessions.items()]
         )
 
-    async def batch_delete_sessions(self, session_ids: Iterable[str]) -> None:
-        """Remove sessions, all or nothing; absent ones are passed over."""
+    async def batch_delete_sessions(self, session_ids: Iterable[str], *, keep_damaged: bool = False) -> None:
+        """Remove sessions, all or nothing; absent ones are passed over. `keep_damaged` as in `delete_session`."""
         session_ids = check_ids(session_ids, "session_ids")
         refuse_inside_edit(self.storage, session_ids, "batch_delete_sessions")
-        await self.storage.commit([deleting_session(session_id, missing_ok=True) for session_id in session_ids])
+        await self.storage.commit(
+            [deleting_session(session_id, missing_ok=True, keep_damaged=keep_damaged) for session_id in session_ids]
+        )
 
     def transaction(self) -> SessionTransaction:
         """Return a transaction, for `async with`: reads are remembered, writes buffered and committed at its end."""
@@ -243,6 +254,10 @@ class SessionService(ISessionStore):
         `progress` is called, in another thread, with the steps that are done and the steps that there are.
         """
         return await self.storage.refresh(progress)
+
+    async def unreadable(self) -> list[JsonObject]:
+        """Return what lists leave out since it cannot be read, sessions or not: `file` and `reason` of each."""
+        return await self.storage.unreadable()
 
     async def health_check(self) -> dict[str, Any]:
         """Return the storage's report."""
