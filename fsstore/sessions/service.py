@@ -29,6 +29,8 @@ from fsstore.sessions.mutations import (
     saving_session,
     session_order,
     sessions_only,
+    shown,
+    shown_metadata,
     updating_session,
 )
 from fsstore.sessions.transaction import SessionTransaction
@@ -70,7 +72,9 @@ class SessionService(ISessionStore):
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
         record = await self.storage.load(session_id)
-        return record if record is not None and record["type"] == "session" else None
+        if record is None or record["type"] != "session":
+            return None
+        return {**record, "session_id": session_id, "data": shown(record)}
 
     @overload
     async def get_model(self, session_id: str) -> SessionData | None: ...
@@ -155,7 +159,7 @@ class SessionService(ISessionStore):
         records = await self.storage.list(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
-        return [record["data"] for record in records]
+        return [shown(record) for record in records]
 
     async def list_metadata(
         self,
@@ -169,7 +173,7 @@ class SessionService(ISessionStore):
         summaries = await self.storage.list_metadata(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
-        return [summary["metadata"] for summary in summaries]
+        return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
     async def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Return one page of the matching sessions, the most recently updated first, and the cursor of the next.
@@ -188,7 +192,7 @@ class SessionService(ISessionStore):
         records = await self.storage.list(wanted, limit + 1)
         more = len(records) > limit
         return Page(
-            [record["data"] for record in records[:limit]],
+            [shown(record) for record in records[:limit]],
             cursor_after(records[limit - 1]) if more else None,
         )
 
@@ -198,7 +202,7 @@ class SessionService(ISessionStore):
         """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch."""
         async with aclosing(self.storage.stream_list(sessions_only(filters), batch_size)) as batches:
             async for batch in batches:
-                yield [record["data"] for record in batch]
+                yield [shown(record) for record in batch]
 
     async def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""
@@ -246,7 +250,9 @@ class SessionService(ISessionStore):
         ISO 8601 text (naive: local time), first tells the sessions that were updated then or later. Raises
         StorageValidationError, and StorageUnavailableError where the storage cannot be watched.
         """
-        return self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
+        watch = self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
+        watch.show = shown_metadata
+        return watch
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Find external edits now, and return what was found; one stat a session, one read for each that differs.

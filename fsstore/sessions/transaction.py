@@ -20,6 +20,7 @@ from fsstore.sessions.mutations import (
     copied_session,
     deleting_session,
     saving_session,
+    shown,
     updating_session,
 )
 
@@ -40,7 +41,7 @@ class SessionTransaction:
     async def get_session(self, session_id: str) -> JsonObject | None:
         """Return a session as this transaction sees it."""
         record = await self._current(session_id)
-        return None if record is None or record["type"] != "session" else copy_value(record["data"])
+        return None if record is None or record["type"] != "session" else copy_value(shown(record))
 
     async def save_session(self, session_id: str, session_data: SessionInput) -> None:
         """Insert or replace a session at the end."""

@@ -25,7 +25,7 @@ from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import is_shard
+from fsstore.filesystem.documents.layout import is_shard, shard_of
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
@@ -84,10 +84,12 @@ class Reconciler:
         index.verify()
         compared = Compared([], [], time.time_ns())
         shards = sorted({*self._documents.shards(), *_checked(index.inventory.shards())})
+        # of which the text that is compared says nothing: one may be gone
+        with_problems = {shard_of(problem.name) for problem in index.inventory.problems()}
         with closing(self._inventories(shards)) as inventories:
             for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
                 # most shards are as they were, and need not be looked at name by name
-                if index.inventory.text(shard) != (found, False):
+                if shard in with_problems or index.inventory.text(shard) != (found, False):
                     self._compare_names(index, shard, compared)
                 if progress is not None:
                     progress(done, len(shards))

@@ -308,6 +308,16 @@ async def test_a_document_that_was_repaired_is_listed_again(storage: FileStorage
     assert (await storage.health_check())["corrupt"] == []
 
 
+async def test_a_damaged_document_that_is_gone_is_reported_no_longer(storage: FileStorage, store: Path) -> None:
+    garbage(place(store, "n1"))
+    await storage.refresh()
+    assert len(await storage.unreadable()) == 1
+    place(store, "n1").unlink()
+    assert (await storage.refresh()).removed == [str(place(store, "n1").relative_to(store))]
+    assert await storage.unreadable() == []
+    assert (await storage.health_check())["status"] == "ok"
+
+
 async def test_a_document_moved_to_another_name_is_corrupt_there_and_absent_here(
     storage: FileStorage, store: Path
 ) -> None:
