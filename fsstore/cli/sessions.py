@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.asking import confirm
+from fsstore.cli.failures import explain
 from fsstore.cli.options import (
     ExpectedVersion,
     FilterText,
@@ -20,7 +21,13 @@ from fsstore.cli.options import (
 )
 from fsstore.cli.output import counted, say, show_json, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
-from fsstore.errors import StorageNotFoundError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageCorruptedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.paths import path_of
 
 if TYPE_CHECKING:
@@ -146,7 +153,7 @@ def rm(
         bool, typer.Option("--keep-damaged", help="Bring what cannot be read to .fsstore/quarantine instead.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what matches without asking.")] = False,
-) -> None:
+) -> int:
     """Remove sessions for good, by their ids or by a filter.
 
     Of the ids named, all are removed or none, also those that are damaged or too large to be read. What matches a
@@ -158,7 +165,7 @@ def rm(
     if filters is None:
         ids = session_ids or []
         with_store(store, lambda sessions: _remove(sessions, ids, missing_ok=missing_ok, keep_damaged=keep_damaged))
-        return
+        return 0
 
     async def find(sessions: "SessionService") -> "tuple[list[JsonObject], str]":
         return await sessions.list_metadata(filters), await left_out(sessions)
@@ -169,8 +176,10 @@ def rm(
         which = counted(len(found), "session")
         confirm(f"Remove {which} for good?", unasked=f"{which} would be removed")
     ids = [metadata["session_id"] for metadata in found]
-    removed = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else 0
-    say("; ".join(filter(None, [f"{counted(removed, 'session')} removed", missing])))
+    removed, errors = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else (0, [])
+    failed = f"{counted(len(errors), 'session')} could not be removed, the first because {errors[0]}" if errors else ""
+    say("; ".join(filter(None, [f"{counted(removed, 'session')} removed", failed, missing])))
+    return explain(errors[0])[0] if errors else 0
 
 
 async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: bool, keep_damaged: bool) -> None:
@@ -184,16 +193,32 @@ async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: boo
     )
 
 
-async def _remove_matching(sessions: "SessionService", ids: list[str], filters: "Filters") -> int:
+async def _remove_matching(
+    sessions: "SessionService", ids: list[str], filters: "Filters"
+) -> "tuple[int, list[StorageError]]":
+    """Return how many were removed, and the errors of those that could not be read."""
     from fsstore.query.filters import parse  # noqa: PLC0415 - only this command needs it
     from fsstore.query.session_words import session_filter  # noqa: PLC0415 - the same
 
-    wanted, removed = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0
+    wanted, removed, errors = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0, list[StorageError]()
     for at in range(0, len(ids), _REMOVED_AT_ONCE):
         batch = [_removing(session_id, wanted) for session_id in ids[at : at + _REMOVED_AT_ONCE]]
+        done, refused = await _removed(sessions, batch)
+        removed, errors = removed + done, errors + refused
+    return removed, errors
+
+
+async def _removed(sessions: "SessionService", batch: "list[Mutation]") -> "tuple[int, list[StorageError]]":
+    """Commit removals; where one of them is refused, each half on its own, so that it keeps no other from it."""
+    try:
         outcomes = await sessions.storage.commit(batch)
-        removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
-    return removed
+    except (StorageCorruptedError, StorageUnavailableError) as error:
+        if len(batch) == 1:
+            return 0, [error]
+        first, first_errors = await _removed(sessions, batch[: len(batch) // 2])
+        second, second_errors = await _removed(sessions, batch[len(batch) // 2 :])
+        return first + second, first_errors + second_errors
+    return sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes), []
 
 
 def _removing(session_id: str, wanted: "Condition") -> "Mutation":

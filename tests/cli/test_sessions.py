@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from tests.filesystem.refused import Bad
 
 Save = Callable[..., None]
 
@@ -267,6 +268,21 @@ def test_a_corrupt_document_can_be_removed_and_kept_aside(
     assert fsstore("health").code == 0
     kept = [file.read_text() for file in store.glob(".fsstore/quarantine/*")]
     assert kept == (['{"torn'] if "--keep-damaged" in command else [])
+
+
+def test_what_the_disk_cannot_read_keeps_no_other_from_being_removed_by_a_filter(
+    fsstore: Run, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session_id in ("a", "b", "c", "d", "e"):
+        save(session_id, status="old")
+    bad = Bad(monkeypatch)
+    bad.bases = {"b.json"}
+    result = fsstore("rm", "--where", "status=old", "--yes")
+    assert result.code == 5
+    assert result.err.startswith("fsstore: 4 sessions removed; 1 session could not be removed, the first because ")
+    assert "Input/output error" in result.err
+    bad.bases = set()
+    assert fsstore("ls", "--format", "ids").out == "b\n"
 
 
 def test_a_corrupt_document_can_be_replaced_and_is_kept_aside(fsstore: Run, store: Path, save: Save) -> None:

@@ -39,8 +39,7 @@ def _record(record_id: str) -> dict[str, Any]:
 
 
 async def _answers(storage: FileStorage) -> dict[str, set[str]]:
-    """Return the ids that each way of asking gives, and names as many of the first as are counted."""
-    assert storage._tree.root.parent.is_dir()
+    """Return the ids that each way of asking gives; of those that count, all that are listed if they are as many."""
     listed = [record["id"] for record in await storage.list()]
     limited = await storage.list_metadata(None, 4, order_by="id", offset=1)
     assert [summary["id"] for summary in limited] == sorted(listed)[1:5]
@@ -53,10 +52,14 @@ async def _answers(storage: FileStorage) -> dict[str, set[str]]:
         "stream": {record["id"] async for batch in storage.stream_list(batch_size=2) for record in batch},
         "metadata": {summary["id"] for summary in await storage.list_metadata()},
         "query": {row["id"] for row in await storage.query("SELECT id FROM documents")},
-        "count": set(sorted(listed)[: await storage.count()]),
-        "count some": set(sorted(listed)[: await storage.count({"data.metadata.status": "new"})]),
-        "rows": set(sorted(listed)[: (await storage.query("SELECT count(*) AS n FROM documents"))[0]["n"]]),
+        "count": _counted(listed, await storage.count()),
+        "count some": _counted(listed, await storage.count({"data.metadata.status": "new"})),
+        "rows": _counted(listed, (await storage.query("SELECT count(*) AS n FROM documents"))[0]["n"]),
     }
+
+
+def _counted(listed: list[str], number: int) -> set[str]:
+    return set(listed) if number == len(listed) else {f"{number} counted"}
 
 
 def _all_give(ids: Iterable[str]) -> dict[str, set[str]]:
@@ -150,25 +153,20 @@ def test_a_shard_that_can_be_entered_and_not_listed_loses_no_row(store: Path) ->
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="two users can be had by root alone")
 def test_what_one_user_may_not_read_is_hidden_from_no_other(store: Path) -> None:
-    async def as_root() -> set[str]:
-        async with await FileStorage.open(store) as storage:
-            return {record["id"] for record in await storage.list()}
-
-    async def both() -> None:
-        async with await FileStorage.open(store) as storage:
-            await storage.list()
-            os.chown(place(store, "n1"), ANOTHER_USER, ANOTHER_USER)
-            await asyncio.to_thread(as_bound_by_permissions, as_the_other)
-            for answer in (await _answers(storage)).values():
-                assert answer == set(IDS)
-
     async def as_the_other() -> None:
         async with await FileStorage.open(store) as storage:
             assert (await storage.refresh()).corrupt == [f"{place(store, 'n1').parent.name}/n1.json"]
             assert await storage.count() == len(OTHERS)
 
-    asyncio.run(both())
-    assert asyncio.run(as_root()) == set(IDS)
+    async def as_root() -> None:
+        # as one who has the store open, and has compared everything before
+        async with await FileStorage.open(store, reconcile="off") as storage:
+            for answer in (await _answers(storage)).values():
+                assert answer == set(IDS)
+
+    os.chown(place(store, "n1"), ANOTHER_USER, ANOTHER_USER)
+    as_bound_by_permissions(as_the_other)
+    asyncio.run(as_root())
 
 
 def _bad(bad: Bad, store: Path, what: str) -> str:

@@ -148,19 +148,6 @@ class Documents:
         except OSError:
             return UNTOLD
 
-    def look_closely(self, name: str) -> Signature | None:
-        """Return the signature of a file in a shard that cannot be listed; None where it is not known.
-
-        What the system refuses is noted as unreadable. That it says there is nothing is no answer in such a shard.
-        """
-        try:
-            return self.tree.signature(name)
-        except NotAFileError:
-            return UNTOLD
-        except OSError as error:
-            self.unreadable.note(name, unavailable(error, self.tree.path(name)))
-            return None
-
     def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
         """Return the document in a file, whose id must lead back to that name.
 

@@ -7,7 +7,7 @@ of a document ever replaces a newer one in the index. Invariants:
   tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
 - A file that cannot be read as the document of its name becomes a problem, with the reason; it is never touched.
 - What the system refuses to read, now and to this process, is none: nothing of that is recorded, and its row stays (see
-  `unreadable`). In a shard that cannot be listed nothing is taken for gone.
+  `unreadable`). In a shard that cannot be listed each document is read by its name.
 """
 
 from __future__ import annotations
@@ -102,16 +102,20 @@ class Reconciler:
         """Return the documents to be read again: what could not be read, and can be now."""
         unreadable, compared = self._documents.unreadable, Compared([], [], 0)
         for refusal in unreadable.all():
-            if refusal.name.endswith("/"):
-                self._compare_names(index, refusal.name.removesuffix("/"), compared)
-            elif self._can_be_read(refusal.name):
-                compared.differing.append(refusal.name)
+            if self._can_be_read(refusal.name):
+                if refusal.name.endswith("/"):
+                    self._compare_names(index, refusal.name.removesuffix("/"), compared)
+                else:
+                    compared.differing.append(refusal.name)
         unreadable.looked()
         return compared.differing
 
     def _can_be_read(self, name: str) -> bool:
         try:
-            self._documents.read_named(name)
+            if name.endswith("/"):
+                self._documents.signatures(name.removesuffix("/"))
+            else:
+                self._documents.read_named(name)
         except StorageUnavailableError:
             return False
         except StorageCorruptedError:
@@ -138,8 +142,8 @@ class Reconciler:
             there = self._documents.signatures(shard)
         except StorageUnavailableError as error:
             self._documents.check_its_own(error)
-            there = {name: found for name in known if (found := self._documents.look_closely(name)) is not None}
-            known = {name: known[name] for name in there}
+            # each is read, if it can be: that they cannot be listed does not say that any of them is gone
+            there = {}
         for name, signature in there.items():
             row = known.pop(name, None)
             if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
