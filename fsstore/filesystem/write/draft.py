@@ -140,9 +140,12 @@ class Drafting:
         """Let a change take the place of what cannot be read. Raises the error that reading it has raised."""
         if not overrides(change.change if isinstance(change, SealedSave) else change):
             raise damage.error
-        part, data, is_kept = None, None, True
+        part: JsonObject | None = None
+        data: bytes | None = None
+        is_kept = True
         if isinstance(change, SealedSave):
-            part, data = change.change.record, change.data
+            # as where nothing is there
+            part, data = self._saved(change, draft)
         elif isinstance(change, Delete):
             # what is no file cannot be removed whole
             is_kept = change.keep_damaged or not damage.is_file
