@@ -214,7 +214,9 @@ async def test_a_watcher_takes_nothing_for_deleted_that_cannot_be_read(
 
             scanner._look = counting  # type: ignore[method-assign]
             await until(lambda: looks > 2)
-            await storage.save(_record("n2"))
+            edited = tmp_path / "edited"
+            edited.write_bytes(place(tmp_path / "store", "n2").read_bytes().replace(b'"new"', b'"old"'))
+            edited.replace(place(tmp_path / "store", "n2"))
             assert [(change.kind, change.id) for change in [await anext(watch)]] == [("updated", "n2")]  # type: ignore[union-attr]
             bad.bases = set()
             await storage.save(_record("n1"))
