@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fsstore.errors import StorageError as StorageError
     from fsstore.errors import StorageNotFoundError as StorageNotFoundError
     from fsstore.errors import StorageTimeoutError as StorageTimeoutError
+    from fsstore.errors import StorageTooLargeError as StorageTooLargeError
     from fsstore.errors import StorageTransactionError as StorageTransactionError
     from fsstore.errors import StorageUnavailableError as StorageUnavailableError
     from fsstore.errors import StorageValidationError as StorageValidationError
@@ -60,6 +61,7 @@ _HOMES = {
     "StorageError": "errors",
     "StorageNotFoundError": "errors",
     "StorageTimeoutError": "errors",
+    "StorageTooLargeError": "errors",
     "StorageTransactionError": "errors",
     "StorageUnavailableError": "errors",
     "StorageValidationError": "errors",

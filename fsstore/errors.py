@@ -206,5 +206,18 @@ class StorageUnavailableError(StorageError):
         return self._advice_by_errno.get(self.errno, self._usual_advice)
 
 
+class StorageTooLargeError(StorageUnavailableError):
+    """A document has more bytes than are read. It is not damaged: it can be deleted, and replaced unconditionally."""
+
+    _usual_advice = "open the store with a larger max_bytes, delete the document, or save another one in its place"
+
+    def _happened(self) -> str:
+        at = f" at {self.path}" if self.path else ""
+        return f"{_document(self.id)}{at} is too large: {self.reason or 'it has more bytes than are read'}"
+
+    def _advised(self) -> str:
+        return self._usual_advice
+
+
 def _document(record_id: str | None) -> str:
     return "the document" if record_id is None else f"document {record_id!r}"

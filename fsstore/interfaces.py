@@ -95,7 +95,7 @@ class IUnifiedStorage(ABC):
         `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
-        the path of what cannot be stored.
+        the path of what cannot be stored. What is there and cannot be read is replaced; its bytes are set aside first.
         """
         complete = completed(record)
         await self.commit([saving(complete)])
@@ -110,9 +110,12 @@ class IUnifiedStorage(ABC):
         await self.commit([patching(check_id(id), json_object(updates))])
         return True
 
-    async def delete(self, id: str) -> bool:
-        """Remove a record for good; False when it is absent."""
-        (outcome,) = await self.commit([deleting(check_id(id))])
+    async def delete(self, id: str, *, keep_damaged: bool = False) -> bool:
+        """Remove a record for good; False when it is absent.
+
+        What is there and cannot be read is removed, too; with `keep_damaged` its bytes are set aside first.
+        """
+        (outcome,) = await self.commit([deleting(check_id(id), keep_damaged=keep_damaged)])
         return outcome.before > 0
 
     async def load_tail(self, id: str, steps: Steps, count: int, before: int | None = None) -> TailRecord | None:
@@ -188,6 +191,11 @@ class IUnifiedStorage(ABC):
         with using_sqlite(), closing(relation_over(rows)) as connection:
             return guarded_select(connection, query, params)
 
+    async def unreadable(self) -> Records:
+        """Return what lists leave out since it cannot be read: `file` and `reason` of each."""
+        report = await self.health_check()
+        return [*report["corrupt"], *report.get("too_large", ())]
+
     async def get_by_session(self, session_id: str) -> Records:
         """Return the records that carry this session id."""
         return await self.list({"session_id": session_id})
@@ -218,9 +226,11 @@ class IUnifiedStorage(ABC):
         await self.commit([saving(record) for record in complete])
         return [record["id"] for record in complete]
 
-    async def batch_delete(self, ids: Iterable[str]) -> int:
-        """Remove records in one transaction and return how many were there."""
-        outcomes = await self.commit([deleting(check_id(record_id)) for record_id in check_ids(ids)])
+    async def batch_delete(self, ids: Iterable[str], *, keep_damaged: bool = False) -> int:
+        """Remove records in one transaction and return how many were there; `keep_damaged` as in `delete`."""
+        outcomes = await self.commit(
+            [deleting(check_id(record_id), keep_damaged=keep_damaged) for record_id in check_ids(ids)]
+        )
         return sum(outcome.before > 0 for outcome in outcomes)
 
     async def cleanup_old_data(self, retention_days: float) -> int:

@@ -18,6 +18,7 @@ from fsstore.errors import (
     StorageError,
     StorageNotFoundError,
     StorageTimeoutError,
+    StorageTooLargeError,
     StorageTransactionError,
     StorageUnavailableError,
     StorageValidationError,
@@ -47,6 +48,10 @@ EXAMPLES: list[tuple[StorageError, dict[str, Any]]] = [
         {"reason": "the writer lock", "path": "lock", "timeout_seconds": 0.25},
     ),
     (StorageClosedError(path="store"), {"path": "store"}),
+    (
+        StorageTooLargeError(id="a", path="61/a.json", reason="9 bytes, more than 8"),
+        {"id": "a", "path": "61/a.json", "reason": "9 bytes, more than 8"},
+    ),
     (
         StorageUnavailableError(
             reason="disk full", path="store", errno=errno.ENOSPC, advice="make room", outcome="unknown"
@@ -240,7 +245,7 @@ def test_one_except_clause_catches_every_error(error: StorageError, fields: dict
 
 
 def test_a_write_is_not_applied_unless_the_error_says_otherwise() -> None:
-    assert [error.outcome for error, fields in EXAMPLES if "outcome" not in fields] == ["not applied"] * 7
+    assert [error.outcome for error, fields in EXAMPLES if "outcome" not in fields] == ["not applied"] * 8
 
 
 def test_errors_are_also_the_builtin_errors_they_resemble() -> None:

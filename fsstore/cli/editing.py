@@ -56,7 +56,7 @@ def edit(
 
     check_id(session_id)
     seen = with_store(store, lambda sessions: _seen(sessions, session_id, create=create), create=create)
-    given = write_json(_EMPTY if seen is None else seen["data"], indent=True)
+    given = write_json(_EMPTY if seen is None else _shown(seen), indent=True)
     with _draft(session_id, given) as draft:
         saved = None
         while saved is None:
@@ -90,10 +90,18 @@ async def _seen(sessions: "SessionService", session_id: str, *, create: bool) ->
         # of any type: a document that is no session is in the way too
         Expected(version=0).check(session_id, await sessions.storage.load(session_id))
         return None
-    seen = await sessions.get_record(session_id)
-    if seen is None:
+    # as it is, not as it is shown: nothing else may be there when it is saved
+    seen = await sessions.storage.load(session_id)
+    if seen is None or seen["type"] != "session":
         raise StorageNotFoundError(id=session_id)
     return seen
+
+
+def _shown(seen: "JsonObject") -> "JsonObject":
+    from fsstore.sessions.mutations import shown  # noqa: PLC0415 - only this command needs it
+
+    session: JsonObject = shown(seen)
+    return session
 
 
 async def _save(sessions: "SessionService", session_id: str, data: "JsonObject", seen: "JsonObject | None") -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsstore.cli.options import FilterText, Store, Where, with_store
-from fsstore.cli.output import Column, cell, list_items, show_json_text, show_lines, show_table
+from fsstore.cli.options import FilterText, MaxBytes, Store, Where, left_out, with_store
+from fsstore.cli.output import Column, cell, list_items, say, show_json_text, show_lines, show_table
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
@@ -59,20 +59,35 @@ def ls(
     offset: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first so many.")] = 0,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
     store: Store = None,
+    max_bytes: MaxBytes = None,
 ) -> None:
     """List sessions, the most recently updated first.
 
-    A table for people (times in UTC), the ids alone, or whole sessions as JSON.
+    A table for people (times in UTC), the ids alone, or whole sessions as JSON. What cannot be read is left out, and
+    named on standard error.
     """
     order_by = None if sort in _DEFAULT_ORDERS else sort
     wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset)
-    with_store(store, lambda sessions: _PRINTERS[form](sessions, wanted))
+
+    async def work(sessions: "SessionService") -> str:
+        await _PRINTERS[form](sessions, wanted)
+        return await left_out(sessions)
+
+    if missing := with_store(store, work, max_bytes=max_bytes):
+        say(missing)
 
 
 def count(where: Where = None, filter_text: FilterText = None, store: Store = None) -> None:
-    """Print how many sessions there are, or match."""
+    """Print how many sessions there are, or match; what cannot be read is named on standard error."""
     filters = parse_filter(where or (), filter_text)
-    show_lines(str(with_store(store, lambda sessions: sessions.count_sessions(filters))))
+
+    async def work(sessions: "SessionService") -> tuple[int, str]:
+        return await sessions.count_sessions(filters), await left_out(sessions)
+
+    number, missing = with_store(store, work)
+    show_lines(str(number))
+    if missing:
+        say(missing)
 
 
 async def _print_table(sessions: "SessionService", wanted: Wanted) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsstore.cli.failures import USAGE
-from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
+from fsstore.cli.failures import CORRUPT, USAGE
+from fsstore.cli.options import FilterText, MaxBytes, Quiet, Store, Where, left_out, with_store
 from fsstore.cli.output import counted, format_bytes, say
 from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter
@@ -37,6 +37,7 @@ def import_(
         typer.Option("--replace-surrogates", help="Replace lone surrogates, which are not valid text, with U+FFFD."),
     ] = False,
     fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut loses nothing.")] = True,
+    max_bytes: MaxBytes = None,
     quiet: Quiet = False,
 ) -> int:
     """Save sessions from JSON lines, or from a folder of JSON files.
@@ -63,7 +64,7 @@ def import_(
         return reports
 
     started = time.perf_counter()
-    reports = with_store(store, work, create=True, fsync=fsync)
+    reports = with_store(store, work, create=True, max_bytes=max_bytes, fsync=fsync)
     if not quiet:
         say("; ".join([_summary("imported", reports, time.perf_counter() - started), *_mended(reports)]))
     return USAGE if any(report.skipped for report in reports) else 0
@@ -95,30 +96,35 @@ def export(
         bool, typer.Option("--redact-secrets", help="Replace what looks like a secret, as scrub finds it.")
     ] = False,
     store: Store = None,
+    max_bytes: MaxBytes = None,
     quiet: Quiet = False,
-) -> None:
+) -> int:
     """Write sessions as JSON lines, in the order of their ids.
 
-    A file is replaced as a whole or not at all. A redaction that matches nothing causes a warning.
+    A file is replaced as a whole or not at all. A redaction that matches nothing causes a warning. What cannot be read
+    is left out and named, and the exit code is 4 then, whatever the filter: what cannot be read may match.
     """
     from fsstore.redaction.rules import Redaction  # noqa: PLC0415 - only this command needs it
 
     filters = parse_filter(where or (), filter_text)
     rules = Redaction.of(redact or (), redact_pattern or (), secrets=redact_secrets)
 
-    async def work(sessions: "SessionService") -> "TransferReport":
+    async def work(sessions: "SessionService") -> "tuple[TransferReport, str]":
         from fsstore.transfer import export_sessions  # noqa: PLC0415 - loaded when there is something to move
 
         total = await sessions.count_sessions(filters) if is_shown(quiet=quiet) else None
         with _bar(target, total, counts_bytes=False, quiet=quiet) as progress:
-            return await export_sessions(sessions, target, filters, redact=rules, progress=progress)
+            report = await export_sessions(sessions, target, filters, redact=rules, progress=progress)
+        return report, await left_out(sessions)
 
     started = time.perf_counter()
-    report = with_store(store, work)
+    report, missing = with_store(store, work, max_bytes=max_bytes)
     told = [] if quiet else [_summary("exported", [report], time.perf_counter() - started)]
     told += _redacted(report, quiet=quiet) if rules != Redaction() else []
+    told += [missing] if missing else []
     if told:
         say("; ".join(told))
+    return CORRUPT if missing else 0
 
 
 def _summary(what: str, reports: "list[TransferReport]", seconds: float) -> str:

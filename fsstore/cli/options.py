@@ -4,11 +4,13 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from fsstore.cli.output import counted
 from fsstore.errors import StorageError, StorageValidationError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COMPLETED_IDS = 50
+_NAMED = 5
 
 Store = Annotated[
     str | None,
@@ -41,6 +44,16 @@ ExpectedVersion = Annotated[
     int | None,
     typer.Option("--expected-version", metavar="N", min=0, help="Only if it has this version; 0: only if it is new."),
 ]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        envvar="FSSTORE_MAX_BYTES",
+        metavar="N",
+        min=1,
+        help="The largest session that is written. Default: what the store says, or 64 MiB; up to 256 MiB is read.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
 
@@ -60,6 +73,7 @@ def with_store(
     work: Callable[["SessionService"], Awaitable[T]],
     *,
     create: bool = False,
+    max_bytes: int | None = None,
     **options: Any,
 ) -> T:
     """Open the store, do the work, close the store. `create` makes a store where there is none.
@@ -71,7 +85,33 @@ def with_store(
     logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
     # it must be there already: only the commands that fill a store may make one
     options = options if create else {"create": False, **options}
-    return asyncio.run(_work(store, work, options))
+    if max_bytes is not None:
+        options["max_bytes"] = max_bytes
+    with _told_by_commands():
+        return asyncio.run(_work(store, work, options))
+
+
+@contextmanager
+def _told_by_commands() -> Iterator[None]:
+    """Log no warning of what is left out: the command names it itself, also where the index knows it already."""
+    logger = logging.getLogger("fsstore.unreadable")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+async def left_out(sessions: "SessionService") -> str:
+    """Return what to say about what an answer leaves out since it cannot be read; nothing where nothing is."""
+    found = await sessions.unreadable()
+    if not found:
+        return ""
+    named = ", ".join(problem["file"] for problem in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    verbs = "cannot be read and is left out" if len(found) == 1 else "cannot be read and are left out"
+    return f"{counted(len(found), 'file')} {verbs}: {named}{more}; fsstore health says why"
 
 
 async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], options: dict[str, Any]) -> T:

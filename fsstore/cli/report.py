@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.failures import CORRUPT, UNAVAILABLE
-from fsstore.cli.options import Store, with_store
-from fsstore.cli.output import Column, cell, format_bytes, show_json, show_lines, show_table
+from fsstore.cli.options import Store, left_out, with_store
+from fsstore.cli.output import Column, cell, format_bytes, say, show_json, show_lines, show_table
 
 if TYPE_CHECKING:
     from fsstore.model.records import JsonObject
@@ -33,10 +33,16 @@ ReportForm = Annotated[Form, typer.Option("--format", help="For people, or for p
 
 def stats(store: Store = None, form: ReportForm = Form.table) -> None:
     """Count sessions by status and by user."""
-    report = with_store(store, _gather)
+    report, missing = with_store(store, _gather)
     if form is Form.json:
         show_json(report)
-        return
+    else:
+        _show_stats(report)
+    if missing:
+        say(missing)
+
+
+def _show_stats(report: "JsonObject") -> None:
     show_pairs(report["store"])
     for key, title in (("status", "status"), ("user_id", "user")):
         show_lines("")
@@ -47,7 +53,8 @@ def stats(store: Store = None, form: ReportForm = Form.table) -> None:
 def health(store: Store = None, form: ReportForm = Form.table) -> int:
     """Check the store and list what cannot be read.
 
-    The exit code is 4 when there are such documents, and 5 when the check itself failed.
+    The exit code is 4 when there are such documents, damaged, refused by the system or too large, and 5 when the check
+    itself failed.
     """
     report = with_store(store, lambda sessions: sessions.health_check())
     if form is Form.json:
@@ -56,18 +63,20 @@ def health(store: Store = None, form: ReportForm = Form.table) -> int:
         show_pairs(report)
     if report["documents"] is None:
         return UNAVAILABLE
-    return CORRUPT if report["corrupt"] else 0
+    return CORRUPT if report["corrupt"] or report.get("too_large") else 0
 
 
-async def _gather(sessions: "SessionService") -> "JsonObject":
+async def _gather(sessions: "SessionService") -> "tuple[JsonObject, str]":
     report = await sessions.health_check()
     by_status = await sessions.storage.query(_GROUPED.format(key="status", limit=-1))
     by_user = await sessions.storage.query(_GROUPED.format(key="user_id", limit=_TOP_USERS))
-    return {
-        "store": {**report, "sessions": await sessions.count_sessions(), "corrupt": len(report["corrupt"])},
+    counts = {key: len(report[key]) for key in ("corrupt", "too_large") if key in report}
+    found: JsonObject = {
+        "store": {**report, "sessions": await sessions.count_sessions(), **counts},
         "status": by_status,
         "user_id": by_user,
     }
+    return found, await left_out(sessions)
 
 
 def show_pairs(report: "JsonObject") -> None:
@@ -83,7 +92,7 @@ def _lines(report: "JsonObject") -> list[tuple[str, str]]:
         if isinstance(value, list):
             lines.append((name, str(len(value))))
             lines += [("", _item(item)) for item in value]
-        elif key.endswith("_bytes"):
+        elif key.endswith("_bytes") and value is not None:
             lines.append((name, format_bytes(value)))
         else:
             lines.append((name, _WORDS.get(value, cell(value)) if isinstance(value, bool | None) else cell(value)))

@@ -120,8 +120,8 @@ async def _look(sessions: "SessionService", rules: "Redaction", report: Report, 
                 report.exposures += batch
                 if form is Form.jsonl:
                     _show_lines("secret", [found.as_json() for found in batch])
-    health = await sessions.health_check()
-    report.documents, report.unreadable = health["documents"], health["corrupt"]
+    report.documents = (await sessions.health_check())["documents"]
+    report.unreadable = await sessions.unreadable() if report.documents is not None else []
     report.left = len(report.exposures)
     if form is Form.jsonl:
         _show_lines("unreadable", report.unreadable)

@@ -8,10 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.asking import confirm
-from fsstore.cli.options import ExpectedVersion, FilterText, Store, Where, complete_id, with_store
+from fsstore.cli.failures import explain
+from fsstore.cli.options import (
+    ExpectedVersion,
+    FilterText,
+    MaxBytes,
+    Store,
+    Where,
+    complete_id,
+    left_out,
+    with_store,
+)
 from fsstore.cli.output import counted, say, show_json, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
-from fsstore.errors import StorageNotFoundError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageCorruptedError,
+    StorageError,
+    StorageNotFoundError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.paths import path_of
 
 if TYPE_CHECKING:
@@ -64,14 +80,19 @@ def put(
     source: Annotated[str, typer.Argument(metavar="FILE", help="File with the session; - for standard input.")] = "-",
     store: Store = None,
     expected_version: ExpectedVersion = None,
+    max_bytes: MaxBytes = None,
 ) -> None:
-    """Save a session, given as JSON, and print its id."""
-    session = parse_object(read_input(source), "standard input" if source == STANDARD_INPUT else source)
+    """Save a session, given as JSON, and print its id.
+
+    One that is damaged or too large to be read is replaced; what is there goes to .fsstore/quarantine first.
+    """
+    session = parse_object(read_input(source, max_bytes), "standard input" if source == STANDARD_INPUT else source)
     target = _named(session) if session_id in (None, STANDARD_INPUT) else session_id
     with_store(
         store,
         lambda sessions: sessions.save_session(target, session, expected_version=expected_version),
         create=True,
+        max_bytes=max_bytes,
     )
     show_lines(target)
 
@@ -82,9 +103,10 @@ def get(
     store: Store = None,
     record: Annotated[bool, typer.Option("--record", help="The whole record: version and times too.")] = False,
     shape: Annotated[Shape, typer.Option("--format", help="Indented, or on one line.")] = Shape.json,
+    max_bytes: MaxBytes = None,
 ) -> None:
     """Print a session as JSON."""
-    found = with_store(store, lambda sessions: sessions.get_record(session_id))
+    found = with_store(store, lambda sessions: sessions.get_record(session_id), max_bytes=max_bytes)
     if found is None:
         raise StorageNotFoundError(id=session_id)
     show_json(found if record else found["data"], compact=shape is Shape.compact)
@@ -97,8 +119,10 @@ def update(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set one value, as in metadata.status=done. null removes it."),
     ] = None,
+    *,
     store: Store = None,
     expected_version: ExpectedVersion = None,
+    max_bytes: MaxBytes = None,
 ) -> None:
     """Change parts of a session by a JSON merge patch (RFC 7396).
 
@@ -106,11 +130,12 @@ def update(
     """
     if patch is None and not settings:
         raise StorageValidationError(reason="there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")
-    text = read_input(STANDARD_INPUT) if patch == STANDARD_INPUT else patch
+    text = read_input(STANDARD_INPUT, max_bytes) if patch == STANDARD_INPUT else patch
     changes = parse_settings(settings or (), None if text is None else parse_object(text, "PATCH"))
     with_store(
         store,
         lambda sessions: sessions.update_session(session_id, changes, expected_version=expected_version),
+        max_bytes=max_bytes,
     )
     show_lines(session_id)
 
@@ -124,48 +149,76 @@ def rm(
     filter_text: FilterText = None,
     store: Store = None,
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ids that are not there are no error.")] = False,
+    keep_damaged: Annotated[
+        bool, typer.Option("--keep-damaged", help="Bring what cannot be read to .fsstore/quarantine instead.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what matches without asking.")] = False,
-) -> None:
+) -> int:
     """Remove sessions for good, by their ids or by a filter.
 
-    Of the ids named, all are removed or none. What matches a filter is removed if it still matches at that moment.
+    Of the ids named, all are removed or none, also those that are damaged or too large to be read. What matches a
+    filter is removed if it still matches at that moment.
     """
     filters = parse_filter(where or (), filter_text)
     if bool(session_ids) == (filters is not None):
         raise StorageValidationError(reason="it is not clear what to remove", advice="give either ids or --where")
     if filters is None:
         ids = session_ids or []
-        with_store(store, lambda sessions: _remove(sessions, ids, missing_ok=missing_ok))
-        return
+        with_store(store, lambda sessions: _remove(sessions, ids, missing_ok=missing_ok, keep_damaged=keep_damaged))
+        return 0
+
+    async def find(sessions: "SessionService") -> "tuple[list[JsonObject], str]":
+        return await sessions.list_metadata(filters), await left_out(sessions)
+
     # the store is closed while the question waits for its answer
-    found = with_store(store, lambda sessions: sessions.list_metadata(filters))
+    found, missing = with_store(store, find)
     if found and not yes:
         which = counted(len(found), "session")
         confirm(f"Remove {which} for good?", unasked=f"{which} would be removed")
     ids = [metadata["session_id"] for metadata in found]
-    removed = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else 0
-    say(f"{counted(removed, 'session')} removed")
+    removed, errors = with_store(store, lambda sessions: _remove_matching(sessions, ids, filters)) if ids else (0, [])
+    failed = f"{counted(len(errors), 'session')} could not be removed, the first because {errors[0]}" if errors else ""
+    say("; ".join(filter(None, [f"{counted(removed, 'session')} removed", failed, missing])))
+    return explain(errors[0])[0] if errors else 0
 
 
-async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: bool) -> None:
-    if missing_ok:
-        await sessions.batch_delete_sessions(ids)
-        return
-    async with sessions.transaction() as transaction:
-        for session_id in dict.fromkeys(ids):
-            await transaction.delete_session(session_id)
+async def _remove(sessions: "SessionService", ids: list[str], *, missing_ok: bool, keep_damaged: bool) -> None:
+    from fsstore.sessions.mutations import deleting_session  # noqa: PLC0415 - only this command needs it
+
+    await sessions.storage.commit(
+        [
+            deleting_session(session_id, missing_ok=missing_ok, keep_damaged=keep_damaged)
+            for session_id in dict.fromkeys(ids)
+        ]
+    )
 
 
-async def _remove_matching(sessions: "SessionService", ids: list[str], filters: "Filters") -> int:
+async def _remove_matching(
+    sessions: "SessionService", ids: list[str], filters: "Filters"
+) -> "tuple[int, list[StorageError]]":
+    """Return how many were removed, and the errors of those that could not be read."""
     from fsstore.query.filters import parse  # noqa: PLC0415 - only this command needs it
     from fsstore.query.session_words import session_filter  # noqa: PLC0415 - the same
 
-    wanted, removed = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0
+    wanted, removed, errors = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0, list[StorageError]()
     for at in range(0, len(ids), _REMOVED_AT_ONCE):
         batch = [_removing(session_id, wanted) for session_id in ids[at : at + _REMOVED_AT_ONCE]]
+        done, refused = await _removed(sessions, batch)
+        removed, errors = removed + done, errors + refused
+    return removed, errors
+
+
+async def _removed(sessions: "SessionService", batch: "list[Mutation]") -> "tuple[int, list[StorageError]]":
+    """Commit removals; where one of them is refused, each half on its own, so that it keeps no other from it."""
+    try:
         outcomes = await sessions.storage.commit(batch)
-        removed += sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes)
-    return removed
+    except (StorageCorruptedError, StorageUnavailableError) as error:
+        if len(batch) == 1:
+            return 0, [error]
+        first, first_errors = await _removed(sessions, batch[: len(batch) // 2])
+        second, second_errors = await _removed(sessions, batch[len(batch) // 2 :])
+        return first + second, first_errors + second_errors
+    return sum(outcome.before > 0 and outcome.after == 0 for outcome in outcomes), []
 
 
 def _removing(session_id: str, wanted: "Condition") -> "Mutation":
@@ -188,28 +241,30 @@ def _named(session: "JsonObject") -> str:
     return session_id
 
 
-def read_input(source: str) -> bytes:
+def read_input(source: str, max_bytes: int | None = None) -> bytes:
     """Return what a file, or standard input, holds. Raises StorageValidationError, StorageUnavailableError."""
+    # what is longer than the session that it becomes may still be written in another form
+    most = max(_MAX_INPUT_BYTES, max_bytes or 0)
     if source == STANDARD_INPUT:
-        data = _read_standard_input()
+        data = _read_standard_input(most + 1)
     else:
         try:
             with Path(path_of(source, name="FILE")).open("rb") as file:
-                data = file.read(_MAX_INPUT_BYTES + 1)
+                data = file.read(most + 1)
         except FileNotFoundError as error:
             raise StorageValidationError(reason=f"there is no file {source}", advice="check the path") from error
-    if len(data) > _MAX_INPUT_BYTES:
+    if len(data) > most:
         raise StorageValidationError(
-            reason=f"the input is longer than {_MAX_INPUT_BYTES} bytes", advice="split the session"
+            reason=f"the input is longer than {most} bytes", advice="split the session, or raise --max-bytes"
         )
     return data
 
 
-def _read_standard_input() -> bytes:
+def _read_standard_input(most: int) -> bytes:
     if sys.stdin is None:
         raise StorageUnavailableError(
             reason="it is closed", path="standard input", advice="name a file, or pipe one in"
         )
     if sys.stdin.isatty():
         say("reading a session as JSON from the terminal; end it with Ctrl-D")
-    return sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)
+    return sys.stdin.buffer.read(most)

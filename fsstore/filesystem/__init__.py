@@ -5,7 +5,7 @@ The format
 ::
 
     STORE/
-      fsstore.json            marker: {"format": 1, "shard_depth": 1}
+      fsstore.json            marker: {"format": 1, "shard_depth": 1}; "max_bytes" in it bounds what is written
       3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
       .fsstore/               what belongs to this machine; disposable while no process has the store open (removing it
                               during a commit can lose that commit)
@@ -80,6 +80,12 @@ back.
 Verifying and repairing
 -----------------------
 `verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is reported.
+What cannot be read keeps nobody from anything else. Damaged documents are a table of the index, named by `health`; what
+the system refuses to read, and what is too large to be read, is known to this open store alone (`unreadable`): another
+user may be able to read it, or the same one in a moment. An unconditional save replaces either, and brings it to
+quarantine before its commit point; where that cannot be done, the save is refused and nothing has changed. An
+unconditional delete removes either, and keeps it there only where that is asked for. Every other change of it raises.
+
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
 free, where a copy of a document that was deleted since comes back. Of several copies of one document (those of a sync

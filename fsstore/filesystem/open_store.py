@@ -20,7 +20,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.skeleton import open_skeleton
+from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ class Options:
 
     create: bool
     fsync: bool
-    max_bytes: int
+    max_bytes: int | None
     lock_timeout_seconds: float
     reconcile: Literal["first-use", "off"]
     shard_depth: int
@@ -73,6 +73,7 @@ class OpenStore:
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
+            max_bytes = options.max_bytes or largest_document(tree)
             self.counters = Counters(tree, read_only=not self.writable)
             self.counters.open()
         except NotAFileError as error:
@@ -85,7 +86,7 @@ class OpenStore:
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         shown = tree if self.writable else OverlaidTree(tree)
-        self.documents = Documents(shown, layout, max_bytes=options.max_bytes)
+        self.documents = Documents(shown, layout, max_bytes=max_bytes)
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)

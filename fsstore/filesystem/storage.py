@@ -31,6 +31,7 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
+from fsstore.filesystem.documents.unreadable import Refusal
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Row
 from fsstore.filesystem.open_store import OpenStore, Options
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
     from fsstore.filesystem.watch.source import FileChangeSource
 
 _logger = logging.getLogger("fsstore")
-
-MAX_BYTES = 16 << 20
 
 
 class FileStorage(IUnifiedStorage):
@@ -87,7 +86,7 @@ class FileStorage(IUnifiedStorage):
         create: bool = True,
         fsync: bool = True,
         file_mode: int = 0o600,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int | None = None,
         lock_timeout_seconds: float = 10.0,
         reconcile: Literal["first-use", "off"] = "first-use",
         shard_depth: int = 1,
@@ -100,7 +99,10 @@ class FileStorage(IUnifiedStorage):
 
         `path` is no URL (see `open_storage`), and `~` in it is the home. `create` makes the store when there is none,
         with `shard_depth` (2 for millions of documents). `fsync=False` acknowledges writes that survive the process but
-        not a power cut. `file_mode` is for new files; directories follow from it. `max_bytes` bounds a document.
+        not a power cut. `file_mode` is for new files; directories follow from it. `max_bytes` bounds the documents that
+        are written: without it the `max_bytes` of the marker does, and where there is none 64 MiB. Larger ones that are
+        there are read, listed and deleted all the same, up to 256 MiB, or `max_bytes` where that is more; what is
+        larger still is left out of lists, and can be deleted or replaced. No limit is recorded.
         `lock_timeout_seconds` bounds the wait for another process's commit. `reconcile="off"` trusts the index as it is
         found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the
         beginning, so that lists are right within a second of an edit by another program, without `refresh`. `polling`
@@ -112,6 +114,10 @@ class FileStorage(IUnifiedStorage):
         """
         if reconcile not in ("first-use", "off"):
             raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
+        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
+            raise StorageValidationError(
+                reason=f"must be a positive number of bytes, not {max_bytes!r}", path="max_bytes"
+            )
         options = Options(
             create=create,
             fsync=fsync,
@@ -240,7 +246,7 @@ class FileStorage(IUnifiedStorage):
         for change in changes:
             check_id(change.id)
         # before anything is waited for: what the caller gave may change then
-        now, max_bytes = cache(lambda: format_time(self.clock())), self._options.max_bytes
+        now, max_bytes = cache(lambda: format_time(self.clock())), self._documents.max_bytes
         outcomes: Outcomes = await writer.commit([seal(change, now, max_bytes=max_bytes) for change in changes])
         return outcomes
 
@@ -273,17 +279,45 @@ class FileStorage(IUnifiedStorage):
         return rows, self._listing.batch(rows, condition)
 
     async def health_check(self) -> dict[str, Any]:
-        """Return a report; O(documents), since it reconciles first. `corrupt` lists what cannot be read, and why."""
+        """Return a report; O(documents), since it reconciles first.
+
+        `corrupt` lists what cannot be read, damaged or refused by the system, and `too_large` the documents that have
+        more bytes than are read; each with `file` and `reason`.
+        """
         self._check_open()
         trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
-        found: dict[str, Any] = {"documents": None, "document_bytes": None, "corrupt": []}
+        found: dict[str, Any] = {"documents": None, "document_bytes": None, **_by_kind(self._refused())}
         try:
             await self._reading.refresh()
-            found = await self._reading.ask(_found)
+            found = await self._reading.ask(self._found)
         except StorageUnavailableError as error:
             # health is reported also when it is bad
             trouble = trouble or str(error)
         return await self._reading.in_thread(partial(self._report, found, trouble))
+
+    def _found(self, index: Index) -> dict[str, Any]:
+        return {
+            "documents": index.count(parse(None), without=self._documents.unreadable.documents()),
+            "document_bytes": index.total_bytes(),
+            **_by_kind(self._left_out(index)),
+        }
+
+    def _left_out(self, index: Index) -> dict[str, Refusal]:
+        damaged = (Refusal(problem.name, problem.reason, False) for problem in index.inventory.problems())
+        # what cannot be read now may have been damaged when it could
+        return {problem.name: problem for problem in damaged} | self._refused()
+
+    def _refused(self) -> dict[str, Refusal]:
+        return {refusal.name: refusal for refusal in self._documents.unreadable.all()}
+
+    async def unreadable(self) -> Records:
+        """Return what lists leave out, as the index and earlier reads know it, by name: `file` and `reason` of each.
+
+        O(what is left out), and what a list costs where the index is not up to date.
+        """
+        self._check_open()
+        left_out = await self._reading.ask(self._left_out)
+        return [_problem(left_out[name]) for name in sorted(left_out)]
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
         writer, segments, quarantined = self._store.writer, None, None
@@ -292,7 +326,7 @@ class FileStorage(IUnifiedStorage):
         except OSError as error:
             trouble = trouble or str(unavailable(error, str(self._tree.root)))
         return {
-            "status": "degraded" if found["corrupt"] or trouble else "ok",
+            "status": "degraded" if found["corrupt"] or found["too_large"] or trouble else "ok",
             "backend": "filesystem",
             "path": str(self._tree.root),
             **found,
@@ -343,7 +377,11 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        found = await self._reading.ask(lambda index: index.summaries(condition, order, limit=limit, offset=offset))
+        found = await self._reading.ask(
+            lambda index: index.summaries(
+                condition, order, limit=limit, offset=offset, without=self._documents.unreadable.documents()
+            )
+        )
         if found is None:
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
         return found
@@ -352,13 +390,17 @@ class FileStorage(IUnifiedStorage):
         """Return how many records match; answered by the index alone where it can judge the filter."""
         self._check_open()
         condition = parse(filters)
-        counted = await self._reading.ask(lambda index: index.count(condition))
+        counted = await self._reading.ask(
+            lambda index: index.count(condition, without=self._documents.unreadable.documents())
+        )
         return await super().count(filters) if counted is None else counted
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
         """Run one read-only SELECT over the index."""
         self._check_open()
-        rows: Records = await self._reading.ask(lambda index: index.query(query, params))
+        rows: Records = await self._reading.ask(
+            lambda index: index.query(query, params, without=self._documents.unreadable.documents())
+        )
         return rows
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
@@ -457,9 +499,13 @@ def _end_dropped(store: OpenStore) -> None:
         warnings.warn(f"the store {store.tree.root} was not closed", ResourceWarning, stacklevel=2)
 
 
-def _found(index: Index) -> dict[str, Any]:
+def _by_kind(left_out: Mapping[str, Refusal]) -> dict[str, Records]:
+    refusals = [left_out[name] for name in sorted(left_out)]
     return {
-        "documents": index.count(parse(None)),
-        "document_bytes": index.total_bytes(),
-        "corrupt": [{"file": problem.name, "reason": problem.reason} for problem in index.inventory.problems()],
+        "corrupt": [_problem(refusal) for refusal in refusals if not refusal.is_too_large],
+        "too_large": [_problem(refusal) for refusal in refusals if refusal.is_too_large],
     }
+
+
+def _problem(refusal: Refusal) -> JsonObject:
+    return {"file": refusal.name, "reason": refusal.reason}

@@ -42,6 +42,11 @@ class Expected(NamedTuple):
     seen: JsonObject | EllipsisType | None = ...
     """The whole record that is there, None for none; `...` for any."""
 
+    @property
+    def is_any(self) -> bool:
+        """Whether a record that is there need not be read to know that it may be replaced or removed."""
+        return self.version is None and self.seen is ...
+
     def check(self, record_id: str, current: JsonObject | None) -> None:
         """Raise StorageConflictError, or StorageNotFoundError, unless that is what is there."""
         if self.type is not None and current is not None and current["type"] != self.type:
@@ -234,6 +239,8 @@ class Delete(NamedTuple):
 
     id: str
     expected: Expected = Expected()
+    keep_damaged: bool = False
+    """What cannot be read as a record is set aside before it goes, where the backend keeps files."""
 
     def apply(self, current: JsonObject | None, now: str) -> None:  # noqa: ARG002 - as the others have it
         """Return None: nothing takes the place of what is there."""
@@ -294,14 +301,19 @@ def patching(record_id: str, updates: Mapping[str, Any], *, expected_version: in
     return Patch(record_id, patch, Expected(expected_version), misread=misread_keys(patch, RECORD_TOPS))
 
 
-def deleting(record_id: str, *, expected_version: int | None = None) -> Delete:
+def deleting(record_id: str, *, expected_version: int | None = None, keep_damaged: bool = False) -> Delete:
     """Remove a record; nothing happens when it is not there and no version is expected."""
-    return Delete(record_id, Expected(expected_version))
+    return Delete(record_id, Expected(expected_version), keep_damaged)
 
 
 def unchanged(record_id: str, seen: JsonObject | None) -> Check:
     """Change nothing, and refuse the commit unless the record is still exactly what was seen."""
     return Check(record_id, Expected(seen=seen))
+
+
+def overrides(change: AnyMutation) -> bool:
+    """Whether a mutation means the same whatever is there, so that it does so over what cannot be read, too."""
+    return isinstance(change, Save | Delete) and change.expected.is_any
 
 
 # -- applying them ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """The words in which callers of sessions filter and order, turned into those of records. Pure: paths change, no more.
 
 A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
-(`state.step` is `data.state.step`). What `fsstore.query.filters` makes of it is its own affair.
+(`state.step` is `data.state.step`). The id of a session is its record's, and `session_id` is another word for that: the
+copy in the metadata may be missing or stale in a file that was edited by hand. What `fsstore.query.filters` makes of it
+is its own affair.
 """
 
 from __future__ import annotations
@@ -55,6 +57,13 @@ def session_path(order_by: str | None) -> str | None:
     return sign + _session_path(path, ("order_by",))
 
 
+def record_path(written: list[str], path: str) -> str:
+    """Return a path of sessions, given in its steps and as it was written, as one of records."""
+    if written in (["session_id"], ["metadata", "session_id"]):
+        return "id"
+    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
+
+
 def _session_path(path: str, steps: Steps) -> str:
     written = written_steps(path)
     if written == ["metadata"]:
@@ -70,4 +79,4 @@ def _session_path(path: str, steps: Steps) -> str:
             advice="leave 'data.' out, as in 'status' or 'metadata.status'; "
             "a path of records goes to the storage's own list",
         )
-    return f"data.{path}" if len(written) > 1 else f"data.metadata.{path}"
+    return record_path(written, path)

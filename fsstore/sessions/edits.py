@@ -27,7 +27,7 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import JsonObject, check_id
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
-from fsstore.sessions.mutations import SessionInput, editing_session
+from fsstore.sessions.mutations import SessionInput, editing_session, shown
 
 Edit: TypeAlias = Callable[[JsonObject], Awaitable[SessionInput | None] | SessionInput | None]
 Turns: TypeAlias = dict[tuple[int, str], tuple[asyncio.Lock, int]]
@@ -155,7 +155,7 @@ class EditCall:
             if seen is None or seen["type"] != "session":
                 raise StorageNotFoundError(id=self._session_id)
             self._step = "fn"
-            edited = await self._edited(copy_value(seen["data"]), bound)
+            edited = await self._edited(copy_value(shown(seen)), bound)
             if self._is_late():
                 raise self._out_of_time()
             now = format_time(self._storage.clock())

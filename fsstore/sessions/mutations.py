@@ -6,6 +6,8 @@ All session policy is here and nowhere else:
   and `updated_at`, which is never before what it was;
 - these times may be given as datetimes or any ISO 8601 text, naive ones are local time; they are kept as instants, in
   the store's form;
+- the id of a session is its record's: whatever its metadata says, in a file that was edited by hand or copied, what is
+  shown has that id (`shown`), filters and orders go by it, and the next save writes it down;
 - in filters and orders a bare key means metadata (`status`), a dotted key starts at the session (`state.step`);
 - a record of another type is not a session: it is not found, and not overwritten.
 """
@@ -13,6 +15,7 @@ All session policy is here and nowhere else:
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeAlias
@@ -26,11 +29,13 @@ from fsstore.model.records import Filters, JsonObject, check_id
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse
-from fsstore.query.session_words import session_filter, session_path
+from fsstore.query.session_words import record_path, session_filter, session_path
 from fsstore.query.steps import written_steps
 from fsstore.sessions.models import dump_model
 
 SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
+
+_ID_IN_PLACE = re.compile(r"\.id(?=[.\[]|\Z)")
 
 SESSION = "session"
 """The type of the records of sessions."""
@@ -86,9 +91,11 @@ def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: Js
     return save, snapshot({"data": made["data"]}, record_id=session_id)["data"]
 
 
-def deleting_session(session_id: str, *, expected_version: int | None = None, missing_ok: bool = False) -> Delete:
+def deleting_session(
+    session_id: str, *, expected_version: int | None = None, missing_ok: bool = False, keep_damaged: bool = False
+) -> Delete:
     """Remove a session; with `missing_ok` nothing happens when it is absent, else StorageNotFoundError."""
-    return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok))
+    return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok), keep_damaged)
 
 
 def sessions_only(filters: Filters | None) -> Filters:
@@ -111,8 +118,14 @@ def _in_words_of_sessions(error: StorageValidationError, filters: Filters) -> St
     The longest paths come first, since others may begin them.
     """
     place, reason, advice = error.path or "", error.reason or "", error.advice
-    for path in sorted({*_paths_in(filters)}, key=len, reverse=True):
-        written = f"data.{path}" if len(written_steps(path)) > 1 else f"data.metadata.{path}"
+    paths = {path: record_path(written_steps(path), path) for path in _paths_in(filters)}
+    if named := [path for path, written in paths.items() if written == "id"]:
+        # while the others are still whole: so short a word stands in them too
+        step = format_path((named[0],))[1:]
+        place = _ID_IN_PLACE.sub(lambda _: step, place)
+        reason, advice = reason.replace("'id'", repr(named[0])), advice.replace("'id'", repr(named[0]))
+    for path in sorted(paths.keys() - {*named}, key=len, reverse=True):
+        written = paths[path]
         place = place.replace(format_path((written,))[1:], format_path((path,))[1:])
         # as a part of a sentence, and as it stands in quotes
         for before, after in {written: path, repr(written)[1:-1]: repr(path)[1:-1]}.items():
@@ -137,6 +150,26 @@ def session_order(order_by: str | None) -> str | None:
     The time of the last update is the record's own, by which the default order goes: an index answers that one.
     """
     return "-updated_at" if order_by == "-updated_at" else session_path(order_by)
+
+
+def shown(record: JsonObject) -> Any:
+    """Return the session of a record as it is shown to callers, which shares its parts."""
+    data = record["data"]
+    if type(data) is not dict:
+        return data
+    metadata = data.get("metadata")
+    if metadata is not None and type(metadata) is not dict:
+        return data
+    named = shown_metadata(record["id"], metadata)
+    return data if named is metadata else {**data, "metadata": named}
+
+
+def shown_metadata(session_id: str, metadata: Any) -> JsonObject:
+    """Return the metadata of a session as it is shown: an object, with the session's id."""
+    if type(metadata) is not dict:
+        # a document edited by hand may hold anything
+        return {"session_id": session_id}
+    return metadata if metadata.get("session_id") == session_id else {**metadata, "session_id": session_id}
 
 
 def cursor_after(record: JsonObject) -> str:

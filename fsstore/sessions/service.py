@@ -39,6 +39,8 @@ from fsstore.sessions.mutations import (
     saving_session,
     session_order,
     sessions_only,
+    shown,
+    shown_metadata,
     updating_session,
 )
 from fsstore.sessions.transaction import SessionTransaction
@@ -68,7 +70,8 @@ class SessionService(ISessionStore):
     ) -> None:
         """Insert or replace a session; O(its size), one commit.
 
-        `expected_version` is the version that must be there, 0 for none; else StorageConflictError.
+        `expected_version` is the version that must be there, 0 for none; else StorageConflictError. Without it a
+        session that is damaged or too large to be read is replaced, and its bytes go to quarantine first.
         """
         refuse_inside_edit(self.storage, [session_id], "save_session")
         await self.storage.commit(
@@ -83,7 +86,9 @@ class SessionService(ISessionStore):
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
         record = await self.storage.load(session_id)
-        return record if record is not None and record["type"] == "session" else None
+        if record is None or record["type"] != "session":
+            return None
+        return {**record, "session_id": session_id, "data": shown(record)}
 
     @overload
     async def get_model(self, session_id: str) -> SessionData | None: ...
@@ -120,10 +125,18 @@ class SessionService(ISessionStore):
             [updating_session(session_id, updates, self._now(), expected_version=expected_version)]
         )
 
-    async def delete_session(self, session_id: str, *, expected_version: int | None = None) -> None:
-        """Remove a session for good. Raises StorageNotFoundError when it is absent."""
+    async def delete_session(
+        self, session_id: str, *, expected_version: int | None = None, keep_damaged: bool = False
+    ) -> None:
+        """Remove a session for good. Raises StorageNotFoundError when it is absent.
+
+        Without `expected_version` a session that is damaged or too large to be read goes, too; with `keep_damaged` its
+        bytes go to quarantine.
+        """
         refuse_inside_edit(self.storage, [session_id], "delete_session")
-        await self.storage.commit([deleting_session(session_id, expected_version=expected_version)])
+        await self.storage.commit(
+            [deleting_session(session_id, expected_version=expected_version, keep_damaged=keep_damaged)]
+        )
 
     async def edit_session(
         self, session_id: str, fn: Edit, *, timeout_seconds: float = 30.0, replace: bool = False
@@ -291,7 +304,7 @@ class SessionService(ISessionStore):
         records = await self.storage.list(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
-        return [record["data"] for record in records]
+        return [shown(record) for record in records]
 
     async def list_metadata(
         self,
@@ -305,7 +318,7 @@ class SessionService(ISessionStore):
         summaries = await self.storage.list_metadata(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
-        return [summary["metadata"] for summary in summaries]
+        return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
     async def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
         """Return one page of the matching sessions, the most recently updated first, and the cursor of the next.
@@ -319,7 +332,7 @@ class SessionService(ISessionStore):
         records = await self.storage.list(wanted, limit + 1)
         more = len(records) > limit
         return Page(
-            [record["data"] for record in records[:limit]],
+            [shown(record) for record in records[:limit]],
             cursor_after(records[limit - 1]) if more else None,
         )
 
@@ -329,7 +342,7 @@ class SessionService(ISessionStore):
         """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch."""
         async with aclosing(self.storage.stream_list(sessions_only(filters), batch_size)) as batches:
             async for batch in batches:
-                yield [record["data"] for record in batch]
+                yield [shown(record) for record in batch]
 
     async def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""
@@ -349,11 +362,13 @@ class SessionService(ISessionStore):
             [saving_session(session_id, data, now, keep_times=keep_times) for session_id, data in sessions.items()]
         )
 
-    async def batch_delete_sessions(self, session_ids: Iterable[str]) -> None:
-        """Remove sessions, all or nothing; absent ones are passed over."""
+    async def batch_delete_sessions(self, session_ids: Iterable[str], *, keep_damaged: bool = False) -> None:
+        """Remove sessions, all or nothing; absent ones are passed over. `keep_damaged` as in `delete_session`."""
         session_ids = check_ids(session_ids, "session_ids")
         refuse_inside_edit(self.storage, session_ids, "batch_delete_sessions")
-        await self.storage.commit([deleting_session(session_id, missing_ok=True) for session_id in session_ids])
+        await self.storage.commit(
+            [deleting_session(session_id, missing_ok=True, keep_damaged=keep_damaged) for session_id in session_ids]
+        )
 
     def transaction(self) -> SessionTransaction:
         """Return a transaction, for `async with`: reads are remembered, writes buffered and committed at its end."""
@@ -375,7 +390,9 @@ class SessionService(ISessionStore):
         ISO 8601 text (naive: local time), first tells the sessions that were updated then or later. Raises
         StorageValidationError, and StorageUnavailableError where the storage cannot be watched.
         """
-        return self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
+        watch = self.storage.watch(sessions_only(filters), since, max_queued=max_queued)
+        watch.show = shown_metadata
+        return watch
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Find external edits now, and return what was found; one stat a session, one read for each that differs.
@@ -383,6 +400,10 @@ class SessionService(ISessionStore):
         `progress` is called, in another thread, with the steps that are done and the steps that there are.
         """
         return await self.storage.refresh(progress)
+
+    async def unreadable(self) -> list[JsonObject]:
+        """Return what lists leave out since it cannot be read, sessions or not: `file` and `reason` of each."""
+        return await self.storage.unreadable()
 
     async def health_check(self) -> dict[str, Any]:
         """Return the storage's report."""

@@ -21,6 +21,7 @@ from fsstore.sessions.mutations import (
     copied_session,
     deleting_session,
     saving_session,
+    shown,
     updating_session,
 )
 
@@ -41,7 +42,7 @@ class SessionTransaction:
     async def get_session(self, session_id: str) -> JsonObject | None:
         """Return a session as this transaction sees it."""
         record = await self.get_record(session_id)
-        return None if record is None else copy_value(record["data"])
+        return None if record is None else copy_value(shown(record))
 
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session as this transaction sees it; it must not be changed."""

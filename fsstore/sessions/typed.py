@@ -26,6 +26,7 @@ from fsstore.sessions.mutations import (
     cursor_after,
     session_order,
     sessions_only,
+    shown,
 )
 from fsstore.sessions.transaction import SessionTransaction
 
@@ -169,7 +170,7 @@ class TypedTransaction(Generic[M]):
 def model_of(model: type[M], record: JsonObject) -> M:
     """Return the session of a record as a model."""
     times = {key: record[key] for key in ("created_at", "updated_at")}
-    return load_model(model, record["data"], session_id=record["id"], **times)
+    return load_model(model, shown(record), session_id=record["id"], **times)
 
 
 def editing(

@@ -36,7 +36,8 @@ class SessionMethods:
     def save_session(self, session_id: str, session_data: SessionInput, *, expected_version: int | None = None) -> None:
         """Insert or replace a session; O(its size), one commit.
 
-        `expected_version` is the version that must be there, 0 for none; else StorageConflictError.
+        `expected_version` is the version that must be there, 0 for none; else StorageConflictError. Without it a
+        session that is damaged or too large to be read is replaced, and its bytes go to quarantine first.
         """
         self._calls.run(lambda: self._inner.save_session(session_id, session_data, expected_version=expected_version))
 
@@ -77,9 +78,17 @@ class SessionMethods:
         """
         self._calls.run(lambda: self._inner.update_session(session_id, updates, expected_version=expected_version))
 
-    def delete_session(self, session_id: str, *, expected_version: int | None = None) -> None:
-        """Remove a session for good. Raises StorageNotFoundError when it is absent."""
-        self._calls.run(lambda: self._inner.delete_session(session_id, expected_version=expected_version))
+    def delete_session(
+        self, session_id: str, *, expected_version: int | None = None, keep_damaged: bool = False
+    ) -> None:
+        """Remove a session for good. Raises StorageNotFoundError when it is absent.
+
+        Without `expected_version` a session that is damaged or too large to be read goes, too; with `keep_damaged` its
+        bytes go to quarantine.
+        """
+        self._calls.run(
+            lambda: self._inner.delete_session(session_id, expected_version=expected_version, keep_damaged=keep_damaged)
+        )
 
     def edit_session(
         self,
@@ -211,9 +220,9 @@ class SessionMethods:
         """Insert or replace sessions, all or nothing. `keep_times` keeps the instants in their metadata."""
         self._calls.run(lambda: self._inner.batch_save_sessions(sessions, keep_times=keep_times))
 
-    def batch_delete_sessions(self, session_ids: Iterable[str]) -> None:
-        """Remove sessions, all or nothing; absent ones are passed over."""
-        self._calls.run(lambda: self._inner.batch_delete_sessions(session_ids))
+    def batch_delete_sessions(self, session_ids: Iterable[str], *, keep_damaged: bool = False) -> None:
+        """Remove sessions, all or nothing; absent ones are passed over. `keep_damaged` as in `delete_session`."""
+        self._calls.run(lambda: self._inner.batch_delete_sessions(session_ids, keep_damaged=keep_damaged))
 
     def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Find external edits now, and return what was found; one stat a session, one read for each that differs.
@@ -221,6 +230,10 @@ class SessionMethods:
         `progress` is called, in another thread, with the steps that are done and the steps that there are.
         """
         return self._calls.run(lambda: self._inner.refresh(progress))
+
+    def unreadable(self) -> list[JsonObject]:
+        """Return what lists leave out since it cannot be read, sessions or not: `file` and `reason` of each."""
+        return self._calls.run(self._inner.unreadable)
 
     def health_check(self) -> dict[str, Any]:
         """Return the storage's report."""
@@ -262,7 +275,7 @@ class StorageMethods:
         `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
-        the path of what cannot be stored.
+        the path of what cannot be stored. What is there and cannot be read is replaced; its bytes are set aside first.
         """
         return self._calls.run(lambda: self._inner.save(record))
 
@@ -274,9 +287,12 @@ class StorageMethods:
         """
         return self._calls.run(lambda: self._inner.update(id, updates))
 
-    def delete(self, id: str) -> bool:
-        """Remove a record for good; False when it is absent."""
-        return self._calls.run(lambda: self._inner.delete(id))
+    def delete(self, id: str, *, keep_damaged: bool = False) -> bool:
+        """Remove a record for good; False when it is absent.
+
+        What is there and cannot be read is removed, too; with `keep_damaged` its bytes are set aside first.
+        """
+        return self._calls.run(lambda: self._inner.delete(id, keep_damaged=keep_damaged))
 
     def load_tail(self, id: str, steps: Steps, count: int, before: int | None = None) -> TailRecord | None:
         """Return a record's type and version, and the last items of a list in it; None when there is no record.
@@ -319,6 +335,10 @@ class StorageMethods:
         """
         return self._calls.run(lambda: self._inner.query(query, params))
 
+    def unreadable(self) -> Records:
+        """Return what lists leave out since it cannot be read: `file` and `reason` of each."""
+        return self._calls.run(self._inner.unreadable)
+
     def get_by_session(self, session_id: str) -> Records:
         """Return the records that carry this session id."""
         return self._calls.run(lambda: self._inner.get_by_session(session_id))
@@ -340,9 +360,9 @@ class StorageMethods:
         """Insert or replace records in one transaction and return their ids."""
         return self._calls.run(lambda: self._inner.batch_save(records))
 
-    def batch_delete(self, ids: Iterable[str]) -> int:
-        """Remove records in one transaction and return how many were there."""
-        return self._calls.run(lambda: self._inner.batch_delete(ids))
+    def batch_delete(self, ids: Iterable[str], *, keep_damaged: bool = False) -> int:
+        """Remove records in one transaction and return how many were there; `keep_damaged` as in `delete`."""
+        return self._calls.run(lambda: self._inner.batch_delete(ids, keep_damaged=keep_damaged))
 
     def cleanup_old_data(self, retention_days: float) -> int:
         """Remove what was last updated more than that many days ago, and return how many; never anything younger.

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
@@ -16,6 +17,21 @@ from fsstore.model.records import JsonObject
 from fsstore.sessions.service import SessionService
 from fsstore.testing.backend import refusal
 from fsstore.testing.sessions import SESSIONS, SessionFixtures, names
+
+STRANGE: dict[str, JsonObject] = {
+    "a": {"metadata": {"session_id": "z", "status": "copied"}},
+    "b": {"metadata": {"status": "by hand"}},
+    "c": {"messages": ["by hand"]},
+    "d": {"metadata": {"session_id": ["a", "list"]}},
+}
+"""Sessions as files may hold them that were copied, or edited by hand."""
+
+
+class AnySession(BaseModel):
+    """A session with any metadata."""
+
+    metadata: dict[str, Any]
+
 
 FILTERS: dict[str, tuple[JsonObject, str]] = {
     "a bare key": ({"status": "open"}, "ac"),
@@ -94,6 +110,56 @@ class SessionListContract(SessionFixtures):
         assert record["data"]["metadata"] == {"session_id": "old", **kept}
         assert bare["data"]["metadata"]["created_at"] == bare["updated_at"] == clock.text
         assert names(await sessions.list_sessions()) == ["bare", "old"]
+
+    # -- ids ----------------------------------------------------------------------------------------------------------
+
+    async def test_the_id_of_a_session_is_its_records_whatever_its_metadata_says(
+        self, sessions: SessionService, storage: IUnifiedStorage
+    ) -> None:
+        for record_id, data in STRANGE.items():
+            await storage.save({"id": record_id, "type": "session", "session_id": "z", "data": copy.deepcopy(data)})
+
+        listed = [metadata["session_id"] for metadata in await sessions.list_metadata(order_by="session_id")]
+        assert listed == [*STRANGE]
+        for record_id, data in STRANGE.items():
+            shown = {**data, "metadata": {**(data.get("metadata") or {}), "session_id": record_id}}
+            filters_by_id: list[JsonObject] = [
+                {"session_id": record_id},
+                {"metadata.session_id": {"$in": [record_id]}},
+            ]
+            for filters in filters_by_id:
+                assert await sessions.list_sessions(filters) == [shown]
+                assert await sessions.count_sessions(filters) == 1
+                assert await sessions.list_metadata(filters) == [shown["metadata"]]
+                assert (await sessions.list_page(filters)).items == [shown]
+                async with aclosing(sessions.stream_sessions(filters)) as batches:
+                    assert [batch async for batch in batches] == [[shown]]
+            assert await sessions.get_session(record_id) == shown
+            record = await sessions.get_record(record_id) or {}
+            assert (record["session_id"], record["data"]) == (record_id, shown)
+            async with sessions.transaction() as transaction:
+                assert await transaction.get_session(record_id) == shown
+            times = {key: record[key] for key in ("created_at", "updated_at")}
+            model = await sessions.get_model(record_id, AnySession)
+            assert model is not None
+            assert model.metadata == times | shown["metadata"]
+        assert await sessions.list_sessions({"session_id": {"$in": ["z", "x"]}}) == []
+
+    async def test_the_next_change_of_a_session_writes_its_id_down(
+        self, sessions: SessionService, storage: IUnifiedStorage
+    ) -> None:
+        drafts: list[JsonObject] = []
+        for record_id, data in STRANGE.items():
+            await storage.save({"id": record_id, "type": "session", "session_id": "z", "data": copy.deepcopy(data)})
+            if record_id in "ac":
+                await sessions.update_session(record_id, {"n": 1})
+            else:
+                await sessions.edit_session(record_id, lambda draft: drafts.append(copy.deepcopy(draft)))
+
+        assert [draft["metadata"]["session_id"] for draft in drafts] == ["b", "d"]
+        for record_id in STRANGE:
+            record = await storage.load(record_id) or {}
+            assert (record["session_id"], record["data"]["metadata"]["session_id"]) == (record_id, record_id)
 
     # -- filters and orders -------------------------------------------------------------------------------------------
 

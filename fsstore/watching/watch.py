@@ -17,7 +17,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -70,6 +72,8 @@ class Watch:
         self._filters = filters
         self._since = None if since is None else canonical_time(since, "since", None)
         self._max_queued = max_queued
+        # how the metadata of a document is given, with its id
+        self.show: Callable[[str, JsonObject], JsonObject] | None = None
         self._process = os.getpid()
         self._has_started = False
         self._ended: BaseException | None = None
@@ -93,7 +97,7 @@ class Watch:
             if news is None and self._catch_up.is_behind and self._ended is None:
                 news = self._gap() or await self._catch_up.next()
             if news is not None:
-                return news
+                return self._shown(news)
             if self._ended is not None:
                 await self.aclose()
                 self._check()
@@ -195,6 +199,11 @@ class Watch:
             if kind is not None:
                 return Change(kind, state.id, state.version, received.origin, received.metadata)
         return None
+
+    def _shown(self, news: Change | Gap) -> Change | Gap:
+        if self.show is None or isinstance(news, Gap) or news.kind == "deleted":
+            return news
+        return replace(news, metadata=self.show(news.id, news.metadata))
 
     def _gap(self) -> Gap | None:
         dropped, self._dropped = self._dropped, 0

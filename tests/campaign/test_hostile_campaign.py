@@ -70,6 +70,10 @@ async def tried(directory: Path, name: str, obstacle: Obstacle, *, is_open: bool
         came = await suffered(store, store / name, outside, obstacle, without=without, is_open=is_open)
     except Exception as error:  # noqa: BLE001 - whatever is raised here is what the campaign looks for
         return [f"{told}: {error!r}"]
+    if name.endswith(".json") and not isinstance(came["save"], StorageError):
+        # what stood in the place of a document has given way to it
+        cleared(store / ".fsstore")
+        return [f"{told}: {difference}" for difference in await differences(store, came)]
     cleared(store / name)
     if not name.startswith(".fsstore") and (directory / "kept" / name).exists():
         (directory / "kept" / name).rename(store / name)

@@ -359,3 +359,23 @@ def test_ctrl_c_belongs_to_the_editor_while_it_is_open(save: Save, editor: Scrip
     assert code == 0, shown
     assert run_in_shell("get", "a").json()["caught"] == 1
     assert list(drafts.iterdir()) == []
+
+
+@pytest.mark.parametrize("stale", [{"session_id": "other"}, {}])
+def test_a_session_with_a_stale_id_in_its_metadata_is_edited_under_its_own(
+    fsstore: Run, save: Save, editor: Script, store: Path, stale: dict[str, str]
+) -> None:
+    save("a", status="new")
+    (path,) = store.glob("??/a.json")
+    record = json.loads(path.read_text())
+    del record["data"]["metadata"]["session_id"]
+    record["data"]["metadata"] |= stale
+    path.write_text(json.dumps(record))
+    editor(
+        "session = json.loads(text)",
+        "assert session['metadata']['session_id'] == 'a'",
+        "path.write_text(json.dumps({**session, 'n': 1}))",
+    )
+    assert fsstore("edit", "a") == (0, "a\n", "")
+    saved = json.loads(path.read_text())
+    assert (saved["data"]["n"], saved["data"]["metadata"]["session_id"]) == (1, "a")

@@ -208,3 +208,100 @@ def test_times_are_compared_as_instants_however_they_are_written(fsstore: Run, t
     refused = fsstore("ls", "--where", "updated_at>yesterday")
     assert refused.code == 2
     assert "must be an ISO 8601 time" in refused.err
+
+
+# -- files that were edited by hand -----------------------------------------------------------------------------------
+
+
+def by_hand(store: Path, session_id: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change the file of a session as a person would."""
+    (path,) = store.glob(f"??/{session_id}.json")
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+
+
+def without_id(record: dict[str, Any]) -> None:
+    del record["data"]["metadata"]["session_id"]
+
+
+def of_another(record: dict[str, Any]) -> None:
+    record["session_id"] = record["data"]["metadata"]["session_id"] = "other"
+
+
+def without_metadata(record: dict[str, Any]) -> None:
+    del record["data"]["metadata"]
+
+
+def with_a_list_for_metadata(record: dict[str, Any]) -> None:
+    record["data"]["metadata"] = ["no", "object"]
+
+
+@pytest.mark.parametrize(
+    "edit", [without_id, of_another, without_metadata, with_a_list_for_metadata], ids=lambda edit: edit.__name__
+)
+def test_a_session_that_was_edited_by_hand_has_the_id_of_its_record(
+    fsstore: Run, save: Save, store: Path, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    for session_id in ("a", "b", "other"):
+        save(session_id, status="x")
+    by_hand(store, "b", edit)
+    assert sorted(fsstore("ls", "--format", "ids").out.split()) == ["a", "b", "other"]
+    assert sorted(line.split("\t")[0] for line in fsstore("ls").out.splitlines()[1:]) == ["a", "b", "other"]
+    assert fsstore("ls", "--format", "ids", "--where", "session_id=b").out == "b\n"
+    assert fsstore("ls", "--format", "ids", "--where", "session_id=other").out == "other\n"
+    assert fsstore("ls", "--format", "ids", "--sort", "session_id").out.split() == ["a", "b", "other"]
+    if edit is not with_a_list_for_metadata:
+        for form in ("json", "jsonl"):
+            out = fsstore("ls", "--format", form, "--where", "session_id=b").out
+            (session,) = json.loads(out) if form == "json" else [json.loads(out)]
+            assert session["metadata"]["session_id"] == "b"
+        assert fsstore("get", "b").json()["metadata"]["session_id"] == "b"
+    assert fsstore("verify").code == 0
+
+
+@pytest.mark.parametrize("edit", [without_id, of_another], ids=lambda edit: edit.__name__)
+def test_removing_by_a_filter_removes_what_was_edited_by_hand_and_nothing_else(
+    fsstore: Run, save: Save, store: Path, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    save("b", status="old")
+    save("other", status="new")
+    by_hand(store, "b", edit)
+    result = fsstore("rm", "--where", "status=old", "--yes")
+    assert (result.code, result.err) == (0, "fsstore: 1 session removed\n")
+    assert fsstore("ls", "--format", "ids").out == "other\n"
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["table", "ids", "json", "jsonl"])
+def test_a_list_names_what_it_leaves_out_every_time(fsstore: Run, save: Save, store: Path, form: str) -> None:
+    for session_id in ("a", "b", "c"):
+        save(session_id)
+    (path,) = store.glob("??/b.json")
+    path.write_text("{")
+    for _ in range(3):
+        result = fsstore("ls", "--format", form)
+        assert result.code == 0
+        assert result.err == (
+            f"fsstore: 1 file cannot be read and is left out: {path.parent.name}/b.json; fsstore health says why\n"
+        )
+    path.unlink()
+    assert fsstore("ls", "--format", form).err == ""
+
+
+@pytest.mark.parametrize("command", [["count"], ["stats"], ["rm", "--where", "status=x", "--yes"]])
+def test_whatever_looks_at_many_sessions_names_what_it_leaves_out(
+    fsstore: Run, save: Save, store: Path, command: list[str]
+) -> None:
+    for number in range(14):
+        save(f"s{number}", status="x")
+    paths = sorted(store.glob("??/s?.json"))
+    for path in paths:
+        path.write_text("{")
+    result = fsstore(*command)
+    assert result.code == 0
+    assert "10 files cannot be read and are left out" in result.err
+    assert f"{paths[0].parent.name}/{paths[0].name}" in result.err
+    assert "and 5 more" in result.err

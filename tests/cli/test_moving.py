@@ -212,3 +212,25 @@ def test_standard_input_and_files_may_begin_with_a_byte_order_mark(source: Path,
     assert run_in_shell("import", "-", "-q", stdin=text) == (0, "", "")
     assert run_in_shell("import", str(source), str(tmp_path / "flat"), "-q") == (0, "", "")
     assert run_in_shell("count").out == "4\n"
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+def test_an_export_without_what_cannot_be_read_names_it_and_ends_with_4_every_time(
+    fsstore: Run, save: Callable[..., None], store: Path, tmp_path: Path
+) -> None:
+    for session_id in ("a", "b", "c"):
+        save(session_id, status="x")
+    (path,) = store.glob("??/b.json")
+    path.write_text("{")
+    for arguments in (["--quiet"], [], ["--where", "status=x"], ["--redact-secrets"]):
+        result = fsstore("export", tmp_path / "out.jsonl", *arguments)
+        assert result.code == 4
+        assert f"1 file cannot be read and is left out: {path.parent.name}/b.json" in result.err
+        exported = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert [session["metadata"]["session_id"] for session in exported] == ["a", "c"]
+    result = fsstore("export", "-", "--quiet")
+    assert (result.code, len(result.out.splitlines())) == (4, 2)
+    path.unlink()
+    assert fsstore("export", tmp_path / "out.jsonl").code == 0

@@ -1,7 +1,13 @@
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.read.consistency import Reading
 from tests.cli.conftest import Run
+from tests.filesystem.refused import Bad
 
 Save = Callable[..., None]
 
@@ -57,3 +63,33 @@ def test_health_lists_corrupt_documents_and_ends_with_4(fsstore: Run, save: Save
     assert [problem["file"] for problem in result.json()["corrupt"]] == [f"{path.parent.name}/s3.json"]
     assert fsstore("stats", "--format", "json").json()["store"]["corrupt"] == 1
     assert "s3" not in fsstore("ls", "--format", "ids").out.split()
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_health_that_cannot_count_says_so_and_ends_with_5(
+    fsstore: Run, save: Save, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    async def refused(*_: object) -> None:
+        raise StorageUnavailableError(reason="Input/output error", path="store", errno=errno.EIO)
+
+    fill(save)
+    monkeypatch.setattr(Reading, "refresh", refused)
+    result = fsstore("health", "--format", form)
+    assert result.code == 5
+    assert "Input/output error" in result.out
+    assert "degraded" in result.out
+
+
+def test_health_and_stats_name_what_the_disk_cannot_read(
+    fsstore: Run, save: Save, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(save)
+    (path,) = store.glob("??/s3.json")
+    path.write_text(path.read_text() + " ")
+    Bad(monkeypatch).bases = {"s3.json"}
+    result = fsstore("health")
+    assert result.code == 4
+    assert f"\t{path.parent.name}/s3.json: Input/output error" in result.out
+    result = fsstore("stats")
+    assert (result.code, "documents\t6" in result.out) == (0, True)
+    assert f"1 file cannot be read and is left out: {path.parent.name}/s3.json" in result.err

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from tests.filesystem.refused import Bad
 
 Save = Callable[..., None]
 
@@ -247,11 +248,68 @@ def test_a_corrupt_document_is_reported_and_never_taken_for_absent(fsstore: Run,
     save("a")
     (path,) = store.glob("??/a.json")
     path.write_text('{"torn')
-    for command in (["get", "a"], ["update", "a", "--set", "x=1"], ["rm", "a"]):
+    for command in (["get", "a"], ["update", "a", "--set", "x=1"]):
         result = fsstore(*command)
         assert (result.code, result.out) == (4, "")
         assert "cannot be read" in result.err
     assert path.read_text() == '{"torn'
+
+
+@pytest.mark.parametrize("command", [["rm", "a"], ["rm", "--keep-damaged", "a", "b"], ["rm", "--missing-ok", "a", "c"]])
+def test_a_corrupt_document_can_be_removed_and_kept_aside(
+    fsstore: Run, store: Path, save: Save, command: list[str]
+) -> None:
+    save("a")
+    save("b")
+    (path,) = store.glob("??/a.json")
+    path.write_text('{"torn')
+    assert fsstore(*command) == (0, "", "")
+    assert not path.exists()
+    assert fsstore("health").code == 0
+    kept = [file.read_text() for file in store.glob(".fsstore/quarantine/*")]
+    assert kept == (['{"torn'] if "--keep-damaged" in command else [])
+
+
+def test_what_the_disk_cannot_read_keeps_no_other_from_being_removed_by_a_filter(
+    fsstore: Run, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for session_id in ("a", "b", "c", "d", "e"):
+        save(session_id, status="old")
+    bad = Bad(monkeypatch)
+    bad.bases = {"b.json"}
+    result = fsstore("rm", "--where", "status=old", "--yes")
+    assert result.code == 5
+    assert result.err.startswith("fsstore: 4 sessions removed; 1 session could not be removed, the first because ")
+    assert "Input/output error" in result.err
+    bad.bases = set()
+    assert fsstore("ls", "--format", "ids").out == "b\n"
+
+
+def test_a_corrupt_document_can_be_replaced_and_is_kept_aside(fsstore: Run, store: Path, save: Save) -> None:
+    save("a")
+    (path,) = store.glob("??/a.json")
+    path.write_text('{"torn')
+    save("a", status="new")
+    assert fsstore("get", "a").json()["metadata"]["status"] == "new"
+    assert [file.read_text() for file in store.glob(".fsstore/quarantine/*")] == ['{"torn']
+
+
+def test_the_largest_session_can_be_said_to_every_command_that_writes(
+    fsstore: Run, tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("a")
+    source = tmp_path / "long.json"
+    source.write_text(json.dumps({"text": "x" * 1000}))
+    for command in (["put", "b", str(source)], ["update", "a", "--set", f"text={'x' * 1000}"]):
+        refused = fsstore(*command, "--max-bytes", "500")
+        assert refused.code == 2
+        assert "more than the 500 allowed" in refused.err
+        assert "max_bytes" in refused.err
+    monkeypatch.setenv("FSSTORE_MAX_BYTES", "500")
+    assert fsstore("put", "b", source).code == 2
+    assert fsstore("put", "b", source, "--max-bytes", "5000").code == 0
+    assert fsstore("get", "b").json()["text"] == "x" * 1000
+    assert fsstore("put", "b", source, "--max-bytes", "0").code == 2
 
 
 def test_commands_that_do_not_fill_a_store_do_not_make_one(fsstore: Run, store: Path) -> None:

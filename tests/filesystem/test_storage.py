@@ -20,15 +20,17 @@ from fsstore.errors import (
     StorageCorruptedError,
     StorageError,
     StorageTimeoutError,
+    StorageTooLargeError,
     StorageUnavailableError,
     StorageValidationError,
 )
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
 from tests.filesystem.crashing import in_child
-from tests.filesystem.faults import below, contents, descriptors, place, threads_of_the_store, until
+from tests.filesystem.faults import below, contents, control, descriptors, place, threads_of_the_store, until
 from tests.test_legacy import left_behind
 
 
@@ -64,16 +66,96 @@ async def test_files_get_the_mode_that_was_asked_for(tmp_path: Path, file_mode: 
     assert (files, directories) == ({file_mode}, {directory_mode})
 
 
-async def test_a_document_larger_than_allowed_is_neither_written_nor_read(tmp_path: Path) -> None:
+async def test_a_document_larger_than_allowed_is_not_written_and_can_be_read(tmp_path: Path) -> None:
     async with await FileStorage.open(tmp_path) as storage:
         await storage.save({"id": "large", "data": "x" * 2000})
     async with await FileStorage.open(tmp_path, max_bytes=1000) as storage:
-        with pytest.raises(StorageValidationError):
-            await storage.save({"id": "new", "data": "x" * 2000})
-        with pytest.raises(StorageCorruptedError, match="more than 1000"):
-            await storage.load("large")
+        for attempt in (storage.save({"id": "new", "data": "x" * 2000}), storage.update("large", {"type": "other"})):
+            with pytest.raises(StorageValidationError, match=r"more than the 1000 allowed.*max_bytes"):
+                await attempt
         await storage.save({"id": "small"})
+        assert set(await contents(storage)) == {"small", "large"}
+        assert (await storage.health_check())["status"] == "ok"
+        await storage.update("large", {"data": "shorter"})
+        assert await storage.delete("large")
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_a_document_larger_than_is_read_is_too_large_and_never_corrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, indexed: bool
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.batch_save([{"id": "large", "data": "x" * 2000}, {"id": "small"}])
+        if indexed:
+            await storage.list()
+        name = str(place(tmp_path, "large").relative_to(tmp_path))
+    monkeypatch.setattr(documents, "READ_BYTES", 1000)
+    async with await FileStorage.open(tmp_path, max_bytes=900) as storage:
         assert set(await contents(storage)) == {"small"}
+        assert await storage.exists("large")
+        for attempt in (storage.load("large"), storage.update("large", {"type": "other"})):
+            with pytest.raises(StorageTooLargeError, match=r"more than 1000; .* larger max_bytes, delete"):
+                await attempt
+        report = await storage.health_check()
+        assert (report["status"], report["corrupt"]) == ("degraded", [])
+        assert [problem["file"] for problem in report["too_large"]] == [name]
+        assert [problem["file"] for problem in await storage.unreadable()] == [name]
+        # what one opener cannot read is hidden from no other, whether it was open before or is opened now
+        async with await FileStorage.open(tmp_path, max_bytes=3000) as larger:
+            assert set(await contents(larger)) == {"small", "large"}
+            await storage.refresh()
+            assert set(await contents(storage)) == {"small"}
+            assert set(await contents(larger)) == {"small", "large"}
+            assert (await larger.health_check())["status"] == "ok"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_document_larger_than_is_read_can_be_deleted_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+) -> None:
+    monkeypatch.setattr(documents, "READ_BYTES", 1000)
+    async with await FileStorage.open(tmp_path, max_bytes=3000) as storage:
+        await storage.save({"id": "large", "data": "x" * 2000})
+    before = place(tmp_path, "large").read_bytes()
+    async with await FileStorage.open(tmp_path, max_bytes=900) as storage:
+        assert await storage.count() == 0
+        if replaced:
+            await storage.save({"id": "large", "data": "short"})
+            assert set(await contents(storage)) == {"large"}
+        else:
+            assert await storage.delete("large")
+            assert await storage.load("large") is None
+        assert (await storage.health_check())["status"] == "ok"
+    kept = [(tmp_path / ".fsstore/quarantine" / name).read_bytes() for name in control(tmp_path, "quarantine")]
+    assert kept == ([before] if replaced else [])
+
+
+async def test_the_marker_may_say_how_large_a_document_may_be(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        assert storage._documents.max_bytes == 64 << 20
+    marker = {"format": 1, "shard_depth": 1, "max_bytes": 1000}
+    (tmp_path / "fsstore.json").write_text(json.dumps(marker))
+    async with await FileStorage.open(tmp_path) as storage:
+        with pytest.raises(StorageValidationError, match="more than the 1000 allowed"):
+            await storage.save({"id": "a", "data": "x" * 2000})
+    async with await FileStorage.open(tmp_path, max_bytes=3000) as storage:
+        await storage.save({"id": "a", "data": "x" * 2000})
+    assert json.loads((tmp_path / "fsstore.json").read_text()) == marker
+
+
+@pytest.mark.parametrize("declared", [0, -1, "1", 1.5, True, None])
+async def test_a_marker_with_a_limit_that_is_none_is_refused(tmp_path: Path, declared: Any) -> None:
+    (tmp_path / "fsstore.json").write_text(json.dumps({"format": 1, "shard_depth": 1, "max_bytes": declared}))
+    error = await refused(tmp_path)
+    assert isinstance(error, StorageCorruptedError)
+    assert "max_bytes" in str(error)
+
+
+@pytest.mark.parametrize("given", [0, -1, "1", 1.5, True])
+async def test_a_limit_that_is_none_is_refused(tmp_path: Path, given: Any) -> None:
+    error = await refused(tmp_path, max_bytes=given)
+    assert isinstance(error, StorageValidationError)
+    assert error.path == "max_bytes"
 
 
 # -- what is no store -------------------------------------------------------------------------------------------------

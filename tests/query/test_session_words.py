@@ -26,6 +26,9 @@ from tests.query.test_filters import Mood
         ({"$nor": [{"status": "x"}]}, {"$nor": [{"data.metadata.status": "x"}]}),
         ({"$oops": 1, "$or": "text"}, {"$oops": 1, "$or": "text"}),
         ({"$or": ["text"]}, {"$or": ["text"]}),
+        ({"session_id": "a"}, {"id": "a"}),
+        ({"metadata.session_id": "a", "$or": [{"session_id": "a"}]}, {"id": "a", "$or": [{"id": "a"}]}),
+        ({"session_id.x": 1, "a.session_id": 1}, {"data.session_id.x": 1, "data.a.session_id": 1}),
         ({r"a\.b": 1}, {r"data.metadata.a\.b": 1}),
         ({r"a\.b.c": 1}, {r"data.a\.b.c": 1}),
         ({r"\$ref": 1}, {r"data.metadata.\$ref": 1}),
@@ -96,6 +99,7 @@ def test_two_spellings_of_one_path_must_both_hold() -> None:
     [
         (None, None),
         ("priority", "data.metadata.priority"),
+        ("-session_id", "-id"),
         ("-priority", "-data.metadata.priority"),
         ("-state.step", "-data.state.step"),
         (r"-a\.b", r"-data.metadata.a\.b"),

@@ -12,6 +12,7 @@ from fsstore.errors import StorageValidationError
 from fsstore.model.records import Filters, JsonObject, Records
 from fsstore.sessions.interfaces import ISessionService, ISessionStore
 from fsstore.testing import HandClock
+from fsstore.watching.changes import Change
 
 
 class WatchedStorage(MemoryStorage):
@@ -219,3 +220,35 @@ async def test_a_cursor_survives_a_url(sessions: SessionService, clock: HandCloc
     assert page.cursor.isascii()
     rest = await sessions.list_page(limit=1, cursor=page.cursor)
     assert [session["metadata"]["session_id"] for session in rest.items] == ["b"]
+
+
+async def test_a_watch_gives_the_id_of_the_record_whatever_the_metadata_says(
+    sessions: SessionService, storage: WatchedStorage
+) -> None:
+    strange = {"a": {"metadata": {"session_id": "z"}}, "b": {"metadata": {"status": "x"}}, "c": {}}
+    async with sessions.watch() as changes:
+        for record_id, data in strange.items():
+            await storage.save({"id": record_id, "type": "session", "data": data})
+        await storage.delete("a")
+        found = [await asyncio.wait_for(anext(changes), 20) for _ in range(4)]
+    assert [change.metadata for change in found if isinstance(change, Change)] == [
+        {"session_id": "a"},
+        {"session_id": "b", "status": "x"},
+        {"session_id": "c"},
+        {},
+    ]
+
+
+async def test_an_error_in_a_filter_by_the_id_of_a_session_is_told_in_its_words(sessions: SessionService) -> None:
+    refusals: dict[str, Filters] = {
+        "$.session_id": {"session_id": {"$lik": 1}},
+        "$['metadata.session_id']": {"metadata.session_id": {"$lik": 1}},
+        "$.idle": {"session_id": "a", "idle": {"$lik": 1}},
+        "$.id": {"session_id": "a", "id": {"$lik": 1}},
+        "$['state.id']": {"session_id": "a", "state.id": {"$lik": 1}},
+    }
+    for path, filters in refusals.items():
+        with pytest.raises(StorageValidationError) as refused:
+            await sessions.list_sessions(filters)
+        assert (refused.value.path or "").startswith(path)
+        assert "session_idle" not in str(refused.value)

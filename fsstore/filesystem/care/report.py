@@ -23,7 +23,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
     """The system refuses to read it: a permission, or a failing disk."""
     TOO_LARGE = "too_large"
-    """It has more bytes than `max_bytes` lets this store read."""
+    """It has more bytes than this opener reads. It is not damaged."""
     WRONG_PLACE = "wrong_place"
     """A whole document under a name that is not its id's."""
     ALTERED = "altered"

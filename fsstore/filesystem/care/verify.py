@@ -16,9 +16,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import (
+    StorageCorruptedError,
+    StorageTooLargeError,
+    StorageUnavailableError,
+    StorageValidationError,
+)
 from fsstore.filesystem.care.report import Finding, Kind, VerifyReport
-from fsstore.filesystem.disk.files import TooLargeError
+from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import InConflictError
 from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.documents.layout import (
@@ -101,12 +106,19 @@ class Examiner:
             return
         for base in bases:
             name = f"{above}/{base}" if above else base
-            is_directory = self._documents.tree.is_directory(name)
+            is_directory = self._is_directory(name)
             # what stands in the place of a shard keeps documents from being saved; deeper down it harms nobody
             if is_directory or depth <= self._documents.layout.shard_depth:
                 yield name
             if is_directory and depth < max(SHARD_DEPTHS):
                 yield from self._directories(name, depth + 1)
+
+    def _is_directory(self, name: str) -> bool:
+        try:
+            return self._documents.tree.is_directory(name)
+        except OSError:
+            # in a directory that cannot be entered, which is judged itself
+            return False
 
     # -- a directory of documents -------------------------------------------------------------------------------------
 
@@ -147,10 +159,10 @@ class Examiner:
     def _judge_directory(self, name: str) -> list[Finding]:
         try:
             self._documents.tree.entries(name)
-        except OSError as error:
-            if self._documents.tree.is_directory(name):
-                return [Finding(Kind.REFUSED, name, error.strerror or str(error))]
+        except (NotAFileError, NotADirectoryError):
             return [Finding(Kind.UNREADABLE, name, "it stands where a directory of documents belongs")]
+        except OSError as error:
+            return [Finding(Kind.REFUSED, name, error.strerror or str(error))]
         return []
 
     def _judge_document(
@@ -160,7 +172,10 @@ class Examiner:
             document = self._documents.read_named(name)
         except StorageCorruptedError as error:
             return None, [self._corrupted(name, error)]
+        except StorageTooLargeError as error:
+            return None, [Finding(Kind.TOO_LARGE, name, error.reason or error.message)]
         except StorageUnavailableError as error:
+            self._documents.check_its_own(error)
             return None, [Finding(Kind.REFUSED, name, error.reason or error.message)]
         if document is None:
             left_over = [Finding(Kind.LEFT_OVER, name, "it is gone")] if known is not None else []
@@ -173,8 +188,7 @@ class Examiner:
             return Finding(Kind.WRONG_PLACE, name, reason, self._documents.name(error.id))
         if isinstance(error.__cause__, InConflictError):
             return Finding(Kind.IN_CONFLICT, name, reason)
-        is_large = isinstance(error.__cause__, TooLargeError)
-        return Finding(Kind.TOO_LARGE if is_large else Kind.UNREADABLE, name, reason)
+        return Finding(Kind.UNREADABLE, name, reason)
 
     def _form(self, name: str, document: Document) -> Iterator[Finding]:
         try:
@@ -244,18 +258,21 @@ class Examiner:
 
     def left_by_commits(self) -> list[Finding]:
         """Return what is wrong with the log and the temp files, as the holder of the store lock."""
-        log = self._store.log
-        # one at a time: each may have megabytes
-        segments = (segment for number in log.numbers() for segment in log.read([number]))
-        findings = [
-            Finding(Kind.LOG_DAMAGED, segment_name(segment.number), segment.damage)
-            for segment in segments
-            if segment.damage
-        ]
+        findings: list[Finding] = []
+        for number in self._store.log.numbers():
+            findings += self._judge_segment(number)
         # where nothing can be locked they may be somebody's
         staged = self._store.tree.entries(STAGING) if self._store.writer is not None else []
         reason = "left by a commit that never happened"
         return findings + [Finding(Kind.TEMPORARY, f"{STAGING}/{base}", reason) for base in sorted(staged)]
+
+    def _judge_segment(self, number: int) -> list[Finding]:
+        name = segment_name(number)
+        try:
+            segments = self._store.log.read([number])
+        except OSError as error:
+            return [Finding(Kind.REFUSED, name, error.strerror or str(error))]
+        return [Finding(Kind.LOG_DAMAGED, name, segment.damage) for segment in segments if segment.damage]
 
 
 def _duplicate_key(data: bytes) -> str | None:

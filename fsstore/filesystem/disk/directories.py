@@ -113,9 +113,9 @@ class Directories:
                 raise
             return []
 
-    def stats(self, name: str) -> list[tuple[str, os.stat_result]]:
-        """Return the names in a directory, in no order, each with its stat."""
-        found: list[tuple[str, os.stat_result]] = []
+    def stats(self, name: str) -> list[tuple[str, os.stat_result | None]]:
+        """Return the names in a directory, in no order, each with its stat; None where the system refuses that."""
+        found: list[tuple[str, os.stat_result | None]] = []
         try:
             with self._opened_directory(name) as where, os.scandir(where) as listing:
                 for entry in listing:
@@ -123,6 +123,8 @@ class Directories:
                         found.append((entry.name, entry.stat(follow_symlinks=False)))
                     except FileNotFoundError:
                         continue
+                    except OSError:
+                        found.append((entry.name, None))
         except FileNotFoundError:
             pass
         return found

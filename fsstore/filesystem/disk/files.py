@@ -39,6 +39,8 @@ _NOWAIT = flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
 
 _NO_FILE = {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR}
 _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+# link(2): the file system has none, or the user may not make one to somebody else's file, or there are too many
+_NO_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
 _MILLISECOND_NS = 1_000_000
@@ -273,10 +275,30 @@ class Tree(Directories):
             if self.signature(target) is None:
                 self.replace(source, target)
 
+    def link(self, source: str, target: str) -> bool:
+        """Give a file a second name, which must be free; False where there are no links, or not of this file."""
+        old, old_parent = self._enter(source)
+        try:
+            new, new_parent = self._enter(target)
+            try:
+                os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
+            except OSError as error:
+                if error.errno in _NO_LINK:
+                    return False
+                raise
+            finally:
+                self._leave(new_parent)
+        finally:
+            self._leave(old_parent)
+        return True
+
     def signatures(self, name: str) -> Iterator[tuple[str, Signature | None]]:
-        """Give each name in a directory with its signature; None for what is not a regular file."""
+        """Give each name in a directory with its signature; None for what is no regular file, UNTOLD if not known."""
         for base, found in self.stats(name):
-            yield base, _signature(found) if stat.S_ISREG(found.st_mode) else None
+            if found is None:
+                yield base, UNTOLD
+            else:
+                yield base, _signature(found) if stat.S_ISREG(found.st_mode) else None
 
     def sync(self, name: str) -> None:
         """Bring a file's bytes to the disk."""

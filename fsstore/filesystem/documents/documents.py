@@ -16,9 +16,10 @@ import stat
 import time
 from collections.abc import Iterator
 from itertools import count
+from operator import itemgetter
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
 from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
@@ -32,13 +33,22 @@ from fsstore.filesystem.documents.codec import (
 )
 from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.skeleton import StoreRoot
+from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.records import JsonObject
 
+MAX_BYTES = 64 << 20
+"""The largest document that is written, where neither the marker nor the caller says otherwise."""
+READ_BYTES = 256 << 20
+"""The largest document that is read, unless larger ones may be written."""
+
+_BASE = itemgetter(0)
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
 _TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
 # about 300 bytes each
 _MOST_PLAIN = 10_000
+# what is larger is read, and parsed, in another thread than that of the event loop
+_MOST_AT_ONCE = 16 << 20
 
 
 class Document(NamedTuple):
@@ -54,6 +64,16 @@ class Document(NamedTuple):
         return digest(self.data)
 
 
+class Damage(NamedTuple):
+    """What lies in a document's place and cannot be read as that document."""
+
+    error: StorageCorruptedError | StorageTooLargeError
+    is_file: bool
+    """Else it is a directory, a link or the like."""
+    digest: bytes
+    """The hash of its bytes; empty where they are too many, or none."""
+
+
 class Documents:
     """The documents of one store."""
 
@@ -63,6 +83,10 @@ class Documents:
         self.name = layout.name
         """Returns the name of a document's file."""
         self.max_bytes = max_bytes
+        """Bounds what is written."""
+        self.read_bytes = max(max_bytes, READ_BYTES)
+        """Bounds what is read."""
+        self.unreadable = Unreadable()
         # where the medium was taken away nothing is there at all, and that is no answer
         self.root = StoreRoot(tree, layout.shard_depth)
         self.cache = DocumentCache()
@@ -73,7 +97,7 @@ class Documents:
     def for_one_thread(self, *, keeps: int) -> Documents:
         """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
-        own.cache, own._plain = self.cache, self._plain
+        own.cache, own._plain, own.unreadable = self.cache, self._plain, self.unreadable
         return own
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
@@ -104,6 +128,21 @@ class Documents:
     def read_in_turn(self, record_id: str) -> Document | None:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
         return self._read(self.name(record_id), record_id)
+
+    def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
+        """Return what lies in a document's place, where reading it has raised this.
+
+        Raises that error where its shard is at fault, and StorageUnavailableError.
+        """
+        try:
+            if not all(map(self.tree.is_directory, directories_of(name))):
+                raise error
+            data, _ = self.tree.read(name, max_bytes=self.read_bytes)
+        except (NotAFileError, TooLargeError) as unread:
+            return Damage(error, isinstance(unread, TooLargeError), b"")
+        except OSError as unread:
+            raise unavailable(unread, self.tree.path(name)) from unread
+        return Damage(error, is_file=True, digest=digest(data))
 
     def look(self, name: str) -> Signature | None:
         """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""
@@ -140,7 +179,7 @@ class Documents:
         if kept is not None:
             return decode_examined(kept.data)
         try:
-            found = self.tree.read_cached(name, max_bytes=self.max_bytes)
+            found = self.tree.read_cached(name, max_bytes=min(self.read_bytes, _MOST_AT_ONCE))
             if found is not None:
                 data, signature = found
                 record, is_plain = self._parsed(name, data, signature, record_id)
@@ -155,15 +194,30 @@ class Documents:
         raise BlockingIOError
 
     def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
+        try:
+            document = self._read_at_last(name, record_id, pauses)
+        except StorageUnavailableError as error:
+            self.unreadable.note(name, error)
+            raise
+        except StorageCorruptedError:
+            self.unreadable.forget(name)
+            raise
+        self.unreadable.forget(name)
+        return document
+
+    def _read_at_last(self, name: str, record_id: str | None, pauses: int) -> Document | None:
         while True:
             try:
-                data, signature = self.tree.read(name, max_bytes=self.max_bytes)
+                data, signature = self.tree.read(name, max_bytes=self.read_bytes)
                 record, _ = self._parsed(name, data, signature, record_id)
                 return Document(record, data, signature)
             except FileNotFoundError:
                 return None
-            except (NotAFileError, TooLargeError) as error:
+            except NotAFileError as error:
                 raise self._corrupted(record_id, name, str(error.strerror)) from error
+            except TooLargeError as error:
+                reason, path = str(error.strerror), self.tree.path(name)
+                raise StorageTooLargeError(id=record_id, path=path, reason=reason, errno=error.errno) from error
             except NotARecordError as error:
                 if pauses < _UNDER_HANDS_PAUSES and time.time_ns() - signature.mtime_ns in _UNDER_HANDS_NS:
                     # an editor or git may be writing it in place at this moment; one that never stops is not waited
@@ -209,6 +263,12 @@ class Documents:
             raise unavailable(error, self.tree.path(name)) from error
         self.root.check()
         return False
+
+    def check_its_own(self, error: StorageUnavailableError) -> None:
+        """Raise the error of reading one document unless another one can be read all the same."""
+        if not is_its_own(error):
+            raise error
+        self.root.check()
 
     def _corrupted(
         self, record_id: str | None, name: str, reason: str, advice: str | None = None
@@ -267,23 +327,30 @@ class Documents:
     def _shards(self, above: str, depth: int) -> Iterator[str]:
         for base in sorted(filter(is_shard, self.tree.entries(above))):
             name = f"{above}/{base}" if above else base
-            if depth == 1 or not self.tree.is_directory(name):
-                yield name
-            else:
-                yield from self._shards(name, depth - 1)
+            try:
+                is_leaf = depth == 1 or not self.tree.is_directory(name)
+                below = [name] if is_leaf else list(self._shards(name, depth - 1))
+            except OSError:
+                # what cannot be looked into is given itself: it must not keep the others from anybody
+                below = [name]
+            yield from below
 
     def signatures(self, shard: str) -> dict[str, Signature | None]:
         """Return the documents' files of one shard; None as signature for what is not a regular file.
 
         What is no directory, or a link to one, stands for its documents as the name `3f/`, which cannot be read
-        either. Raises StorageUnavailableError.
+        either. A file that the system says nothing of has the signature UNTOLD. Raises StorageUnavailableError.
         """
         try:
-            return {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
+            found = {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
         except (NotAFileError, NotADirectoryError):
-            return {f"{shard}/": None}
+            found = {f"{shard}/": None}
         except OSError as error:
-            raise unavailable(error, self.tree.path(shard)) from error
+            refused = unavailable(error, self.tree.path(shard))
+            self.unreadable.note(f"{shard}/", refused)
+            raise refused from error
+        self.unreadable.forget(f"{shard}/")
+        return found
 
     def inventory(self, shard: str) -> str | None:
         """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
@@ -291,17 +358,17 @@ class Documents:
         None where that is not known: a name may stand for something else, or be none that can be read.
         """
         try:
-            stats = sorted(self.tree.stats(shard))
+            stats = sorted(self.tree.stats(shard), key=_BASE)
         except OSError:
             return None
-        if not all(stat.S_ISREG(found.st_mode) for _, found in stats):
+        if not all(found is not None and stat.S_ISREG(found.st_mode) for _, found in stats):
             return None
         # a base holds no slash, so lines are never taken for others
         return "".join(
             [
                 f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/"
                 for base, found in stats
-                if is_document(base)
+                if found is not None and is_document(base)
             ]
         )
 

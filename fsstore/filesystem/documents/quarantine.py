@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -43,6 +44,23 @@ class Quarantine:
         self._tree.sync_directory(shard_of(name))
         return aside
 
+    def copy(self, name: str) -> str:
+        """Keep the file of that name, which stays where it is, and return the name that the kept one has.
+
+        A link where there are links, else a copy of its bytes. Raises OSError when the disk refuses.
+        """
+        self._tree.sync(name)
+        aside = self._aside(name)
+        if not self._tree.link(name, aside):
+            return self.keep(name, self._tree.read(name, max_bytes=sys.maxsize)[0])
+        self._tree.sync_directory(QUARANTINE)
+        return aside
+
+    def make(self) -> None:
+        """Make the directory, so that `move` needs no more than a rename. Raises OSError when the disk refuses."""
+        if self._tree.make_directory(QUARANTINE):
+            self._tree.sync_directory(CONTROL)
+
     def keep(self, name: str, data: bytes) -> str:
         """Keep bytes that lay, or were meant to lie, under that name, and return the name they have now."""
         aside = self._aside(name)
@@ -52,8 +70,7 @@ class Quarantine:
         return aside
 
     def _aside(self, name: str) -> str:
-        if self._tree.make_directory(QUARANTINE):
-            self._tree.sync_directory(CONTROL)
+        self.make()
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         # a name from elsewhere may hold anything, and may be as long as a name can be
         place = _FOREIGN.sub("-", name)[:_NAME_CHARACTERS]

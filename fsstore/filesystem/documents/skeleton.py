@@ -23,6 +23,7 @@ from fsstore.errors import StorageCorruptedError, StorageUnavailableError, Stora
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing, unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
+from fsstore.filesystem.documents.documents import MAX_BYTES
 from fsstore.filesystem.documents.layout import (
     CONTROL,
     FORMAT,
@@ -199,6 +200,18 @@ def _read_marker(tree: Tree) -> int | None:
     if type(depth) is not int or depth not in SHARD_DEPTHS:
         raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares shard depth {depth!r}")
     return depth
+
+
+def largest_document(tree: Tree) -> int:
+    """Return how many bytes a document may have that is written, as the marker declares it, or by default."""
+    data, _ = tree.read(MARKER, max_bytes=_MARKER_MAX_BYTES)
+    try:
+        declared = decode_marker(data).get("max_bytes", MAX_BYTES)
+    except NotARecordError as error:
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
+    if type(declared) is not int or declared < 1:
+        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares max_bytes {declared!r}")
+    return declared
 
 
 def _make_marker(tree: Tree, shard_depth: int) -> int:

@@ -24,7 +24,15 @@ from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import connect, prepare, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
 from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of
-from fsstore.filesystem.index.schema import BEHIND_RELATION, SIGNATURE_COLUMNS, SUMMARY_COLUMNS, json_array, summary
+from fsstore.filesystem.index.schema import (
+    BEHIND_RELATION,
+    SHOWING,
+    SIGNATURE_COLUMNS,
+    SUMMARY_COLUMNS,
+    hiding,
+    json_array,
+    summary,
+)
 from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, probing
 from fsstore.filesystem.index.terms import functions
 from fsstore.filesystem.index.upserts import Described, described, put_problems, put_rows, remove
@@ -152,25 +160,38 @@ class Index:
         return list(self._rows(following(_ROW_COLUMNS, known, start, after, size)))
 
     def summaries(
-        self, condition: Condition, order: Order, *, limit: int | None = None, offset: int = 0
+        self,
+        condition: Condition,
+        order: Order,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        without: Sequence[str] = (),
     ) -> list[JsonObject] | None:
-        """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell."""
+        """Return what `interfaces.summary` gives of the matching records; None when only the documents can tell.
+
+        `without` names documents that are passed over.
+        """
         prepared = self._prepare(condition)
         if prepared.plan.residue is not None:
             return None
+        if without and (hidden := set(self.inventory.ids(without))):
+            end = None if limit is None else offset + limit
+            found = self.summaries(condition, order, limit=None if end is None else end + len(hidden))
+            return None if found is None else [view for view in found if view["id"] not in hidden][offset:end]
         with translated(), understood():
             start = self._start(prepared.plan, order)
             statement, ordered = prepared.selecting(SUMMARY_COLUMNS, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
             return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
 
-    def count(self, condition: Condition) -> int | None:
-        """Return how many rows match; None when only the documents can tell."""
+    def count(self, condition: Condition, *, without: Sequence[str] = ()) -> int | None:
+        """Return how many rows match, but for the documents `without`; None when only the documents can tell."""
         known = self._prepare(condition).plan
         if known.residue is not None:
             return None
         with translated():
-            return self._number(counting(known))
+            return self._number(counting(known, without=json_array(without)))
 
     def _prepare(self, condition: Condition) -> Prepared:
         found = self._prepared.get(id(condition))
@@ -206,10 +227,25 @@ class Index:
             self._many[key] = _LISTS_BELIEVED
         return is_few
 
-    def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> list[JsonObject]:
-        """Run one SELECT over the relation `documents`, as `relation.guarded_select` does."""
-        with translated():
+    def query(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, without: Sequence[str] = ()
+    ) -> list[JsonObject]:
+        """Run one SELECT over the relation `documents`, as `relation.guarded_select` does, but for some documents."""
+        with translated(), self._relation_without(without):
             return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
+
+    @contextmanager
+    def _relation_without(self, names: Sequence[str]) -> Iterator[None]:
+        """Let this connection see the relation without some documents."""
+        if not names:
+            yield
+            return
+        ids = json_array(self.inventory.ids(names)).replace("'", "''")
+        self._connection.execute(hiding(ids))
+        try:
+            yield
+        finally:
+            self._connection.execute(SHOWING)
 
     def _rows(self, statement: Statement) -> Generator[Row]:
         with translated(), understood():

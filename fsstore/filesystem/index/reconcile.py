@@ -6,6 +6,8 @@ of a document ever replaces a newer one in the index. Invariants:
   than two seconds before it was recorded, unless the clock is known to count finely (`cache`): an edit within its
   tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
 - A file that cannot be read as the document of its name becomes a problem, with the reason; it is never touched.
+- What the system refuses to read, now and to this process, is none: nothing of that is recorded, and its row stays (see
+  `unreadable`). In a shard that cannot be listed each document is read by its name.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import is_shard
+from fsstore.filesystem.documents.layout import is_shard, shard_of
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
@@ -32,7 +34,7 @@ from fsstore.filesystem.threads import submitted
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
 
-_logger = logging.getLogger("fsstore")
+_unreadable = logging.getLogger("fsstore.unreadable")
 _UNKNOWN = Signature(0, 0, 0, 0)
 _FEW_SHARDS, _AHEAD = 16, 8
 
@@ -82,14 +84,43 @@ class Reconciler:
         index.verify()
         compared = Compared([], [], time.time_ns())
         shards = sorted({*self._documents.shards(), *_checked(index.inventory.shards())})
+        # of which the text that is compared says nothing: one may be gone
+        with_problems = {shard_of(problem.name) for problem in index.inventory.problems()}
         with closing(self._inventories(shards)) as inventories:
             for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
                 # most shards are as they were, and need not be looked at name by name
-                if index.inventory.text(shard) != (found, False):
+                if shard in with_problems or index.inventory.text(shard) != (found, False):
                     self._compare_names(index, shard, compared)
                 if progress is not None:
                     progress(done, len(shards))
-        return compared
+        # a row that agrees with its file does not say that the file can be read here
+        too_large = index.inventory.larger_than(self._documents.read_bytes)
+        again = [*self._documents.unreadable.documents(), *too_large]
+        return compared._replace(differing=list(dict.fromkeys([*compared.differing, *again])))
+
+    def look_again(self, index: Index) -> list[str]:
+        """Return the documents to be read again: what could not be read, and can be now."""
+        unreadable, compared = self._documents.unreadable, Compared([], [], 0)
+        for refusal in unreadable.all():
+            if self._can_be_read(refusal.name):
+                if refusal.name.endswith("/"):
+                    self._compare_names(index, refusal.name.removesuffix("/"), compared)
+                else:
+                    compared.differing.append(refusal.name)
+        unreadable.looked()
+        return compared.differing
+
+    def _can_be_read(self, name: str) -> bool:
+        try:
+            if name.endswith("/"):
+                self._documents.signatures(name.removesuffix("/"))
+            else:
+                self._documents.read_named(name)
+        except StorageUnavailableError:
+            return False
+        except StorageCorruptedError:
+            pass
+        return True
 
     def _inventories(self, shards: list[str]) -> Generator[str | None]:
         """Give the inventory of each shard; of many in a thread that looks ahead while the index is asked."""
@@ -107,7 +138,13 @@ class Reconciler:
 
     def _compare_names(self, index: Index, shard: str, compared: Compared) -> None:
         known = index.inventory.signatures(f"{shard}/")
-        for name, signature in self._documents.signatures(shard).items():
+        try:
+            there = self._documents.signatures(shard)
+        except StorageUnavailableError as error:
+            self._documents.check_its_own(error)
+            # each is read, if it can be: that they cannot be listed does not say that any of them is gone
+            there = {}
+        for name, signature in there.items():
             row = known.pop(name, None)
             if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
                 compared.differing.append(name)
@@ -120,7 +157,7 @@ class Reconciler:
         if signature != row.signature or not row.digest:
             return False
         try:
-            data, there = self._documents.tree.read(name, max_bytes=self._documents.max_bytes)
+            data, there = self._documents.tree.read(name, max_bytes=self._documents.read_bytes)
         except OSError:
             return False
         return there == signature and digest(data) == row.digest
@@ -147,6 +184,10 @@ class Reconciler:
                 problems.append(self._problem(name, error))
                 absorbed.corrupt.append(name)
                 continue
+            except StorageUnavailableError as error:
+                self._documents.check_its_own(error)
+                absorbed.corrupt.append(name)
+                continue
             if entry is None:
                 absorbed.removed.append(name)
             else:
@@ -169,7 +210,7 @@ class Reconciler:
 
     def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
         reason = error.reason or error.message
-        _logger.warning("%s is left out of lists: %s", name, reason)
+        _unreadable.warning("%s is left out of lists: %s", name, reason)
         try:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, OSError):

@@ -53,6 +53,9 @@ _ELEMENT_TYPES = frozenset({str, bool, int, NoneType})
 
 BEHIND_RELATION = frozenset({*ENVELOPE, "metadata", "top_metadata"})
 
+_RELATION = f"""SELECT {", ".join(ENVELOPE)},
+    nullif(coalesce(nullif(metadata, 'null'), top_metadata), 'null') AS metadata FROM entry"""  # noqa: S608 - constants
+
 CREATE = f"""
 CREATE TABLE entry (
     entry INTEGER PRIMARY KEY, name NOT NULL, id NOT NULL, {", ".join((*SETTLED_COLUMNS, *MOVING_COLUMNS))}
@@ -89,15 +92,22 @@ END;
 CREATE TABLE problem (name PRIMARY KEY, reason, {", ".join(FILE_COLUMNS)}) WITHOUT ROWID;
 CREATE TABLE meta (key PRIMARY KEY, value) WITHOUT ROWID;
 
-CREATE VIEW {RELATION} AS SELECT {", ".join(ENVELOPE)},
-    nullif(coalesce(nullif(metadata, 'null'), top_metadata), 'null') AS metadata FROM entry;
+CREATE VIEW {RELATION} AS {_RELATION};
 """  # noqa: S608 - constants
+SHOWING = f"DROP VIEW temp.{RELATION}"
+"""Ends what `hiding` does."""
 
 ENTRY_COLUMNS = (
     *("name", "id", *SETTLED_COLUMNS, "version", "created_at", "updated_at", "flags", "metadata", "top_metadata"),
     *(*SIGNATURE_COLUMNS, "recorded_ns", "digest"),
 )
 """The columns of a row in the order in which its values are given: what takes longest to make comes last."""
+
+
+def hiding(ids: str) -> str:
+    """Return the statement that lets one connection see the relation without some documents: a JSON array, quoted."""
+    beside = f"WHERE id NOT IN (SELECT value FROM json_each('{ids}'))"  # noqa: S608 - a view takes no parameters
+    return f"CREATE TEMP VIEW {RELATION} AS {_RELATION.replace('FROM entry', 'FROM main.entry')} {beside}"
 
 
 class TooDeepError(ValueError):

@@ -85,13 +85,17 @@ def selecting(
     return Statement(text, terms.values, terms.asked), place is not None
 
 
-def counting(plan: Plan) -> Statement:
-    """Count the rows that match."""
-    if not plan.known:
+def counting(plan: Plan, *, without: str = "[]") -> Statement:
+    """Count the rows that match, but not those whose names are `without`, a JSON array."""
+    if not plan.known and without == "[]":
         return Statement("SELECT count(*) FROM entry", {}, ())
     terms = Terms()
     ordinary = _ordinary(plan, terms, plan.starts[0] if plan.starts else None, None)
-    text = f"SELECT (SELECT count(*) {ordinary}) + (SELECT count(*) {_odd(plan, terms, 'entry_odd')})"
+    odd = _odd(plan, terms, "entry_odd")
+    if without != "[]":
+        beside = f" AND entry.name NOT IN (SELECT value FROM json_each({terms.bind(without)}))"  # noqa: S608 - bound
+        ordinary, odd = ordinary + beside, odd + beside
+    text = f"SELECT (SELECT count(*) {ordinary}) + (SELECT count(*) {odd})"
     return Statement(text, terms.values, terms.asked)
 
 

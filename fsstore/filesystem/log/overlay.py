@@ -148,7 +148,7 @@ class OverlaidTree(Tree):
         """Return the names in a directory, and those of directories that documents of the log lie in."""
         return list({*super().entries(name), *self._directories.get(name, ())})
 
-    def stats(self, name: str) -> list[tuple[str, Stat]]:
+    def stats(self, name: str) -> list[tuple[str, Stat | None]]:
         """Return the names that are shown in a directory, each with its stat."""
         found, waiting = dict(super().stats(name)), self._waiting
         for file in self._within.get(name, ()):

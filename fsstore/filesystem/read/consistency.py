@@ -165,6 +165,7 @@ class Reading:
 
         With `whole`, for what reads many documents, no batch is put in place meanwhile.
         """
+        await self._look_again()
         if self._store.overlay is not None:
             return await self._ask_overlaid(self._store.overlay, work)
         for _ in range(_TRIES):
@@ -208,6 +209,17 @@ class Reading:
             if await self.in_thread(overlay.look) == moment and is_current:
                 return answer
         return await self._at_last(partial(self._caught_up, work))
+
+    async def _look_again(self) -> None:
+        """Look, from time to time, whether what could not be read can be by now, and have it indexed."""
+        if not self._store.documents.unreadable.is_due():
+            return
+        # whoever asks gets an answer all the same
+        with suppress(StorageError, IndexDamagedError, IndexUnavailableError):
+            names = await self._in_index(self._store.reconciler.look_again)
+            for at in range(0, len(names), _ABSORBED_AT_ONCE):
+                part = names[at : at + _ABSORBED_AT_ONCE]
+                await self.under_lock(partial(self._store.reconciler.absorb, part))
 
     def _in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
         return self.in_thread(partial(self._store.index_file.use, work))

@@ -4,7 +4,8 @@ Runs in reader threads. Invariants:
 - No returned record contradicts its document: each is read, and judged by the filter itself; a document that is not
   what its row says is left to the reconciler.
 - A list never mixes the two sides of a batch: if a batch was put in place meanwhile, the list is made again.
-- One unreadable document never breaks a list: it is left out with a warning, and counted by `health_check`.
+- One document that is damaged, or that the system refuses to read, never breaks a list: it is left out with a warning,
+  and named by `health_check`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
@@ -21,7 +22,7 @@ from fsstore.filesystem.index.rows import Row
 from fsstore.model.records import JsonObject, Records
 from fsstore.query.conditions import Condition, Order
 
-_logger = logging.getLogger("fsstore")
+_unreadable = logging.getLogger("fsstore.unreadable")
 
 
 class Listing:
@@ -56,7 +57,12 @@ class Listing:
         outdated: list[str] = []
         try:
             for row in rows:
-                document = self._read(row, keeping=keeping)
+                try:
+                    document = self._read(row, keeping=keeping)
+                except StorageUnavailableError as error:
+                    # its row stays as it is: others may be able to read it
+                    self._documents.check_its_own(error)
+                    continue
                 matches = document is not None and condition.matches(document.record)
                 if document is None or document.signature != row.signature or (is_judged and not matches):
                     outdated.append(row.name)
@@ -72,5 +78,5 @@ class Listing:
         try:
             return self._documents.read(row.id, keeping=keeping)
         except StorageCorruptedError as error:
-            _logger.warning("%s is left out of a list: %s", row.name, error.reason)
+            _unreadable.warning("%s is left out of a list: %s", row.name, error.reason)
             return None

@@ -110,14 +110,14 @@ class Scanner:
             self._next_look = max(self._next_look, now + self._look_cost / self._pace.share)
 
     def _look(self) -> None:
-        tree, now_ns = self._documents.tree, time.time_ns()
-        found: dict[str, tuple[int, int] | None] = {"": tree.moment()}
+        now_ns = time.time_ns()
+        found: dict[str, tuple[int, int] | None] = {"": self._documents.tree.moment()}
         for shard in self._documents.shards():
             above = shard.rpartition("/")[0]
             if above not in found:
                 # where there are two levels, the upper one has no documents, and news of the lower one
-                found[above] = tree.moment(above)
-            found[shard] = tree.moment(shard)
+                found[above] = self._moment(above)
+            found[shard] = self._moment(shard)
         for shard in {*found, *self._moments, *self._known.directories()} - {""}:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
@@ -127,6 +127,13 @@ class Scanner:
                 found[shard] = (moment[0], -1)
         self._moments = found
         self._has_looked = True
+
+    def _moment(self, directory: str) -> tuple[int, int] | None:
+        try:
+            return self._documents.tree.moment(directory)
+        except OSError:
+            # one that cannot be looked at must not keep the others waiting
+            return None
 
     def _compare_suspected(self, begun: float) -> list[str]:
         names: list[str] = []

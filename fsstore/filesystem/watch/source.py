@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, closing
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
@@ -81,6 +81,9 @@ class FileChangeSource:
                 document = self._documents.read_named(name)
             except StorageCorruptedError:
                 # it is reported once it can be read again
+                continue
+            except StorageUnavailableError as error:
+                self._documents.check_its_own(error)
                 continue
             if document is not None:
                 found[name] = document.record, document.digest

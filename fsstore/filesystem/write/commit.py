@@ -5,6 +5,7 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 1. draft   read what is there, unless this process has placed it lately (`cache`), apply the rules, encode. A commit
            that is refused here leaves no trace.
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
+           Damaged bytes that give way are in quarantine before anything else; where that fails, nothing has happened.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
 5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
@@ -28,7 +29,8 @@ from typing import NamedTuple
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
-from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.documents import Damage, Documents
+from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, UnknownOutcomeError
@@ -95,6 +97,7 @@ class Committer:
         self._index_updates = index_updates
         self._recovery = recovery
         self._drafting = Drafting(documents, clock)
+        self._quarantine = Quarantine(documents.tree)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
         self._placed: list[tuple[list[Draft], str]] = []
@@ -250,10 +253,21 @@ class Committer:
 
     def _stage(self, drafts: list[Draft], directory: str) -> None:
         documents = self._documents
+        for draft in drafts:
+            if draft.sets_aside:
+                self._set_aside(draft)
         for at, draft in enumerate(drafts):
             if draft.data is not None:
                 draft.staged = f"{directory}/{at}" if directory else documents.stage_name()
                 draft.written = documents.tree.write_new(draft.staged, draft.data)
+
+    def _set_aside(self, draft: Draft) -> None:
+        """Bring what is damaged to quarantine. What is no file is moved there when it gives way, by a rename."""
+        if isinstance(draft.previous, Damage) and draft.previous.is_file:
+            aside = self._quarantine.copy(draft.name)
+            _logger.warning("%s could not be read and is replaced; what lay there is in %s", draft.name, aside)
+        else:
+            self._quarantine.make()
 
     def _unstage(self, drafts: Iterable[Draft], directory: str) -> bool:
         """Take temp files away; False when some will not go, and are left to recovery."""
@@ -282,6 +296,10 @@ class Committer:
         """Put a document in place or take it away; its staged name then is what was there, or nothing."""
         name, documents = draft.name, self._documents
         documents.cache.forget(name)
+        documents.unreadable.forget(name)
+        if draft.sets_aside and isinstance(draft.previous, Damage) and not draft.previous.is_file:
+            with suppress(FileNotFoundError):
+                _logger.warning("%s was no file; it is in %s now", name, self._quarantine.move(name))
         if not draft.staged:
             documents.tree.unlink(name)
             return

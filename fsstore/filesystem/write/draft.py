@@ -4,6 +4,8 @@ Owns the step before anything is written. Knows nothing of the log, of temp file
 thread alone, under the lock. Invariants:
 - A commit that is refused leaves no draft, and what earlier commits of the group have drafted stays.
 - What this process has placed lately, and nobody has touched since, is not read again (`cache`).
+- Over what is damaged, or too large to be read, only a mutation goes that would do the same over anything
+  (`overrides`); every other one is refused, and nothing else of the group. It is set aside before it is replaced.
 - No draft holds anything of a caller's: a save was written down when it was taken in (`sealed`), and of what other
   rules return the bytes are kept, and a copy of what the index looks at.
 
@@ -16,15 +18,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 
+from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import decode_examined
-from fsstore.filesystem.documents.documents import Document, Documents
+from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, key_of, resized
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
@@ -36,7 +39,7 @@ class Draft:
 
     id: str
     name: str
-    previous: Document | CachedDocument | None
+    previous: Document | CachedDocument | Damage | None
     part: JsonObject | None
     """Its record as it shall be, or the `part_of` it; None when it goes, or is not there."""
     is_whole: bool = False
@@ -49,6 +52,10 @@ class Draft:
     error: OSError | None = None
     lengths: dict[str, int] = field(default_factory=dict)
     """How many items lists have, by their keys in the data, where that is known."""
+    damage: Damage | None = None
+    """What cannot be read and is still there: nothing has taken its place yet."""
+    sets_aside: bool = False
+    """What was found goes to quarantine before it is replaced or removed."""
 
     @property
     def is_change(self) -> bool:
@@ -58,7 +65,7 @@ class Draft:
     @property
     def logged(self) -> tuple[str, bytes, bytes | None]:
         """Return what the log is to know: the id, the hash of what was there, and the new bytes."""
-        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest, self.data
+        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest or NO_DOCUMENT, self.data
 
     @property
     def is_ours(self) -> bool:
@@ -127,11 +134,21 @@ class Drafting:
     ) -> Outcome:
         record_id = change.id
         draft = own.get(record_id) or earlier.get(record_id) or self._found(record_id)
+        if draft.damage is not None:
+            return self._over_damage(change, draft, draft.damage, own)
         before = version_of(draft.part)
         part, data, lengths = self._made(change, draft, now)
         made = draft
         if part is not draft.part:
-            made = own[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data, lengths=dict(lengths))
+            made = own[record_id] = Draft(
+                record_id,
+                draft.name,
+                draft.previous,
+                part,
+                data=data,
+                lengths=dict(lengths),
+                sets_aside=draft.sets_aside,
+            )
         length = self._length(change, made) if isinstance(change, Append) else None
         return Outcome(record_id, before, version_of(part), length)
 
@@ -155,6 +172,23 @@ class Drafting:
         if key is not None:
             draft.lengths[key] = length
         return length
+
+    def _over_damage(self, change: Sealed, draft: Draft, damage: Damage, own: dict[str, Draft]) -> Outcome:
+        """Let a change take the place of what cannot be read. Raises the error that reading it has raised."""
+        if not overrides(change.change if isinstance(change, SealedSave) else change):
+            raise damage.error
+        part: JsonObject | None = None
+        data: bytes | None = None
+        is_kept = True
+        if isinstance(change, SealedSave):
+            # as where nothing is there
+            part, data = self._saved(change, draft)
+        elif isinstance(change, Delete):
+            # what is no file cannot be removed whole
+            is_kept = change.keep_damaged or not damage.is_file
+        own[draft.id] = Draft(draft.id, draft.name, damage, part, data=data, sets_aside=is_kept)
+        # it has no version that could be believed, and it was there
+        return Outcome(draft.id, 1, version_of(part))
 
     def _saved(self, change: SealedSave, draft: Draft) -> tuple[JsonObject, bytes]:
         current = draft.part if is_of_part(change.change) else draft.record()
@@ -191,5 +225,9 @@ class Drafting:
             if kept.part is not None:
                 return Draft(record_id, name, kept, kept.part, lengths=dict(kept.lengths))
             return Draft(record_id, name, kept, decode_examined(kept.data), is_whole=True)
-        read = self._documents.read_in_turn(record_id)
+        try:
+            read = self._documents.read_in_turn(record_id)
+        except (StorageCorruptedError, StorageTooLargeError) as error:
+            damage = self._documents.damage(name, error)
+            return Draft(record_id, name, damage, None, damage=damage)
         return Draft(record_id, name, read, None if read is None else read.record, is_whole=True)

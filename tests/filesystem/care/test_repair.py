@@ -16,6 +16,7 @@ from fsstore.filesystem.care import repair as repairing
 from fsstore.filesystem.care.repair import Mover
 from fsstore.filesystem.care.report import Kind, Moved, RepairReport
 from fsstore.filesystem.care.verify import Examiner
+from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import INDEX
 from fsstore.filesystem.write import writer
 from tests.filesystem.care import test_verify as planting
@@ -318,8 +319,9 @@ async def test_a_document_that_reads_well_stays_and_is_told_to_be_another_than_w
 
 
 @pytest.mark.usefixtures("patient")
-async def test_a_document_too_large_for_this_store_stays_and_is_told(store: Path) -> None:
+async def test_a_document_too_large_to_be_read_stays_and_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents_of(store)
+    monkeypatch.setattr(documents, "READ_BYTES", 300)
     async with await FileStorage.open(store, max_bytes=300) as storage:
         report = await storage.repair()
     assert report.moved == []

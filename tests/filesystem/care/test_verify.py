@@ -15,6 +15,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.care.report import NOTES, Finding, Kind, VerifyReport
+from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import COUNTERS, INDEX, INDEX_FILES, Layout
 from fsstore.filesystem.index.connection import IndexUnavailableError
 from fsstore.filesystem.index.index import Index
@@ -347,7 +348,9 @@ async def test_a_document_in_the_wrong_place_tells_where_it_belongs(store: Path)
     assert name("doc-1") in finding.reason
 
 
-async def test_a_document_too_large_for_this_store_is_told_apart(store: Path) -> None:
+async def test_a_document_too_large_to_be_read_is_told_apart(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await verified(store, max_bytes=300)).is_clean
+    monkeypatch.setattr(documents, "READ_BYTES", 300)
     report = await verified(store, max_bytes=300)
     assert {finding.kind for finding in report.findings} == {Kind.TOO_LARGE}
     assert (len(report.findings), report.documents) == (12, 0)

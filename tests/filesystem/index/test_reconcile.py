@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.index.reconcile import Reconciler
@@ -276,9 +276,12 @@ async def test_what_can_not_be_read_is_reported_and_never_served_nor_taken_for_a
         assert await statuses(storage) == expected
         report = await storage.health_check()
         assert report["status"] == "degraded"
-        assert [problem["file"] for problem in report["corrupt"]] == [str(place(store, "n1").relative_to(store))]
-        for attempt in (storage.load("n1"), storage.save({"id": "n1"}), storage.delete("n1")):
-            with pytest.raises(StorageCorruptedError):
+        is_large = damage is a_terabyte
+        reported = [problem["file"] for problem in report["too_large" if is_large else "corrupt"]]
+        assert reported == [str(place(store, "n1").relative_to(store))]
+        assert report["corrupt" if is_large else "too_large"] == []
+        for attempt in (storage.load("n1"), storage.update("n1", {"data": {}})):
+            with pytest.raises(StorageTooLargeError if is_large else StorageCorruptedError):
                 await attempt
 
     with caplog.at_level(logging.WARNING, "fsstore"):
@@ -303,6 +306,16 @@ async def test_a_document_that_was_repaired_is_listed_again(storage: FileStorage
     await storage.refresh()
     assert await statuses(storage) == OLD
     assert (await storage.health_check())["corrupt"] == []
+
+
+async def test_a_damaged_document_that_is_gone_is_reported_no_longer(storage: FileStorage, store: Path) -> None:
+    garbage(place(store, "n1"))
+    await storage.refresh()
+    assert len(await storage.unreadable()) == 1
+    place(store, "n1").unlink()
+    assert (await storage.refresh()).removed == [str(place(store, "n1").relative_to(store))]
+    assert await storage.unreadable() == []
+    assert (await storage.health_check())["status"] == "ok"
 
 
 async def test_a_document_moved_to_another_name_is_corrupt_there_and_absent_here(

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ async def test_an_error_in_a_list_that_somebody_keeps_does_not_hold_the_index_at
 
         def failing(record_id: str, *, keeping: bool) -> Document | None:
             if record_id == "b":
-                raise StorageUnavailableError(reason="too many open files", path="b")
+                raise StorageUnavailableError(reason="too many open files", path="b", errno=errno.EMFILE)
             return read(record_id, keeping=keeping)
 
         with monkeypatch.context() as patched:

@@ -204,13 +204,15 @@ async def test_commits_of_one_group_build_on_each_other_in_the_order_of_their_co
 
 
 @pytest.mark.parametrize("change", ["save", "update", "delete"])
-async def test_a_damaged_document_is_neither_changed_nor_removed(tmp_path: Path, change: str) -> None:
+async def test_a_damaged_document_is_neither_changed_nor_removed_by_what_depends_on_it(
+    tmp_path: Path, change: str
+) -> None:
     async with await open_filled(tmp_path, fsync=True) as storage:
         place(tmp_path, "a").write_bytes(b"{torn")
         changes: dict[str, AnyMutation] = {
-            "save": saving(note("a")),
+            "save": saving(note("a"), expected_version=1),
             "update": patching("a", {"data": {}}),
-            "delete": deleting("a"),
+            "delete": deleting("a", expected_version=1),
         }
         with pytest.raises(StorageCorruptedError) as caught:
             await storage.commit([changes[change], saving(note("new"))])
