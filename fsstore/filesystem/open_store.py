@@ -17,6 +17,7 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.skeleton import open_skeleton
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
+from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
@@ -74,6 +75,7 @@ class OpenStore:
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.counters)
+        self.batches = Batches(tree)
         self.recovery = Recovery(self.documents, self.log, self.counters)
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
@@ -86,6 +88,7 @@ class OpenStore:
             self.counters,
             IndexUpdates(self.index_file),
             self.recovery,
+            batches=self.batches,
             durable=self.options.fsync,
             clock=clock,
         )

@@ -6,7 +6,7 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
            that is refused here leaves no trace.
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
-4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
+4. place   for a batch, its names are noted (`batches`) and `applying` becomes odd; every file is renamed or removed.
 5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
 6. index   what was placed reaches the index: where it is much, and when another process asks (`pass_on`), and before
            the lock is released (`end`). Then `indexing` becomes even.
@@ -30,6 +30,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
@@ -86,10 +87,12 @@ class Committer:
         index_updates: IndexUpdates,
         recovery: Recovery,
         *,
+        batches: Batches,
         durable: bool,
         clock: Clock,
     ) -> None:
         self._documents = documents
+        self._batches = batches
         self._log = log
         self._counters = counters
         self._index_updates = index_updates
@@ -229,6 +232,7 @@ class Committer:
         self._untidy += len(drafts)
         try:
             if has_batch:
+                self._batches.note(odd(state.applying), map(_NAME, drafts))
                 self._counters.write(applying=odd(state.applying))
             self._place(drafts, logged=logged)
             if has_batch:
