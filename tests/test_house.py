@@ -113,6 +113,7 @@ DESCRIPTOR_USERS = {
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
     "filelock": {"filesystem.log.lock"},
+    "re2": {"query.patterns"},
     "sqlite3": {
         "query.relation",
         "filesystem.index.connection",

@@ -49,7 +49,7 @@ class _Hits:
         self._order = order
         self._is_ordered = self._is_in_order = is_ordered
         self._offset = offset
-        self._end = None if limit is None else offset + limit
+        self._end = None if limit is None else min(offset + limit, sys.maxsize)
         self._hits: dict[str, JsonObject | _Skipped] = {}
         self._late: set[str] = set()
 

@@ -158,7 +158,7 @@ async def test_a_limit_is_filled_up_where_a_batch_takes_hits_away(storage: FileS
 
 
 async def test_a_batch_of_a_stream_shows_one_side_of_each_commit(storage: FileStorage, reads: Reads) -> None:
-    move = [
+    move: list[dict[str, Any]] = [
         {"type": "delete", "id": "n0002"},
         {"type": "save", "data": record(3, "new")},
         {"type": "save", "data": {**record(0, "new"), "id": "n0002-after"}},
