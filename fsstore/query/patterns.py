@@ -17,7 +17,7 @@ import re2
 from fsstore.query.limits import MAX_PATTERN_CHARACTERS
 
 # programs for which a small text takes long are refused; what is left of the large one makes searching fast
-_PROGRAM_BYTES, _SEARCH_BYTES = 1 << 20, 8 << 20
+_PROGRAM_BYTES, _SEARCH_BYTES = 128 << 10, 8 << 20
 # so all of them together have 256 MB, if they are as bad as can be; most have a few KB
 _MOST_COMPILED = 32
 # what Python writes in another way

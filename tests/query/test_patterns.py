@@ -125,7 +125,7 @@ NESTED = st.recursive(st.sampled_from(["a", "a+", "[ab]", ".", ".*", r"\w", r"\p
 
 
 @settings(max_examples=300, deadline=None)
-@given(NESTED, st.sampled_from(["^{}$", "{}", "{}b", "(?i){}c$"]), st.integers(1, 3_000))
+@given(NESTED, st.sampled_from(["^{}$", "{}", "{}b", "(?i){}c$"]), st.integers(1, 800))
 def test_nested_patterns_take_no_time_to_speak_of(pattern: str, around: str, length: int) -> None:
     """A backtracking engine needs years for some of these. CPU time, since the machine may be busy."""
     began = time.thread_time()
