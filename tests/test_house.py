@@ -29,6 +29,7 @@ TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
+    "printing": 0,
     "model": 1,
     "query": 2,
     "merging": 2,

@@ -1,7 +1,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cli.conftest import Run
+import pytest
+
+from tests.cli.conftest import Run, Terminal
 
 Save = Callable[..., None]
 
@@ -57,3 +59,15 @@ def test_health_lists_corrupt_documents_and_ends_with_4(fsstore: Run, save: Save
     assert [problem["file"] for problem in result.json()["corrupt"]] == [f"{path.parent.name}/s3.json"]
     assert fsstore("stats", "--format", "json").json()["store"]["corrupt"] == 1
     assert "s3" not in fsstore("ls", "--format", "ids").out.split()
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["count"], ["health"], ["stats"], ["verify"], ["ls", "--format", "ids"]])
+def test_names_that_would_steer_a_terminal_are_shown_escaped(save: Save, store: Path, arguments: list[str]) -> None:
+    save("s1")
+    (shard,) = {path.parent for path in store.glob("*/*.json")}
+    (shard / "\x1b]0;owned\x07\u202e.json").write_text("{}")
+    # no colours, which are sequences of our own
+    _, shown = Terminal(*arguments, env={"NO_COLOR": "1", "TERM": "dumb"}).finish()
+
+    assert r"\x1b]0;owned\x07\u202e.json" in "".join(shown.split())
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)
