@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno as numbers
 from typing import Any, ClassVar, Literal
 
+from fsstore.printing import printable
+
 Outcome = Literal["not applied", "applied", "unknown"]
 
 
@@ -67,7 +69,8 @@ class StorageError(Exception):
             self.message, self.advice = str(text), advice or ""
             super().__init__(text)
         else:
-            self.message, self.advice = self._happened(), self._advised() if advice is None else advice
+            self.message = printable(self._happened())
+            self.advice = printable(self._advised() if advice is None else advice)
             super().__init__(f"{self.message}; {self.advice}" if self.advice else self.message)
 
     def _happened(self) -> str:
@@ -80,6 +83,7 @@ class StorageError(Exception):
 
     def advise(self, more: str) -> None:
         """Add to what the caller can do next; it becomes part of the text."""
+        more = printable(more)
         self.advice = f"{self.advice}; {more}" if self.advice else more
         self.args = (f"{self}; {more}",)
 

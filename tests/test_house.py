@@ -29,6 +29,7 @@ TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
+    "printing": 0,
     "model": 1,
     "forking": 1,
     "query": 2,
@@ -105,6 +106,7 @@ DESCRIPTOR_USERS = {
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
     "filelock": {"filesystem.log.lock"},
+    "re2": {"query.patterns"},
     "sqlite3": {
         "query.relation",
         "filesystem.index.connection",

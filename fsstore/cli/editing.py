@@ -25,11 +25,12 @@ import typer
 
 from fsstore.cli.asking import can_ask, says_yes
 from fsstore.cli.options import Store, with_store
-from fsstore.cli.output import printable, say, show_lines
+from fsstore.cli.output import say, show_lines
 from fsstore.cli.sessions import SessionId
 from fsstore.errors import StorageError, StorageNotFoundError, StorageUnavailableError, StorageValidationError
 from fsstore.model.json_text import BYTE_ORDER_MARK
 from fsstore.model.values import write_json
+from fsstore.printing import printable
 
 if TYPE_CHECKING:
     from fsstore.model.records import JsonObject

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fsstore.model.values import write_json
+from fsstore.printing import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _MAX_COLOURED_CHARACTERS = 256 * 1024
 _UUID_CHARACTERS = 36
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,6 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else write_json(value).decode().rstrip()
-
-
-def printable(text: str) -> str:
-    """Return the text on one line, without characters that would steer a terminal."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fsstore.cli.output import console_on, printable
+from fsstore.cli.output import console_on
+from fsstore.printing import printable
 
 
 def is_shown(*, quiet: bool = False) -> bool:

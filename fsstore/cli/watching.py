@@ -9,8 +9,9 @@ import typer
 
 from fsstore.cli.failures import INTERRUPTED
 from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
-from fsstore.cli.output import cell, printable, say, show_json, show_lines
+from fsstore.cli.output import cell, say, show_json, show_lines
 from fsstore.cli.where import parse_filter
+from fsstore.printing import printable
 
 if TYPE_CHECKING:
     from fsstore.model.records import JsonObject

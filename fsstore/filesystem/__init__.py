@@ -12,6 +12,7 @@ The format
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         seq                   nine counters (`counters`); never deleted
+        batches               which documents the latest batches have touched (`batches`)
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
@@ -41,8 +42,8 @@ then the commit is queued. The writer thread takes the store lock, and keeps it 
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
    replayed)
-4. for a batch `applying` becomes odd, and readers wait; the files are renamed into place, deletions unlinked; it
-   becomes even, and the callers are answered. (recovery finishes what is missing)
+4. for a batch its names go to `batches`, `applying` becomes odd, and readers wait; the files are renamed into place,
+   deletions unlinked; it becomes even, and the callers are answered. (recovery finishes what is missing)
 5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
    index are made ready. (temp files, and an index that lags)
 6. when somebody asks the index, when 512 rows wait, and at the latest before the lock is released, the index gets
@@ -103,7 +104,10 @@ The bytes are framed by two looks at the file, and examined (the envelope, times
 keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
 which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands
 for reading them (`cache`). A list takes rows from the index and
-contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
+contents from the files. If batches came in between, it reads what they have touched (`batches`) once more, until it is
+done before the next one comes; nobody waits for it meanwhile. Where they come faster than that, the writers are asked
+to pause while the last of it is read (`isolation`). It begins anew only after a recovery, and where `batches` does not
+say enough. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 

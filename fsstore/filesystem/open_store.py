@@ -23,6 +23,7 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
+from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
@@ -91,6 +92,7 @@ class OpenStore:
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
         self.log = Log(tree, self.counters)
+        self.batches = Batches(tree)
         self.recovery = Recovery(self.documents, self.log, self.counters)
         # who may not write can only read what waits in the log
         self.overlay = Overlay(shown, layout, self.log, self.counters) if isinstance(shown, OverlaidTree) else None
@@ -112,6 +114,7 @@ class OpenStore:
             self.counters,
             IndexUpdates(self.index_file),
             self.recovery,
+            batches=self.batches,
             durable=self.options.fsync,
             clock=clock,
         )

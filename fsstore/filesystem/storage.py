@@ -33,7 +33,6 @@ from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.documents.unreadable import Refusal
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.rows import Row
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
@@ -45,7 +44,6 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
-from fsstore.query.conditions import Condition
 from fsstore.query.filters import parse, parse_order
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
@@ -266,17 +264,15 @@ class FileStorage(IUnifiedStorage):
         condition = parse(filters)
         after = ""
         while True:
-            rows, records = await self._reading.ask(partial(self._batch, condition, after, batch_size), whole=True)
+            last, records = await self._reading.ask_whole(
+                partial(self._listing.batch, condition=condition, after=after, size=batch_size)
+            )
             if records:
                 yield records
-            if len(rows) < batch_size:
+            if last is None:
                 return
-            after = rows[-1].id
+            after = last
             self._check_open()
-
-    def _batch(self, condition: Condition, after: str, size: int, index: Index) -> tuple[list[Row], Records]:
-        rows = index.following(condition, after, size)
-        return rows, self._listing.batch(rows, condition)
 
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first.
@@ -361,8 +357,8 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_bounds(limit, offset)
         condition, order = parse(filters), parse_order(order_by)
-        return await self._reading.ask(
-            partial(self._listing.records, condition=condition, order=order, limit=limit, offset=offset), whole=True
+        return await self._reading.ask_whole(
+            partial(self._listing.records, condition=condition, order=order, limit=limit, offset=offset)
         )
 
     async def list_metadata(
@@ -393,7 +389,9 @@ class FileStorage(IUnifiedStorage):
         counted = await self._reading.ask(
             lambda index: index.count(condition, without=self._documents.unreadable.documents())
         )
-        return await super().count(filters) if counted is None else counted
+        if counted is None:
+            return await self._reading.ask_whole(partial(self._listing.count, condition=condition))
+        return counted
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
         """Run one read-only SELECT over the index."""

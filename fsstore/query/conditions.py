@@ -21,6 +21,7 @@ from types import NoneType
 from typing import Any, Literal, TypeAlias
 
 from fsstore.model.times import TIME_PATHS, instant_of
+from fsstore.query.patterns import Pattern
 
 Path: TypeAlias = tuple[str, ...]
 Comparison: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
@@ -170,11 +171,11 @@ class Compares:
 class Matches:
     """A string in which the pattern is found."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
 
     def accepts(self, value: Any) -> bool:
         """Whether the value is such a string."""
-        return isinstance(value, str) and self.pattern.search(value) is not None
+        return isinstance(value, str) and self.pattern.is_in(value)
 
 
 Test: TypeAlias = OneOf | Compares | Matches

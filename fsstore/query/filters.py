@@ -8,8 +8,8 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
   aside.
 - `$gt $gte $lt $lte` take a number, a string or a boolean and match within that type only. Null, objects and
   arrays have no order and are refused.
-- `$regex` takes a string for `re.search`; flags are written into it, as in `(?i)draft`. It matches strings,
-  also in arrays.
+- `$regex` takes a regular expression, which may be found anywhere in a string, also in arrays; flags are written into
+  it, as in `(?i)draft`. It is RE2's, as `fsstore.query.patterns` tells.
 - `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
   stand beside the paths and take at least one filter.
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import difflib
 import marshal
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -52,6 +51,7 @@ from fsstore.query.conditions import (
     TimeField,
     kind_of,
 )
+from fsstore.query.limits import MAX_PATH_STEPS
 from fsstore.query.operands import (
     FOREIGN_OPERATORS,
     LIST_OPERATORS,
@@ -65,9 +65,13 @@ from fsstore.query.operands import (
     time_text,
     with_times_as_text,
 )
+from fsstore.query.patterns import Pattern, PatternError
+from fsstore.query.sizes import check_size, check_work
 from fsstore.query.steps import read_step, written_steps
 
 _CONTAINERS = frozenset({dict, list, tuple})
+_PATTERN_ADVICE = "write it without look-around and back-references, and shorter"
+_MOST_PARSED, _LARGE_BYTES = 512, 64 << 10
 RECENT_FIRST = Order(("updated_at",), descending=True)
 
 
@@ -87,11 +91,14 @@ def parse(filters: Filters | None) -> Condition:
     if _is_deep(given, MAX_DEPTH):
         # maybe without end: what marshal does about that takes for ever where a filter contains itself twice
         return _parse_object(with_times_as_text(given))
+    check_size(given)
     try:
         # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
-        return _parse_marshalled(marshal.dumps(given, 2), time.timezone, time.tzname)
+        written = marshal.dumps(given, 2)
     except ValueError:
         return _parse_object(with_times_as_text(given))
+    parse = _parse_marshalled if len(written) <= _LARGE_BYTES else _parse_marshalled.__wrapped__
+    return parse(written, time.timezone, time.tzname)
 
 
 def as_mapping(filters: Any) -> JsonObject:
@@ -111,7 +118,7 @@ def _is_deep(value: Any, most: int) -> bool:
     return any(type(item) in _CONTAINERS and _is_deep(item, most - 1) for item in items)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=_MOST_PARSED)
 def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
     # the zone tells what a time without an offset means
     return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
@@ -119,7 +126,9 @@ def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
 
 def _parse_object(filters: JsonObject) -> Condition:
     # a filter is JSON itself: the copy refuses what is not, and later changes by the caller do not reach it
-    return _parse_filter(copy_value(plain(filters, ())), ())
+    condition = _parse_filter(copy_value(plain(filters, ())), ())
+    check_work(condition)
+    return condition
 
 
 def _parse_filter(filters: Any, steps: Steps) -> Condition:
@@ -145,6 +154,8 @@ def _parse_item(key: str, value: Any, steps: Steps) -> Condition:
 def parse_path(text: str, steps: Steps = ()) -> Path:
     """Split a dotted path; raises StorageValidationError for an empty step or one that begins with `$`."""
     path = written_steps(text)
+    if len(path) > MAX_PATH_STEPS:
+        raise refusal(f"a path has {len(path)} steps, more than {MAX_PATH_STEPS}", (), advice="ask for less")
     for step in path:
         if not step:
             raise refusal(f"the path {text!r} has an empty step", steps, advice="write it as in state.step")
@@ -226,9 +237,9 @@ def _regex(path: Path, operand: Any, steps: Steps) -> Condition:
     if not isinstance(operand, str):
         raise refusal(f"takes a string, not {kind_of(operand)}", steps)
     try:
-        return Field(path, Matches(re.compile(operand)))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise refusal(f"{operand!r} is not a regular expression: {error}", steps) from error
+        return Field(path, Matches(Pattern(operand)))
+    except PatternError as error:
+        raise refusal(f"the pattern {error}", steps, advice=_PATTERN_ADVICE) from error
 
 
 def _not(path: Path, operand: Any, steps: Steps) -> Condition:

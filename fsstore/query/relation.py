@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,13 @@ from fsstore.errors import StorageTimeoutError, StorageValidationError
 from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.columns import ENVELOPE, metadata_of
+from fsstore.query.limits import (
+    MAX_QUERY_BYTES,
+    MAX_QUERY_CHARACTERS,
+    MAX_QUERY_PATTERN_BYTES,
+    MAX_QUERY_SECONDS,
+    MAX_QUERY_VALUE_BYTES,
+)
 
 RELATION = "documents"
 COLUMNS = (*ENVELOPE, "metadata")
@@ -27,10 +35,11 @@ COLUMNS = (*ENVELOPE, "metadata")
 _ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go into its parameters"
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 _JSON_TABLES = frozenset({"json_each", "json_tree"})
+# printf is not among them: the length that it is told to fill up may take it minutes, in one step
 _FUNCTIONS = frozenset(
     """
-    abs avg char coalesce concat concat_ws count format glob group_concat hex ifnull iif instr length like
-    likelihood likely lower ltrim max median min nullif octet_length printf quote random replace round rtrim
+    abs avg char coalesce concat concat_ws count glob group_concat hex ifnull iif instr length like
+    likelihood likely lower ltrim max median min nullif octet_length quote random replace round rtrim
     sign soundex string_agg substr substring sum total trim typeof unhex unicode unlikely upper
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
     current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
@@ -41,6 +50,12 @@ _FUNCTIONS = frozenset(
     """.split()  # noqa: SIM905 - as a list of strings nobody could read it
 )
 _STEPS_BETWEEN_LOOKS = 10_000
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: MAX_QUERY_VALUE_BYTES,
+    # one step that nothing interrupts takes time by the product of the lengths of text and pattern
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: MAX_QUERY_PATTERN_BYTES,
+}
+_ROW_BYTES, _VALUE_BYTES = 300, 60
 _SYSTEM_ERRORS = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -79,27 +94,34 @@ def guarded_select(
     params: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     behind: frozenset[str] = frozenset(),
-    timeout_seconds: float = 30.0,
+    timeout_seconds: float = MAX_QUERY_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[JsonObject]:
     """Run one SELECT over the relation and return its rows, each as a dict by column name.
 
-    `behind` names the columns that the relation, where it is a view, reads in its turn. While the query
-    runs, the connection must not be used otherwise. Raises StorageValidationError for anything but such a
-    SELECT, and StorageTimeoutError for one that takes too long; errors of the database itself stay as
-    SQLite's.
+    `behind` names the columns that the relation, where it is a view, reads in its turn. While the query runs, the
+    connection must not be used otherwise. What the query may cost is told by
+    `limits`. Raises StorageValidationError for anything but such a SELECT, and where it asks for too much, and
+    StorageTimeoutError for one that takes too long; errors of the database itself stay as SQLite's.
     """
     if not isinstance(query, str) or not _SELECT.match(query):
         raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise _too_much(f"it has {len(query)} characters, more than {MAX_QUERY_CHARACTERS}")
     deadline = clock() + timeout_seconds
+    # what is sorted and compared goes to temp files, not to memory
+    connection.execute("PRAGMA temp_store = FILE")
     # SQLite sets these two up at their first use, with steps that the guard must refuse
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     connection.set_authorizer(_Guard(behind))
     connection.set_progress_handler(lambda: clock() >= deadline, _STEPS_BETWEEN_LOOKS)
+    before = {limit: connection.setlimit(limit, most) for limit, most in _LIMITS.items()}
     try:
-        cursor = connection.execute(query, () if params is None else _bound(params))
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        with closing(connection.execute(query, () if params is None else _bound(params))) as cursor:
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in _bounded(cursor)]
+    except StorageValidationError:
+        raise
     except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _SYSTEM_ERRORS:
@@ -108,10 +130,29 @@ def guarded_select(
             raise StorageTimeoutError(
                 reason="the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
             ) from error
+        if code == sqlite3.SQLITE_TOOBIG:
+            raise _too_much(f"one of its values is longer than {MAX_QUERY_VALUE_BYTES} bytes") from error
         raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
+        for limit, most in before.items():
+            connection.setlimit(limit, most)
+
+
+def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    size = 0
+    for row in rows:
+        size += _ROW_BYTES
+        for value in row:
+            size += _VALUE_BYTES + (len(value) if isinstance(value, str | bytes) else 0)
+        if size > MAX_QUERY_BYTES:
+            raise _too_much(f"its rows take more than {MAX_QUERY_BYTES} bytes of memory")
+        yield row
+
+
+def _too_much(reason: str) -> StorageValidationError:
+    return StorageValidationError(reason=f"the query asks for too much: {reason}", path="query", advice="ask for less")
 
 
 def _bound(params: Any) -> Any:

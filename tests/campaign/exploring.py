@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, INDEX, LOCK, STAGING
+from fsstore.filesystem.documents.layout import BATCHES, CONTROL, COUNTERS, INDEX, LOCK, STAGING
 from tests.campaign.cut_states import CutState, cut_states
 from tests.campaign.interpose import Interposer, recorded
 from tests.campaign.looking import age, boot, look
@@ -31,7 +31,7 @@ from tests.filesystem.crashing import check, in_child
 
 STORE = "store"
 _DEADLINE_SECONDS = 30
-_MINOR = tuple(f"{STORE}/{name}" for name in (INDEX, LOCK, COUNTERS, f"{STAGING}/", f"{CONTROL}/.gitignore"))
+_MINOR = tuple(f"{STORE}/{name}" for name in (INDEX, LOCK, COUNTERS, BATCHES, f"{STAGING}/", f"{CONTROL}/.gitignore"))
 _FIRST_NUMBER, _WORK_NUMBER = 0, 1000
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.read.consistency import Reading
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, Terminal
 from tests.filesystem.refused import Bad
 
 Save = Callable[..., None]
@@ -93,3 +93,15 @@ def test_health_and_stats_name_what_the_disk_cannot_read(
     result = fsstore("stats")
     assert (result.code, "documents\t6" in result.out) == (0, True)
     assert f"1 file cannot be read and is left out: {path.parent.name}/s3.json" in result.err
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["count"], ["health"], ["stats"], ["verify"], ["ls", "--format", "ids"]])
+def test_names_that_would_steer_a_terminal_are_shown_escaped(save: Save, store: Path, arguments: list[str]) -> None:
+    save("s1")
+    (shard,) = {path.parent for path in store.glob("*/*.json")}
+    (shard / "\x1b]0;owned\x07\u202e.json").write_text("{}")
+    # no colours, which are sequences of our own
+    _, shown = Terminal(*arguments, env={"NO_COLOR": "1", "TERM": "dumb"}).finish()
+
+    assert r"\x1b]0;owned\x07\u202e.json" in "".join(shown.split())
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)

@@ -90,6 +90,7 @@ PLANTED = {
     "index.sqlite3-wal": link_to_a_file,
     "index.sqlite3-shm": pipe,
     "seq": link_to_a_file,
+    "batches": link_to_a_file,
     "lock": pipe,
     "log": noise,
     "txn": link_to_a_directory,

@@ -13,6 +13,7 @@ from fsstore.filesystem.index.schema import BEHIND_RELATION
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query.columns import metadata_of
+from fsstore.query.limits import MAX_QUERY_BYTES, MAX_QUERY_CHARACTERS, MAX_QUERY_VALUE_BYTES
 from fsstore.query.relation import COLUMNS, guarded_select, relation_over, relation_row
 from tests.filesystem.index.test_index import entry, record
 
@@ -171,6 +172,46 @@ def test_a_query_without_end_is_ended(connection: sqlite3.Connection) -> None:
         ask(connection, endless, timeout_seconds=5, clock=lambda: float(next(times)))
 
     assert ask(connection, "SELECT count(*) AS n FROM documents") == [{"n": 6}]
+
+
+BEYOND = {
+    "rows without end": (
+        "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n",
+        f"{MAX_QUERY_BYTES} bytes of memory",
+    ),
+    "a value that grows": (
+        "SELECT replace(replace(replace(:x, 'x', :x), 'x', :x), 'x', :x) FROM documents",
+        f"longer than {MAX_QUERY_VALUE_BYTES} bytes",
+    ),
+    "a long text": ("SELECT " + "1," * MAX_QUERY_CHARACTERS + "1", f"more than {MAX_QUERY_CHARACTERS}"),
+    "laughs by the billion": (
+        "WITH c0 AS (SELECT id FROM documents)"  # noqa: S608 - nobody else's text
+        + "".join(f", c{at + 1} AS (SELECT x.id FROM c{at} x, c{at} y)" for at in range(30))  # noqa: S608 - the same
+        + " SELECT id FROM c30",
+        "refused",
+    ),
+    "a long pattern": ("SELECT 'a' LIKE '" + "a" * 300 + "%' FROM documents", "pattern too complex"),
+    "a fill of any length": ("SELECT printf('%.*c', 900000000, 'x') FROM documents", "not authorized"),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_query_that_asks_for_too_much_is_refused_and_the_connection_goes_on(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    query, reason = BEYOND[name]
+    with pytest.raises(StorageValidationError, match=reason):
+        ask(connection, query, {"x": "x" * 500} if ":x" in query else None)
+
+    assert ask(connection, "SELECT count(*) AS n FROM documents") == [{"n": 6}]
+
+
+def test_a_long_value_is_no_matter_outside_of_queries(connection: sqlite3.Connection) -> None:
+    ask(connection, "SELECT id FROM documents")
+
+    assert connection.execute("SELECT length(hex(zeroblob(?)))", [MAX_QUERY_VALUE_BYTES]).fetchone() == (
+        2 * MAX_QUERY_VALUE_BYTES,
+    )
 
 
 def test_an_error_of_the_database_stays_its_own() -> None:

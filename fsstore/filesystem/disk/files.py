@@ -32,7 +32,7 @@ READ = os.O_RDONLY | flag("O_NONBLOCK") | COMMON
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | COMMON
 WRITE = os.O_RDWR | COMMON
 KEEP = WRITE | os.O_CREAT
-"""Flags for a file that is made once and then kept: the lock."""
+"""Flags for a file that is made once and then kept, as the lock is."""
 
 _REFUSES_LINKS = hasattr(os, "O_NOFOLLOW")
 _NOWAIT = flag("RWF_NOWAIT") if hasattr(os, "preadv") else 0
@@ -151,6 +151,15 @@ class Tree(Directories):
             with suppress(OSError):
                 self.unlink(name)
             raise
+        finally:
+            os.close(descriptor)
+
+    def append(self, name: str, data: bytes) -> int:
+        """Write bytes behind those of a file, made when it is not there, not synced; return how many it then has."""
+        descriptor = self.open(name, KEEP | os.O_APPEND)
+        try:
+            write_all(descriptor, data)
+            return os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
 

@@ -36,6 +36,7 @@ from fsstore.query.conditions import (
     Present,
     TimeField,
 )
+from fsstore.query.patterns import pattern_of
 
 _NULL_FLAGS = {"session_id": NULL_SESSION, "thread_id": NULL_THREAD}
 _SQL_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
@@ -108,7 +109,7 @@ class Terms:
     def _cases(self, test: OneOf | Compares | Matches) -> dict[str, str]:
         """Return, by SQLite's name of a JSON type, the term for a scalar of that type, written `VALUE`."""
         if isinstance(test, Matches):
-            return {"text": f"found({self.bind(test.pattern.pattern)}, VALUE)"}
+            return {"text": f"found({self.bind(test.pattern.text)}, VALUE)"}
         if isinstance(test, Compares):
             return self._compares(test)
         cases = {}
@@ -242,7 +243,7 @@ def functions(asked: Mapping[int, Condition]) -> dict[str, tuple[int, Callable[.
     """
     return {
         "judge": (2, lambda key, text: asked[key].matches({} if text is None else from_json(text))),
-        "found": (2, lambda pattern, text: isinstance(text, str) and re.search(pattern, text) is not None),
+        "found": (2, lambda pattern, text: isinstance(text, str) and pattern_of(pattern).is_in(text)),
         "exact": (1, lambda text: None if text is None else orjson.loads(text)[0]),
         "place_of": (2, _place_of),
     }

@@ -4,8 +4,7 @@ Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
   counts only if the index is still the same afterwards, and the store still at its path: one that is gone raises.
 - While the index file cannot be used, one in memory answers, which is reconciled again after every commit.
-- A read of many documents never mixes the two sides of a batch; the counters tell whether one was put in place
-  meanwhile.
+- A read of many documents never mixes the two sides of a batch (`isolation`).
 - Whoever finds a batch half done, and nobody holding the lock, recovers; who may not write reads the log (`overlay`).
 """
 
@@ -23,9 +22,10 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
-from fsstore.filesystem.log.counters import State
+from fsstore.filesystem.log.counters import State, even
 from fsstore.filesystem.log.overlay import Moment, Overlay
 from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.read.isolation import Isolation, OutdatedError, Undisturbed
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
 
@@ -160,32 +160,25 @@ class Reading:
 
     # -- the index ----------------------------------------------------------------------------------------------------
 
-    async def ask(self, work: Callable[[Index], T], *, whole: bool = False) -> T:
+    async def ask(self, work: Callable[[Index], T]) -> T:
         """Let a reader thread ask the index, which is reconciled first if it is stale, and replaced if it is damaged.
 
-        With `whole`, for what reads many documents, no batch is put in place meanwhile.
+        What reads documents too belongs into `ask_whole`.
         """
         await self._look_again()
         if self._store.overlay is not None:
             return await self._ask_overlaid(self._store.overlay, work)
         for _ in range(_TRIES):
-            if whole:
-                await self.await_applied()
-            # before the index is awaited: a batch that is put in place after that need not be in it
-            before = self._store.counters.applying()
-            await self._reconcile_if_stale(await self._await_indexed())
-            agreed = self._reconciled
+            agreed = await self._await_agreed()
             try:
                 answer = await self._in_index(work)
             except (IndexDamagedError, IndexUnavailableError) as error:
                 await self._replace_index(error)
             else:
-                after = self._store.counters.read()
-                is_whole = not whole or (after.applying == before and not before & 1)
                 # the index may have been replaced just before it was asked
-                if is_whole and self._index_state(after) == agreed:
+                if self._index_state(self._store.counters.read()) == agreed:
                     return answer
-        # one commit chases the other, or one trouble: nobody can commit meanwhile
+        # one trouble chases the other: nobody can commit meanwhile
         return await self._at_last(partial(self._caught_up, work))
 
     async def _ask_overlaid(self, overlay: Overlay, work: Callable[[Index], T]) -> T:
@@ -221,6 +214,40 @@ class Reading:
                 part = names[at : at + _ABSORBED_AT_ONCE]
                 await self.under_lock(partial(self._store.reconciler.absorb, part))
 
+    async def ask_whole(self, work: Callable[[Index, Isolation], T]) -> T:
+        """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`."""
+        await self._look_again()
+        if self._store.overlay is not None:
+            isolation: Isolation = Undisturbed(self._store, 0)
+            return await self._ask_overlaid(self._store.overlay, partial(_isolated, work, isolation))
+        for _ in range(_TRIES):
+            await self.await_applied()
+            # before the index is awaited: a batch that is put in place after that need not be in it
+            before = self._store.counters.applying()
+            agreed = await self._await_agreed()
+            isolation = Isolation(self._store, before, begun=partial(self._is_agreed, agreed))
+            try:
+                if before & 1:
+                    continue
+                answer = await self._in_index(partial(_isolated, work, isolation))
+            except (IndexDamagedError, IndexUnavailableError) as error:
+                await self._replace_index(error)
+            except OutdatedError:
+                continue
+            else:
+                # commits that came meanwhile do not matter, but a recovery may have put in place what no batch has
+                after = self._index_state(self._store.counters.read())
+                if agreed is not None and after.trusted == agreed.trusted:
+                    return answer
+        return await self._at_last(partial(self._caught_up_whole, work))
+
+    async def _await_agreed(self) -> _IndexState | None:
+        await self._reconcile_if_stale(await self._await_indexed())
+        return self._reconciled
+
+    def _is_agreed(self, agreed: _IndexState | None) -> bool:
+        return self._index_state(self._store.counters.read()) == agreed
+
     def _in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
         return self.in_thread(partial(self._store.index_file.use, work))
 
@@ -244,6 +271,17 @@ class Reading:
         if self._reconciled != self._index_state(self._store.counters.read()):
             self._catch_up()
         return self._store.index_file.use(work)
+
+    def _caught_up_whole(self, work: Callable[[Index, Isolation], T]) -> T:
+        isolation = Isolation(self._store, even(self._store.counters.applying()))
+        try:
+            return self._caught_up(partial(_isolated, work, isolation))
+        except OutdatedError as error:
+            raise StorageTimeoutError(
+                reason="a moment without batches",
+                path=self._root,
+                timeout_seconds=self._store.options.lock_timeout_seconds,
+            ) from error
 
     # -- reconciling --------------------------------------------------------------------------------------------------
 
@@ -348,3 +386,12 @@ class _IndexState(NamedTuple):
     generation: int
     commits: int
     shown: object
+
+    @property
+    def trusted(self) -> tuple[int, int]:
+        """What changes when what was asked of the index was no answer."""
+        return self.stale, self.generation
+
+
+def _isolated(work: Callable[[Index, Isolation], T], isolation: Isolation, index: Index) -> T:
+    return work(index, isolation)

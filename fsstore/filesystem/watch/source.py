@@ -9,6 +9,7 @@ from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.read.isolation import Isolation, OutdatedError
 from fsstore.filesystem.watch.watcher import Watcher
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Filters, JsonObject
@@ -53,12 +54,15 @@ class FileChangeSource:
         """Return the ids of the documents that match, by name; they are read only where the index cannot answer."""
         condition = parse(filters)
 
-        def select(index: Index) -> dict[str, str] | None:
+        def select(index: Index, isolation: Isolation) -> dict[str, str] | None:
             selection = index.select(condition, parse_order(None))
             with closing(selection.rows) as rows:
-                return {row.name: row.id for row in rows} if selection.residue is None else None
+                found = {row.name: row.id for row in rows} if selection.residue is None else None
+            if isolation.touched():
+                raise OutdatedError
+            return found
 
-        found = await self._reading.ask(select, whole=True)
+        found = await self._reading.ask_whole(select)
         if found is None:
             async with aclosing(self._storage.stream_list(filters)) as batches:
                 ids = [record["id"] async for batch in batches for record in batch]

@@ -7,7 +7,7 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
            Damaged bytes that give way are in quarantine before anything else; where that fails, nothing has happened.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
-4. place   for a batch, `applying` becomes odd; every file is renamed or removed.
+4. place   for a batch, its names are noted (`batches`) and `applying` becomes odd; every file is renamed or removed.
 5. tidy    what was replaced is unlinked, and what the index is to know is made ready.
 6. index   what was placed reaches the index: where it is much, and when another process asks (`pass_on`), and before
            the lock is released (`end`). Then `indexing` becomes even.
@@ -32,6 +32,7 @@ from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Damage, Documents
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
@@ -88,10 +89,12 @@ class Committer:
         index_updates: IndexUpdates,
         recovery: Recovery,
         *,
+        batches: Batches,
         durable: bool,
         clock: Clock,
     ) -> None:
         self._documents = documents
+        self._batches = batches
         self._log = log
         self._counters = counters
         self._index_updates = index_updates
@@ -232,6 +235,7 @@ class Committer:
         self._untidy += len(drafts)
         try:
             if has_batch:
+                self._batches.note(odd(state.applying), map(_NAME, drafts))
                 self._counters.write(applying=odd(state.applying))
             self._place(drafts, logged=logged)
             if has_batch:

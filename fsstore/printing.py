@@ -1,0 +1,36 @@
+"""Text from a store, made fit to be shown: what would steer a terminal, or turn the writing round, is escaped. Pure.
+
+Names of files, ids, and what parsers say of the bytes they met come from whoever can write into the store. They reach
+people through errors and log messages. Invariant: the text of an error that fsstore makes, and every message on the
+logger `fsstore`, is printable; the fields of an error stay as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters, ESC and BEL among them
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of writing
+    "\u2028\u2029"  # ends of lines
+    "\ud800-\udfff]"  # bytes of names that are no text, which no stream takes
+)
+
+
+def printable(text: str) -> str:
+    """Return the text on one line, without characters that would steer a terminal."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class PrintableFilter(logging.Filter):
+    """Makes what log messages are about printable."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the message pass, with its arguments as printable text where they are neither numbers nor printable."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(each if isinstance(each, int | float) else printable(str(each)) for each in record.args)
+        return True
+
+
+logging.getLogger("fsstore").addFilter(PrintableFilter())
