@@ -36,8 +36,6 @@ from fsstore.filesystem.documents.skeleton import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.records import JsonObject
 
-MAX_BYTES = 64 << 20
-"""The largest document that is written, where neither the marker nor the caller says otherwise."""
 READ_BYTES = 256 << 20
 """The largest document that is read, unless larger ones may be written."""
 

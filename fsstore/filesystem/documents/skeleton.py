@@ -23,7 +23,6 @@ from fsstore.errors import StorageCorruptedError, StorageUnavailableError, Stora
 from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing, unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
-from fsstore.filesystem.documents.documents import MAX_BYTES
 from fsstore.filesystem.documents.layout import (
     CONTROL,
     FORMAT,
@@ -38,6 +37,8 @@ from fsstore.filesystem.documents.layout import (
     is_shard,
 )
 
+MAX_BYTES = 64 << 20
+"""The largest document that is written, where neither the marker nor the caller says otherwise."""
 _MARKER_MAX_BYTES = 4096
 
 
