@@ -27,6 +27,7 @@ from fsstore.errors import (
 )
 from fsstore.legacy import ISessionStore
 from fsstore.sessions.interfaces import ISessionService
+from tests.filesystem.forks import ended
 from tests.test_legacy import left_behind
 
 T = TypeVar("T")
@@ -538,13 +539,13 @@ def test_a_program_that_forgets_to_close_ends_with_everything_saved(
     program: str, last: str, code: int, said: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
-    ended = subprocess.run(
-        [sys.executable, "-c", program + last, path], capture_output=True, text=True, timeout=60, check=False
+    done = subprocess.run(
+        [sys.executable, "-c", program + last, path], capture_output=True, text=True, timeout=120, check=False
     )
 
-    assert ended.returncode == code, ended.stderr
-    assert said in ended.stderr
-    assert said or not ended.stderr
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert said or not done.stderr
     with LegacySessionStoreAdapter(path) as store:
         assert (store.get_session("a") or {})["n"] == 1
         assert "save_session('b'" not in last or (store.get_session("b") or {})["n"] == 49
@@ -577,10 +578,9 @@ print(os.waitpid(child, 0)[1], len(store.list_sessions()), store.session_exists(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("program", [OPENED, WRAPPED], ids=["opened", "wrapped"])
 def test_a_forked_child_goes_on_for_itself_and_closes_nothing_of_its_parent(program: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", program + FORKED, str(tmp_path / "store")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    said, errors = ended("-W", "ignore", "-c", program + FORKED, tmp_path / "store", seconds=120)
 
-    assert (ended.stdout.splitlines(), ended.stderr) == (["True True", "0 3 True"], "")
+    assert (said.splitlines(), errors) == (["True True", "0 3 True"], "")
 
 
 IN_A_HANDLER = """
@@ -609,7 +609,6 @@ except StorageClosedError as error:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_call_in_which_a_signal_handler_forks_is_an_error_in_the_child(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", WRAPPED + IN_A_HANDLER, str(tmp_path / "store")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    said, _ = ended("-W", "ignore", "-c", WRAPPED + IN_A_HANDLER, tmp_path / "store", seconds=120)
 
-    assert ended.stdout == "unknown\n"
+    assert said == "unknown\n"
