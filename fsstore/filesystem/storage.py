@@ -432,7 +432,7 @@ class FileStorage(IUnifiedStorage):
         comes the time it takes to compare all documents, divided by 2 % or by 10 % of one core: with 100 000 documents
         about 30 s and 6 s. Where something was found late that no event has reported, it looks for ten minutes as it
         does without events. A document that cannot be read is in `health_check`, and is reported once it becomes
-        readable.
+        readable. While the directory is gone (unmounted, moved away) nothing is reported, and `health_check` says so.
         """
         self._check_open()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)

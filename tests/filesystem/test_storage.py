@@ -27,6 +27,7 @@ from fsstore.errors import (
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.log.lock import StoreLock
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
 from tests.filesystem.crashing import in_child
@@ -488,7 +489,11 @@ async def test_a_shard_that_is_gone_is_no_store_that_is_gone(tmp_path: Path) -> 
         assert (await storage.health_check())["status"] == "ok"
 
 
-async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the_first(tmp_path: Path) -> None:
+async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the lock is kept for more to come, as long as it may be
+    monkeypatch.setattr(StoreLock, "linger_seconds", lambda _lock, _state: 1.0)
     store = tmp_path / "store"
     async with await FileStorage.open(tmp_path / "other") as other:
         await other.batch_save([{"id": "a", "data": "other"}, {"id": "x", "data": "other"}])
