@@ -183,7 +183,7 @@ async def test_no_document_of_the_corpus_is_written_over_blindly(
                 kept = [file.read_bytes() for file in (tmp_path / ".fsstore/quarantine").iterdir()]
                 assert before in kept, name
                 continue
-            elif name in NOT_WRITTEN_AGAIN:
+            if name in NOT_WRITTEN_AGAIN:
                 assert isinstance(came, StorageValidationError), name
                 assert NOT_WRITTEN_AGAIN[name] in str(came.reason), name
                 assert str(came.path).startswith("$.data"), name
