@@ -95,7 +95,8 @@ class IUnifiedStorage(ABC):
         `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
-        the path of what cannot be stored. What is there and cannot be read is replaced; its bytes are set aside first.
+        the path of what cannot be stored. What is there and is damaged, or too large to be read, is replaced; it is set
+        aside first.
         """
         complete = completed(record)
         await self.commit([saving(complete)])
@@ -113,7 +114,7 @@ class IUnifiedStorage(ABC):
     async def delete(self, id: str, *, keep_damaged: bool = False) -> bool:
         """Remove a record for good; False when it is absent.
 
-        What is there and cannot be read is removed, too; with `keep_damaged` its bytes are set aside first.
+        What is there and is damaged, or too large to be read, is removed, too; with `keep_damaged` it is set aside.
         """
         (outcome,) = await self.commit([deleting(check_id(id), keep_damaged=keep_damaged)])
         return outcome.before > 0

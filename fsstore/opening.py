@@ -95,7 +95,7 @@ class FileOptions(TypedDict, total=False):
     create: bool
     fsync: bool
     file_mode: int
-    max_bytes: int
+    max_bytes: int | None
     lock_timeout_seconds: float
     reconcile: Literal["first-use", "off"]
     shard_depth: int

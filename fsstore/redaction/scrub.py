@@ -17,12 +17,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fsstore.errors import (
-    StorageConflictError,
-    StorageCorruptedError,
-    StorageUnavailableError,
-    StorageValidationError,
-)
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
 from fsstore.model.mutations import Expected, Save
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
@@ -63,7 +58,7 @@ class Scrubbed:
 
     id: str
     replaced: int = 0
-    error: StorageConflictError | StorageCorruptedError | StorageUnavailableError | StorageValidationError | None = None
+    error: StorageConflictError | StorageCorruptedError | StorageValidationError | None = None
 
 
 async def find_secrets(
@@ -94,12 +89,7 @@ async def redact_secrets(
     for done, record_id in enumerate(ids, 1):
         try:
             yield Scrubbed(record_id, await _redact(service, record_id, rules))
-        except (
-            StorageConflictError,
-            StorageCorruptedError,
-            StorageUnavailableError,
-            StorageValidationError,
-        ) as error:
+        except (StorageConflictError, StorageCorruptedError, StorageValidationError) as error:
             yield Scrubbed(record_id, error=error)
         if progress is not None:
             progress(done)

@@ -12,7 +12,9 @@ import pytest
 
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageError, StorageUnavailableError
+from fsstore.filesystem.documents.layout import Layout
 from fsstore.transfer import export_sessions
+from fsstore.watching.changes import Change
 from tests.filesystem.faults import place, until
 from tests.filesystem.refused import ANOTHER_USER, Bad, as_bound_by_permissions
 
@@ -152,6 +154,37 @@ def test_a_shard_that_can_be_entered_and_not_listed_loses_no_row(store: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="two users can be had by root alone")
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_an_upper_directory_that_is_closed_keeps_nobody_from_the_others(tmp_path: Path, mode: int) -> None:
+    upper = tmp_path / "store" / Layout(2).name("n1").partition("/")[0]
+
+    async def ask() -> None:
+        async with await FileStorage.open(tmp_path / "store", shard_depth=2) as storage:
+            await storage.batch_save([_record(record_id) for record_id in IDS])
+        async with await FileStorage.open(tmp_path / "store") as storage:
+            await storage.list()
+            upper.chmod(mode)
+            assert {record["id"] for record in await storage.list()} == OTHERS
+            await storage.refresh()
+            assert await _answers(storage) == _all_give(OTHERS)
+            report = await storage.health_check()
+            assert any(problem["file"].startswith(upper.name) for problem in report["corrupt"])
+            assert (await storage.verify()).damage != []
+            assert (await storage.repair()).moved == []
+            async with await FileStorage.open(tmp_path / "store") as another:
+                assert await _answers(another) == _all_give(OTHERS)
+                async with another.watch():
+                    await another.save(_record("n2"))
+            upper.chmod(0o700)
+            storage._documents.unreadable._next_look = 0.0
+            assert await _answers(storage) == _all_give(IDS)
+
+    try:
+        as_bound_by_permissions(ask)
+    finally:
+        upper.chmod(0o700)
+
+
 def test_what_one_user_may_not_read_is_hidden_from_no_other(store: Path) -> None:
     async def as_the_other() -> None:
         async with await FileStorage.open(store) as storage:
@@ -214,13 +247,18 @@ async def test_a_watcher_takes_nothing_for_deleted_that_cannot_be_read(
 
             scanner._look = counting  # type: ignore[method-assign]
             await until(lambda: looks > 2)
-            edited = tmp_path / "edited"
-            edited.write_bytes(place(tmp_path / "store", "n2").read_bytes().replace(b'"new"', b'"old"'))
-            edited.replace(place(tmp_path / "store", "n2"))
-            assert [(change.kind, change.id) for change in [await anext(watch)]] == [("updated", "n2")]  # type: ignore[union-attr]
+            # in a shard of its own, which only a look at all of them finds
+            made = place(tmp_path / "store", "made")
+            made.parent.mkdir()
+            made.write_bytes(place(tmp_path / "store", "n2").read_bytes().replace(b'"n2"', b'"made"'))
+            change = await asyncio.wait_for(anext(watch), 20)
+            assert isinstance(change, Change)
+            assert (change.kind, change.id) == ("created", "made")
             bad.bases = set()
             await storage.save(_record("n1"))
-            assert [(change.kind, change.id) for change in [await anext(watch)]] == [("updated", "n1")]  # type: ignore[union-attr]
+            change = await asyncio.wait_for(anext(watch), 20)
+            assert isinstance(change, Change)
+            assert (change.kind, change.id) == ("updated", "n1")
 
 
 async def test_a_store_that_is_gone_is_an_error_and_no_list_without_its_documents(

@@ -238,7 +238,7 @@ async def test_a_document_that_somebody_took_away_is_gone(tmp_path: Path, sessio
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/etc/hostname"), os.mkdir, os.mkfifo])
-async def test_what_is_no_file_any_more_is_reported(
+async def test_what_is_no_file_any_more_is_reported_and_moved_aside_by_a_save(
     tmp_path: Path, sessions: SessionService, make: Callable[[Path], None]
 ) -> None:
     await sessions.save_session("a", SESSION)
@@ -246,7 +246,12 @@ async def test_what_is_no_file_any_more_is_reported(
     path.unlink()
     make(path)
     with pytest.raises(StorageCorruptedError):
-        await sessions.save_session("a", SESSION)
+        await sessions.update_session("a", {})
+    mode = path.lstat().st_mode
+    await sessions.save_session("a", SESSION)
+    assert await sessions.get_session("a") is not None
+    (kept,) = (tmp_path / ".fsstore/quarantine").iterdir()
+    assert kept.lstat().st_mode == mode
 
 
 async def test_another_process_has_the_last_word(tmp_path: Path, sessions: SessionService) -> None:
