@@ -78,7 +78,8 @@ class IndexFile:
                 with suppress(IndexDamagedError, IndexUnavailableError):
                     self.renew(error)
             except IndexUnavailableError as error:
-                self.fall_back(error)
+                with suppress(IndexDamagedError, IndexUnavailableError):
+                    self.fall_back(error)
         self._counters.increase("stale")
 
     def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
@@ -127,8 +128,8 @@ class IndexFile:
             error.generation = held.inode if held is not None else error.generation
             raise
 
-    def fall_back(self, error: IndexUnavailableError | None = None) -> None:
-        """Keep the index in memory until `try_file`."""
+    def fall_back(self, error: IndexUnavailableError | IndexDamagedError | None = None) -> None:
+        """Keep the index in memory until `try_file`. Raises IndexUnavailableError where there is no memory for it."""
         with self._guard:
             if self._memory is None:
                 if error is not None:
