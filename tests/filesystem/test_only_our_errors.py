@@ -60,21 +60,21 @@ def injector(monkeypatch: pytest.MonkeyPatch) -> Injector:
     found = Injector()
 
     class Failing(sqlite3.Connection):
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
             found.call()
-            return super().execute(*arguments)
+            return super().execute(sql, parameters)
 
         def cursor(self, *_: Any) -> Any:
             return super().cursor(FailingCursor)
 
     class FailingCursor(sqlite3.Cursor):
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        def execute(self, sql: str, parameters: Any = (), /) -> Any:
             found.call()
-            return super().execute(*arguments)
+            return super().execute(sql, parameters)
 
     connect = sqlite3.connect
     monkeypatch.setattr(
-        connecting.sqlite3, "connect", lambda *arguments, **options: connect(*arguments, **options, factory=Failing)
+        sqlite3, "connect", lambda *arguments, **options: connect(*arguments, **options, factory=Failing)
     )
     return found
 

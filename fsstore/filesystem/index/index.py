@@ -21,7 +21,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from fsstore.filesystem.documents.codec import digest
-from fsstore.filesystem.index.connection import connect, prepare, translated, understood, verify
+from fsstore.filesystem.index.connection import connect, prepare, quick_to_give_up, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
 from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of
 from fsstore.filesystem.index.schema import BEHIND_RELATION, SIGNATURE_COLUMNS, SUMMARY_COLUMNS, json_array, summary
@@ -75,6 +75,14 @@ class Index:
     def close(self) -> None:
         """Close the connection; the last one to a file also folds its write-ahead log into it."""
         self._connection.close()
+
+    def truncate_log(self) -> None:
+        """Fold the write-ahead log into the file and empty it, if nobody else is reading; two syncs.
+
+        Until then the log holds earlier states of what was changed and deleted.
+        """
+        with translated(), quick_to_give_up(self._connection):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -90,6 +90,16 @@ class IndexFile:
         """Note in the index that it has seen every document, as the holder of the store lock."""
         self.use(lambda index: index.set_meta("complete", "1"), writing=True)
 
+    def truncate_log(self) -> None:
+        """Have the write-ahead log hold nothing of what was changed and deleted, if that can be done now.
+
+        Only in a thread that has the index open, since it has then been changed.
+        """
+        if not self.in_memory and self._held() is not None:
+            # there is nothing to be done about it: whoever uses the index next finds what is wrong with it
+            with suppress(IndexDamagedError, IndexUnavailableError):
+                self.use(Index.truncate_log)
+
     def renew(self, error: IndexDamagedError) -> None:
         """Begin a new generation, as the holder of the store lock, unless somebody has already done so.
 
