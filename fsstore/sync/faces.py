@@ -275,7 +275,8 @@ class StorageMethods:
         `created_at` and `updated_at` may be given as datetimes or ISO 8601 text; naive ones are local time, as
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
-        the path of what cannot be stored. What is there and cannot be read is replaced; its bytes are set aside first.
+        the path of what cannot be stored. What is there and is damaged, or too large to be read, is replaced; it is set
+        aside first.
         """
         return self._calls.run(lambda: self._inner.save(record))
 
@@ -290,7 +291,7 @@ class StorageMethods:
     def delete(self, id: str, *, keep_damaged: bool = False) -> bool:
         """Remove a record for good; False when it is absent.
 
-        What is there and cannot be read is removed, too; with `keep_damaged` its bytes are set aside first.
+        What is there and is damaged, or too large to be read, is removed, too; with `keep_damaged` it is set aside.
         """
         return self._calls.run(lambda: self._inner.delete(id, keep_damaged=keep_damaged))
 

@@ -106,7 +106,7 @@ class Mover:
         self._store.index_file.try_file()
         try:
             self._store.index_file.renew(IndexDamagedError("a repair replaces it"))
-        except IndexUnavailableError as error:
+        except (IndexDamagedError, IndexUnavailableError) as error:
             reason = f"the index cannot be replaced: {error}"
             raise StorageUnavailableError(reason=reason, path=str(self._tree.root)) from error
 

@@ -58,6 +58,8 @@ def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up, and make the tables if there are none."""
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
+    # what is deleted is overwritten: metadata of a deleted session is nobody's any more
+    connection.execute("PRAGMA secure_delete = ON")
     _begin_log(connection)
     if _version(connection) == 0:
         _create(connection)
@@ -111,6 +113,16 @@ def _create(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
                 raise IndexDamagedError(f"it holds something else: {error}") from error
             raise
+
+
+@contextmanager
+def quick_to_give_up(connection: sqlite3.Connection) -> Iterator[None]:
+    """Wait for no other connection meanwhile."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_SECONDS * 1000)}")
 
 
 @contextmanager

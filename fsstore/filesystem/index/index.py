@@ -21,7 +21,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from fsstore.filesystem.documents.codec import digest
-from fsstore.filesystem.index.connection import connect, prepare, translated, understood, verify
+from fsstore.filesystem.index.connection import connect, prepare, quick_to_give_up, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
 from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of
 from fsstore.filesystem.index.schema import (
@@ -90,6 +90,14 @@ class Index:
         if configure is not None:
             configure(getattr(sqlite3, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE"), True)  # noqa: B009 - unknown to 3.11
         self._connection.close()
+
+    def truncate_log(self) -> None:
+        """Fold the write-ahead log into the file and empty it, if nobody else is reading; two syncs.
+
+        Until then the log holds earlier states of what was changed and deleted.
+        """
+        with translated(), quick_to_give_up(self._connection):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 

@@ -77,7 +77,8 @@ class IndexFile:
                 with suppress(IndexDamagedError, IndexUnavailableError):
                     self.renew(error)
             except IndexUnavailableError as error:
-                self.fall_back(error)
+                with suppress(IndexDamagedError, IndexUnavailableError):
+                    self.fall_back(error)
         self._counters.increase("stale")
 
     def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
@@ -87,6 +88,16 @@ class IndexFile:
     def mark_complete(self) -> None:
         """Note in the index that it has seen every document, as the holder of the store lock."""
         self.use(lambda index: index.set_meta("complete", "1"), writing=True)
+
+    def truncate_log(self) -> None:
+        """Have the write-ahead log hold nothing of what was changed and deleted, if that can be done now.
+
+        Only in a thread that has the index open, since it has then been changed.
+        """
+        if not self.in_memory and self._held() is not None:
+            # there is nothing to be done about it: whoever uses the index next finds what is wrong with it
+            with suppress(IndexDamagedError, IndexUnavailableError):
+                self.use(Index.truncate_log)
 
     def renew(self, error: IndexDamagedError) -> None:
         """Begin a new generation, as the holder of the store lock, unless somebody has already done so.
@@ -128,8 +139,8 @@ class IndexFile:
                 error.generation = held.inode if held is not None else error.generation
                 raise
 
-    def fall_back(self, error: IndexUnavailableError | None = None) -> None:
-        """Keep the index in memory until `try_file`."""
+    def fall_back(self, error: IndexUnavailableError | IndexDamagedError | None = None) -> None:
+        """Keep the index in memory until `try_file`. Raises IndexUnavailableError where there is no memory for it."""
         with using_sqlite(), self._guard:
             if self._memory is None:
                 if error is not None:

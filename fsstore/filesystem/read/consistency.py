@@ -257,15 +257,22 @@ class Reading:
             if isinstance(error, IndexDamagedError):
                 await self.under_lock(partial(self._store.index_file.renew, error))
                 return
-        except IndexUnavailableError as unusable:
+        except (IndexDamagedError, IndexUnavailableError) as unusable:
+            # the new one, too
             error = unusable
-        self._store.index_file.fall_back(error)
+        try:
+            self._store.index_file.fall_back(error)
+        except (IndexDamagedError, IndexUnavailableError) as unusable:
+            raise self._unusable(unusable) from unusable
+
+    def _unusable(self, error: Exception) -> StorageUnavailableError:
+        return StorageUnavailableError(reason=f"the index cannot be used: {error}", path=self._root)
 
     async def _at_last(self, run: Callable[[], T]) -> T:
         try:
             return await self.under_lock(run)
         except (IndexDamagedError, IndexUnavailableError) as error:
-            raise StorageUnavailableError(reason=f"the index cannot be used: {error}", path=self._root) from error
+            raise self._unusable(error) from error
 
     def _caught_up(self, work: Callable[[Index], T]) -> T:
         if self._reconciled != self._index_state(self._store.counters.read()):

@@ -188,6 +188,10 @@ class Committer:
         if is_clean:
             self._counters.write(indexing=even(indexing))
 
+    def rest(self) -> None:
+        """Do what is done when nothing is asked for a while, and before the end; without the lock."""
+        self._index_updates.rest()
+
     def _tidy(self) -> None:
         """Take away what was replaced, and make ready what the index is to know of what was placed."""
         placed, self._placed, self._untidy = self._placed, [], 0

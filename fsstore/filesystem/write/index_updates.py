@@ -46,6 +46,10 @@ class IndexUpdates:
                 [name for name, document in placed.items() if document is None],
             )
 
+    def rest(self) -> None:
+        """Leave no trace of what was deleted in the files of the index, when nothing else is to be done."""
+        self._index_file.truncate_log()
+
     def drop(self) -> None:
         """Forget what was not written yet; recovery makes the index stale."""
         self._placed = {}

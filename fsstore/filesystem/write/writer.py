@@ -336,6 +336,8 @@ class Writer:
         if not self.checkpoints.is_running:
             self._committer.segment_bytes = 0
             self.checkpoints.begin(idle=idle)
+        if idle:
+            self._committer.rest()
 
     def _recover_documents(self, ids: set[str]) -> None:
         """Have documents that a checkpoint could not sync written anew from the log."""
@@ -349,4 +351,5 @@ class Writer:
             job = self._queue.get_nowait()
             if isinstance(job, _Call):
                 self._hold(job)
+        self._committer.rest()
         self._lock.close()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fsstore import FileStorage
+from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.write import index_updates
 from fsstore.filesystem.write.index_updates import IndexUpdates
+from fsstore.query.filters import parse, parse_order
+from tests.filesystem.faults import until
 
 
 class FakeIndexFile:
@@ -84,3 +91,51 @@ def test_what_is_dropped_is_not_written(updates: IndexUpdates, index_file: FakeI
     updates.drop()
     updates.write()
     assert index_file.written == []
+
+
+CLIENT = "the-name-of-a-client"
+
+
+def bytes_of_the_index(store: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted((store / ".fsstore").glob("index.sqlite3*")))
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+async def test_nothing_of_what_was_deleted_or_replaced_stays_in_the_files_of_the_index(
+    tmp_path: Path, *, beside: bool
+) -> None:
+    async with AsyncExitStack() as stack:
+        if beside:
+            other = await stack.enter_async_context(await FileStorage.open(tmp_path, fsync=False))
+            await other.count()
+        async with await FileStorage.open(tmp_path, fsync=False) as storage:
+            metadata = {"client": CLIENT, "tags": [CLIENT], "user_id": CLIENT, "note": CLIENT * 500}
+            for name in ("deleted", "replaced", "stays"):
+                await storage.save({"id": name, "type": "session", "data": {"metadata": metadata}})
+            await storage.count()
+            assert CLIENT.encode() in bytes_of_the_index(tmp_path)
+            await storage.delete("deleted")
+            for name in ("replaced", "stays"):
+                await storage.save({"id": name, "type": "session", "data": {"metadata": {}}})
+            await storage.count()
+            # after a second without writes
+            await until(lambda: CLIENT.encode() not in bytes_of_the_index(tmp_path))
+            await storage.save({"id": "last", "data": {"metadata": metadata}})
+            await storage.delete("last")
+
+        assert CLIENT.encode() not in bytes_of_the_index(tmp_path)
+
+
+async def test_a_reader_in_mid_list_keeps_no_writer_from_its_rest(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        await storage.save({"id": "a"})
+        await storage.count()
+        reader = Index.open(str(tmp_path / ".fsstore/index.sqlite3"))
+        rows = reader.select(parse(None), parse_order(None)).rows
+        next(rows)
+        began = time.monotonic()
+        assert storage._store.writer is not None
+        storage._store.writer.call(storage._store.index_file.truncate_log).result()
+        assert time.monotonic() - began < 1
+        rows.close()
+        reader.close()
