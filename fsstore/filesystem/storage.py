@@ -149,8 +149,7 @@ class FileStorage(IUnifiedStorage):
         else:
             await self._reading.recover_if_left()
             if not self._counters.read().log_is_empty:
-                # any job makes the writer look after a log that somebody has left
-                self._store.writer.call(lambda: None)
+                self._store.writer.look_after_log()
 
     def _check_open(self) -> None:
         if self._closed:

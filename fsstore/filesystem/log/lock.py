@@ -17,7 +17,7 @@ import os
 import random
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -52,10 +52,11 @@ class StoreLock:
         self._first: State | None = None
         _LOCKS.add(self)
 
-    def acquire(self, timeout_seconds: float) -> None:
+    def acquire(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None = None) -> None:
         """Take the lock, polling from 0.2 ms on; while somebody else has it, it is requested every 5 ms.
 
-        Raises StorageTimeoutError, and OSError when the file cannot be opened.
+        `is_pointless` ends the wait before its time. Raises StorageTimeoutError, and OSError when the file cannot be
+        opened.
         """
         if self._take():
             return
@@ -67,7 +68,7 @@ class StoreLock:
             if self._take():
                 return
             now = time.monotonic()
-            if now - start >= timeout_seconds:
+            if now - start >= timeout_seconds or (is_pointless is not None and is_pointless()):
                 raise StorageTimeoutError(
                     reason="the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
                 )

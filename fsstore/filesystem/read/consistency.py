@@ -70,7 +70,7 @@ class Reading:
     def reread(self, names: Sequence[str]) -> None:
         """Have documents that are not what the index says read again, soon; called in any thread."""
         if self._store.writer is not None:
-            self._rereading = self._store.writer.call(partial(self._store.reconciler.absorb, names))
+            self._rereading = self._store.writer.tidy(partial(self._store.reconciler.absorb, names))
 
     # -- the end of a batch -------------------------------------------------------------------------------------------
 

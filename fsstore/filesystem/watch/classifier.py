@@ -274,7 +274,7 @@ class ChangeClassifier:
         self._urged = now
         with suppress(StorageClosedError, StorageUnavailableError):
             if not writer.lock_is_held():
-                writer.call(lambda: None)
+                writer.tidy(lambda: None)
 
 
 def _is_indexed(observation: Observation, row: Known | None) -> bool:

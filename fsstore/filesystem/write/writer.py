@@ -21,12 +21,12 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError
+from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.documents.skeleton import check_control, prepare_control
-from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
+from fsstore.filesystem.log.checkpoint import BusyError, Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.recovery import Recovery
@@ -50,13 +50,18 @@ class _Commit(NamedTuple):
 class _Call(NamedTuple):
     run: Callable[[], Any]
     future: Future[Any]
+    is_tidying: bool = False
+
+
+class _LookAfterLog:
+    """Somebody has left a log: a checkpoint is due, as after a commit."""
 
 
 class _Stop:
     pass
 
 
-_Job: TypeAlias = _Commit | _Call | _Stop
+_Job: TypeAlias = _Commit | _Call | _LookAfterLog | _Stop
 _WORK = (_Commit, _Call)
 
 
@@ -78,7 +83,9 @@ class Writer:
         self._recovery = recovery
         self._failures = Failures(committer, recovery, counters, tree)
         self._root = str(tree.root)
-        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=self._root)
+        self.checkpoints = Checkpoints(checkpoint, self._tidying, self._recover_documents, root=self._root)
+        # whether this open store has put anything into the log that no checkpoint has begun with
+        self._has_logged = False
         self._lock = lock
         self._counters = counters
         self._tree = tree
@@ -107,6 +114,16 @@ class Writer:
         self._put(_Call(run, future))
         return future
 
+    def tidy(self, run: Callable[[], T]) -> Future[T]:
+        """Do the same for what nobody waits for: `stop` does not let it wait for the lock."""
+        future: Future[T] = Future()
+        self._put(_Call(run, future, is_tidying=True))
+        return future
+
+    def look_after_log(self) -> None:
+        """Have a log that somebody has left checkpointed; where the lock is taken, that is theirs to do."""
+        self._put(_LookAfterLog())
+
     def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
         """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
 
@@ -121,7 +138,7 @@ class Writer:
             self._queue.put(_Stop())
         self._thread.join()
 
-    def _put(self, job: _Commit | _Call) -> None:
+    def _put(self, job: _Commit | _Call | _LookAfterLog) -> None:
         # behind the last job nobody would answer
         with self._stopping:
             if self._stopped:
@@ -154,6 +171,8 @@ class Writer:
             is_idle = job is None
             if isinstance(job, _WORK):
                 job = self._hold(job)
+            elif isinstance(job, _LookAfterLog):
+                job = None
             if is_idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
                 self._begin_checkpoint(idle=is_idle)
         self._finish()
@@ -171,7 +190,8 @@ class Writer:
         """
         job: _Job | None = first
         try:
-            self._acquire()
+            is_tidying = isinstance(first, _Call) and first.is_tidying
+            self._acquire(self._timeout_seconds, (lambda: self._stopped) if is_tidying else None)
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
         try:
@@ -184,14 +204,25 @@ class Writer:
         finally:
             self._release()
 
-    def _locked(self, run: Callable[[], T]) -> T:
-        self._acquire()
+    def _tidying(self, run: Callable[[], T]) -> T:
+        """Run the beginning of a checkpoint under the lock, which is waited for only if own commits are in the log.
+
+        Raises BusyError where it is not waited for.
+        """
         try:
-            return run()
+            self._acquire(self._timeout_seconds if self._has_logged else 0)
+        except StorageTimeoutError as error:
+            if self._has_logged:
+                raise
+            raise BusyError from error
+        try:
+            result = run()
+            self._has_logged = False
+            return result
         finally:
             self._release()
 
-    def _acquire(self) -> None:
+    def _acquire(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None = None) -> None:
         """Take the lock, and recover if the last writer died.
 
         Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
@@ -199,11 +230,11 @@ class Writer:
         try:
             check_control(self._tree)
             try:
-                self._lock.acquire(self._timeout_seconds)
+                self._lock.acquire(timeout_seconds, is_pointless)
             except FileNotFoundError:
                 # the control directory was deleted while the store was open
                 prepare_control(self._tree)
-                self._lock.acquire(self._timeout_seconds)
+                self._lock.acquire(timeout_seconds, is_pointless)
             try:
                 self._committer.settle(renewed=self._counters.open() or self._counters.mend())
                 self._lock.begin(self._committer.state)
@@ -265,6 +296,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             self._committer.abandon()
             results = [error] * len(group)
+        self._has_logged |= self._committer.segment_bytes > 0
         if tell is not None and self._committer.notes:
             self._tell_notes(tell, self._committer.notes)
         self.told = self.begun
