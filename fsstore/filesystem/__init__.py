@@ -11,7 +11,8 @@ The format
                               during a commit can lose that commit)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
-        seq                   nine counters (`counters`); never deleted
+        seq                   ten counters (`counters`); never deleted
+        floor                 the highest version that was deleted, in decimal; written by checkpoints
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
@@ -56,6 +57,12 @@ leave an empty or torn document where other programs would have got the old one:
 With `fsync=False` a single document needs no record: its rename is the commit point. A batch writes its record
 unsynced, which makes it whole after a SIGKILL, and deletes it once all of it is in place. While the log holds any
 record, everything is logged, so that a replay never undoes a later write.
+
+Versions do not repeat: a document that is made begins one above the `floor`, the highest version that fsstore has deleted
+in this store. The floor is raised in the counters before the deletion is placed, and told by the deletion's record;
+before that record goes, it is brought to the disk in a file of its own. Recovery takes the highest of the three. What is
+not seen: deletions by hand and by git, and what was deleted before `.fsstore` was removed while no process had the store
+open. A version above 2^53 was written by hand and raises no floor. Repair raises it to what a damaged document tells.
 
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.

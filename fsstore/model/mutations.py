@@ -5,7 +5,9 @@ Most of them are data, so that a backend may turn one into one statement, or int
 function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that takes its place.
 `apply` means the same for every backend, and keeps the rules:
 
-- `version` counts from 1 and grows by one with every change of that document; the caller's value is ignored;
+- `version` grows by one with every change of that document; the caller's value is ignored. That of a new record is one
+  above the `floor`, which is the highest version that was ever deleted in this store, 0 at first: so a version names
+  one state of a document, also where it was deleted and made again;
 - `created_at` is given for a new record, or else is the time of the change, and survives; `updated_at` is the time of
   the change, but never before what it was, nor before `created_at`, whatever the clock says; what is given for it is
   checked, and counts only where the mutation keeps the times it was given;
@@ -23,6 +25,8 @@ from fsstore.model.patch import RECORD_TOPS, TOP, Steps, merge_patch, misread_ke
 from fsstore.model.records import JsonObject, Outcome, Outcomes, check_envelope, version_of
 from fsstore.model.times import canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, write_json
+
+_HIGHEST_FLOOR = 1 << 53
 
 C = TypeVar("C")
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
@@ -82,6 +86,15 @@ def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
         )
 
 
+def floor_above(floor: int, version: int) -> int:
+    """Return the floor after a record of that version was deleted.
+
+    A version that no store counts to was written by hand. It does not raise the floor, which nothing could then be made
+    above.
+    """
+    return max(floor, version) if version <= _HIGHEST_FLOOR else floor
+
+
 class Stamp(NamedTuple):
     """Where the times of a changed record come from, and whether its data repeats its envelope."""
 
@@ -108,11 +121,11 @@ class Save(NamedTuple):
     expected: Expected = Expected()
     stamp: Stamp = Stamp()
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:
         """Return the record that takes the place of what is there; see `stamped` for what it raises."""
         self.expected.check(self.id, current)
         made = {**current, **self.record} if current is not None and self.stamp.is_mirrored else self.record
-        return stamped(self.id, made, current, self.stamp, now)
+        return stamped(self.id, made, current, self.stamp, now, floor=floor)
 
 
 class Patch(NamedTuple):
@@ -127,7 +140,7 @@ class Patch(NamedTuple):
     within: Steps = ()
     """Where the caller's own patch begins in this one, and what it patches in the record; `misread` starts there."""
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:
         """Return the patched record.
 
         Raises StorageNotFoundError, and StorageValidationError for what was meant as an operator or a path.
@@ -137,7 +150,7 @@ class Patch(NamedTuple):
             raise StorageNotFoundError(id=self.id)
         if self.misread:
             self._refuse_misread(current)
-        return stamped(self.id, merge_patch(current, self.patch), current, self.stamp, now)
+        return stamped(self.id, merge_patch(current, self.patch), current, self.stamp, now, floor=floor)
 
     def _refuse_misread(self, current: Any) -> None:
         patch: Any = self.patch
@@ -153,7 +166,7 @@ class Delete(NamedTuple):
     id: str
     expected: Expected = Expected()
 
-    def apply(self, current: JsonObject | None, now: str) -> None:  # noqa: ARG002 - as the others have it
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> None:  # noqa: ARG002 - as the others have it
         """Return None: nothing takes the place of what is there."""
         self.expected.check(self.id, current)
 
@@ -164,7 +177,7 @@ class Check(NamedTuple):
     id: str
     expected: Expected
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject | None:  # noqa: ARG002 - as the others have it
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject | None:  # noqa: ARG002 - as the others have it
         """Return what is there."""
         self.expected.check(self.id, current)
         return current
@@ -182,7 +195,7 @@ class Mutation(NamedTuple):
     rule: Rule
     keep_times: bool = False
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject | None:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject | None:
         """Return what takes the place of what is there, `current` itself when nothing changes.
 
         Raises what the rule raises, and StorageValidationError when it makes no record.
@@ -190,11 +203,11 @@ class Mutation(NamedTuple):
         made = self.rule(current)
         if made is None or made is current:
             return made
-        return stamped(self.id, made, current, Stamp(self.keep_times), now)
+        return stamped(self.id, made, current, Stamp(self.keep_times), now, floor=floor)
 
 
 AnyMutation: TypeAlias = Save | Patch | Delete | Check | Mutation
-"""What a commit is made of. All of them have an `id`, and `apply(current, now)`."""
+"""What a commit is made of. All of them have an `id`, and `apply(current, now, floor=floor)`."""
 
 
 # -- making them ------------------------------------------------------------------------------------------------------
@@ -237,12 +250,14 @@ def apply_each(changes: Iterable[C], apply: Callable[[C], Outcome]) -> Outcomes:
     return outcomes
 
 
-def stamped(record_id: str, made: JsonObject, current: JsonObject | None, stamp: Stamp, now: str) -> JsonObject:
+def stamped(
+    record_id: str, made: JsonObject, current: JsonObject | None, stamp: Stamp, now: str, *, floor: int = 0
+) -> JsonObject:
     """Return what was made of a record as its next version. Raises StorageValidationError when it is no record."""
     record = dict(made)
     if record.setdefault("id", record_id) != record_id:
         raise StorageValidationError(reason="the id of a document cannot be changed", path="$.id", id=record_id)
-    record["version"] = version_of(current) + 1
+    record["version"] = (floor if current is None else version_of(current)) + 1
     if stamp.is_mirrored:
         _mirror(record, current, stamp, now)
     else:

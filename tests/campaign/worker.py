@@ -24,6 +24,7 @@ from tests.campaign.streams import TASKS, document, turn_of
 
 KEYS = ("a", "b", "c")
 HISTORY_TASKS, HISTORY_TURNS = 2, 400
+Seen = tuple[int, str | None]
 STALL_SECONDS = 0.005
 
 
@@ -40,7 +41,7 @@ async def history(storage: FileStorage, seed: str) -> None:
 
     async def task(number: int) -> list[Operation]:
         chance = random.Random(f"{seed}-{number}")
-        seen = dict.fromkeys(KEYS, 0)
+        seen: dict[str, Seen] = dict.fromkeys(KEYS, (0, None))
         return [await operate(storage, chance, seen, f"{seed}-{number}-{turn}") for turn in range(HISTORY_TURNS)]
 
     for operations in await asyncio.gather(*(task(number) for number in range(HISTORY_TASKS))):
@@ -48,10 +49,10 @@ async def history(storage: FileStorage, seed: str) -> None:
             say(astuple(operation))
 
 
-async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, int], value: str) -> Operation:
-    """Do one operation; `seen` are the versions this task has seen last."""
-    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 1))[0]
-    expected = seen[key] if kind != "load" and chance.random() < 0.5 else None
+async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, Seen], value: str) -> Operation:
+    """Do one operation; `seen` are the versions and values this task has seen last."""
+    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 3))[0]
+    expected, known = seen[key] if kind != "load" and chance.random() < 0.5 else (None, None)
     called = time.monotonic_ns()
     if kind == "load":
         record = await storage.load(key)
@@ -59,7 +60,10 @@ async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, i
     else:
         answer = await write(storage, kind, key, value, expected)
     returned = time.monotonic_ns()
-    seen[key] = (answer.before if answer.refused else answer.after) or 0
+    if answer.refused:
+        seen[key] = answer.before or 0, None
+    else:
+        seen[key] = answer.after or 0, answer.value if kind == "load" else value if kind == "save" else None
     return Operation(
         key,
         "load" if kind == "load" else "save" if kind == "save" else "delete",
@@ -68,6 +72,7 @@ async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, i
         answer,
         value if kind == "save" else None,
         expected,
+        known,
     )
 
 

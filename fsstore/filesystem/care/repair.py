@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.care.report import Finding, Kind, Moved, RepairReport
 from fsstore.filesystem.care.verify import Examiner, verify
 from fsstore.filesystem.disk.system import NotAFileError
+from fsstore.filesystem.documents.codec import version_told
 from fsstore.filesystem.documents.documents import directories_of
 from fsstore.filesystem.documents.layout import LOG, QUARANTINE, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
@@ -27,6 +29,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
+from fsstore.model.mutations import floor_above
 
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)
 _MOVED_AT_ONCE = 20
@@ -104,7 +107,15 @@ class Mover:
     def _move(self, finding: Finding) -> Moved:
         if finding.belongs_at and self._put_in_place(finding.file, finding.belongs_at):
             return Moved(finding.file, finding.belongs_at, finding.reason)
+        self._keep_floor(finding.file)
         return Moved(finding.file, self._quarantine.move(finding.file), finding.reason)
+
+    def _keep_floor(self, name: str) -> None:
+        """Let a document that is made in the place of a damaged one begin above the version that one had."""
+        with suppress(OSError):
+            # what is no file has no version
+            data, _ = self._tree.read(name, max_bytes=self._store.documents.max_bytes)
+            self._store.counters.keep_floor(floor_above(0, version_told(data)))
 
     def _put_in_place(self, name: str, place: str) -> bool:
         """Give a document its right name; False when that is taken. Never replaces what somebody else puts there."""

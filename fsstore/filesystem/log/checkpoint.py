@@ -62,6 +62,7 @@ class Checkpoint:
             sync_documents(self._documents, durable)
         except OSError as error:
             raise NotSyncedError(error, ids=durable) from error
+        self._counters.keep_floor()
         for number in numbers:
             self._log.delete(number)
         if self._counters.read().deleted < sealed:

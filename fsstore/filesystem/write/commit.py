@@ -132,10 +132,11 @@ class Committer:
         """
         self.settle()
         try:
-            group = self._drafting.draft(commits)
-            changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
+            group = self._drafting.draft(commits, self.state.floor)
+            # also of a document that one group makes and deletes the record is kept: it tells the floor
+            changes = group.drafts
             if changes:
-                self._carry_out(list(changes.values()), has_batch=group.has_batch)
+                self._carry_out(list(changes.values()), has_batch=group.has_batch, floor=group.floor)
         except PlacingError as error:
             raise UnfinishedError(error, self._all_results(group, commits, changes), has_happened=True) from error
         except UnknownOutcomeError as error:
@@ -207,8 +208,11 @@ class Committer:
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, drafts: list[Draft], *, has_batch: bool) -> None:
+    def _carry_out(self, drafts: list[Draft], *, has_batch: bool, floor: int) -> None:
         state = self.state
+        if floor != state.floor:
+            # before the deletion: whoever sees it makes nothing below
+            self._counters.write(floor=floor)
         if not self._indexing:
             self._counters.write(indexing=odd(state.indexing))
             self._indexing = odd(state.indexing)
@@ -220,7 +224,7 @@ class Committer:
             self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
-                changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
+                changes = [LoggedChange(*draft.logged, self._durable, floor=floor) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
         except OSError:
             self._is_clean &= self._unstage(drafts, directory)

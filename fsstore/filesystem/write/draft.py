@@ -23,7 +23,7 @@ from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
-from fsstore.model.mutations import Check, Delete, Mutation, Patch, apply_each
+from fsstore.model.mutations import Check, Delete, Mutation, Patch, apply_each, floor_above
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
@@ -46,11 +46,6 @@ class Draft:
     placed: Signature | None = None
     """The signature that its file had when it was in place; None when that could not be told."""
     error: OSError | None = None
-
-    @property
-    def is_change(self) -> bool:
-        """Whether anything is to be done on disk."""
-        return self.data is not None or self.previous is not None
 
     @property
     def logged(self) -> tuple[str, bytes, bytes | None]:
@@ -86,6 +81,8 @@ class Group:
 
     drafts: dict[str, Draft] = field(default_factory=dict)
     results: list[Outcomes | BaseException] = field(default_factory=list)
+    floor: int = 0
+    """The highest version that was ever deleted in this store, once the group is committed."""
     has_batch: bool = False
     steps: list[Draft] = field(default_factory=list)
     """What each commit made of each of its documents, in order."""
@@ -98,48 +95,48 @@ class Drafting:
         self._documents = documents
         self._clock = clock
 
-    def draft(self, commits: Sequence[Sequence[Sealed]]) -> Group:
+    def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
-        group, now = Group(), cache(lambda: format_time(self._clock()))
+        group, now = Group(floor=floor), cache(lambda: format_time(self._clock()))
         for commit in commits:
-            drafts: dict[str, Draft] = {}
+            own = Group(floor=group.floor)
             try:
-                outcomes = apply_each(commit, partial(self._apply, own=drafts, earlier=group.drafts, now=now))
+                outcomes = apply_each(commit, partial(self._apply, own=own, earlier=group.drafts, now=now))
             except BaseException as error:  # noqa: BLE001 - a rule is the caller's code, and any error of it their answer
                 group.results.append(error)
                 continue
-            group.drafts |= drafts
+            group.drafts |= own.drafts
+            group.floor = own.floor
             group.results.append(outcomes)
-            group.steps += drafts.values()
-            group.has_batch |= len(drafts) > 1
+            group.steps += own.drafts.values()
+            group.has_batch |= len(own.drafts) > 1
         return group
 
-    def _apply(
-        self, change: Sealed, own: dict[str, Draft], earlier: dict[str, Draft], now: Callable[[], str]
-    ) -> Outcome:
+    def _apply(self, change: Sealed, own: Group, earlier: dict[str, Draft], now: Callable[[], str]) -> Outcome:
         record_id = change.id
-        draft = own.get(record_id) or earlier.get(record_id) or self._found(record_id)
+        draft = own.drafts.get(record_id) or earlier.get(record_id) or self._found(record_id)
         before = version_of(draft.part)
         part, data = (
-            self._saved(change, draft) if isinstance(change, SealedSave) else self._changed(change, draft, now())
+            self._saved(change, draft, own.floor)
+            if isinstance(change, SealedSave)
+            else self._changed(change, draft, now(), own.floor)
         )
         if part is not draft.part:
-            own[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data)
+            if part is None:
+                own.floor = floor_above(own.floor, before)
+            own.drafts[record_id] = Draft(record_id, draft.name, draft.previous, part, data=data)
         return Outcome(record_id, before, version_of(part))
 
-    def _saved(self, change: SealedSave, draft: Draft) -> tuple[JsonObject, bytes]:
+    def _saved(self, change: SealedSave, draft: Draft, floor: int) -> tuple[JsonObject, bytes]:
         current = draft.part if is_of_part(change.change) else draft.record()
-        if current is None:
-            change.change.expected.check(change.id, None)
-            return change.change.record, change.data
-        return change.over(current, max_bytes=self._documents.max_bytes)
+        return change.over(current, floor, max_bytes=self._documents.max_bytes)
 
     def _changed(
-        self, change: Patch | Delete | Check | Mutation, draft: Draft, now: str
+        self, change: Patch | Delete | Check | Mutation, draft: Draft, now: str, floor: int
     ) -> tuple[JsonObject | None, bytes | None]:
         base = draft.written_here if is_of_part(change) else None
         current = draft.record() if base is None else draft.part
-        result = change.apply(current, now)
+        result = change.apply(current, now, floor)
         if result is current:
             return draft.part, draft.data
         if result is not None and base is not None and draft.part is not None:

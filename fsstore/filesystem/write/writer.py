@@ -18,6 +18,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -343,4 +344,8 @@ class Writer:
             job = self._queue.get_nowait()
             if isinstance(job, _Call):
                 self._hold(job)
+        if self.begun:
+            # without a log no checkpoint has kept it
+            with suppress(OSError):
+                self._counters.keep_floor()
         self._lock.close()

@@ -469,3 +469,15 @@ async def test_progress_is_told_for_both_looks(store: Path) -> None:
         report = await storage.repair(progress=lambda done, _total: told.append(done))
     assert told == [*range(1, max(told) + 1)] * 2
     assert report.as_json() == {"moved": [], "altered": [], "left": [], "indexed": 12}
+
+
+async def test_what_is_made_in_place_of_a_damaged_document_begins_above_it(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        for _ in range(3):
+            await storage.save({"id": "a"})
+        damaged = place(tmp_path, "a")
+        damaged.write_bytes(damaged.read_bytes()[:-3])
+        os.utime(damaged, (LONG_AGO, LONG_AGO))
+        await storage.repair()
+        await storage.save({"id": "a"})
+        assert (await storage.load("a") or {})["version"] == 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, STAGING
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, STAGING
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 
 NAMES = State._fields
@@ -294,3 +294,73 @@ def test_what_is_no_file_counts_nothing(tree: Tree, tmp_path: Path, obstacle: st
     assert (reader.read(), reader.applying()) == (State(), 0)
     with pytest.raises(NotAFileError):
         writer.open()
+
+
+# -- the floor of versions ------------------------------------------------------------------------------------------
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"\xff" * SIZE)
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "never written out": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(SIZE)),
+    "noise": noise,
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_a_floor_that_was_kept_outlives_the_counters(counters: Counters, tree: Tree, how: str) -> None:
+    counters.keep_floor(7)
+    assert counters.read().floor == 7
+    LOST[how](tree.root / COUNTERS)
+
+    again = Counters(tree)
+    again.open()
+    again.mend()
+
+    assert again.read().floor == 7
+    again.close()
+
+
+def test_an_open_store_remembers_a_floor_that_nobody_has_kept(counters: Counters, tree: Tree) -> None:
+    counters.write(floor=7)
+    tree.unlink(COUNTERS)
+
+    assert counters.open()
+    counters.mend()
+
+    assert counters.read().floor == 7
+
+
+def test_a_floor_is_kept_once_and_never_lowered(
+    counters: Counters, other: Counters, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(Tree, "sync", lambda _tree, name: synced.append(name))
+    counters.keep_floor()
+    assert synced == []
+
+    counters.write(floor=3)
+    for _ in range(2):
+        counters.keep_floor()
+    other.keep_floor(2)
+    other.keep_floor(5)
+    counters.keep_floor()
+
+    assert (tree.root / FLOOR).read_bytes() == b"5\n"
+    assert counters.read().floor == 5
+    assert tree.entries(STAGING) == []
+
+
+@pytest.mark.parametrize("told", [b"", b"x", b"-3", b"9" * 31, b"\xff"])
+def test_a_floor_that_is_none_is_passed_over(tree: Tree, told: bytes) -> None:
+    tree.write_new(FLOOR, told)
+    counters = Counters(tree)
+    counters.open()
+    counters.mend()
+
+    assert counters.read().floor == 0
+    counters.close()

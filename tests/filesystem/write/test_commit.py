@@ -19,7 +19,7 @@ from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving
 from fsstore.model.records import JsonObject
 from fsstore.testing import HandClock
-from tests.filesystem.faults import Faults, busy_writer, contents, control, first, place, until
+from tests.filesystem.faults import Faults, busy_writer, contents, control, cut_off, first, place, until
 
 # where the number of the newest segment stands in the sequence file
 NEWEST = 8 * State._fields.index("newest")
@@ -428,3 +428,57 @@ async def test_what_can_not_be_made_ready_for_the_index_is_committed_all_the_sam
 def busy(storage: FileStorage) -> bool:
     writer = storage._store.writer
     return writer is not None and writer.is_holding
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+
+async def made_again(storage: FileStorage) -> int:
+    (outcome,) = await storage.commit([saving({"id": "a", "type": "note", "data": {}}, expected_version=0)])
+    return outcome.after
+
+
+@pytest.mark.parametrize("fsync", [True, False], ids=["durable", "quick"])
+@pytest.mark.parametrize("lost", [None, "seq", "floor"])
+async def test_versions_do_not_repeat_after_a_close_whichever_file_is_lost(
+    tmp_path: Path, lost: str | None, *, fsync: bool
+) -> None:
+    async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+        for _ in range(3):
+            await storage.save({"id": "a"})
+        await storage.delete("a")
+    if lost is not None:
+        (tmp_path / ".fsstore" / lost).unlink(missing_ok=lost == "floor")
+    async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+        assert await made_again(storage) == 4
+
+
+async def test_a_deletion_in_the_log_tells_the_floor_where_a_power_cut_has_taken_the_rest(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path / "store") as storage:
+        for _ in range(3):
+            await storage.save({"id": "a"})
+        await storage.delete("a")
+        left = cut_off(storage, tmp_path / "store", tmp_path / "left")
+    (left / ".fsstore/seq").write_bytes(b"")
+    assert control(left, "log") != []
+    assert not (left / ".fsstore/floor").exists()
+    async with await FileStorage.open(left) as storage:
+        assert await made_again(storage) == 4
+
+
+async def test_what_one_group_makes_and_deletes_raises_the_floor(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        with busy_writer(storage):
+            commits = [asyncio.ensure_future(storage.commit([change])) for change in (saving(note("a")), deleting("a"))]
+            await asyncio.sleep(0)
+        assert [outcome.after for (outcome,) in await asyncio.gather(*commits)] == [1, 0]
+        assert await made_again(storage) == 2
+
+
+async def test_a_version_written_by_hand_that_no_store_counts_to_raises_no_floor(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+        text = place(tmp_path, "a").read_text()
+        place(tmp_path, "a").write_text(text.replace('"version": 1', f'"version": {2**63 - 1}'))
+        await storage.delete("a")
+        assert await made_again(storage) == 1
