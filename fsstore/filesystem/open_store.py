@@ -7,6 +7,7 @@ writer thread is started. Everything here blocks, so it runs in a thread of its 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,7 +61,9 @@ class OpenStore:
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
             self.counters = Counters(tree, read_only=not self.writable)
-            self.counters.open()
+            with suppress(FileNotFoundError):
+                # where the control directory was removed since, whoever takes the lock opens them
+                self.counters.open()
         except NotAFileError as error:
             raise StorageUnavailableError(
                 reason="something that is no regular file or directory stands in the way",

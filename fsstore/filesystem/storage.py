@@ -266,6 +266,7 @@ class FileStorage(IUnifiedStorage):
             "log_segments": len(self._store.log.numbers()),
             "quarantined": len(self._tree.entries(QUARANTINE)),
             "trouble": trouble or None,
+            "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
             "index": "memory" if self._store.index_file.in_memory else "file",
         }
 

@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
-from fsstore import FileStorage, StorageConflictError
+from fsstore import FileStorage, StorageConflictError, StorageUnavailableError
 from fsstore.filesystem.disk import files
 from fsstore.model.mutations import Mutation, deleting, saving
 from fsstore.model.records import JsonObject
@@ -92,7 +93,43 @@ async def write(storage: FileStorage, kind: str, key: str, value: str, expected:
 async def count_up(storage: FileStorage, turns: str) -> None:
     """Commit batches, each of which sets all documents to the next number."""
     for _ in range(int(turns)):
+        while not await _is_committed(storage):
+            pass
+
+
+async def _is_committed(storage: FileStorage) -> bool:
+    """Commit a batch; False where nothing was applied, since somebody was removing the control directory."""
+    try:
         await storage.commit(batch())
+    except StorageUnavailableError as error:
+        if error.outcome != "not applied":
+            raise
+        return False
+    return True
+
+
+async def increment(storage: FileStorage, turns: str) -> None:
+    """Count documents up, from two tasks; tell how often each was, and what the last error was."""
+    done, trouble = dict.fromkeys(KEYS, 0), ""
+
+    def count(key: str) -> Callable[[JsonObject | None], JsonObject]:
+        return lambda now: {"id": key, "type": "note", "data": 1 if now is None else now["data"] + 1}
+
+    async def task(number: int) -> None:
+        nonlocal trouble
+        chance = random.Random(number)
+        for _ in range(int(turns)):
+            key = chance.choice(KEYS)
+            try:
+                await storage.commit([Mutation(key, count(key))])
+                done[key] += 1
+            except StorageUnavailableError as error:
+                # whose outcome is unknown may have been counted: it is reported, and makes the count a range
+                done[f"{key} {error.outcome}"] = done.get(f"{key} {error.outcome}", 0) + 1
+                trouble = str(error)
+
+    await asyncio.gather(*(task(number) for number in range(2)))
+    say([done, trouble])
 
 
 async def watch(storage: FileStorage, argument: str) -> None:
@@ -100,7 +137,9 @@ async def watch(storage: FileStorage, argument: str) -> None:
     seed, last = argument.split()
     watcher = Watcher(storage, random.Random(seed))
     while watcher.newest < int(last):
-        await watcher.look()
+        # while the control directory is being removed an answer may be refused, but none is wrong
+        with suppress(StorageUnavailableError):
+            await watcher.look()
     say([watcher.looks, watcher.violations])
 
 
@@ -193,7 +232,8 @@ async def hold(storage: FileStorage, key: str) -> None:
 
 
 WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
-    work.__name__: work for work in (history, count_up, watch, hurry, stall, acknowledge, stop_in_batch, hold)
+    work.__name__: work
+    for work in (history, count_up, increment, watch, hurry, stall, acknowledge, stop_in_batch, hold)
 }
 
 

@@ -33,6 +33,7 @@ from fsstore.filesystem.documents.layout import (
 )
 
 _MARKER_MAX_BYTES = 4096
+_TRIES = 10
 
 
 def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
@@ -59,9 +60,20 @@ def prepare_control(tree: Tree) -> bool:
 
     Raises FileNotFoundError where there is no store any more: what the root names may be an empty mount point now.
     """
-    try:
+    for left in reversed(range(_TRIES)):
         if tree.signature(MARKER) is None:
             raise FileNotFoundError(errno.ENOENT, f"its {MARKER} is gone", str(tree.root))
+        try:
+            return _prepare_control(tree)
+        except FileNotFoundError:
+            # somebody removes the control directory at this moment
+            if not left:
+                raise
+    return False
+
+
+def _prepare_control(tree: Tree) -> bool:
+    try:
         made = [tree.make_directory(directory) for directory in (CONTROL, LOG, STAGING)]
         if any(made):
             # what it says is not so any more

@@ -12,10 +12,15 @@
     floor              the highest version that was deleted in this store: a document that is made begins above it
 
 Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`
-and `floor`. The others only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
+and `floor`. The others only grow, and losing a race over them does no harm. A counter is written by one call of eight
+bytes.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
 never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
+
+The name may go too, by other hands. So whoever reads looks whether the file still has it (`applying`, `look`), and gets
+`UNNAMED`, which is odd, where it has not: to take the lock then opens the file anew. One that is made anew begins with
+odd counters: a batch may be under way of a writer who counts in the file that was there before.
 
 The floor must outlive the file. The record of a deletion tells it, and before that record goes, the floor is written to
 a file of its own, `floor`, which is synced (`keep_floor`): a number in decimal digits. Who takes the lock raises a
@@ -38,6 +43,8 @@ from fsstore.model.mutations import floor_above
 _COUNTER = struct.Struct("<Q")
 _ALL = struct.Struct("<10Q")
 _FLOOR_MAX_BYTES = 32
+UNNAMED = 2**64 - 1
+"""What `applying` and `indexing` are to readers while the counters that they know have lost their name."""
 # where the system has no pread, threads share a descriptor's position
 _POSITION = threading.Lock()
 
@@ -80,6 +87,9 @@ class Counters:
         self._tree = tree
         self._read_only = read_only
         self._descriptor = -1
+        # device and inode of the file that is open
+        self.file = (0, 0)
+        self._path = tree.path(COUNTERS)
         self._retired: list[int] = []
         # the highest floor that was seen here, and what the file of its own holds
         self._seen_floor = self._kept_floor = 0
@@ -89,10 +99,8 @@ class Counters:
 
         Called again, it is opened anew only if the name now belongs to another file.
         """
-        if self._descriptor >= 0:
-            named = self._tree.signature(COUNTERS)
-            if named is not None and named.inode == os.fstat(self._descriptor).st_ino:
-                return False
+        if self._descriptor >= 0 and self.are_named():
+            return False
         try:
             # looked at first, since a FIFO can be opened, and counts nothing
             self._tree.signature(COUNTERS)
@@ -101,6 +109,8 @@ class Counters:
             if not self._read_only:
                 raise
             # a store that cannot be written and has no counters: nobody writes there
+            self._retired.append(self._descriptor)
+            self._descriptor = -1
             return False
         self._kept_floor = self._read_floor()
         self._seen_floor = max(self._seen_floor, self._kept_floor)
@@ -108,8 +118,17 @@ class Counters:
             self._seen_floor = max(self._seen_floor, self.read().floor)
             # not closed yet, since another thread may be reading through it at this moment
             self._retired.append(self._descriptor)
-        self._descriptor = opened
+        there = os.fstat(opened)
+        self._descriptor, self.file = opened, (there.st_dev, there.st_ino)
         return True
+
+    def are_named(self) -> bool:
+        """Whether the file that is open still has its name; one stat."""
+        try:
+            there = os.lstat(self._path)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == self.file
 
     def _opened(self) -> int:
         if self._read_only:
@@ -120,12 +139,19 @@ class Counters:
             # made whole and then named, since another process may be making it, or counting in it, at this moment;
             # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
             draft = f"{STAGING}/{secrets.token_hex(8)}"
-            self._tree.write_new(draft, bytes(_ALL.size))
+            self._tree.write_new(draft, _ALL.pack(*self._renewed()))
             try:
                 with suppress(FileNotFoundError):
                     self._tree.name_once(draft, COUNTERS)
             finally:
                 self._tree.unlink(draft)
+
+    def _renewed(self) -> State:
+        """Return counters to begin anew with: whoever reads waits until somebody has recovered.
+
+        Not from zero: nobody may find the number again under which the index was last in order.
+        """
+        return State(applying=1, indexing=1, stale=secrets.randbits(32), floor=self._seen_floor)
 
     def mend(self) -> bool:
         """Begin anew if the counters are noise, as the holder of the store lock; True when they were."""
@@ -135,9 +161,7 @@ class Counters:
                 # a power cut, or whoever has removed them, has taken it away
                 self.write(floor=self._seen_floor)
             return False
-        # not from zero: nobody may find the number again under which the index was last in order
-        renewed = {"stale": secrets.randbits(32), "floor": self._seen_floor}
-        self.write(**dict.fromkeys(State._fields, 0) | renewed)
+        self.write(**self._renewed()._asdict())
         return True
 
     def keep_floor(self, floor: int = 0) -> None:
@@ -169,14 +193,25 @@ class Counters:
             return 0
         return floor_above(0, floor)
 
+    def look(self) -> State:
+        """Return the counters as a reader may believe them."""
+        state = self.read()
+        if self._descriptor < 0 or self.are_named():
+            return state
+        return state._replace(applying=UNNAMED, indexing=UNNAMED)
+
     def read(self) -> State:
-        """Return the counters."""
+        """Return the counters, whether they have their name or not."""
         data = _read_at(self._descriptor, _ALL.size) if self._descriptor >= 0 else b""
         return State._make(_ALL.unpack(data if len(data) == _ALL.size else data.ljust(_ALL.size, b"\0")))
 
     def applying(self) -> int:
         """Return the one counter that every read of a document looks at."""
-        data = _read_at(self._descriptor, _COUNTER.size) if self._descriptor >= 0 else b""
+        if self._descriptor < 0:
+            return 0
+        if not self.are_named():
+            return UNNAMED
+        data = _read_at(self._descriptor, _COUNTER.size)
         return int(_COUNTER.unpack(data.ljust(_COUNTER.size, b"\0"))[0])
 
     def write(self, **counters: int) -> None:

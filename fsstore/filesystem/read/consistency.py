@@ -23,7 +23,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
-from fsstore.filesystem.log.counters import State
+from fsstore.filesystem.log.counters import UNNAMED, State
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
@@ -76,14 +76,29 @@ class Reading:
 
     async def await_applied(self) -> None:
         """Wait until the batch that is being put in place is whole; if its writer died, recover."""
-        seen = self._store.counters.applying()
-        if seen & 1:
-            await self._await(lambda: self._store.counters.applying() == seen)
+        applying = self._store.counters.applying
+        while (seen := applying()) & 1:
+            if seen == UNNAMED:
+                await self._renew_counters()
+                continue
+            await self._await(lambda seen=seen: applying() == seen)  # type: ignore[misc]
+            if applying() != UNNAMED:
+                return
+
+    async def _renew_counters(self) -> None:
+        """Have counters opened anew that somebody has removed: whoever takes the lock does that, in its turn.
+
+        Who cannot write opens what is there.
+        """
+        if self._store.writer is None:
+            await self.in_thread(self._store.counters.open)
+        else:
+            await self.under_lock(lambda: None)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
         writer = self._store.writer
-        if writer is not None and self._store.counters.read().unfinished and not writer.lock_is_held():
+        if writer is not None and self._store.counters.look().unfinished and not writer.lock_is_held():
             # taking the lock is all it needs: whoever takes it recovers first
             await self.under_lock(lambda: None)
 
@@ -94,7 +109,10 @@ class Reading:
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)
         counters, writer = self._store.counters, self._store.writer
-        state = counters.read()
+        state = counters.look()
+        if state.indexing == UNNAMED:
+            await self._renew_counters()
+            state = counters.look()
         if not state.indexing & 1 or writer is None:
             return state
         if writer.is_holding:
@@ -104,8 +122,10 @@ class Reading:
             # another process updates the index soon if that is requested
             with suppress(OSError):
                 counters.increase("index_requests")
-            await self._await(lambda: counters.read().indexing == state.indexing)
-        return counters.read()
+            await self._await(lambda: counters.look().indexing == state.indexing)
+        state = counters.look()
+        # removed while they were waited for
+        return await self._await_indexed() if state.indexing == UNNAMED else state
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
         timeout_seconds, writer = self._store.options.lock_timeout_seconds, self._store.writer
@@ -141,7 +161,7 @@ class Reading:
             except (IndexDamagedError, IndexUnavailableError) as error:
                 await self._replace_index(error)
             else:
-                after = self._store.counters.read()
+                after = self._store.counters.look()
                 is_whole = not whole or (after.applying == before and not before & 1)
                 # the index may have been replaced just before it was asked
                 if is_whole and self._index_state(after) == agreed:

@@ -167,7 +167,7 @@ class ChangeClassifier:
 
         Looked up at once, since others may find it too, and bring the index up to date.
         """
-        indexing = self._store.counters.read().indexing
+        indexing = self._store.counters.look().indexing
         return not indexing & 1 and name in self._rows([name])
 
     def _suspect_reading(self, name: str, mark: int, suspect: Suspect) -> None:
@@ -187,7 +187,7 @@ class ChangeClassifier:
     # -- publishing ---------------------------------------------------------------------------------------------------
 
     def _publish_news(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
-        indexing = self._store.counters.read().indexing
+        indexing = self._store.counters.look().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
         for name, observation in news.items():

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 _GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
 _SEGMENT_BYTES = 16 << 20
+_TRIES = 10
 
 
 class _Commit(NamedTuple):
@@ -157,9 +159,17 @@ class Writer:
         Raises StorageUnavailableError.
         """
         try:
-            return self._lock.is_held_by_somebody()
+            return self._again_where_removed(self._lock.is_held_by_somebody)
         except OSError as error:
             raise unavailable(error, self._root) from error
+
+    def _again_where_removed(self, run: Callable[[], T]) -> T:
+        """Run what finds the control directory gone once that is made again; it may go at any moment."""
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                return run()
+            prepare_control(self._tree)
+        return run()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -230,23 +240,28 @@ class Writer:
         """
         try:
             check_control(self._tree)
-            try:
-                self._lock.acquire(timeout_seconds, is_pointless)
-            except FileNotFoundError:
-                # the control directory was deleted while the store was open
-                prepare_control(self._tree)
-                self._lock.acquire(timeout_seconds, is_pointless)
-            try:
-                self._committer.settle(renewed=self._counters.open() or self._counters.mend())
-                self._lock.begin(self._committer.state)
-            except BaseException:
-                self._lock.release()
-                raise
+            self._again_where_removed(partial(self._take, timeout_seconds, is_pointless))
         except StorageError:
             # one of them is an OSError, too
             raise
         except OSError as error:
             raise unavailable(error, self._root) from error
+
+    def _take(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None) -> None:
+        self._lock.acquire(timeout_seconds, is_pointless)
+        try:
+            self._counters.open()
+            self._committer.settle(renewed=self._counters.mend())
+            self._lock.begin(self._committer.state)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def locks_directory(self) -> bool:
+        """Whether the lock guards against whoever removes the control directory."""
+        # asked for, since it may not have been tried yet
+        self.lock_is_held()
+        return self._lock.is_of_directory
 
     def _release(self) -> None:
         try:
