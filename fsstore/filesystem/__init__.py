@@ -14,7 +14,8 @@ The format
         seq                   ten counters (`counters`); never deleted
         floor                 the highest version that was deleted, in decimal; written by checkpoints
         log/000000000001.log  the redo log (`log`); empty when the store is idle
-        txn/                  files on their way to their places: one file, or a directory a batch
+        txn                   format number of this directory: a file, since fsstore 0.1.0 expects a directory
+        staging/              files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
         quarantine/           what recovery and repair set aside; never deleted by us
 
@@ -40,7 +41,7 @@ group, and for each:
 1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
    (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
-2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
+2. `indexing` becomes odd; new documents are written below `staging/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
    replayed)
@@ -83,9 +84,9 @@ Recovery
 --------
 Needs no operator. An odd counter under a free lock means that a writer died; a boot id in the log that is not the
 system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
-document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and `txn/`
-are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has brought them
-back.
+document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and
+`staging/` are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has
+brought them back.
 
 Verifying and repairing
 -----------------------

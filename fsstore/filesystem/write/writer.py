@@ -23,7 +23,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError
+from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
@@ -259,8 +259,9 @@ class Writer:
 
     def locks_directory(self) -> bool:
         """Whether the lock guards against whoever removes the control directory."""
-        # asked for, since it may not have been tried yet
-        self.lock_is_held()
+        # since it may not have been tried yet; health is reported also when it is bad
+        with suppress(StorageUnavailableError):
+            self.lock_is_held()
         return self._lock.is_of_directory
 
     def _release(self) -> None:

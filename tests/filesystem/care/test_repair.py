@@ -43,7 +43,7 @@ async def repaired(store: Path) -> RepairReport:
 
 def bytes_in(store: Path) -> Counter[bytes]:
     """Return the bytes of all files that people could miss, and how often they are there."""
-    lost_without_harm = {".fsstore/seq", ".fsstore/lock", INDEX}
+    lost_without_harm = {".fsstore/seq", ".fsstore/lock", ".fsstore/floor", INDEX}
     kept = {file: data for file, data in contents_of(store).items() if file not in lost_without_harm}
     return Counter(data for file, data in kept.items() if not file.startswith(".fsstore/log/"))
 
@@ -356,7 +356,7 @@ async def test_a_damaged_log_and_what_a_commit_left_are_seen_to(
         (segment,) = (tmp_path / ".fsstore/log").iterdir()
         segment.write_bytes(segment.read_bytes().replace(b"value of b", b"value of X"))
         damaged = segment.read_bytes()
-        (tmp_path / ".fsstore/txn/0123").write_text("{")
+        (tmp_path / ".fsstore/staging/0123").write_text("{")
         report = await storage.repair()
         assert (await storage.verify()).findings == []
     assert [moved.file for moved in report.moved] == [".fsstore/log"]
