@@ -11,7 +11,7 @@ from typing import Any
 
 from fsstore.errors import StorageClosedError
 from fsstore.interfaces import IUnifiedStorage, check_batch_size
-from fsstore.model.mutations import AnyMutation, apply_each, outcome_of
+from fsstore.model.mutations import AnyMutation, apply_each, floor_above, outcome_of
 from fsstore.model.records import (
     Clock,
     Filters,
@@ -21,6 +21,7 @@ from fsstore.model.records import (
     Outcomes,
     Records,
     check_id,
+    version_of,
 )
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
@@ -39,6 +40,8 @@ class MemoryStorage(IUnifiedStorage):
     def __init__(self, *, clock: Clock = utc_now) -> None:
         self.clock = clock
         self._records: dict[str, JsonObject] = {}
+        # the highest version that was deleted
+        self._floor = 0
         self._closed = False
         # made for the first watcher
         self._ledger: Ledger | None = None
@@ -68,17 +71,21 @@ class MemoryStorage(IUnifiedStorage):
     async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         """Apply the mutations to a draft, which then becomes true at once."""
         self._check_open()
-        now = format_time(self.clock())
+        now, floor = format_time(self.clock()), self._floor
         draft: dict[str, JsonObject | None] = {}
 
         def apply(change: AnyMutation) -> Outcome:
+            nonlocal floor
             current = draft.get(change.id, self._records.get(change.id))
-            result = change.apply(current, now)
+            result = change.apply(current, now, floor)
+            if result is None:
+                floor = floor_above(floor, version_of(current))
             if result is not current:
                 draft[change.id] = copy_value(result, record_id=change.id)
             return outcome_of(change, current, result)
 
         outcomes = apply_each(changes, apply)
+        self._floor = floor
         for record_id, record in draft.items():
             if record is None:
                 self._records.pop(record_id, None)

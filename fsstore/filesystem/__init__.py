@@ -8,13 +8,15 @@ The format
       fsstore.json            marker: {"format": 1, "shard_depth": 1}; "max_bytes" in it bounds what is written
       3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
       .fsstore/               what belongs to this machine; disposable while no process has the store open (removing it
-                              during a commit can lose that commit)
+                              under one loses no write to another one, but a power cut may then take the last second)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
-        seq                   nine counters (`counters`); never deleted
         batches               which documents the latest batches have touched (`batches`)
+        seq                   ten counters (`counters`); never deleted
+        floor                 the highest version that was deleted, in decimal; written by checkpoints
         log/000000000001.log  the redo log (`log`); empty when the store is idle
-        txn/                  files on their way to their places: one file, or a directory a batch
+        txn                   format number of this directory: a file, since fsstore 0.1.0 expects a directory
+        staging/              files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
         quarantine/           what recovery and repair set aside; never deleted by us
 
@@ -32,13 +34,15 @@ a power cut, and unsynced renames and unlinks may be lost or undone, each on its
 A save, step by step
 --------------------
 What the caller gives is written down at once as the bytes that it will be (`sealed`), so that it need not be copied;
-then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`lock`): for
-20 ms if another process requests it, and a second at most. What is queued is one group, and for each:
+then the commit is queued. The writer thread takes the store lock, which is one on the file `lock` and, where the system
+can do that, one on the store's directory, so that whoever removes `.fsstore` makes no second writer. It keeps the lock
+while more comes soon (`lock`): for 20 ms if another process requests it, and a second at most. What is queued is one
+group, and for each:
 
 1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
    (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
-2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
+2. `indexing` becomes odd; new documents are written below `staging/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
    replayed)
@@ -58,6 +62,13 @@ With `fsync=False` a single document needs no record: its rename is the commit p
 unsynced, which makes it whole after a SIGKILL, and deletes it once all of it is in place. While the log holds any
 record, everything is logged, so that a replay never undoes a later write.
 
+Versions do not repeat: a document that is made begins one above the `floor`, the highest version that fsstore has
+deleted in this store. The floor is raised in the counters before the deletion is placed, and told by the deletion's
+record; before that record goes, it is brought to the disk in a file of its own. Recovery takes the highest of the
+three. What is not seen: deletions by hand and by git, and what was deleted before `.fsstore` was removed while no
+process had the store open. A version above 2^53 was written by hand and raises no floor. Repair raises it to what a
+damaged document tells.
+
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.
 
@@ -74,9 +85,9 @@ Recovery
 --------
 Needs no operator. An odd counter under a free lock means that a writer died; a boot id in the log that is not the
 system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
-document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and `txn/`
-are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has brought them
-back.
+document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and
+`staging/` are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has
+brought them back.
 
 Verifying and repairing
 -----------------------
@@ -93,8 +104,13 @@ free, where a copy of a document that was deleted since comes back. Of several c
 program, say) the newest goes there, by version, then `updated_at`, then the file's time; the others go to quarantine,
 and so do all copies of a document that is whole in its place. Then the index begins anew. See `verify`, `repair`.
 
+Before a commit is answered, its segment of the log and the counters must still have their names. Where somebody has
+removed them, the control directory is made anew, the record is written once more, and recovery finishes the commit.
+
 Reading
 -------
+Each look at the counters also looks whether they have their name: where not, whoever reads takes the lock first, which
+makes them anew. Counters that are made begin odd, so nobody reads past a batch that is counted in those before.
 A get opens one file. If `applying` is odd it waits first, so a batch appears at once to whoever asks through fsstore.
 The event loop does it where the system has the bytes in memory, else a reader thread. To open a file whose name the
 system has forgotten, as after a start of the machine, waits for the disk in the event loop: a few reads of directories

@@ -13,6 +13,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,7 +77,9 @@ class OpenStore:
             )
             max_bytes = options.max_bytes or largest_document(tree)
             self.counters = Counters(tree, read_only=not self.writable)
-            self.counters.open()
+            with suppress(FileNotFoundError):
+                # where the control directory was removed since, whoever takes the lock opens them
+                self.counters.open()
         except NotAFileError as error:
             raise StorageUnavailableError(
                 reason="something that is no regular file or directory stands in the way",

@@ -175,8 +175,7 @@ class FileStorage(IUnifiedStorage):
         else:
             await self._reading.recover_if_left()
             if not self._counters.read().log_is_empty:
-                # any job makes the writer look after a log that somebody has left
-                self._store.writer.call(lambda: None)
+                self._store.writer.look_after_log()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -332,6 +331,7 @@ class FileStorage(IUnifiedStorage):
             "log_segments": segments,
             "quarantined": quarantined,
             "trouble": trouble or None,
+            "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
             "index": "memory" if self._store.index_file.in_memory else "file",
         }
 

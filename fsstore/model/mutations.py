@@ -6,7 +6,9 @@ from. What only a function can tell is a `Mutation`: one id, and a rule from the
 takes its place.
 `apply` means the same for every backend, and keeps the rules:
 
-- `version` counts from 1 and grows by one with every change of that document; the caller's value is ignored;
+- `version` grows by one with every change of that document; the caller's value is ignored. That of a new record is one
+  above the `floor`, which is the highest version that was ever deleted in this store, 0 at first: so a version names
+  one state of a document, also where it was deleted and made again;
 - `created_at` is given for a new record, or else is the time of the change, and survives; `updated_at` is the time of
   the change, but never before what it was, nor before `created_at`, whatever the clock says; what is given for it is
   checked, and counts only where the mutation keeps the times it was given;
@@ -25,6 +27,8 @@ from fsstore.model.patch import RECORD_TOPS, TOP, Steps, merge_patch, misread_ke
 from fsstore.model.records import JsonObject, Outcome, Outcomes, check_envelope, version_of
 from fsstore.model.times import canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, write_json
+
+_HIGHEST_FLOOR = 1 << 53
 
 C = TypeVar("C")
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
@@ -89,6 +93,15 @@ def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | N
         )
 
 
+def floor_above(floor: int, version: int) -> int:
+    """Return the floor after a record of that version was deleted.
+
+    A version that no store counts to was written by hand. It does not raise the floor, which nothing could then be made
+    above.
+    """
+    return max(floor, version) if version <= _HIGHEST_FLOOR else floor
+
+
 class Stamp(NamedTuple):
     """Where the times of a changed record come from, and whether its data repeats its envelope."""
 
@@ -115,11 +128,11 @@ class Save(NamedTuple):
     expected: Expected = Expected()
     stamp: Stamp = Stamp()
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:
         """Return the record that takes the place of what is there; see `stamped` for what it raises."""
         self.expected.check(self.id, current)
         made = {**current, **self.record} if current is not None and self.stamp.is_mirrored else self.record
-        return stamped(self.id, made, current, self.stamp, now)
+        return stamped(self.id, made, current, self.stamp, now, floor=floor)
 
 
 class Patch(NamedTuple):
@@ -134,7 +147,7 @@ class Patch(NamedTuple):
     within: Steps = ()
     """Where the caller's own patch begins in this one, and what it patches in the record; `misread` starts there."""
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:
         """Return the patched record.
 
         Raises StorageNotFoundError, and StorageValidationError for what was meant as an operator or a path.
@@ -142,7 +155,7 @@ class Patch(NamedTuple):
         self.expected.check(self.id, current)
         if current is None:
             raise StorageNotFoundError(id=self.id)
-        return stamped(self.id, self.patched(current), current, self.stamp, now)
+        return stamped(self.id, self.patched(current), current, self.stamp, now, floor=floor)
 
     def patched(self, current: JsonObject) -> JsonObject:
         """Return what the patch makes of a record, not stamped yet."""
@@ -175,7 +188,7 @@ class Append(NamedTuple):
     expected: Expected = Expected()
     stamp: Stamp = Stamp()
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:
         """Return the longer record, `current` itself when nothing is to be added.
 
         Raises StorageNotFoundError, and StorageValidationError where the list would stand in something else's place.
@@ -185,7 +198,7 @@ class Append(NamedTuple):
         items = self.items if self.unique_by is None else unknown(self.items, there or (), self.unique_by)
         if base is current and not items and self.patch is None and there is not None:
             return current
-        return self.stamped(extended(base, self.steps, items), current, now)
+        return self.stamped(extended(base, self.steps, items), current, now, floor=floor)
 
     def begin(self, current: JsonObject | None) -> JsonObject:
         """Return the record to which items are added. Raises what is not as expected."""
@@ -195,10 +208,10 @@ class Append(NamedTuple):
             raise StorageNotFoundError(id=self.id)
         return base
 
-    def stamped(self, longer: JsonObject, current: JsonObject | None, now: str) -> JsonObject:
+    def stamped(self, longer: JsonObject, current: JsonObject | None, now: str, *, floor: int = 0) -> JsonObject:
         """Return the patched next version; of `longer` and `current` a part may do that has what the patch touches."""
         made = longer if self.patch is None else self.patch.patched(longer)
-        return stamped(self.id, made, current, self.stamp, now)
+        return stamped(self.id, made, current, self.stamp, now, floor=floor)
 
     def length(self, record: JsonObject) -> int:
         """Return how many items the list of a record has."""
@@ -214,7 +227,7 @@ class Pop(NamedTuple):
     expected: Expected = Expected(exists=True)
     stamp: Stamp = Stamp()
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:  # noqa: ARG002 - as the others have it
         """Return the shorter record. Raises StorageNotFoundError, StorageConflictError where the end is another."""
         self.expected.check(self.id, current)
         if current is None:
@@ -242,7 +255,7 @@ class Delete(NamedTuple):
     keep_damaged: bool = False
     """What cannot be read as a record is set aside before it goes, where the backend keeps files."""
 
-    def apply(self, current: JsonObject | None, now: str) -> None:  # noqa: ARG002 - as the others have it
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> None:  # noqa: ARG002 - as the others have it
         """Return None: nothing takes the place of what is there."""
         self.expected.check(self.id, current)
 
@@ -253,7 +266,7 @@ class Check(NamedTuple):
     id: str
     expected: Expected
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject | None:  # noqa: ARG002 - as the others have it
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject | None:  # noqa: ARG002 - as the others have it
         """Return what is there."""
         self.expected.check(self.id, current)
         return current
@@ -271,7 +284,7 @@ class Mutation(NamedTuple):
     rule: Rule
     keep_times: bool = False
 
-    def apply(self, current: JsonObject | None, now: str) -> JsonObject | None:
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject | None:
         """Return what takes the place of what is there, `current` itself when nothing changes.
 
         Raises what the rule raises, and StorageValidationError when it makes no record.
@@ -279,11 +292,11 @@ class Mutation(NamedTuple):
         made = self.rule(current)
         if made is None or made is current:
             return made
-        return stamped(self.id, made, current, Stamp(self.keep_times), now)
+        return stamped(self.id, made, current, Stamp(self.keep_times), now, floor=floor)
 
 
 AnyMutation: TypeAlias = Save | Patch | Append | Pop | Delete | Check | Mutation
-"""What a commit is made of. All of them have an `id`, and `apply(current, now)`."""
+"""What a commit is made of. All of them have an `id`, and `apply(current, now, floor=floor)`."""
 
 
 # -- making them ------------------------------------------------------------------------------------------------------
@@ -337,12 +350,14 @@ def apply_each(changes: Iterable[C], apply: Callable[[C], Outcome]) -> Outcomes:
     return outcomes
 
 
-def stamped(record_id: str, made: JsonObject, current: JsonObject | None, stamp: Stamp, now: str) -> JsonObject:
+def stamped(
+    record_id: str, made: JsonObject, current: JsonObject | None, stamp: Stamp, now: str, *, floor: int = 0
+) -> JsonObject:
     """Return what was made of a record as its next version. Raises StorageValidationError when it is no record."""
     record = dict(made)
     if record.setdefault("id", record_id) != record_id:
         raise StorageValidationError(reason="the id of a document cannot be changed", path="$.id", id=record_id)
-    record["version"] = version_of(current) + 1
+    record["version"] = (floor if current is None else version_of(current)) + 1
     if stamp.is_mirrored:
         _mirror(record, current, stamp, now)
     else:

@@ -57,6 +57,8 @@ class StorageMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model: dict[str, JsonObject] = {}
+        # the highest version that was deleted
+        self.floor = 0
         self.clock = HandClock()
         self._loop = asyncio.new_event_loop()
         self._place = tempfile.TemporaryDirectory()
@@ -98,6 +100,7 @@ class StorageMachine(RuleBasedStateMachine):
         self.run(self._open())
         if not lasting:
             self.model.clear()
+            self.floor = 0
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -116,7 +119,7 @@ class StorageMachine(RuleBasedStateMachine):
         before = model.get(record["id"])
         model[record["id"]] = {
             **record,
-            "version": 1 if before is None else before["version"] + 1,
+            "version": (self.floor if before is None else before["version"]) + 1,
             "created_at": self.clock.text if before is None else before["created_at"],
             "updated_at": self.clock.text,
         }
@@ -126,12 +129,19 @@ class StorageMachine(RuleBasedStateMachine):
         if operation["type"] == "save":
             self.put(model, operation["data"])
         elif operation["type"] == "delete":
-            model.pop(operation["id"], None)
+            self.remove(model, operation["id"])
         elif operation["id"] not in model or is_misread(model[operation["id"]], operation["data"]):
             return False
         else:
             self.put(model, merge_patch(model[operation["id"]], operation["data"]))
         return True
+
+    def remove(self, model: dict[str, JsonObject], record_id: str) -> bool:
+        """Delete a record from a model; False when it is absent. What is made later begins above its version."""
+        removed = model.pop(record_id, None)
+        if removed is not None:
+            self.floor = max(self.floor, removed["version"])
+        return removed is not None
 
     def matching(self, filters: JsonObject | None, order_by: str | None) -> Records:
         """Return the records of the model that match, in order."""
@@ -168,7 +178,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(which=WHICH, record_id=IDS)
     def delete(self, which: int, record_id: str) -> None:
         """Delete a record."""
-        was_there = self.model.pop(record_id, None) is not None
+        was_there = self.remove(self.model, record_id)
         assert self.run(self.handle(which).delete(record_id)) is was_there
         self.check(1 - which, record_id)
 
@@ -205,12 +215,13 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(which=WHICH, operations=st.lists(SAVES | UPDATES | DELETES, max_size=6))
     def transaction(self, which: int, operations: Records) -> None:
         """Apply operations, all or none."""
-        draft = dict(self.model)
+        draft, floor = dict(self.model), self.floor
         call = self.handle(which).transaction(operations)
         if all(self.apply(draft, operation) for operation in operations):
             assert self.run(call) is True
             self.model = draft
         else:
+            self.floor = floor
             self.refused(call, StorageTransactionError, StorageValidationError)
         self.check_everything(1 - which)
 

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 
-from fsstore.errors import StorageClosedError, StorageNotFoundError, StorageValidationError
+from fsstore.errors import (
+    StorageClosedError,
+    StorageConflictError,
+    StorageNotFoundError,
+    StorageValidationError,
+)
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
+from fsstore.model.mutations import deleting, patching, saving
 from fsstore.testing.backend import BackendFixtures, OpenAgain, outlives_its_handle, refusal
 
 
@@ -179,6 +185,39 @@ class RecordContract(BackendFixtures):
 
         assert versions == [1, 2, 3, 4, 5, 6]
 
+    async def test_a_record_that_is_made_begins_above_every_version_that_was_deleted(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        for change in range(3):
+            await storage.save({"id": "a", "data": {"n": change}})
+        await storage.save({"id": "b"})
+        await storage.delete("b")
+        await storage.delete("a")
+
+        await storage.save({"id": "a"})
+        await storage.save({"id": "new"})
+        await storage.save({"id": "a"})
+
+        found = {record["id"]: record["version"] for record in await storage.list()}
+        assert found == {"a": 5, "new": 4}
+        assert (await storage.load("a") or {})["version"] == 5
+
+    async def test_what_was_deleted_and_made_again_is_not_what_a_caller_has_seen(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        await storage.save({"id": "a", "data": {"n": 1}})
+        seen = (await storage.load("a") or {})["version"]
+        await storage.delete("a")
+        await storage.commit([saving({"id": "a", "type": "note", "data": {"n": 2}}, expected_version=0)])
+
+        for change in (
+            saving({"id": "a", "type": "note", "data": {"n": 3}}, expected_version=seen),
+            patching("a", {"data": {"n": 3}}, expected_version=seen),
+            deleting("a", expected_version=seen),
+        ):
+            assert await refusal(storage.commit([change]), StorageConflictError) is not None
+        assert (await storage.load("a") or {})["data"] == {"n": 2}
+
     async def test_the_version_and_update_time_that_a_caller_gives_are_ignored(
         self, storage: IUnifiedStorage, clock: HandClock
     ) -> None:
@@ -205,7 +244,7 @@ class RecordContract(BackendFixtures):
         assert (saved["created_at"], saved["updated_at"]) == (born, saved_at)
         assert (patched["created_at"], patched["updated_at"]) == (born, patched_at)
 
-    async def test_a_record_made_again_after_its_deletion_starts_anew(
+    async def test_a_record_made_again_after_its_deletion_starts_anew_but_for_its_version(
         self, storage: IUnifiedStorage, clock: HandClock
     ) -> None:
         await storage.save({"id": "a"})
@@ -217,7 +256,7 @@ class RecordContract(BackendFixtures):
 
         loaded = await storage.load("a")
         assert loaded is not None
-        assert (loaded["version"], loaded["created_at"]) == (1, clock.text)
+        assert (loaded["version"], loaded["created_at"]) == (3, clock.text)
 
     async def test_times_are_utc_with_microseconds(self, storage: IUnifiedStorage) -> None:
         await storage.save({"id": "a", "created_at": "2020-02-29T23:30:00-02:00"})

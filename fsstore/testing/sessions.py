@@ -286,6 +286,15 @@ class SessionRecordContract(SessionFixtures):
         assert await sessions.get_record("a") == before
         assert await sessions.count_sessions() == 1
 
+    async def test_a_session_that_was_deleted_and_made_again_is_another_one(self, sessions: SessionService) -> None:
+        await sessions.save_session("a", {"n": 1})
+        await sessions.delete_session("a")
+        await sessions.save_session("a", {"n": 2}, expected_version=0)
+
+        with pytest.raises(StorageConflictError) as caught:
+            await sessions.update_session("a", {"n": 3}, expected_version=1)
+        assert (caught.value.expected, caught.value.actual) == (1, 2)
+
     # -- other types --------------------------------------------------------------------------------------------------
 
     async def test_a_record_of_another_type_is_not_a_session(

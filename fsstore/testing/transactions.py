@@ -62,7 +62,7 @@ class TransactionContract(BackendFixtures):
 
         assert done is True
         found = {record["id"]: (record["data"], record["version"]) for record in await storage.list()}
-        assert found == {"a": ({"n": 2}, 2), "c": ({"n": 3}, 1)}
+        assert found == {"a": ({"n": 2}, 2), "c": ({"n": 3}, 2)}
         assert {record["updated_at"] for record in await storage.list()} == {clock.text}
 
     async def test_an_empty_transaction_changes_nothing(self, storage: IUnifiedStorage) -> None:
@@ -109,7 +109,7 @@ class TransactionContract(BackendFixtures):
 
         loaded = await storage.load("a")
         assert loaded is not None
-        assert (loaded["data"], loaded["version"], loaded["created_at"]) == ({"n": 3, "m": 4}, 2, clock.text)
+        assert (loaded["data"], loaded["version"], loaded["created_at"]) == ({"n": 3, "m": 4}, 5, clock.text)
         assert await storage.list() == [loaded]
 
     async def test_a_record_made_and_deleted_in_one_transaction_was_never_there(self, storage: IUnifiedStorage) -> None:
@@ -206,6 +206,19 @@ class TransactionContract(BackendFixtures):
             Outcome("a", 3, 0),
         ]
         assert await storage.exists("a") is False
+
+    async def test_what_one_commit_deletes_and_makes_again_begins_above_it(self, storage: IUnifiedStorage) -> None:
+        note = {"type": "note", "data": {}}
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+        await storage.save({"id": "a"})
+
+        outcomes = await storage.commit([deleting("a"), saving({"id": "a", **note}), saving({"id": "c", **note})])
+        assert outcomes == [Outcome("a", 2, 0), Outcome("a", 0, 3), Outcome("c", 0, 3)]
+
+        # what is refused has deleted nothing
+        await refusal(storage.commit([deleting("a"), deleting("b", expected_version=9)]), StorageConflictError)
+        await storage.save({"id": "d"})
+        assert (await storage.load("d") or {})["version"] == 3
 
     async def test_a_version_that_is_not_the_expected_one_is_a_conflict(self, storage: IUnifiedStorage) -> None:
         await storage.save({"id": "a"})

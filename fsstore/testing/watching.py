@@ -48,7 +48,7 @@ class WatchContract(BackendFixtures):
             Change("created", "a", 1, "own", {"status": "new"}),
             Change("updated", "a", 2, "own", {"status": "old"}),
             Change("deleted", "a", 2, "own"),
-            Change("created", "end", 1, "own"),
+            Change("created", "end", 3, "own"),
         ]
 
     async def test_what_is_written_together_is_told_write_by_write(self, storage: IUnifiedStorage) -> None:

@@ -6,6 +6,9 @@ between its call and its return, and a set of operations in the same state is tr
 Invariants of what is given to it:
 - All times are of one clock. On Linux `time.monotonic_ns` is one clock for all processes.
 - Documents are independent of each other, so each one's operations are judged on their own.
+- A version names one state: a document that is made where one was deleted begins above that one. How far
+  above is not known, since other documents are deleted too. One that was made and never answered for has a version that
+  is not known until something tells it.
 - An operation that was never answered (its process was killed, or the error said "unknown") has no return. It may take
   effect at any moment after its call, or never.
 """
@@ -19,13 +22,15 @@ from typing import Literal, NamedTuple
 
 
 class State(NamedTuple):
-    """What a document is: its version, 0 for none, and its value."""
+    """What a document is: its version, 0 for none, and its value; and the highest version that was deleted of it."""
 
     version: int = 0
     value: str | None = None
+    deleted: int = 0
 
 
 ABSENT = State()
+_UNTOLD = -1
 
 
 class Answer(NamedTuple):
@@ -42,7 +47,11 @@ _NOTHING_TOLD = Answer()
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call, and what became of it. `expected` is the version that a write insists on."""
+    """One call, and what became of it.
+
+    `expected` is the version that a write insists on, and `seen` the value it was seen with, None where that is not
+    known.
+    """
 
     key: str
     kind: Literal["load", "save", "delete"]
@@ -51,23 +60,37 @@ class Operation:
     answer: Answer = _NOTHING_TOLD
     value: str | None = None
     expected: int | None = None
+    seen: str | None = None
 
 
 def step(state: State, operation: Operation) -> State | None:
     """Return the state after an operation; None when it cannot have got its answer in this one."""
     answer, known = operation.answer, operation.returned is not None
+    if state.version == _UNTOLD:
+        told = answer.after if operation.kind == "load" else answer.before or operation.expected
+        if known and told and told > state.deleted:
+            state = state._replace(version=told)
     if operation.kind == "load":
-        return state if not known or State(answer.after or 0, answer.value) == state else None
-    refused = operation.expected not in (None, state.version)
+        return state if not known or (answer.after or 0, answer.value) == state[:2] else None
+    refused = operation.expected not in (None, state.version) or operation.seen not in (None, state.value)
     if known and refused != answer.refused:
         return None
-    if operation.kind == "delete":
-        after = state if refused else ABSENT
-    else:
-        after = state if refused else State(state.version + 1, operation.value)
-    if known and (answer.before not in (None, state.version) or answer.after not in (None, after.version)):
+    after = state if refused else _written(state, operation)
+    if after is None or (known and answer.before not in (None, state.version)):
         return None
-    return after
+    return after if not known or answer.after in (None, after.version) else None
+
+
+def _written(state: State, operation: Operation) -> State | None:
+    if operation.kind == "delete":
+        return State(deleted=max(state.version, state.deleted))
+    if state.version:
+        version = state.version + 1 if state.version != _UNTOLD else _UNTOLD
+    else:
+        version = operation.answer.after or _UNTOLD
+        if version != _UNTOLD and version <= state.deleted:
+            return None
+    return State(version, operation.value, state.deleted)
 
 
 def violations(history: Iterable[Operation], initial: State = ABSENT) -> list[str]:

@@ -134,7 +134,7 @@ async def _write_on(storage: FileStorage) -> list[str]:
 def _left_over(store: Path, *, overtaken: bool) -> list[str]:
     """Say what should not be there; whole documents are set aside only where some had been put there unsynced."""
     control = store / ".fsstore"
-    wrong = [f"{path.relative_to(store)} is left" for part in ("txn", "log") for path in (control / part).iterdir()]
+    wrong = [f"{path.relative_to(store)} is left" for part in ("staging", "log") for path in (control / part).iterdir()]
     wrong += [f"{path.name} is left" for path in store.glob(".fsstore.json.*")]
     for path in (control / "quarantine").glob("*"):
         if not overtaken and _is_whole(path.read_bytes()):

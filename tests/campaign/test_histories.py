@@ -18,7 +18,7 @@ MODES = pytest.mark.parametrize("fsync", [False, True], ids=["quick", "durable"]
 
 
 @MODES
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(9))
 def test_single_documents_of_four_processes_are_linearizable(
     tmp_path: Path, report: Report, seed: int, *, fsync: bool
 ) -> None:
@@ -28,6 +28,9 @@ def test_single_documents_of_four_processes_are_linearizable(
 
     # a history without conflicts and without anything at the same time would show nothing
     assert sum(operation.answer.refused for operation in history) > len(history) / 50
+    assert (
+        sum(operation.kind == "delete" and bool(operation.answer.before) for operation in history) > len(history) / 20
+    )
     found = [f"seed {seed}: {line}" for line in violations(history)]
     report(f"histories of single documents, {_mode(fsync=fsync)}", len(history), found)
 
@@ -50,8 +53,8 @@ async def test_no_reader_sees_half_of_a_batch_and_none_goes_back(
 
 
 def _operation(line: list[Any]) -> Operation:
-    key, kind, called, returned, answer, value, expected = line
-    return Operation(key, kind, called, returned, Answer(*answer), value, expected)
+    key, kind, called, returned, answer, value, expected, seen = line
+    return Operation(key, kind, called, returned, Answer(*answer), value, expected, seen)
 
 
 def _mode(*, fsync: bool) -> str:

@@ -48,7 +48,7 @@ async def test_every_acknowledged_write_survives_a_storm_of_kills(
             f"round {turn}: {line}" for line in _contradictions(known, dict(zip(lives, said, strict=True)), there)
         ]
         known = there
-    leftovers = [*control(tmp_path, "log"), *control(tmp_path, "txn"), *control(tmp_path, "quarantine")]
+    leftovers = [*control(tmp_path, "log"), *control(tmp_path, "staging"), *control(tmp_path, "quarantine")]
     found += [f"left behind: {name}" for name in leftovers]
     assert acknowledged >= LEAST
     report("kills, and acknowledged writes, " + ("durable" if fsync else "not synced"), acknowledged, found)

@@ -11,10 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
-from fsstore import FileStorage, StorageConflictError
+from fsstore import FileStorage, StorageConflictError, StorageUnavailableError
 from fsstore.filesystem.disk import files
 from fsstore.model.mutations import Mutation, deleting, saving
 from fsstore.model.records import JsonObject
@@ -24,6 +25,7 @@ from tests.campaign.streams import TASKS, document, turn_of
 
 KEYS = ("a", "b", "c")
 HISTORY_TASKS, HISTORY_TURNS = 2, 400
+Seen = tuple[int, str | None]
 STALL_SECONDS = 0.005
 
 
@@ -40,7 +42,7 @@ async def history(storage: FileStorage, seed: str) -> None:
 
     async def task(number: int) -> list[Operation]:
         chance = random.Random(f"{seed}-{number}")
-        seen = dict.fromkeys(KEYS, 0)
+        seen: dict[str, Seen] = dict.fromkeys(KEYS, (0, None))
         return [await operate(storage, chance, seen, f"{seed}-{number}-{turn}") for turn in range(HISTORY_TURNS)]
 
     for operations in await asyncio.gather(*(task(number) for number in range(HISTORY_TASKS))):
@@ -48,10 +50,10 @@ async def history(storage: FileStorage, seed: str) -> None:
             say(astuple(operation))
 
 
-async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, int], value: str) -> Operation:
-    """Do one operation; `seen` are the versions this task has seen last."""
-    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 1))[0]
-    expected = seen[key] if kind != "load" and chance.random() < 0.5 else None
+async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, Seen], value: str) -> Operation:
+    """Do one operation; `seen` are the versions and values this task has seen last."""
+    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 3))[0]
+    expected, known = seen[key] if kind != "load" and chance.random() < 0.5 else (None, None)
     called = time.monotonic_ns()
     if kind == "load":
         record = await storage.load(key)
@@ -59,7 +61,10 @@ async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, i
     else:
         answer = await write(storage, kind, key, value, expected)
     returned = time.monotonic_ns()
-    seen[key] = (answer.before if answer.refused else answer.after) or 0
+    if answer.refused:
+        seen[key] = answer.before or 0, None
+    else:
+        seen[key] = answer.after or 0, answer.value if kind == "load" else value if kind == "save" else None
     return Operation(
         key,
         "load" if kind == "load" else "save" if kind == "save" else "delete",
@@ -68,6 +73,7 @@ async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, i
         answer,
         value if kind == "save" else None,
         expected,
+        known,
     )
 
 
@@ -87,7 +93,43 @@ async def write(storage: FileStorage, kind: str, key: str, value: str, expected:
 async def count_up(storage: FileStorage, turns: str) -> None:
     """Commit batches, each of which sets all documents to the next number."""
     for _ in range(int(turns)):
+        while not await _is_committed(storage):
+            pass
+
+
+async def _is_committed(storage: FileStorage) -> bool:
+    """Commit a batch; False where nothing was applied, since somebody was removing the control directory."""
+    try:
         await storage.commit(batch())
+    except StorageUnavailableError as error:
+        if error.outcome != "not applied":
+            raise
+        return False
+    return True
+
+
+async def increment(storage: FileStorage, turns: str) -> None:
+    """Count documents up, from two tasks; tell how often each was, and what the last error was."""
+    done, trouble = dict.fromkeys(KEYS, 0), ""
+
+    def count(key: str) -> Callable[[JsonObject | None], JsonObject]:
+        return lambda now: {"id": key, "type": "note", "data": 1 if now is None else now["data"] + 1}
+
+    async def task(number: int) -> None:
+        nonlocal trouble
+        chance = random.Random(number)
+        for _ in range(int(turns)):
+            key = chance.choice(KEYS)
+            try:
+                await storage.commit([Mutation(key, count(key))])
+                done[key] += 1
+            except StorageUnavailableError as error:
+                # whose outcome is unknown may have been counted: it is reported, and makes the count a range
+                done[f"{key} {error.outcome}"] = done.get(f"{key} {error.outcome}", 0) + 1
+                trouble = str(error)
+
+    await asyncio.gather(*(task(number) for number in range(2)))
+    say([done, trouble])
 
 
 async def watch(storage: FileStorage, argument: str) -> None:
@@ -95,7 +137,9 @@ async def watch(storage: FileStorage, argument: str) -> None:
     seed, last = argument.split()
     watcher = Watcher(storage, random.Random(seed))
     while watcher.newest < int(last):
-        await watcher.look()
+        # while the control directory is being removed an answer may be refused, but none is wrong
+        with suppress(StorageUnavailableError):
+            await watcher.look()
     say([watcher.looks, watcher.violations])
 
 
@@ -188,7 +232,8 @@ async def hold(storage: FileStorage, key: str) -> None:
 
 
 WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
-    work.__name__: work for work in (history, count_up, watch, hurry, stall, acknowledge, stop_in_batch, hold)
+    work.__name__: work
+    for work in (history, count_up, increment, watch, hurry, stall, acknowledge, stop_in_batch, hold)
 }
 
 

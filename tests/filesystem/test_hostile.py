@@ -93,8 +93,8 @@ PLANTED = {
     "batches": link_to_a_file,
     "lock": pipe,
     "log": noise,
-    "txn": link_to_a_directory,
-    "txn/planted": full_directory,
+    "staging": link_to_a_directory,
+    "staging/planted": full_directory,
     "quarantine": link_to_a_directory,
     ".gitignore": link_to_a_file,
     "": link_to_a_file,
@@ -203,9 +203,9 @@ async def test_nothing_is_written_through_a_name_that_was_planted_for_staging(
     monkeypatch.setattr("secrets.token_hex", lambda _size: "guessed")
     async with open_storage(store) as storage:
         if batch:
-            (store / ".fsstore/txn/guessed-1").mkdir()
+            (store / ".fsstore/staging/guessed-1").mkdir()
         name = "guessed-1/0" if batch else "guessed-1"
-        with planted(obstacle, store / ".fsstore/txn" / name, outside):
+        with planted(obstacle, store / ".fsstore/staging" / name, outside):
             error = await in_time(storage.batch_save([{"id": "n1"}, {"id": "n2"}] if batch else [{"id": "n1"}]))
         assert isinstance(error, StorageUnavailableError)
         assert error.outcome == "not applied"
@@ -216,12 +216,12 @@ async def test_directories_within_directories_of_staging_do_not_stop_recovery(st
     async with open_storage(store) as storage:
         await storage.save({"id": "n1", "data": {"is": "after"}})
         left = cut_off(storage, store, tmp_path / "left")  # type: ignore[arg-type]  # it is the one of a directory
-    full_directory(left / ".fsstore/txn/planted", tmp_path)
+    full_directory(left / ".fsstore/staging/planted", tmp_path)
     # counters that are lost make the next one recover
     (left / ".fsstore/seq").unlink()
     async with open_storage(left) as storage:
         assert (await values_of(storage))["n1"] == "after"
-        assert control(left, "txn") == []
+        assert control(left, "staging") == []
 
 
 # -- the marker and the root ------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ def load(called: int, returned: int | None, version: int, value: str | None = No
 
 
 def save(called: int, returned: int | None, value: str, **facts: Any) -> Operation:
-    expected = facts.pop("expected", None)
-    return Operation("a", "save", called, returned, Answer(**facts), value, expected)
+    expected, seen = facts.pop("expected", None), facts.pop("seen", None)
+    return Operation("a", "save", called, returned, Answer(**facts), value, expected, seen)
 
 
 def delete(called: int, returned: int | None, **facts: Any) -> Operation:
@@ -43,6 +43,25 @@ GOOD = {
     "a killed save that never took effect": [save(0, None, "x"), save(1, 2, "y"), load(3, 4, 1, "y")],
     "a killed delete between two loads": [save(0, 1, "x"), delete(2, None), load(3, 4, 1, "x"), load(5, 6, 0)],
     "a killed swap whose version never came": [save(0, None, "x", expected=7), load(1, 2, 0)],
+    "what is made again begins above": [
+        save(0, 1, "x", before=0, after=1),
+        delete(2, 3, before=1, after=0),
+        save(4, 5, "y", before=0, after=7),
+        save(6, 7, "z", expected=7, before=7, after=8),
+    ],
+    "a killed save that made it again, with a version told later": [
+        save(0, 1, "x", before=0, after=1),
+        delete(2, 3, before=1, after=0),
+        save(4, None, "y"),
+        load(5, 6, 5, "y"),
+        load(7, 8, 5, "y"),
+    ],
+    "a swap of what was made again is refused": [
+        save(0, 1, "x", before=0, after=1),
+        delete(2, 3, before=1, after=0),
+        save(4, 5, "y", before=0, after=2),
+        save(6, 7, "z", expected=1, seen="x", before=2, refused=True),
+    ],
     "a killed load": [load(0, None, 0), save(1, 2, "x")],
 }
 
@@ -58,13 +77,27 @@ BAD = {
     "an acknowledged save that is gone": [save(0, 1, "x"), load(2, 3, 0)],
     "a resurrected document": [save(0, 1, "x"), delete(2, 3, before=1, after=0), load(4, 5, 1, "x")],
     "a delete that found nothing where there was something": [save(0, 1, "x"), delete(2, 3, before=0, after=0)],
-    "a swap that was refused without a reason": [save(0, 1, "x"), save(2, 3, "y", expected=1, before=2, refused=True)],
+    "a swap that was refused without a reason": [
+        save(0, 1, "x", after=1),
+        save(2, 3, "y", expected=1, before=2, refused=True),
+    ],
     "a swap that was let through": [save(0, 1, "x"), save(2, 3, "y", expected=0)],
-    "a save applied twice": [save(0, 1, "x"), save(2, 3, "y"), load(4, 5, 3, "y")],
+    "a save applied twice": [save(0, 1, "x", after=1), save(2, 3, "y"), load(4, 5, 3, "y")],
     "a killed save that took effect and was undone": [
         save(0, None, "x"),
         load(1, 2, 1, "x"),
         load(3, 4, 0),
+    ],
+    "what is made again has a version that was deleted": [
+        save(0, 1, "x", before=0, after=1),
+        delete(2, 3, before=1, after=0),
+        save(4, 5, "y", before=0, after=1),
+    ],
+    "a swap of what was made again is let through": [
+        save(0, 1, "x"),
+        delete(2, 3),
+        save(4, 5, "y"),
+        save(6, 7, "z", expected=1, seen="x"),
     ],
     "a refused save that took effect": [
         save(0, 1, "x"),
@@ -151,7 +184,7 @@ def test_a_long_history_is_judged_in_time() -> None:
         # each overlaps with its six neighbours on both sides
         called, returned = 10 * turn - chance.randrange(60), 10 * turn + chance.randrange(60)
         if chance.random() < 0.5:
-            history.append(load(called, returned, *state))
+            history.append(load(called, returned, *state[:2]))
         else:
             state = State(state.version + 1, f"v{turn}")
             history.append(save(called, returned if turn % 50 else None, f"v{turn}"))

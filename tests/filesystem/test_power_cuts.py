@@ -40,7 +40,7 @@ async def test_a_temp_file_that_a_power_cut_brings_back_does_not_stay(tmp_path: 
     async with open_storage(tmp_path) as storage:
         await storage.save(note("a", "old"))
     # the rename was synced in the directory it led to, not in the one it came from
-    left = tmp_path / ".fsstore" / "txn" / "0123456789abcdef"
+    left = tmp_path / ".fsstore" / "staging" / "0123456789abcdef"
     left.write_bytes((tmp_path / Layout(1).name("a")).read_bytes())
     async with open_storage(tmp_path):
         pass
@@ -59,7 +59,7 @@ async def test_an_acknowledged_save_survives_when_it_and_the_unsynced_edit_befor
         # an editor renames its version into place, and syncs neither that nor the directory
         (store / document).write_bytes(old.replace(b"old", b"edited"))
         await storage.save(note("a", "new"))
-        await until(lambda: not control(store, "txn"))
+        await until(lambda: not control(store, "staging"))
         shutil.copytree(store, cut)
     # the cut undoes both renames; the record in the log was synced
     (cut / document).write_bytes(old)

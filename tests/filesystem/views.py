@@ -16,7 +16,8 @@ Documents = dict[str, Any]
 
 STATUSES = ("old", "new", "logged", "edited", "after")
 _KNOWN = re.compile(
-    r"fsstore\.json|[0-9a-f]{2}(/[^/]+\.json)?|\.fsstore(/(\.gitignore|lock|seq|batches|log|txn|index\.sqlite3(-wal|-shm)?))?"
+    r"fsstore\.json|[0-9a-f]{2}(/[^/]+\.json)?"
+    r"|\.fsstore(/(\.gitignore|floor|lock|open|seq|batches|log|txn|staging|index\.sqlite3(-wal|-shm)?))?"
     r"|\.fsstore/quarantine(/.*)?"
 )
 

@@ -40,8 +40,8 @@ async def test_an_open_store_with_all_its_files_is_clean_for_git(repository: Rep
         await storage.list()
         with busy_writer(storage):
             # what is under way, and what quarantine holds, too
-            (repository.store / ".fsstore/txn/0123").mkdir()
-            (repository.store / ".fsstore/txn/0123/s-1.json").write_text("{}")
+            (repository.store / ".fsstore/staging/0123").mkdir()
+            (repository.store / ".fsstore/staging/0123/s-1.json").write_text("{}")
             (repository.store / ".fsstore/quarantine").mkdir(exist_ok=True)
             (repository.store / ".fsstore/quarantine/s-1.json").write_text("{")
             assert (repository.store / ".fsstore/index.sqlite3").exists()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.care.report import Finding, Kind, Moved, RepairReport
 from fsstore.filesystem.care.verify import Examiner, verify
 from fsstore.filesystem.disk.system import NotAFileError
+from fsstore.filesystem.documents.codec import version_told
 from fsstore.filesystem.documents.documents import Document, directories_of
 from fsstore.filesystem.documents.layout import LOG, QUARANTINE, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
@@ -31,6 +33,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
+from fsstore.model.mutations import floor_above
 
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)
 _MOVED_AT_ONCE = 20
@@ -142,6 +145,7 @@ class Mover:
 
     def _set_aside(self, finding: Finding, reason: str) -> list[Moved]:
         try:
+            self._keep_floor(finding.file)
             return [Moved(finding.file, self._quarantine.move(finding.file), reason)]
         except FileNotFoundError:
             # taken away by hand at this moment
@@ -173,6 +177,13 @@ class Mover:
             if document is None:
                 raise FileNotFoundError(finding.file)
             yield _Copy(finding, document)
+
+    def _keep_floor(self, name: str) -> None:
+        """Let a document that is made in the place of a damaged one begin above the version that one had."""
+        with suppress(OSError):
+            # what is no file has no version
+            data, _ = self._tree.read(name, max_bytes=self._store.documents.max_bytes)
+            self._store.counters.keep_floor(floor_above(0, version_told(data)))
 
     def _put_in_place(self, name: str, place: str) -> bool:
         """Give a document its right name; False when that is taken. Never replaces what somebody else puts there."""

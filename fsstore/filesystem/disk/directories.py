@@ -59,6 +59,14 @@ class Directories:
         found = self.root.stat()
         return found.st_dev, found.st_ino
 
+    def open_root(self) -> int:
+        """Open the directory itself and return its descriptor, which the caller closes."""
+        return os.open(self.root, os.O_RDONLY | flag("O_DIRECTORY") | flag("O_CLOEXEC"))
+
+    def is_root(self, descriptor: int) -> bool:
+        """Whether a descriptor is that of the directory which has the root's name now."""
+        return os.path.samestat(self.root.stat(), os.fstat(descriptor))
+
     def make_root(self) -> None:
         """Make the root itself, and what is missing above it, durably."""
         missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
@@ -75,7 +83,8 @@ class Directories:
             with self._entered(name) as (base, parent):
                 os.mkdir(base, self.directory_mode, dir_fd=parent)
         except FileExistsError:
-            if self.is_directory(name):
+            # one that is gone again by now raises FileNotFoundError, which says that
+            if stat.S_ISDIR(self._stat(name).st_mode):
                 return False
             raise
         return True

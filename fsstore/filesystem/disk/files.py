@@ -218,7 +218,7 @@ class Tree(Directories):
             try:
                 if not exchange(old, new, old_parent, new_parent):
                     return None
-                if _signature_at(old, old_parent) is not None:
+                if not _is_no_file(old, old_parent):
                     return _signature_at(new, new_parent) or UNTOLD
                 # what lay there was no file, and is not ours to take away
                 if not exchange(old, new, old_parent, new_parent):
@@ -340,6 +340,14 @@ def _signature_at(base: str, parent: int | None) -> Signature | None:
     except OSError:
         return None
     return _signature(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_no_file(base: str, parent: int | None) -> bool:
+    """Whether there is something else than a file; what is not there any more was swept away, and was one."""
+    try:
+        return not stat.S_ISREG(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def _signature(found: os.stat_result) -> Signature:

@@ -34,6 +34,8 @@ _TOO_DEEP = b"\n" + b" " * (2 * MAX_DEPTH + 2)
 _BEGIN = b"{\n"
 _DIGITS_ONLY = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + b" " * 128
 _LONG_NUMBER = b"0" * 19
+# as a line of the record itself, however much of that is there
+_VERSION = re.compile(rb'^  "version": ([0-9]{1,16}),?\r?$', re.MULTILINE)
 # a string of JSON holds no raw line end, so only another program writes a line like these
 _CONFLICT = tuple(re.compile(rb"^" + marker, re.MULTILINE) for marker in (b"<{7}", b"={7}", b">{7}"))
 
@@ -139,6 +141,12 @@ def decode_marker(data: bytes) -> JsonObject:
     if type(marker) is not dict:
         raise NotARecordError(f"it holds a JSON {type(marker).__name__}, not an object")
     return marker
+
+
+def version_told(data: bytes) -> int:
+    """Return the version that damaged bytes still tell, 0 where they tell none."""
+    found = _VERSION.findall(data)
+    return int(found[-1]) if found else 0
 
 
 def digest(data: bytes | bytearray) -> bytes:

@@ -30,6 +30,7 @@ from fsstore.filesystem.documents.codec import (
     digest,
     encode,
     examine,
+    version_told,
 )
 from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.skeleton import StoreRoot
@@ -70,6 +71,8 @@ class Damage(NamedTuple):
     """Else it is a directory, a link or the like."""
     digest: bytes
     """The hash of its bytes; empty where they are too many, or none."""
+    version: int = 0
+    """The version that its bytes still tell; 0 where they tell none."""
 
 
 class Documents:
@@ -140,7 +143,7 @@ class Documents:
             return Damage(error, isinstance(unread, TooLargeError), b"")
         except OSError as unread:
             raise unavailable(unread, self.tree.path(name)) from unread
-        return Damage(error, is_file=True, digest=digest(data))
+        return Damage(error, is_file=True, digest=digest(data), version=version_told(data))
 
     def look(self, name: str) -> Signature | None:
         """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""

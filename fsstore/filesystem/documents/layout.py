@@ -17,6 +17,7 @@ from functools import lru_cache
 from fsstore.model.values import is_text
 
 FORMAT = 1
+CONTROL_FORMAT = 2
 SHARD_DEPTHS = (1, 2)
 
 MARKER = "fsstore.json"
@@ -26,8 +27,11 @@ LOCK = f"{CONTROL}/lock"
 COUNTERS = f"{CONTROL}/seq"
 PRESENCE = f"{CONTROL}/open"
 BATCHES = f"{CONTROL}/batches"
+FLOOR = f"{CONTROL}/floor"
 LOG = f"{CONTROL}/log"
-STAGING = f"{CONTROL}/txn"
+STAGING = f"{CONTROL}/staging"
+CONTROL_MARKER = f"{CONTROL}/txn"
+"""A file with the format number of the control directory; in format 1 it was the staging directory."""
 INDEX = f"{CONTROL}/index.sqlite3"
 INDEX_FILES = (f"{INDEX}-wal", f"{INDEX}-shm", f"{INDEX}-journal", INDEX)
 QUARANTINE = f"{CONTROL}/quarantine"

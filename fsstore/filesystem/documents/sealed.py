@@ -4,8 +4,9 @@ Owns the moment at which the caller's value is taken: in the caller's thread, be
 nothing of it need be copied; and which mutations can do with the `part_of` a record, so that the rest of its bytes need
 not be parsed. What is then done with them is `draft`'s. Knows nothing of files.
 
-A save is written as it is where nothing is there. Over another document its version and times are others; these are in
-the `part_of` its record, and the rest of the bytes stays: see `splice`.
+A save is written as it is where nothing is there and nothing was ever deleted. Over another document its version and
+times are others, above a floor its version; these are in the `part_of` its record, and the rest of the bytes stays: see
+`splice`.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ class SealedSave(NamedTuple):
         """The id of the document."""
         return self.change.id
 
-    def over(self, current: JsonObject, *, max_bytes: int) -> tuple[JsonObject, bytes]:
-        """Return part and bytes of the record that takes the place of another one, of which a part may do.
+    def over(self, current: JsonObject | None, floor: int, *, max_bytes: int) -> tuple[JsonObject, bytes]:
+        """Return part and bytes of the record that takes the place of another one, of which a part may do, or of none.
 
         Raises what `apply` raises, and StorageValidationError for one that is too large.
         """
         before = self.change.record
-        after = part_of(self.change.apply(current, self.now))
+        if current is None and not floor:
+            self.change.expected.check(self.id, None)
+            return before, self.data
+        after = part_of(self.change.apply(current, self.now, floor))
         data = spliced(self.data, before, after)
         if data is None or len(data) > max_bytes:
-            record = self.change._replace(record=decode_examined(self.data)).apply(current, self.now)
+            record = self.change._replace(record=decode_examined(self.data)).apply(current, self.now, floor)
             data = encode(record, max_bytes=max_bytes, is_exact=True)
         return after, data
 

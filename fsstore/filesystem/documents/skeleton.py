@@ -1,5 +1,10 @@
 """The skeleton of a store: its marker and its control directory. Makes a store, recognises one, refuses what is none.
 
+The control directory has a format number of its own, in the file `txn`. In format 1 that was the staging directory, so
+fsstore 0.1.0 cannot make it, and refuses to open the store; one that has it open already cannot stage anything. A
+control directory of format 1 is taken over under its lock: what was staged there moves into the new staging directory,
+where recovery sweeps it away, and the log is read as it is.
+
 Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
 same: each part is made with O_EXCL or mkdir. The marker makes a directory a store; `.gitignore` comes last, when all
 names above a document or a segment of the log are on the disk. A marker that is lost is never made up while there are
@@ -14,19 +19,26 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from filelock import lock_descriptor, unlock_descriptor
+
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import WRITE, Signature, Tree
 from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing, unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
 from fsstore.filesystem.documents.layout import (
     CONTROL,
+    CONTROL_FORMAT,
+    CONTROL_MARKER,
+    COUNTERS,
     FORMAT,
     IGNORE,
+    LOCK,
     LOG,
     MARKER,
     SHARD_DEPTHS,
@@ -40,6 +52,10 @@ from fsstore.filesystem.documents.layout import (
 MAX_BYTES = 64 << 20
 """The largest document that is written, where neither the marker nor the caller says otherwise."""
 _MARKER_MAX_BYTES = 4096
+_NOTE = "An older fsstore expects a directory here, and refuses. Do not remove this file; use the newer fsstore."
+# a holder of format 1 lets go after a second
+_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 60, 0.05
+_TRIES = 10
 
 
 def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
@@ -66,10 +82,28 @@ def prepare_control(tree: Tree) -> bool:
 
     Raises FileNotFoundError where there is no store any more: what the root names may be an empty mount point now.
     """
-    try:
+    for left in reversed(range(_TRIES)):
         if tree.signature(MARKER) is None:
             raise FileNotFoundError(errno.ENOENT, f"its {MARKER} is gone", str(tree.root))
-        made = [tree.make_directory(directory) for directory in (CONTROL, LOG, STAGING)]
+        try:
+            return _prepare_control(tree)
+        except FileNotFoundError:
+            # somebody removes the control directory at this moment
+            if not left:
+                raise
+    return False
+
+
+def _prepare_control(tree: Tree) -> bool:
+    try:
+        made = [tree.make_directory(CONTROL)]
+        if tree.is_directory(CONTROL_MARKER):
+            _take_over(tree)
+        _check_format(tree)
+        made += [tree.make_directory(directory) for directory in (LOG, STAGING)]
+        if tree.signature(CONTROL_MARKER) is None:
+            made.append(True)
+            _mark_control(tree)
         if any(made):
             # what it says is not so any more
             tree.unlink(IGNORE)
@@ -82,8 +116,71 @@ def prepare_control(tree: Tree) -> bool:
         raise
 
 
+def _check_format(tree: Tree) -> None:
+    """Refuse the control directory of a newer version."""
+    try:
+        data, _ = tree.read(CONTROL_MARKER, max_bytes=_MARKER_MAX_BYTES)
+        number = decode_marker(data).get("format")
+    except FileNotFoundError:
+        return
+    except NotARecordError as error:
+        number = str(error)
+    if type(number) is not int or number < CONTROL_FORMAT:
+        raise StorageCorruptedError(
+            path=tree.path(CONTROL_MARKER),
+            reason=f"it declares no format of the control directory: {number!r}",
+            advice="close every program that has the store open, and move that file away",
+        )
+    if number > CONTROL_FORMAT:
+        raise StorageUnavailableError(
+            reason=f"its {CONTROL} has format {number}, this fsstore knows formats up to {CONTROL_FORMAT}",
+            path=str(tree.root),
+            advice="use the newer fsstore that has written it",
+        )
+
+
+def _mark_control(tree: Tree) -> None:
+    draft = f"{STAGING}/{secrets.token_hex(8)}"
+    tree.write_new(draft, encode_marker({"format": CONTROL_FORMAT, "note": _NOTE}))
+    try:
+        tree.sync(draft)
+        tree.name_once(draft, CONTROL_MARKER)
+    finally:
+        tree.unlink(draft)
+
+
+def _take_over(tree: Tree) -> None:
+    """Make room for the marker in a control directory of format 1, when nobody writes there."""
+    with ExitStack() as stack:
+        descriptors = []
+        for name in (LOCK, COUNTERS):
+            # fsstore 0.1.0 locks both
+            with suppress(FileNotFoundError):
+                descriptors.append(tree.open(name, WRITE))
+                stack.callback(os.close, descriptors[-1])
+        for left in reversed(range(_LOCK_TRIES)):
+            if all(lock_descriptor(descriptor, blocking=False) for descriptor in descriptors):
+                break
+            if not left:
+                raise StorageUnavailableError(
+                    reason="an older version of fsstore is writing there",
+                    path=str(tree.root),
+                    advice="close the programs that use the older version, and open the store again",
+                )
+            for descriptor in descriptors:
+                unlock_descriptor(descriptor)
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        tree.make_directory(STAGING)
+        if tree.is_directory(CONTROL_MARKER):
+            # nobody else was faster
+            tree.replace(CONTROL_MARKER, f"{STAGING}/{secrets.token_hex(8)}")
+
+
 def check_control(tree: Tree) -> None:
     """Raise NotAFileError if a link, say, stands where a directory was: whoever followed it would write elsewhere."""
+    if tree.is_directory(CONTROL_MARKER):
+        # an older version has made the control directory anew, since somebody had removed it
+        prepare_control(tree)
     for directory in (CONTROL, LOG, STAGING):
         if not tree.is_directory(directory):
             # what is not there will be made, and a plain file makes every use of it fail by itself

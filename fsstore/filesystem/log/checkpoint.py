@@ -23,6 +23,10 @@ _SYNCING_THREADS = 16
 _ALONE = 4
 
 
+class BusyError(Exception):
+    """Somebody has the store lock, and a checkpoint is not worth waiting for: the log holds nothing of one's own."""
+
+
 class Checkpoint:
     """Empties the log of one store."""
 
@@ -30,6 +34,11 @@ class Checkpoint:
         self._documents = documents
         self._log = log
         self._counters = counters
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the log holds anything, as far as a look without the lock can tell."""
+        return not self._counters.read().log_is_empty
 
     def seal(self) -> bool:
         """Let the next commit begin a new segment, as the holder of the store lock; False when the log is empty."""
@@ -53,6 +62,7 @@ class Checkpoint:
             sync_documents(self._documents, durable)
         except OSError as error:
             raise NotSyncedError(error, ids=durable) from error
+        self._counters.keep_floor()
         for number in numbers:
             self._log.delete(number)
         if self._counters.read().deleted < sealed:
@@ -107,8 +117,16 @@ class Checkpoints:
             self._sync()
 
     def _seal(self) -> bool:
+        if not self._checkpoint.is_needed:
+            # whatever stood in the way is gone; and the lock, which somebody may keep for long, is not waited for
+            self.error = ""
+            return False
         try:
             sealed = self._locked(self._checkpoint.seal)
+        except BusyError:
+            # the log may be left to whoever has the lock: tried again after the next second
+            self.is_due = True
+            return False
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live on
             # the log stays: tried again after the next second, and on close
             self.error, self.is_due = str(error), True

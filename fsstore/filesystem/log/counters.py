@@ -1,4 +1,4 @@
-"""The counters: nine 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
+"""The counters: ten 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
 
     applying           odd while a batch is being put in place: readers wait for it
     indexing           odd while a commit is under way, from before its first file until the index has it
@@ -9,12 +9,22 @@
     deleted            number of the newest segment that was deleted: `newest` when the log is empty
     lock_acquisitions  how often the lock was taken to write: a holder who was asked for it waits until this grows
     index_requests     grows when a process waits for what is committed to reach the index: the holder then updates it
+    floor              the highest version that was deleted in this store: a document that is made begins above it
 
-Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `lock_acquisitions`.
-The others only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
+Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`
+and `floor`. The others only grow, and losing a race over them does no harm. A counter is written by one call of eight
+bytes.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
 never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
+
+The name may go too, by other hands. So whoever reads looks whether the file still has it (`applying`, `look`), and gets
+`UNNAMED`, which is odd, where it has not: to take the lock then opens the file anew. One that is made anew begins with
+odd counters: a batch may be under way of a writer who counts in the file that was there before.
+
+The floor must outlive the file. The record of a deletion tells it, and before that record goes, the floor is written to
+a file of its own, `floor`, which is synced (`keep_floor`): a number in decimal digits. Who takes the lock raises a
+counter that is below (`mend`), and an open store that finds the counters made anew remembers what it has seen.
 """
 
 from __future__ import annotations
@@ -26,11 +36,15 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import READ, WRITE, Tree, identity_of
-from fsstore.filesystem.documents.layout import COUNTERS, MOST_SEGMENTS, STAGING
+from fsstore.filesystem.disk.files import READ, WRITE, Tree
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_SEGMENTS, STAGING
+from fsstore.model.mutations import floor_above
 
 _COUNTER = struct.Struct("<Q")
-_ALL = struct.Struct("<9Q")
+_ALL = struct.Struct("<10Q")
+_FLOOR_MAX_BYTES = 32
+UNNAMED = 2**64 - 1
+"""What `applying` and `indexing` are to readers while the counters that they know have lost their name."""
 # where the system has no pread, threads share a descriptor's position
 _POSITION = threading.Lock()
 
@@ -47,6 +61,7 @@ class State(NamedTuple):
     deleted: int = 0
     lock_acquisitions: int = 0
     index_requests: int = 0
+    floor: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -56,7 +71,8 @@ class State(NamedTuple):
     @property
     def is_plausible(self) -> bool:
         """Whether these can be counters: a segment's number has twelve digits."""
-        return max(self) < 1 << 62 and max(self.newest, self.sealed, self.deleted) < MOST_SEGMENTS
+        is_floor = floor_above(0, self.floor) == self.floor
+        return is_floor and max(self) < 1 << 62 and max(self.newest, self.sealed, self.deleted) < MOST_SEGMENTS
 
     @property
     def log_is_empty(self) -> bool:
@@ -71,14 +87,19 @@ class Counters:
         self._tree = tree
         self._read_only = read_only
         self._descriptor = -1
+        # device and inode of the file that is open
+        self.file = (0, 0)
+        self._path = tree.path(COUNTERS)
         self._retired: list[int] = []
+        # the highest floor that was seen here, and what the file of its own holds
+        self._seen_floor = self._kept_floor = 0
 
     def open(self) -> bool:
         """Open the file, made when it is not there; True when it was opened.
 
         Called again, it is opened anew only if the name now belongs to another file.
         """
-        if self._descriptor >= 0 and self._tree.identity(COUNTERS) == identity_of(os.fstat(self._descriptor)):
+        if self._descriptor >= 0 and self.are_named():
             return False
         try:
             # looked at first, since a FIFO can be opened, and counts nothing
@@ -88,12 +109,26 @@ class Counters:
             if not self._read_only:
                 raise
             # a store that cannot be written and has no counters: nobody writes there
+            self._retired.append(self._descriptor)
+            self._descriptor = -1
             return False
+        self._kept_floor = self._read_floor()
+        self._seen_floor = max(self._seen_floor, self._kept_floor)
         if self._descriptor >= 0:
+            self._seen_floor = max(self._seen_floor, self.read().floor)
             # not closed yet, since another thread may be reading through it at this moment
             self._retired.append(self._descriptor)
-        self._descriptor = opened
+        there = os.fstat(opened)
+        self._descriptor, self.file = opened, (there.st_dev, there.st_ino)
         return True
+
+    def are_named(self) -> bool:
+        """Whether the file that is open still has its name; one stat."""
+        try:
+            there = os.lstat(self._path)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == self.file
 
     def _opened(self) -> int:
         if self._read_only:
@@ -104,29 +139,79 @@ class Counters:
             # made whole and then named, since another process may be making it, or counting in it, at this moment;
             # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
             draft = f"{STAGING}/{secrets.token_hex(8)}"
-            self._tree.write_new(draft, bytes(_ALL.size))
+            self._tree.write_new(draft, _ALL.pack(*self._renewed()))
             try:
                 with suppress(FileNotFoundError):
                     self._tree.name_once(draft, COUNTERS)
             finally:
                 self._tree.unlink(draft)
 
+    def _renewed(self) -> State:
+        """Return counters to begin anew with: whoever reads waits until somebody has recovered.
+
+        Not from zero: nobody may find the number again under which the index was last in order.
+        """
+        return State(applying=1, indexing=1, stale=secrets.randbits(32), floor=self._seen_floor)
+
     def mend(self) -> bool:
         """Begin anew if the counters are noise, as the holder of the store lock; True when they were."""
-        if self.read().is_plausible:
+        state = self.read()
+        if state.is_plausible:
+            if state.floor < self._seen_floor:
+                # a power cut, or whoever has removed them, has taken it away
+                self.write(floor=self._seen_floor)
             return False
-        # not from zero: nobody may find the number again under which the index was last in order
-        self.write(**dict.fromkeys(State._fields, 0) | {"stale": secrets.randbits(32)})
+        self.write(**self._renewed()._asdict())
         return True
 
+    def keep_floor(self, floor: int = 0) -> None:
+        """Bring the floor to the disk, raised to that, before what tells it in the log is deleted; mostly nothing.
+
+        Only the holder of the store lock may raise it. Raises OSError.
+        """
+        if floor > self.read().floor:
+            self.write(floor=floor)
+        # more than once if another process has kept a higher one meanwhile
+        while self._kept_floor < (floor := self.read().floor):
+            draft = f"{STAGING}/{secrets.token_hex(8)}"
+            try:
+                self._tree.write_new(draft, b"%d\n" % floor)
+                self._tree.sync(draft)
+                self._tree.replace(draft, FLOOR)
+            except OSError:
+                self._tree.unlink(draft)
+                raise
+            self._tree.sync_directory(CONTROL)
+            self._kept_floor = floor
+
+    def _read_floor(self) -> int:
+        try:
+            data, _ = self._tree.read(FLOOR, max_bytes=_FLOOR_MAX_BYTES)
+            floor = int(data)
+        except (OSError, ValueError):
+            # there is none, or it is not ours
+            return 0
+        return floor_above(0, floor)
+
+    def look(self) -> State:
+        """Return the counters as a reader may believe them."""
+        state = self.read()
+        if self._descriptor < 0 or self.are_named():
+            return state
+        return state._replace(applying=UNNAMED, indexing=UNNAMED)
+
     def read(self) -> State:
-        """Return the counters."""
+        """Return the counters, whether they have their name or not."""
         data = _read_at(self._descriptor, _ALL.size) if self._descriptor >= 0 else b""
         return State._make(_ALL.unpack(data if len(data) == _ALL.size else data.ljust(_ALL.size, b"\0")))
 
     def applying(self) -> int:
         """Return the one counter that every read of a document looks at."""
-        data = _read_at(self._descriptor, _COUNTER.size) if self._descriptor >= 0 else b""
+        if self._descriptor < 0:
+            return 0
+        if not self.are_named():
+            return UNNAMED
+        data = _read_at(self._descriptor, _COUNTER.size)
         return int(_COUNTER.unpack(data.ljust(_COUNTER.size, b"\0"))[0])
 
     def write(self, **counters: int) -> None:

@@ -3,7 +3,9 @@
 Owns: who may write. Invariants:
 - A holder is never robbed: the lock ends with its release or with its process, by the system's hand.
 - Whoever acquires checks that the file locked is still the one the path names; the file itself is never deleted by us.
-- If somebody else deletes it, its holder still excludes whoever makes it anew: the counters are locked with it.
+- If somebody else deletes it, or all of the control directory, its holder still excludes whoever makes it anew: the
+  store's directory is locked with it. Where the system cannot lock a directory (`is_of_directory` is then False), the
+  counters are, and a lock whose both files are deleted guards nothing.
 - A child of fork opens its own descriptors: shared ones would share the lock, and outlive its owner.
 - A hold goes on while work comes: 20 ms where another process has requested the lock, and a second at most. After its
   release, if it was requested, the thread waits until another process has had it.
@@ -13,10 +15,11 @@ A crash leaves nothing behind: the system lets go of the lock of a dead process.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -29,6 +32,8 @@ from fsstore.filesystem.log.counters import Counters, State
 from fsstore.forking import tell_child
 
 _LOCKS_ARE_ADVISORY = find_spec("fcntl") is not None
+# what says that a file system cannot lock a directory, or that this user cannot open it
+_NO_DIRECTORY_LOCK = {getattr(errno, name) for name in ("EBADF", "ENOLCK", "ENOTSUP", "EOPNOTSUPP", "EINVAL", "EACCES")}
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS, _SHORTEST_POLL_SECONDS = 0.0002, 0.001, 0.0001
 # who has waited for a few turns polls the more often the longer it waits, by the cube, so that the oldest comes first
 # while turns are short; from 0.17 s on all poll alike
@@ -47,15 +52,18 @@ class StoreLock:
         self._tree = tree
         self._counters = counters
         self._descriptors: tuple[int, ...] = ()
+        self.is_of_directory = _LOCKS_ARE_ADVISORY and hasattr(os, "O_DIRECTORY")
+        """Whether the store's directory is locked too, as far as is known by now."""
         self._since = 0.0
         # the counters when the hold began; None while there is none
         self._first: State | None = None
         tell_child(self)
 
-    def acquire(self, timeout_seconds: float) -> None:
+    def acquire(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None = None) -> None:
         """Take the lock, polling from 0.2 ms on; while somebody else has it, it is requested every 5 ms.
 
-        Raises StorageTimeoutError, and OSError when the file cannot be opened.
+        `is_pointless` ends the wait before its time. Raises StorageTimeoutError, and OSError when the file cannot be
+        opened.
         """
         if self._take():
             return
@@ -67,7 +75,7 @@ class StoreLock:
             if self._take():
                 return
             now = time.monotonic()
-            if now - start >= timeout_seconds:
+            if now - start >= timeout_seconds or (is_pointless is not None and is_pointless()):
                 raise StorageTimeoutError(
                     reason="the writer lock", path=self._tree.path(LOCK), timeout_seconds=timeout_seconds
                 )
@@ -81,7 +89,8 @@ class StoreLock:
 
     def _request(self) -> None:
         with suppress(OSError):
-            # best effort; without it the wait is only longer
+            # best effort; without it the wait is only longer. Of those that were removed the holder takes no notice
+            self._counters.open()
             self._counters.increase("lock_requests")
 
     def begin(self, state: State) -> None:
@@ -135,6 +144,10 @@ class StoreLock:
                 # closing them lets go too, but not of what a child has inherited that was forked right now
                 _unlock_all(descriptors)
             return not taken
+        except OSError as error:
+            if self._falls_back(error):
+                return self.is_held_by_somebody()
+            raise
         finally:
             _close_all(descriptors)
 
@@ -148,10 +161,18 @@ class StoreLock:
         self.close()
 
     def _open(self) -> tuple[int, ...]:
+        """Open what is locked, the file first."""
         descriptor = self._tree.open(LOCK, KEEP)
         if not _LOCKS_ARE_ADVISORY:
             # there an open file cannot be removed, and a locked one not be read
             return (descriptor,)
+        if self.is_of_directory:
+            try:
+                return descriptor, self._tree.open_root()
+            except OSError as error:
+                if not self._falls_back(error):
+                    os.close(descriptor)
+                    raise
         try:
             return descriptor, self._tree.open(COUNTERS, WRITE)
         except OSError:
@@ -161,19 +182,33 @@ class StoreLock:
     def _take(self) -> bool:
         if not self._descriptors:
             self._descriptors = self._open()
-        if not _lock_all(self._descriptors):
-            return False
+        try:
+            if not _lock_all(self._descriptors):
+                return False
+        except OSError as error:
+            self.close()
+            if self._falls_back(error):
+                return self._take()
+            raise
         # somebody may have removed the file, or the whole control directory: then this lock guards nothing
         try:
             named = self._tree.identity(LOCK)
+            is_root = not self.is_of_directory or self._tree.is_root(self._descriptors[1])
         except OSError:
             # whoever asked was told that the lock is not theirs
             self.close()
             raise
-        if named == identity_of(os.fstat(self._descriptors[0])):
+        if is_root and named == identity_of(os.fstat(self._descriptors[0])):
             return True
         self.close()
         return False
+
+    def _falls_back(self, error: OSError) -> bool:
+        """Whether an error means that the directory cannot be locked here: then other files are opened."""
+        if not self.is_of_directory or error.errno not in _NO_DIRECTORY_LOCK:
+            return False
+        self.is_of_directory = False
+        return True
 
 
 def _lock_all(descriptors: Sequence[int]) -> bool:

@@ -187,6 +187,13 @@ class Log:
         finally:
             self.close()
 
+    def is_named(self) -> bool:
+        """Whether the segment that is appended to still has its name; one stat. True when none is open."""
+        if self._descriptor < 0:
+            return True
+        named = self._tree.signature(segment_name(self._number))
+        return named is not None and named.inode == os.fstat(self._descriptor).st_ino
+
     def withdraw(self) -> bool:
         """Delete the last record, which was not synced and is all in place, if its segment holds no other.
 

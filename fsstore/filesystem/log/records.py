@@ -4,7 +4,7 @@ A segment is `header, record, record, …`:
 
     header   magic, the size of the segment before it when this one began, the boot id of the system, CRC-32 of these
     record   magic, flags, length of the body, the time it was made, CRC-32 of these and the body
-    body     changes: kind, id, hash of the document before (zeros: none), the new bytes
+    body     changes: kind, id, hash of the document before (zeros: none), the new bytes; of a deletion the floor
 
 Opens no file. A damaged record at the very end, maybe with zeros behind it, is what a crash in an append leaves: a
 commit that never happened. Damage with whole records behind it is not the work of a crash, and is reported as such.
@@ -26,19 +26,24 @@ _HEADER = struct.Struct("<14sQH")
 _HEAD, _RECORD = struct.Struct("<4sIQQ"), struct.Struct("<4sIQQI")
 _CHECKSUM = struct.Struct("<I")
 _CHANGE = struct.Struct("<BH16sQ")
+_FLOOR = struct.Struct("<Q")
 _SAVED, _DELETED = 1, 2
 _DURABLE = 1
 NO_LIMIT = 1 << 62
 
 
 class LoggedChange(NamedTuple):
-    """One document's change: `data` is what it holds afterwards, None when it is gone; `time_ns` counts from 1970."""
+    """One document's change: `data` is what it holds afterwards, None when it is gone; `time_ns` counts from 1970.
+
+    `floor` is kept of a deletion: the highest version that was deleted by then, above which new documents begin.
+    """
 
     id: str
     before: bytes
     data: bytes | None
     durable: bool
     time_ns: int = 0
+    floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> lis
     parts: list[bytes] = []
     for change in changes:
         key = change.id.encode()
-        kind, data = (_DELETED, b"") if change.data is None else (_SAVED, change.data)
+        kind, data = (_DELETED, _FLOOR.pack(change.floor)) if change.data is None else (_SAVED, change.data)
         parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
     head = _RECORD_MAGIC, _DURABLE if durable else 0, sum(map(len, parts)), time_ns
     return [_RECORD.pack(*head, _checksum(head, *parts)), *parts]
@@ -146,6 +151,11 @@ def _changes(body: bytes, time_ns: int, *, durable: bool) -> list[LoggedChange]:
         if kind not in (_SAVED, _DELETED) or position > len(body):
             raise ValueError(f"a change of kind {kind} and {size} bytes")
         record_id = body[key_at:data_at].decode()
-        changed = body[data_at:position] if kind == _SAVED else None
-        changes.append(LoggedChange(record_id, before, changed, durable, time_ns))
+        told = body[data_at:position]
+        if kind == _SAVED:
+            changes.append(LoggedChange(record_id, before, told, durable, time_ns))
+        else:
+            # format 1 of the control directory told no floor
+            floor = _FLOOR.unpack(told)[0] if told else 0
+            changes.append(LoggedChange(record_id, before, None, durable, time_ns, floor))
     return changes

@@ -80,6 +80,7 @@ class Recovery:
             raise
         self.suspects.clear()
         self._documents.clear_staging()
+        self._counters.keep_floor(max((change.floor for segment in segments for change in segment.changes), default=0))
         for number in numbers:
             self._log.delete(number)
         self._settle_counters(max(numbers, default=0))

@@ -22,7 +22,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
-from fsstore.filesystem.log.counters import State, even
+from fsstore.filesystem.log.counters import UNNAMED, State, even
 from fsstore.filesystem.log.overlay import Moment, Overlay
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.isolation import Isolation, OutdatedError, Undisturbed
@@ -82,7 +82,7 @@ class Reading:
     def reread(self, names: Sequence[str]) -> None:
         """Have documents that are not what the index says read again, soon; called in any thread."""
         if self._store.writer is not None:
-            self._rereading = self._store.writer.call(partial(self._store.reconciler.absorb, names))
+            self._rereading = self._store.writer.tidy(partial(self._store.reconciler.absorb, names))
 
     # -- the end of a batch -------------------------------------------------------------------------------------------
 
@@ -100,9 +100,24 @@ class Reading:
         if self._store.overlay is not None:
             await self._await_settled(self._store.overlay)
             return
-        seen = self._store.counters.applying()
-        if seen & 1:
-            await self._await(lambda: self._store.counters.applying() == seen)
+        applying = self._store.counters.applying
+        while (seen := applying()) & 1:
+            if seen == UNNAMED:
+                await self._renew_counters()
+                continue
+            await self._await(lambda seen=seen: applying() == seen)  # type: ignore[misc]
+            if applying() != UNNAMED:
+                return
+
+    async def _renew_counters(self) -> None:
+        """Have counters opened anew that somebody has removed: whoever takes the lock does that, in its turn.
+
+        Who cannot write opens what is there.
+        """
+        if self._store.writer is None:
+            await self.in_thread(self._store.counters.open)
+        else:
+            await self.under_lock(lambda: None)
 
     async def _await_settled(self, overlay: Overlay) -> Moment:
         """Wait until what a living writer puts in place is whole; what a dead one has left is read from the log."""
@@ -119,7 +134,7 @@ class Reading:
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
         writer = self._store.writer
-        if writer is not None and self._store.counters.read().unfinished and not writer.lock_is_held():
+        if writer is not None and self._store.counters.look().unfinished and not writer.lock_is_held():
             # taking the lock is all it needs: whoever takes it recovers first
             await self.under_lock(lambda: None)
 
@@ -130,7 +145,10 @@ class Reading:
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self.under_lock(lambda: None)
         counters, writer = self._store.counters, self._store.writer
-        state = counters.read()
+        state = counters.look()
+        if state.indexing == UNNAMED:
+            await self._renew_counters()
+            state = counters.look()
         if not state.indexing & 1 or writer is None:
             return state
         if writer.is_holding:
@@ -140,8 +158,10 @@ class Reading:
             # another process updates the index soon if that is requested
             with suppress(OSError):
                 counters.increase("index_requests")
-            await self._await(lambda: counters.read().indexing == state.indexing)
-        return counters.read()
+            await self._await(lambda: counters.look().indexing == state.indexing)
+        state = counters.look()
+        # removed while they were waited for
+        return await self._await_indexed() if state.indexing == UNNAMED else state
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
         timeout_seconds, writer = self._store.options.lock_timeout_seconds, self._store.writer
@@ -176,7 +196,7 @@ class Reading:
                 await self._replace_index(error)
             else:
                 # the index may have been replaced just before it was asked
-                if self._index_state(self._store.counters.read()) == agreed:
+                if self._index_state(self._store.counters.look()) == agreed:
                     return answer
         # one trouble chases the other: nobody can commit meanwhile
         return await self._at_last(partial(self._caught_up, work))
@@ -236,7 +256,7 @@ class Reading:
                 continue
             else:
                 # commits that came meanwhile do not matter, but a recovery may have put in place what no batch has
-                after = self._index_state(self._store.counters.read())
+                after = self._index_state(self._store.counters.look())
                 if agreed is not None and after.trusted == agreed.trusted:
                     return answer
         return await self._at_last(partial(self._caught_up_whole, work))
@@ -246,7 +266,7 @@ class Reading:
         return self._reconciled
 
     def _is_agreed(self, agreed: _IndexState | None) -> bool:
-        return self._index_state(self._store.counters.read()) == agreed
+        return self._index_state(self._store.counters.look()) == agreed
 
     def _in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
         return self.in_thread(partial(self._store.index_file.use, work))

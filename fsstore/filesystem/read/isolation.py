@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from fsstore.errors import StorageTimeoutError
+from fsstore.filesystem.log.counters import UNNAMED
 from fsstore.filesystem.open_store import OpenStore
 
 _POLL_SECONDS = 0.0005
@@ -104,7 +105,10 @@ class Isolation:
     def _await_applied(self) -> None:
         writer = self._store.writer
         deadline, looks = time.monotonic() + self._store.options.lock_timeout_seconds, 0
-        while self._store.counters.applying() & 1:
+        while (applying := self._store.counters.applying()) & 1:
+            if applying == UNNAMED:
+                # somebody has removed them, and whoever begins anew has them made again
+                raise OutdatedError
             looks += 1
             if looks % _POLLS_A_LOOK == 0 and writer is not None and not writer.lock_is_held():
                 # its writer has died, and whoever begins anew recovers first

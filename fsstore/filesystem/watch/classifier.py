@@ -166,7 +166,7 @@ class ChangeClassifier:
 
         Looked up at once, since others may find it too, and bring the index up to date.
         """
-        indexing = self._store.counters.read().indexing
+        indexing = self._store.counters.look().indexing
         return not indexing & 1 and name in self._rows([name])
 
     def _suspect_reading(self, name: str, mark: int, suspect: Suspect) -> None:
@@ -186,7 +186,7 @@ class ChangeClassifier:
     # -- publishing ---------------------------------------------------------------------------------------------------
 
     def _publish_news(self, news: dict[str, Observation], suspects: dict[str, Suspect]) -> None:
-        indexing = self._store.counters.read().indexing
+        indexing = self._store.counters.look().indexing
         rows = self._rows(list(news)) if news else {}
         whose: dict[str, Origin] = {}
         for name, observation in news.items():
@@ -281,7 +281,7 @@ class ChangeClassifier:
         self._urged = now
         with suppress(StorageClosedError, StorageUnavailableError):
             if not writer.lock_is_held():
-                writer.call(lambda: None)
+                writer.tidy(lambda: None)
 
 
 def _is_indexed(observation: Observation, row: Known | None) -> bool:

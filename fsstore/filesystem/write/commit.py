@@ -20,6 +20,7 @@ But while the log holds records, every commit is logged, or a replay would undo 
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -30,6 +31,7 @@ from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Damage, Documents
+from fsstore.filesystem.documents.layout import CONTROL
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.log.batches import Batches
@@ -54,15 +56,28 @@ class UnfinishedError(Exception):
     exceptions among them hold: commits that were refused before.
     """
 
-    def __init__(self, cause: OSError, results: list[Outcomes | BaseException], *, has_happened: bool) -> None:
+    def __init__(
+        self,
+        cause: OSError,
+        results: list[Outcomes | BaseException],
+        *,
+        has_happened: bool,
+        lost: list[LoggedChange] | None = None,
+    ) -> None:
         super().__init__(str(cause))
         self.cause = cause
         self.results = results
         self.has_happened = has_happened
+        # what the log knew and knows no more, since somebody has removed it
+        self.lost = lost or []
 
 
 class PlacingError(OSError):
     """A step behind the commit point failed."""
+
+    def __init__(self, cause: OSError, logged: list[LoggedChange]) -> None:
+        super().__init__(cause.errno, cause.strerror, cause.filename)
+        self.logged = logged
 
 
 class Note(NamedTuple):
@@ -106,6 +121,8 @@ class Committer:
         self._placed: list[tuple[list[Draft], str]] = []
         self._untidy = 0
         self._knows_clock = False
+        # where the counters were counted when the log was last used
+        self._file = counters.file
         # what `indexing` was set to while a commit is under way, else 0
         self._indexing = 0
         # False when temp files would not go: the counter then stays odd, since recovery is due
@@ -119,6 +136,12 @@ class Committer:
 
     def settle(self, *, renewed: bool = False) -> None:
         """Look at the counters, and recover if the last writer died, or the counters themselves are gone."""
+        if not self._counters.are_named():
+            # somebody has removed them since the lock was taken
+            self._counters.open()
+        # opened anew here, or before the lock was taken
+        renewed |= self._file != self._counters.file
+        self._file = self._counters.file
         state = self._counters.read()
         is_left = state.unfinished and not self._indexing
         if renewed or is_left or self._recovery.suspects or not self._is_clean:
@@ -138,12 +161,14 @@ class Committer:
         """
         self.settle()
         try:
-            group = self._drafting.draft(commits)
-            changes = {key: draft for key, draft in group.drafts.items() if draft.is_change}
+            group = self._drafting.draft(commits, self.state.floor)
+            # also of a document that one group makes and deletes the record is kept: it tells the floor
+            changes = group.drafts
             if changes:
-                self._carry_out(list(changes.values()), has_batch=group.has_batch)
+                self._carry_out(list(changes.values()), has_batch=group.has_batch, floor=group.floor)
         except PlacingError as error:
-            raise UnfinishedError(error, self._all_results(group, commits, changes), has_happened=True) from error
+            results = self._all_results(group, commits, changes)
+            raise UnfinishedError(error, results, has_happened=True, lost=error.logged) from error
         except UnknownOutcomeError as error:
             raise UnfinishedError(error, group.results, has_happened=False) from error
         finally:
@@ -217,20 +242,23 @@ class Committer:
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, drafts: list[Draft], *, has_batch: bool) -> None:
+    def _carry_out(self, drafts: list[Draft], *, has_batch: bool, floor: int) -> None:
         state = self.state
+        if floor != state.floor:
+            # before the deletion: whoever sees it makes nothing below
+            self._counters.write(floor=floor)
         if not self._indexing:
             self._counters.write(indexing=odd(state.indexing))
             self._indexing = odd(state.indexing)
         if not self._knows_clock:
             self._learn_clock()
-        directory = ""
+        directory, changes = "", list[LoggedChange]()
         try:
             directory = self._documents.stage_directory() if has_batch else ""
             self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
-                changes = [LoggedChange(*draft.logged, self._durable) for draft in drafts]
+                changes = [LoggedChange(*draft.logged, self._durable, floor=floor) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
         except OSError:
             self._is_clean &= self._unstage(drafts, directory)
@@ -244,11 +272,30 @@ class Committer:
             self._place(drafts, logged=logged)
             if has_batch:
                 self._counters.write(applying=even(odd(state.applying)))
+            self._check_names()
             if logged and not self._durable and self._log.withdraw():
                 # all is in place, and what comes next need not be logged
                 self.segment_bytes = 0
         except OSError as error:
-            raise PlacingError(error.errno, error.strerror, error.filename) from error
+            raise PlacingError(error, changes if self._is_lost(error) else []) from error
+
+    def _check_names(self) -> None:
+        """Raise FileNotFoundError if somebody has removed the log, which may know of this alone, or the counters."""
+        if not (self._log.is_named() and self._counters.are_named()):
+            raise FileNotFoundError(
+                errno.ENOENT, "its control directory was removed", self._documents.tree.path(CONTROL)
+            )
+
+    def _is_lost(self, error: OSError) -> bool:
+        """Whether the record of a commit may be gone."""
+        try:
+            return isinstance(error, FileNotFoundError) or not self._log.is_named()
+        except OSError:
+            return True
+
+    def log_again(self, changes: list[LoggedChange]) -> None:
+        """Write the record of a commit once more, whose log was removed, so that recovery can finish it."""
+        self._log.append(changes, self._counters.read(), durable=self._durable)
 
     def _learn_clock(self) -> None:
         name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True

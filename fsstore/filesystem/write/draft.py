@@ -27,7 +27,7 @@ from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, 
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, key_of, resized
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, floor_above, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
@@ -56,11 +56,6 @@ class Draft:
     """What cannot be read and is still there: nothing has taken its place yet."""
     sets_aside: bool = False
     """What was found goes to quarantine before it is replaced or removed."""
-
-    @property
-    def is_change(self) -> bool:
-        """Whether anything is to be done on disk."""
-        return self.data is not None or self.previous is not None
 
     @property
     def logged(self) -> tuple[str, bytes, bytes | None]:
@@ -101,6 +96,8 @@ class Group:
 
     drafts: dict[str, Draft] = field(default_factory=dict)
     results: list[Outcomes | BaseException] = field(default_factory=list)
+    floor: int = 0
+    """The highest version that was ever deleted in this store, once the group is committed."""
     has_batch: bool = False
     steps: list[Draft] = field(default_factory=list)
     """What each commit made of each of its documents, in order."""
@@ -113,34 +110,35 @@ class Drafting:
         self._documents = documents
         self._clock = clock
 
-    def draft(self, commits: Sequence[Sequence[Sealed]]) -> Group:
+    def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
-        group, now = Group(), cache(lambda: format_time(self._clock()))
+        group, now = Group(floor=floor), cache(lambda: format_time(self._clock()))
         for commit in commits:
-            drafts: dict[str, Draft] = {}
+            own = Group(floor=group.floor)
             try:
-                outcomes = apply_each(commit, partial(self._apply, own=drafts, earlier=group.drafts, now=now))
+                outcomes = apply_each(commit, partial(self._apply, own=own, earlier=group.drafts, now=now))
             except BaseException as error:  # noqa: BLE001 - a rule is the caller's code, and any error of it their answer
                 group.results.append(error)
                 continue
-            group.drafts |= drafts
+            group.drafts |= own.drafts
+            group.floor = own.floor
             group.results.append(outcomes)
-            group.steps += drafts.values()
-            group.has_batch |= len(drafts) > 1
+            group.steps += own.drafts.values()
+            group.has_batch |= len(own.drafts) > 1
         return group
 
-    def _apply(
-        self, change: Sealed, own: dict[str, Draft], earlier: dict[str, Draft], now: Callable[[], str]
-    ) -> Outcome:
+    def _apply(self, change: Sealed, own: Group, earlier: dict[str, Draft], now: Callable[[], str]) -> Outcome:
         record_id = change.id
-        draft = own.get(record_id) or earlier.get(record_id) or self._found(record_id)
+        draft = own.drafts.get(record_id) or earlier.get(record_id) or self._found(record_id)
         if draft.damage is not None:
             return self._over_damage(change, draft, draft.damage, own)
         before = version_of(draft.part)
-        part, data, lengths = self._made(change, draft, now)
+        part, data, lengths = self._made(change, draft, now, own.floor)
         made = draft
         if part is not draft.part:
-            made = own[record_id] = Draft(
+            if part is None:
+                own.floor = floor_above(own.floor, before)
+            made = own.drafts[record_id] = Draft(
                 record_id,
                 draft.name,
                 draft.previous,
@@ -152,9 +150,9 @@ class Drafting:
         length = self._length(change, made) if isinstance(change, Append) else None
         return Outcome(record_id, before, version_of(part), length)
 
-    def _made(self, change: Sealed, draft: Draft, now: Callable[[], str]) -> Made:
+    def _made(self, change: Sealed, draft: Draft, now: Callable[[], str], floor: int) -> Made:
         if isinstance(change, SealedSave):
-            return Made(*self._saved(change, draft))
+            return Made(*self._saved(change, draft, floor))
         if isinstance(change, Append | Pop):
             base = draft.written_here
             if base is not None and draft.part is not None:
@@ -162,7 +160,7 @@ class Drafting:
                 made = resized(change, there, now(), max_bytes=self._documents.max_bytes)
                 if made is not None:
                     return draft.made if made is there else made
-        return self._changed(change, draft, now())
+        return self._changed(change, draft, now(), floor)
 
     def _length(self, change: Append, draft: Draft) -> int:
         key = key_of(change)
@@ -173,34 +171,34 @@ class Drafting:
             draft.lengths[key] = length
         return length
 
-    def _over_damage(self, change: Sealed, draft: Draft, damage: Damage, own: dict[str, Draft]) -> Outcome:
+    def _over_damage(self, change: Sealed, draft: Draft, damage: Damage, own: Group) -> Outcome:
         """Let a change take the place of what cannot be read. Raises the error that reading it has raised."""
         if not overrides(change.change if isinstance(change, SealedSave) else change):
             raise damage.error
         part: JsonObject | None = None
         data: bytes | None = None
         is_kept = True
+        own.floor = floor_above(own.floor, damage.version)
         if isinstance(change, SealedSave):
             # as where nothing is there
-            part, data = self._saved(change, draft)
+            part, data = self._saved(change, draft, own.floor)
         elif isinstance(change, Delete):
             # what is no file cannot be removed whole
             is_kept = change.keep_damaged or not damage.is_file
-        own[draft.id] = Draft(draft.id, draft.name, damage, part, data=data, sets_aside=is_kept)
+        own.drafts[draft.id] = Draft(draft.id, draft.name, damage, part, data=data, sets_aside=is_kept)
         # it has no version that could be believed, and it was there
         return Outcome(draft.id, 1, version_of(part))
 
-    def _saved(self, change: SealedSave, draft: Draft) -> tuple[JsonObject, bytes]:
+    def _saved(self, change: SealedSave, draft: Draft, floor: int) -> tuple[JsonObject, bytes]:
         current = draft.part if is_of_part(change.change) else draft.record()
-        if current is None:
-            change.change.expected.check(change.id, None)
-            return change.change.record, change.data
-        return change.over(current, max_bytes=self._documents.max_bytes)
+        return change.over(current, floor, max_bytes=self._documents.max_bytes)
 
-    def _changed(self, change: Patch | Append | Pop | Delete | Check | Mutation, draft: Draft, now: str) -> Made:
+    def _changed(
+        self, change: Patch | Append | Pop | Delete | Check | Mutation, draft: Draft, now: str, floor: int
+    ) -> Made:
         base = draft.written_here if is_of_part(change) else None
         current = draft.record() if base is None else draft.part
-        result = change.apply(current, now)
+        result = change.apply(current, now, floor)
         if result is current:
             return draft.made
         if result is not None and base is not None and draft.part is not None:

@@ -23,6 +23,7 @@ from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.commit import Committer, UnfinishedError
 
 _logger = logging.getLogger("fsstore")
+_TRIES = 10
 
 
 class Failures:
@@ -44,6 +45,8 @@ class Failures:
                 # somebody removes directories that are empty most of the time
                 prepare_control(self._tree)
                 self._counters.open()
+                # nothing that it knows of the log and of the counters is so any more
+                self._committer.abandon()
             except OSError as gone:
                 # the store was moved, or taken away with its medium
                 return [self._refused(gone)] * len(commits)
@@ -63,11 +66,29 @@ class Failures:
         outcome: Fate = "unknown" if isinstance(error, NotSyncedError) else "not applied"
         return unavailable(error, self._root, outcome=outcome)
 
+    def _recover(self, error: UnfinishedError) -> None:
+        """Have recovery finish it, in a control directory made anew if that was removed under the commit."""
+        for left in reversed(range(_TRIES)):
+            try:
+                prepare_control(self._tree)
+                self._counters.open()
+                if error.lost:
+                    # what else the log holds comes first: this may stand on it
+                    self._recovery.run()
+                    self._committer.log_again(error.lost)
+                self._recovery.run()
+            except FileNotFoundError:
+                # removed again meanwhile
+                if not left:
+                    raise
+            else:
+                return
+
     def _finished(self, error: UnfinishedError) -> Sequence[Any]:
         """Finish a group whose commit point is passed, or may be."""
         self._committer.abandon()
         try:
-            self._recovery.run()
+            self._recover(error)
         except OSError:
             _logger.exception("recovery failed in %s; the next access will try again", self._root)
         else:

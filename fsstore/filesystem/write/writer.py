@@ -18,15 +18,17 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.documents.skeleton import StoreRoot, check_control, prepare_control
-from fsstore.filesystem.log.checkpoint import Checkpoint, Checkpoints
+from fsstore.filesystem.log.checkpoint import BusyError, Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.recovery import Recovery
@@ -40,6 +42,7 @@ T = TypeVar("T")
 _GROUP_CHANGES = 64
 _IDLE_SECONDS = 1.0
 _SEGMENT_BYTES = 16 << 20
+_TRIES = 10
 
 
 class _Commit(NamedTuple):
@@ -50,13 +53,18 @@ class _Commit(NamedTuple):
 class _Call(NamedTuple):
     run: Callable[[], Any]
     future: Future[Any]
+    is_tidying: bool = False
+
+
+class _LookAfterLog:
+    """Somebody has left a log: a checkpoint is due, as after a commit."""
 
 
 class _Stop(NamedTuple):
     afterwards: Callable[[], None]
 
 
-_Job: TypeAlias = _Commit | _Call | _Stop
+_Job: TypeAlias = _Commit | _Call | _LookAfterLog | _Stop
 _WORK = (_Commit, _Call)
 
 
@@ -79,7 +87,9 @@ class Writer:
         self._recovery = recovery
         self._failures = Failures(committer, recovery, counters, tree)
         self._root = str(tree.root)
-        self.checkpoints = Checkpoints(checkpoint, self._locked, self._recover_documents, root=self._root)
+        self.checkpoints = Checkpoints(checkpoint, self._tidying, self._recover_documents, root=self._root)
+        # whether this open store has put anything into the log that no checkpoint has begun with
+        self._has_logged = False
         self._lock = lock
         self._counters = counters
         self._tree = tree
@@ -117,6 +127,16 @@ class Writer:
         self._put(_Call(run, future))
         return future
 
+    def tidy(self, run: Callable[[], T]) -> Future[T]:
+        """Do the same for what nobody waits for: `stop` does not let it wait for the lock."""
+        future: Future[T] = Future()
+        self._put(_Call(run, future, is_tidying=True))
+        return future
+
+    def look_after_log(self) -> None:
+        """Have a log that somebody has left checkpointed; where the lock is taken, that is theirs to do."""
+        self._put(_LookAfterLog())
+
     def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
         """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
 
@@ -135,7 +155,7 @@ class Writer:
             self._stopped = True
             self._queue.put(_Stop(afterwards))
 
-    def _put(self, job: _Commit | _Call) -> None:
+    def _put(self, job: _Commit | _Call | _LookAfterLog) -> None:
         # behind the last job nobody would answer
         with self._stopping:
             if self._stopped:
@@ -153,10 +173,18 @@ class Writer:
         Raises StorageUnavailableError.
         """
         try:
-            return self._lock.is_held_by_somebody()
+            return self._again_where_removed(self._lock.is_held_by_somebody)
         except OSError as error:
             self._store_root.check()
             raise unavailable(error, self._root) from error
+
+    def _again_where_removed(self, run: Callable[[], T]) -> T:
+        """Run what finds the control directory gone once that is made again; it may go at any moment."""
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):
+                return run()
+            prepare_control(self._tree)
+        return run()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -169,6 +197,8 @@ class Writer:
             is_idle = job is None
             if isinstance(job, _WORK):
                 job = self._hold(job)
+            elif isinstance(job, _LookAfterLog):
+                job = None
             if is_idle or self._committer.segment_bytes >= _SEGMENT_BYTES:
                 self._begin_checkpoint(idle=is_idle)
         try:
@@ -189,7 +219,8 @@ class Writer:
         """
         job: _Job | None = first
         try:
-            self._acquire()
+            is_tidying = isinstance(first, _Call) and first.is_tidying
+            self._acquire(self._timeout_seconds, (lambda: self._stopped) if is_tidying else None)
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
         try:
@@ -203,14 +234,25 @@ class Writer:
         finally:
             self._release()
 
-    def _locked(self, run: Callable[[], T]) -> T:
-        self._acquire()
+    def _tidying(self, run: Callable[[], T]) -> T:
+        """Run the beginning of a checkpoint under the lock, which is waited for only if own commits are in the log.
+
+        Raises BusyError where it is not waited for.
+        """
         try:
-            return run()
+            self._acquire(self._timeout_seconds if self._has_logged else 0)
+        except StorageTimeoutError as error:
+            if self._has_logged:
+                raise
+            raise BusyError from error
+        try:
+            result = run()
+            self._has_logged = False
+            return result
         finally:
             self._release()
 
-    def _acquire(self) -> None:
+    def _acquire(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None = None) -> None:
         """Take the lock, and recover if the last writer died.
 
         Raises StorageTimeoutError, StorageUnavailableError; then the lock is not held.
@@ -218,19 +260,7 @@ class Writer:
         try:
             self._store_root.check()
             check_control(self._tree)
-            try:
-                self._lock.acquire(self._timeout_seconds)
-            except FileNotFoundError:
-                # the control directory was deleted while the store was open
-                prepare_control(self._tree)
-                self._lock.acquire(self._timeout_seconds)
-            try:
-                self._identity = self._store_root.check()
-                self._committer.settle(renewed=self._counters.open() or self._counters.mend())
-                self._lock.begin(self._committer.state)
-            except BaseException:
-                self._lock.release()
-                raise
+            self._again_where_removed(partial(self._take, timeout_seconds, is_pointless))
         except StorageError:
             # one of them is an OSError, too
             raise
@@ -247,6 +277,24 @@ class Writer:
                 advice="try again; what is in the directory now is used then",
             )
         self._identity = taken_in
+
+    def _take(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None) -> None:
+        self._lock.acquire(timeout_seconds, is_pointless)
+        try:
+            self._identity = self._store_root.check()
+            self._counters.open()
+            self._committer.settle(renewed=self._counters.mend())
+            self._lock.begin(self._committer.state)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def locks_directory(self) -> bool:
+        """Whether the lock guards against whoever removes the control directory."""
+        # since it may not have been tried yet; health is reported also when it is bad
+        with suppress(StorageUnavailableError):
+            self.lock_is_held()
+        return self._lock.is_of_directory
 
     def _release(self) -> None:
         try:
@@ -302,6 +350,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             self._committer.abandon()
             results = [error] * len(group)
+        self._has_logged |= self._committer.segment_bytes > 0
         if tell is not None and self._committer.notes:
             self._tell_notes(tell, self._committer.notes)
         self.told = self.begun
@@ -352,4 +401,8 @@ class Writer:
             if isinstance(job, _Call):
                 self._hold(job)
         self._committer.rest()
+        if self.begun:
+            # without a log no checkpoint has kept it
+            with suppress(OSError):
+                self._counters.keep_floor()
         self._lock.close()

@@ -45,7 +45,7 @@ async def repaired(store: Path) -> RepairReport:
 
 def bytes_in(store: Path) -> Counter[bytes]:
     """Return the bytes of all files that people could miss, and how often they are there."""
-    lost_without_harm = {".fsstore/seq", ".fsstore/batches", ".fsstore/lock", INDEX}
+    lost_without_harm = {".fsstore/seq", ".fsstore/batches", ".fsstore/floor", ".fsstore/lock", INDEX}
     kept = {file: data for file, data in contents_of(store).items() if file not in lost_without_harm}
     return Counter(data for file, data in kept.items() if not file.startswith(".fsstore/log/"))
 
@@ -465,7 +465,7 @@ async def test_a_damaged_log_and_what_a_commit_left_are_seen_to(
         (segment,) = (tmp_path / ".fsstore/log").iterdir()
         segment.write_bytes(segment.read_bytes().replace(b"value of b", b"value of X"))
         damaged = segment.read_bytes()
-        (tmp_path / ".fsstore/txn/0123").write_text("{")
+        (tmp_path / ".fsstore/staging/0123").write_text("{")
         report = await storage.repair()
         assert (await storage.verify()).findings == []
     assert [moved.file for moved in report.moved] == [".fsstore/log"]
@@ -578,3 +578,15 @@ async def test_progress_is_told_for_both_looks(store: Path) -> None:
         report = await storage.repair(progress=lambda done, _total: told.append(done))
     assert told == [*range(1, max(told) + 1)] * 2
     assert report.as_json() == {"moved": [], "altered": [], "left": [], "indexed": 12}
+
+
+async def test_what_is_made_in_place_of_a_damaged_document_begins_above_it(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        for _ in range(3):
+            await storage.save({"id": "a"})
+        damaged = place(tmp_path, "a")
+        damaged.write_bytes(damaged.read_bytes()[:-3])
+        os.utime(damaged, (LONG_AGO, LONG_AGO))
+        await storage.repair()
+        await storage.save({"id": "a"})
+        assert (await storage.load("a") or {})["version"] == 4

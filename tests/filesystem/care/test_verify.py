@@ -242,9 +242,9 @@ def unfinished_index(store: Path) -> str:
 
 async def test_a_temp_file_that_nobody_is_writing_is_found(store: Path) -> None:
     async with await FileStorage.open(store) as storage:
-        (store / ".fsstore/txn/0123").write_text("{")
+        (store / ".fsstore/staging/0123").write_text("{")
         report = await storage.verify()
-        assert told(report.findings) == [(Kind.TEMPORARY, ".fsstore/txn/0123")]
+        assert told(report.findings) == [(Kind.TEMPORARY, ".fsstore/staging/0123")]
         assert report.is_clean
 
 

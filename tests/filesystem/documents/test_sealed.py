@@ -45,7 +45,7 @@ def test_a_save_over_another_document_is_what_its_rule_makes_of_it(
         saving({"id": "a", "type": "session", "data": session, "metadata": metadata}, keep_times=keep_times),
     ):
         taken = sealed(change)
-        part, made = taken.over(part_of(current), max_bytes=LIMIT)
+        part, made = taken.over(part_of(current), 0, max_bytes=LIMIT)
         expected = change.apply(current, taken.now)
         assert decode(made) == decode(written(expected))
         assert made == written(expected)
@@ -59,7 +59,7 @@ def test_a_save_takes_what_its_caller_gives_when_it_is_sealed() -> None:
     session["messages"].append("later")
     session["metadata"]["tags"].append("later")
     session["more"] = 1
-    for made in (taken.data, taken.over(record_of({}, {}, 1) | {"type": "session"}, max_bytes=LIMIT)[1]):
+    for made in (taken.data, taken.over(record_of({}, {}, 1) | {"type": "session"}, 0, max_bytes=LIMIT)[1]):
         assert b"later" not in made
         assert b"more" not in made
     assert taken.change.record["data"]["metadata"]["tags"] == ["a"]
@@ -69,7 +69,7 @@ def test_what_grows_over_the_limit_by_its_version_is_refused() -> None:
     taken = sealed(saving_session("a", {"metadata": {"a": 1}}, NOW))
     current = record_of({}, {}, 10**9) | {"type": "session"}
     with pytest.raises(StorageValidationError, match="bytes are more than"):
-        taken.over(current, max_bytes=len(taken.data))
+        taken.over(current, 0, max_bytes=len(taken.data))
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import base64
+import json
 import os
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
+from filelock import lock_descriptor
 
 from fsstore import FileStorage
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents.layout import IGNORE, LOG, MARKER, STAGING, Layout
+from fsstore.filesystem.documents import skeleton as skeleton_module
+from fsstore.filesystem.documents.layout import CONTROL_MARKER, COUNTERS, IGNORE, LOCK, LOG, MARKER, STAGING, Layout
 from fsstore.filesystem.documents.skeleton import StoreRoot, open_skeleton
+from fsstore.filesystem.log.counters import State
 from tests.filesystem.crashing import as_another_user
 from tests.filesystem.faults import below
 
@@ -238,3 +245,104 @@ def test_a_root_that_may_not_be_entered_is_said_to_lack_the_permission() -> None
             assert not ended
         finally:
             (Path(directory) / "store").chmod(0o700)
+
+
+# -- the format of the control directory ------------------------------------------------------------------------------
+
+SEGMENT_OF_FORMAT_1 = zlib.decompress(
+    base64.b64decode(
+        "eNpLKy4uyS9K1c3JT9c15GKAAAcVhiRzAzPTJMsUXTNzg0RdExNzM91Eo7Q03WSzlERTYxPLVBNTs0U3JrJ89QniYgRqOQfVuqbJd3nsrTcSqluU"
+        "WRlZGNDBeiidnp+XWs2loKCUXJSaWJKaEp9YomSloGRkYGSma2ioa2wQYmhiZWpiZWCuZ2hmbm5soG1gYGVgoKQD0pOSWJIIVF1dC+ZlpoB0ggyE"
+        "yJZUFqSCRFLyk0tzU/NKIKKlBSkk21OWWlScmZ8H1GDIVcsF8+kdqBcCF10B+5T1/fZ9WHy6F0pnpxaUEOtTSzNDY1NsPgWygTyISxQUkP0NMp5C"
+        "f2PYit3f8lAPtfzbvQLk7zV97klMLAw2p85Gsh9684Fx0YsTWoLH/zEgxTAAN0qSHQ=="
+    )
+)
+"""What fsstore 0.1.0 had in its log: `gone` saved, `kept` saved, `gone` deleted; nothing of it was synced in place."""
+
+
+def control_of_format_1(root: Path) -> None:
+    """Make what a process of fsstore 0.1.0 leaves that was killed."""
+    (root / MARKER).write_bytes(MARKER_BYTES)
+    for directory in (LOG, CONTROL_MARKER):
+        (root / directory).mkdir(parents=True)
+    (root / IGNORE).write_bytes(b"*\n")
+    (root / LOCK).write_bytes(b"")
+    (root / LOG / "000000000001.log").write_bytes(SEGMENT_OF_FORMAT_1)
+    counters = State(applying=0, indexing=3, stale=1, newest=1, lock_acquisitions=1)
+    (root / COUNTERS).write_bytes(struct.pack("<9Q", *counters[:9]))
+    (root / CONTROL_MARKER / "0123").write_bytes(b"{")
+
+
+async def test_a_control_directory_of_format_1_is_taken_over(tmp_path: Path) -> None:
+    control_of_format_1(tmp_path)
+    async with await FileStorage.open(tmp_path) as storage:
+        assert [(record["id"], record["data"]) for record in await storage.list()] == [("kept", {"n": 1})]
+        await storage.save({"id": "new"})
+        assert await storage.count() == 2
+    assert json.loads((tmp_path / CONTROL_MARKER).read_bytes())["format"] == 2
+    assert list((tmp_path / STAGING).iterdir()) == []
+    assert list((tmp_path / LOG).iterdir()) == []
+    async with await FileStorage.open(tmp_path) as storage:
+        assert await storage.count() == 2
+
+
+def test_a_control_directory_in_which_an_older_version_writes_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control_of_format_1(tmp_path)
+    monkeypatch.setattr(skeleton_module, "_LOCK_PAUSE_SECONDS", 0)
+    for name in (LOCK, COUNTERS):
+        with (tmp_path / name).open("rb+") as file:
+            assert lock_descriptor(file.fileno(), blocking=False)
+            with pytest.raises(StorageUnavailableError, match="older version") as caught:
+                skeleton(tmp_path)
+            assert "close the programs" in caught.value.advice
+    assert (tmp_path / CONTROL_MARKER / "0123").exists()
+    skeleton(tmp_path)
+    assert (tmp_path / CONTROL_MARKER).is_file()
+
+
+def test_what_an_older_version_expects_to_be_a_directory_is_a_file_that_says_why(tmp_path: Path) -> None:
+    """What fsstore 0.1.0 does first: it makes `.fsstore/txn`, and passes over one that is a directory."""
+    skeleton(tmp_path)
+    with pytest.raises(FileExistsError):
+        (tmp_path / ".fsstore" / "txn").mkdir()
+    marker = tmp_path / ".fsstore" / "txn"
+    assert marker.is_file()
+    assert not marker.is_symlink()
+    assert json.loads(marker.read_bytes()) == {"format": 2, "note": skeleton_module._NOTE}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ('{"format": 3}', StorageUnavailableError, "format 3"),
+        ('{"format": 1}', StorageCorruptedError, "declares no format"),
+        ('{"format": "2"}', StorageCorruptedError, "declares no format"),
+        ("", StorageCorruptedError, "declares no format"),
+        ("[]", StorageCorruptedError, "declares no format"),
+    ],
+)
+def test_a_control_directory_of_another_format_is_refused_and_stays_as_it_is(
+    tmp_path: Path, text: str, error: type[StorageError], words: str
+) -> None:
+    (tmp_path / MARKER).write_bytes(MARKER_BYTES)
+    (tmp_path / ".fsstore").mkdir()
+    (tmp_path / CONTROL_MARKER).write_text(text)
+
+    with pytest.raises(error, match=words) as caught:
+        skeleton(tmp_path)
+
+    assert caught.value.advice
+    assert [path.name for path in (tmp_path / ".fsstore").iterdir()] == ["txn"]
+
+
+async def test_an_older_version_that_makes_a_removed_control_directory_anew_is_seen(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+        # in one step, since the writer may be busy in it
+        (tmp_path / ".fsstore").rename(tmp_path / "removed")
+        (tmp_path / CONTROL_MARKER).mkdir(parents=True)
+        await storage.save({"id": "b"})
+        assert (tmp_path / CONTROL_MARKER).is_file()
+        assert await storage.count() == 2

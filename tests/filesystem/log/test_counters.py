@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, STAGING
-from fsstore.filesystem.log.counters import Counters, State, even, odd
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, STAGING
+from fsstore.filesystem.log.counters import UNNAMED, Counters, State, even, odd
 
 NAMES = State._fields
 LARGEST = 2**64 - 1
@@ -36,6 +36,8 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def counters(tree: Tree) -> Iterator[Counters]:
+    # as they are once somebody has recovered
+    tree.write_new(COUNTERS, bytes(SIZE))
     counters = Counters(tree)
     counters.open()
     yield counters
@@ -54,9 +56,40 @@ def other(tree: Tree) -> Iterator[Counters]:
 # -- counters -------------------------------------------------------------------------------------------------------
 
 
-def test_all_counters_begin_at_zero(counters: Counters, tree: Tree) -> None:
-    assert counters.read() == State()
-    assert (tree.root / COUNTERS).read_bytes() == bytes(SIZE)
+def test_counters_that_are_made_say_that_a_writer_may_have_died(tree: Tree) -> None:
+    counters, other = Counters(tree), Counters(tree)
+    counters.open()
+
+    begun = counters.read()
+    assert begun == State(applying=1, indexing=1, stale=begun.stale)
+    assert begun.unfinished
+    tree.unlink(COUNTERS)
+    other.open()
+    # nobody finds the number again under which the index was last in order
+    assert other.read().stale != begun.stale
+    assert (tree.root / COUNTERS).stat().st_size == SIZE
+    counters.close()
+    other.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "another", "moved"])
+def test_a_reader_does_not_believe_counters_that_have_lost_their_name(
+    counters: Counters, other: Counters, tree: Tree, how: str
+) -> None:
+    counters.write(applying=4, indexing=6)
+    assert (other.applying(), other.look()) == (4, State(applying=4, indexing=6))
+    if how == "moved":
+        (tree.root / CONTROL).rename(tree.root / "elsewhere")
+    else:
+        tree.unlink(COUNTERS)
+    if how == "another":
+        tree.write_new(COUNTERS, bytes(SIZE))
+
+    assert not other.are_named()
+    assert other.applying() == UNNAMED
+    assert other.applying() & 1
+    assert other.look() == State(applying=UNNAMED, indexing=UNNAMED)
+    assert other.read() == State(applying=4, indexing=6)
 
 
 @pytest.mark.parametrize("value", [1, 2**32, LARGEST])
@@ -178,7 +211,7 @@ def test_a_file_that_was_removed_is_opened_anew(counters: Counters, tree: Tree, 
         tree.write_new(COUNTERS, bytes(SIZE))
 
     assert counters.open() is True
-    assert counters.read() == State()
+    assert counters.read().applying == (0 if again else 1)
     counters.write(stale=5)
     assert (tree.root / COUNTERS).stat().st_size == SIZE
 
@@ -294,3 +327,73 @@ def test_what_is_no_file_counts_nothing(tree: Tree, tmp_path: Path, obstacle: st
     assert (reader.read(), reader.applying()) == (State(), 0)
     with pytest.raises(NotAFileError):
         writer.open()
+
+
+# -- the floor of versions ------------------------------------------------------------------------------------------
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"\xff" * SIZE)
+
+
+LOST: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "never written out": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(SIZE)),
+    "noise": noise,
+}
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_a_floor_that_was_kept_outlives_the_counters(counters: Counters, tree: Tree, how: str) -> None:
+    counters.keep_floor(7)
+    assert counters.read().floor == 7
+    LOST[how](tree.root / COUNTERS)
+
+    again = Counters(tree)
+    again.open()
+    again.mend()
+
+    assert again.read().floor == 7
+    again.close()
+
+
+def test_an_open_store_remembers_a_floor_that_nobody_has_kept(counters: Counters, tree: Tree) -> None:
+    counters.write(floor=7)
+    tree.unlink(COUNTERS)
+
+    assert counters.open()
+    counters.mend()
+
+    assert counters.read().floor == 7
+
+
+def test_a_floor_is_kept_once_and_never_lowered(
+    counters: Counters, other: Counters, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(Tree, "sync", lambda _tree, name: synced.append(name))
+    counters.keep_floor()
+    assert synced == []
+
+    counters.write(floor=3)
+    for _ in range(2):
+        counters.keep_floor()
+    other.keep_floor(2)
+    other.keep_floor(5)
+    counters.keep_floor()
+
+    assert (tree.root / FLOOR).read_bytes() == b"5\n"
+    assert counters.read().floor == 5
+    assert tree.entries(STAGING) == []
+
+
+@pytest.mark.parametrize("told", [b"", b"x", b"-3", b"9" * 31, b"\xff"])
+def test_a_floor_that_is_none_is_passed_over(tree: Tree, told: bytes) -> None:
+    tree.write_new(FLOOR, told)
+    counters = Counters(tree)
+    counters.open()
+    counters.mend()
+
+    assert counters.read().floor == 0
+    counters.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -250,8 +251,7 @@ def test_whoever_waits_for_a_removed_file_gets_the_one_that_counts(
         # `other` has the old file open by now
         tree.unlink(LOCK)
         if again:
-            third.acquire(0)
-            third.release()
+            tree.write_new(LOCK, b"")
         lock.release()
 
     monkeypatch.setattr(StoreLock, "_request", remove_and_release)
@@ -394,12 +394,95 @@ def test_what_is_locked_is_let_go_when_the_next_can_not_be_locked(
 
     def refusing(descriptor: int, *, blocking: bool) -> bool:
         if next(calls) == 1:
-            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         return lock_descriptor(descriptor, blocking=blocking)
 
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "lock_descriptor", refusing)
-        with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             lock.acquire(0)
 
     assert not other.is_held_by_somebody()
+
+
+# -- the directory --------------------------------------------------------------------------------------------------
+
+ADVISORY = pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
+
+
+@ADVISORY
+@pytest.mark.parametrize("what", [(LOCK, COUNTERS), (LOCK, COUNTERS, CONTROL)], ids=["both files", "the directory"])
+def test_whoever_removes_what_is_locked_makes_no_second_holder(
+    tree: Tree, lock: StoreLock, other: StoreLock, what: tuple[str, ...]
+) -> None:
+    tree.write_new(COUNTERS, b"")
+    lock.acquire(0)
+    for name in what:
+        tree.remove_directory(name) if name == CONTROL else tree.unlink(name)
+    tree.make_directory(CONTROL)
+    tree.write_new(COUNTERS, b"")
+
+    assert lock.is_of_directory
+    assert other.is_held_by_somebody()
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0.01)
+    lock.release()
+    other.acquire(0)
+
+
+@ADVISORY
+def test_a_lock_on_a_directory_that_was_moved_away_guards_nothing(
+    tree: Tree, lock: StoreLock, other: StoreLock, tmp_path: Path
+) -> None:
+    lock.acquire(0)
+    lock.release()
+    moved = tmp_path.with_name("moved")
+    tmp_path.rename(moved)
+    tree.make_root()
+    tree.make_directory(CONTROL)
+    other.acquire(0)
+
+    with pytest.raises(StorageTimeoutError):
+        lock.acquire(0.01)
+
+
+@ADVISORY
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_where_a_directory_cannot_be_locked_the_files_are(
+    tree: Tree, lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refusing(descriptor: int, *, blocking: bool) -> bool:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        return lock_descriptor(descriptor, blocking=blocking)
+
+    tree.write_new(COUNTERS, b"")
+    monkeypatch.setattr(lock_module, "lock_descriptor", refusing)
+    lock.acquire(0)
+
+    assert not lock.is_of_directory
+    assert other.is_held_by_somebody()
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0.01)
+    # with the counters, as far as two files can do it
+    tree.unlink(LOCK)
+    with pytest.raises(StorageTimeoutError):
+        other.acquire(0.01)
+    lock.release()
+    other.acquire(0)
+
+
+@ADVISORY
+def test_where_a_directory_cannot_be_opened_the_files_are_locked(
+    lock: StoreLock, other: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_tree: Tree) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tree, "open_root", refuse)
+        lock.acquire(0)
+    assert not lock.is_of_directory
+    with pytest.raises(StorageTimeoutError):
+        # who can lock the directory locks the file too
+        other.acquire(0.01)

@@ -12,7 +12,7 @@ import pytest
 
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NO_BOOT_ID, boot_id, same_boot
-from fsstore.filesystem.documents.layout import CONTROL, LOG, STAGING, segment_name
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOG, STAGING, segment_name
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
@@ -30,6 +30,8 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def counters(tree: Tree) -> Iterator[Counters]:
+    # as they are once somebody has recovered
+    tree.write_new(COUNTERS, b"")
     counters = Counters(tree)
     counters.open()
     yield counters

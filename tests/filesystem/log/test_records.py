@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -33,8 +35,10 @@ def saved(record_id: str, text: str = "x", *, durable: bool = True) -> LoggedCha
     return LoggedChange(record_id, NO_DOCUMENT, text.encode(), durable)
 
 
+# none of its bytes is zero, so that zeros in their place are damage
+FLOOR = 0x0102030405060708
 RECORDS = [
-    packed([saved("a", "first"), LoggedChange("gone", b"\x01" * 16, None, durable=True)], durable=True),
+    packed([saved("a", "first"), LoggedChange("gone", b"\x01" * 16, None, durable=True, floor=FLOOR)], durable=True),
     packed([saved("b", "second\n" * 10)], durable=True),
     packed([saved("c", "third"), saved("\u00e9", "")], durable=True),
 ]
@@ -131,3 +135,11 @@ def test_a_record_that_says_it_is_endless_is_none(header: bytes) -> None:
     endless = MAGIC + (1).to_bytes(4, "little") + (2**64 - 1).to_bytes(8, "little") + bytes(4)
 
     assert unpack(1, header + endless + RECORDS[0]).changes == changes_of(RECORDS[0])
+
+
+def test_a_deletion_of_before_there_was_a_floor_is_read(header: bytes) -> None:
+    body = struct.pack("<BH16sQ", 2, 4, b"\x01" * 16, 0) + b"gone"
+    head = struct.pack("<4sIQQ", MAGIC, 1, len(body), 7)
+    record = head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
+
+    assert unpack(1, header + record).changes == [LoggedChange("gone", b"\x01" * 16, None, durable=True, time_ns=7)]

@@ -450,7 +450,7 @@ async def test_a_recovery_that_the_disk_refuses_is_told_and_tried_again(
     assert caught.value.errno == errno.ENOSPC
     assert control(left, "log") != []
     assert await values(left) == {"a": "last"}
-    assert control(left, "txn") == []
+    assert control(left, "staging") == []
 
 
 def test_a_recovery_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -526,7 +526,7 @@ async def test_a_document_that_could_not_be_synced_is_written_anew_before_the_lo
         assert control(tmp_path, "log") != []
     # the system thought its pages clean after the first failure, so that a second sync proves nothing of them
     assert place(tmp_path, "a").stat().st_ino != before
-    assert [control(tmp_path, name) for name in ("txn", "log", "quarantine")] == [[], [], []]
+    assert [control(tmp_path, name) for name in ("staging", "log", "quarantine")] == [[], [], []]
 
 
 async def test_a_deletion_whose_directory_could_not_be_synced_is_made_anew(

@@ -1,3 +1,5 @@
+import asyncio
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -5,8 +7,11 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.documents.layout import COUNTERS
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.log.counters import State
+from fsstore.filesystem.log.counters import Counters, State
+from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read.isolation import Isolation
 
 
@@ -66,3 +71,28 @@ async def test_a_batch_makes_no_answer_anew_that_reads_no_documents(storage: Fil
     await reading.ask(ask)
 
     assert len(asked) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
+@pytest.mark.parametrize("how", ["removed before", "removed while it is awaited"])
+async def test_no_half_of_a_batch_is_read_whose_counters_are_removed(storage: FileStorage, how: str) -> None:
+    counters, root = storage._store.counters, storage._tree.root
+    await storage.list()
+    # as another process that is placing a batch
+    elsewhere = StoreLock(tree := Tree(root), Counters(tree))
+    elsewhere.acquire(10)
+    counters.write(applying=counters.applying() | 1)
+    if how == "removed before":
+        (root / COUNTERS).unlink()
+    loading = asyncio.ensure_future(storage.load("a"))
+    await asyncio.wait([loading], timeout=0.1)
+    (root / COUNTERS).unlink(missing_ok=True)
+    await asyncio.wait([loading], timeout=0.3)
+    assert not loading.done()
+
+    elsewhere.release()
+    async with asyncio.timeout(20):
+        assert (await loading or {})["id"] == "a"
+    assert counters.are_named()
+    assert not counters.look().unfinished
+    elsewhere.close()

@@ -41,7 +41,7 @@ def draft(documents: Documents) -> Callable[..., Group]:
         def sealed(change: AnyMutation) -> Sealed:
             return seal(change, lambda: clock().isoformat(), max_bytes=LIMIT)
 
-        return drafting.draft([[sealed(change) for change in commit] for commit in commits])
+        return drafting.draft([[sealed(change) for change in commit] for commit in commits], 0)
 
     return draft
 
@@ -104,7 +104,9 @@ def test_what_the_log_is_to_know_holds_the_hash_of_what_was_there(
 
 def test_deleting_what_is_not_there_is_no_change(draft: Callable[..., Group]) -> None:
     group = draft([deleting("none")], [saving(new("brief"))], [deleting("brief")])
-    assert not any(each.is_change for each in group.drafts.values())
+    # what one group makes and deletes raises the floor all the same
+    assert group.drafts.keys() == {"brief"}
+    assert (group.drafts["brief"].data, group.drafts["brief"].previous, group.floor) == (None, None, 1)
 
 
 def test_no_draft_holds_what_is_the_callers(draft: Callable[..., Group]) -> None:

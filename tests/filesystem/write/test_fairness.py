@@ -32,6 +32,7 @@ async def writing(tmp_path: Path) -> AsyncIterator[FileStorage]:
     async with await FileStorage.open(tmp_path, fsync=False) as storage:
         await storage.list()
         yield storage
+    assert_checkpointed(storage)
 
 
 @pytest.fixture
@@ -39,6 +40,13 @@ async def reading(tmp_path: Path, writing: FileStorage) -> AsyncIterator[FileSto
     async with await FileStorage.open(tmp_path, fsync=False) as storage:
         await storage.list()
         yield storage
+    assert_checkpointed(storage)
+
+
+def assert_checkpointed(storage: FileStorage) -> None:
+    """Let a checkpoint at close that fails, or is not done, not go unnoticed."""
+    assert storage._store.writer is not None
+    assert (storage._store.writer.checkpoints.error, storage._store.log.numbers()) == ("", [])
 
 
 @asynccontextmanager

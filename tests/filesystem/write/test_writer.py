@@ -1,6 +1,7 @@
 import asyncio
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,9 +17,19 @@ from fsstore.errors import StorageClosedError, StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.write import writer as writer_module
 from fsstore.model.mutations import Mutation, saving
 from fsstore.model.records import JsonObject
-from tests.filesystem.faults import Faults, busy_writer, contents, descriptors, threads_of_the_store, until
+from tests.filesystem.faults import (
+    Faults,
+    busy_writer,
+    contents,
+    control,
+    descriptors,
+    place,
+    threads_of_the_store,
+    until,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -156,6 +167,64 @@ async def test_a_store_closes_while_another_process_holds_the_lock(tmp_path: Pat
     elsewhere.close()
     async with await FileStorage.open(tmp_path / "store") as storage:
         assert set(await contents(storage)) == {"a"}
+
+
+WITHOUT_END = 600.0
+
+
+@pytest.mark.parametrize("what_is_left", ["a log", "an outdated row"])
+async def test_a_store_that_only_read_closes_at_once_while_a_stopped_process_holds_the_lock(
+    tmp_path: Path, elsewhere: StoreLock, what_is_left: str
+) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as writing:
+        await writing.save({"id": "a"})
+        await writing.list()
+        if what_is_left == "a log":
+            # as a process leaves it that is stopped between two commits
+            store = shutil.copytree(store, tmp_path / "copy")
+            elsewhere = StoreLock(tree := Tree(store), Counters(tree))
+    reading = await FileStorage.open(store, lock_timeout_seconds=WITHOUT_END)
+    async with asyncio.timeout(20):
+        if what_is_left == "an outdated row":
+            await reading.list()
+        elsewhere.acquire(10)
+        try:
+            if what_is_left == "an outdated row":
+                # a list that finds it has the row written again, and waits for nobody
+                place(store, "a").write_bytes(
+                    place(store, "a").read_bytes().replace(b'"type": "document"', b'"type": "paper"')
+                )
+                assert [record["type"] for record in await reading.list({"type": "document"})] == []
+                assert reading._reading._rereading is not None
+            assert await reading.load("a") is not None
+            await reading.close()
+        finally:
+            elsewhere.close()
+    assert reading._store.writer is not None
+    assert reading._store.writer.checkpoints.error == ""
+
+
+async def test_a_store_that_only_read_looks_after_a_log_once_the_lock_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_IDLE_SECONDS", 0.01)
+    async with await FileStorage.open(tmp_path / "store") as writing:
+        await writing.save({"id": "a"})
+        await writing.list()
+        left = shutil.copytree(tmp_path / "store", tmp_path / "left")
+    lock = StoreLock(tree := Tree(left), Counters(tree))
+    lock.acquire(10)
+    async with await FileStorage.open(left, lock_timeout_seconds=WITHOUT_END) as reading:
+        writer = reading._store.writer
+        assert writer is not None
+        await until(lambda: writer.checkpoints.is_due)
+        # that somebody else is writing is no trouble
+        assert writer.checkpoints.error == ""
+        assert control(left, "log") != []
+        lock.release()
+        await until(lambda: control(left, "log") == [])
+    lock.close()
 
 
 async def test_a_store_that_is_opened_does_not_sweep_away_what_another_one_is_writing(
