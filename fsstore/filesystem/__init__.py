@@ -7,8 +7,8 @@ The format
     STORE/
       fsstore.json            marker: {"format": 1, "shard_depth": 1}
       3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
-      .fsstore/               what belongs to this machine; disposable while no process has the store open (removing it
-                              during a commit can lose that commit)
+      .fsstore/               what belongs to this machine; disposable while no process has the store open, the log is
+                              empty and nothing is in quarantine, as `health` tells (it may be the only copy)
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         seq                   nine counters (`counters`); never deleted

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
@@ -236,6 +237,17 @@ class FileStorage(IUnifiedStorage):
                 return
             after = last
             self._check_open()
+
+    async def set_aside(self) -> AsyncGenerator[tuple[str, bytes]]:
+        """Give what is in quarantine, one file at a time; what is no file, or cannot be read, is passed over."""
+        self._check_open()
+        for base in sorted(await self._reading.in_thread(partial(self._tree.entries, QUARANTINE))):
+            name = f"{QUARANTINE}/{base}"
+            with suppress(StorageUnavailableError):
+                data, _ = await self._reading.in_thread(
+                    partial(self._tree.read, name, max_bytes=self._options.max_bytes)
+                )
+                yield name, data
 
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first. `corrupt` lists what cannot be read, and why."""
