@@ -262,6 +262,12 @@ class IUnifiedStorage(ABC):
         """Find what other programs have changed; where none can, there is nothing to find."""
         return Absorbed()
 
+    async def set_aside(self) -> AsyncGenerator[tuple[str, bytes]]:
+        """Give the names and bytes of what was set aside when it could not be kept in its place; nothing in memory."""
+        nothing: list[tuple[str, bytes]] = []
+        for found in nothing:
+            yield found
+
     def watch(
         self,
         filters: Filters | None = None,

@@ -170,7 +170,7 @@ def _summary(report: Report, *, redact: bool) -> str:
         first = report.failures[0]["reason"]
         parts.append(f"{counted(len(report.failures), 'document')} could not be changed, the first because {first}")
     elif report.left and redact:
-        parts.append(f"{report.left} left: what stands in keys, ids and times must be removed by hand")
+        parts.append(f"{report.left} left: what stands in keys, ids, times and quarantine must be removed by hand")
     if report.left and not redact:
         parts.append("remove them, replace them with --redact, or --ignore what is no secret")
     return "; ".join(parts)

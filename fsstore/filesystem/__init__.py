@@ -7,8 +7,10 @@ The format
     STORE/
       fsstore.json            marker: {"format": 1, "shard_depth": 1}; "max_bytes" in it bounds what is written
       3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
-      .fsstore/               what belongs to this machine; disposable while no process has the store open (removing it
-                              under one loses no write to another one, but a power cut may then take the last second)
+      .fsstore/               what belongs to this machine; disposable while no process has the store open, the log is
+                              empty and nothing is in quarantine, as `health` tells (it may be the only copy); removing
+                              it under an open store loses no write to another one, but a power cut may then take the
+                              last second
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         batches               which documents the latest batches have touched (`batches`)

@@ -273,6 +273,17 @@ class FileStorage(IUnifiedStorage):
             after = last
             self._check_open()
 
+    async def set_aside(self) -> AsyncGenerator[tuple[str, bytes]]:
+        """Give what is in quarantine, one file at a time; what is no file, or cannot be read, is passed over."""
+        self._check_open()
+        for base in sorted(await self._reading.in_thread(partial(self._tree.entries, QUARANTINE))):
+            name = f"{QUARANTINE}/{base}"
+            with suppress(StorageUnavailableError):
+                data, _ = await self._reading.in_thread(
+                    partial(self._tree.read, name, max_bytes=self._documents.read_bytes)
+                )
+                yield name, data
+
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first.
 

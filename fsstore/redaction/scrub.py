@@ -1,7 +1,7 @@
 """Secrets in a store: finding them in every document, and replacing them.
 
-Documents of every type are looked at, and all of each; memory is bounded by a batch. A document that cannot be read is
-left out here, as in every list, and `health_check` names it. Invariants:
+Documents of every type are looked at, and all of each, and files in quarantine; memory is bounded by a batch. A
+document that cannot be read is left out here, as in every list, and `health_check` names it. Invariants:
 
 - Nothing that is given out holds a secret: it tells where, by which rule, and how long.
 - A replacement is an ordinary commit on what was read: a document that changed in between is read again, and looked at
@@ -16,6 +16,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from pydantic_core import from_json
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
 from fsstore.model.mutations import Expected, Save
@@ -45,7 +47,7 @@ class Exposure:
     rule: str
     hint: str
     stays: bool
-    """It cannot be replaced: it is a key, or the id or a time."""
+    """It cannot be replaced: it is a key, the id or a time, or stands in a file in quarantine, whose name is `id`."""
 
     def as_json(self) -> JsonObject:
         """Return it as a JSON object."""
@@ -76,6 +78,9 @@ async def find_secrets(
             done += len(batch)
             if progress is not None:
                 progress(done)
+    async with aclosing(service.storage.set_aside()) as files:
+        async for name, data in files:
+            yield await asyncio.to_thread(_exposed_aside, rules, name, data)
 
 
 async def redact_secrets(
@@ -97,6 +102,17 @@ async def redact_secrets(
 
 def _exposed(rules: Redaction, records: list[JsonObject]) -> list[Exposure]:
     return [_exposure(record["id"], match) for record in records for match in find(rules, record)]
+
+
+def _exposed_aside(rules: Redaction, name: str, data: bytes) -> list[Exposure]:
+    """Return what is found in a file that was set aside, which nothing replaces."""
+    try:
+        found = from_json(data)
+    except ValueError:
+        found = None
+    # what is torn, or no document, is looked at as text
+    record = found if isinstance(found, dict) else {"text": data.decode(errors="replace")}
+    return [Exposure(name, match.path, match.rule, match.hint, stays=True) for match in find(rules, record)]
 
 
 def _exposure(record_id: str, match: Match) -> Exposure:

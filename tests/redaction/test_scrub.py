@@ -1,11 +1,12 @@
 import copy
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fsstore import Redaction, find_secrets, redact_secrets
+from fsstore import Redaction, find_secrets, open_sessions, redact_secrets
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
@@ -198,3 +199,22 @@ def test_an_exposure_is_told_as_json() -> None:
         "hint": "ghp_…, 40 characters",
         "replaceable": True,
     }
+
+
+async def test_what_is_in_quarantine_is_looked_at_too_and_stays(tmp_path: Path) -> None:
+    secret = "sk-" + "ant-api03-" + "x9Kd" * 20
+    async with open_sessions(tmp_path) as service:
+        await service.save_session("a", {"messages": []})
+        quarantine = tmp_path / ".fsstore" / "quarantine"
+        quarantine.mkdir(mode=0o700)
+        (quarantine / "torn").write_text(f'{{"id": "b", "data": {{"key": "{secret}')
+        (quarantine / "whole").write_text(json.dumps({"id": "c", "data": {"note": f"my key is {secret}"}}))
+        (quarantine / "directory").mkdir()
+
+        found = [each async for batch in find_secrets(service) for each in batch]
+
+        assert [(each.id, each.path, each.stays) for each in found] == [
+            (".fsstore/quarantine/torn", "$.text", True),
+            (".fsstore/quarantine/whole", "$.data.note", True),
+        ]
+        assert secret not in str(found)
