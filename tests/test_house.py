@@ -83,6 +83,7 @@ SYSTEM_USERS = {
     "filesystem.disk.directories": "its part about what files lie in",
     "filesystem.disk.syscalls": "its part that Python does not offer",
     "filesystem.disk.system": "it asks what the system is",
+    "filesystem.log.presence": "it locks a descriptor for many at once",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",

@@ -12,6 +12,7 @@ The format
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         seq                   nine counters (`counters`); never deleted
+        open                  locked by everybody who has the store open for writing (`presence`); empty, never deleted
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn/                  files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say

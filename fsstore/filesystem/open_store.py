@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
@@ -21,6 +21,7 @@ from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import Log
+from fsstore.filesystem.log.presence import Presence
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
@@ -61,6 +62,9 @@ class OpenStore:
             )
             self.counters = Counters(tree, read_only=not self.writable)
             self.counters.open()
+            self.presence = Presence(tree)
+            if self.writable:
+                self.presence.enter(lambda: None, timeout_seconds=options.lock_timeout_seconds)
         except NotAFileError as error:
             raise StorageUnavailableError(
                 reason="something that is no regular file or directory stands in the way",
@@ -68,6 +72,9 @@ class OpenStore:
                 errno=error.errno,
                 advice="move it away",
             ) from error
+        except StorageError:
+            # one of them is an OSError, too
+            raise
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
         self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
@@ -110,3 +117,5 @@ class OpenStore:
         self.log.close()
         self.index_file.close()
         self.counters.close()
+        # last: while anybody is present, nobody else takes the log for one that was left behind
+        self.presence.leave()
