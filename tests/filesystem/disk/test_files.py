@@ -767,3 +767,54 @@ def test_an_exchange_that_can_not_be_taken_back_is_an_error(tree: Tree, monkeypa
 
     with pytest.raises(OSError, match="somebody else"):
         tree.exchange("draft", "aa/x")
+
+
+# -- what is known before a file is put in place ----------------------------------------------------------------------
+
+
+def test_what_can_be_put_in_place_is_not_refused(tree: Tree) -> None:
+    tree.make_directory("3f")
+    tree.write_new("3f/a", b"1")
+    tree.refuse_placing("3f/a", is_there=True)
+    tree.refuse_placing("3f/b", is_there=False)
+    # directories that are missing are made
+    tree.refuse_placing("4f/a", is_there=False)
+    tree.refuse_placing("4f/5f/a", is_there=False)
+
+
+def test_a_file_that_nobody_may_write_can_be_replaced_all_the_same(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.make_directory("3f")
+    tree.write_new("3f/a", b"1")
+    (tree.root / "3f/a").chmod(0o400)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest, **more: path[-1] != "a" and access(path, *rest, **more))
+    tree.refuse_placing("3f/a", is_there=True)
+
+
+@pytest.mark.parametrize("missing", ["3f", "3f/4f"])
+def test_a_directory_that_may_not_be_written_is_refused_also_if_another_one_must_be_made_in_it(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    tree.make_directory("3f")
+    closed = str(tree.root / "3f")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest, **more: path != closed and access(path, *rest, **more))
+    with pytest.raises(PermissionError) as caught:
+        tree.refuse_placing(f"{missing}/a", is_there=False)
+    assert caught.value.filename == closed
+    tree.refuse_placing(f"{missing}/a", is_there=False, knows_directory=True)
+
+
+def test_a_directory_on_another_file_system_is_refused(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.make_directory("3f")
+    elsewhere = str(tree.root / "3f")
+    lstat = os.lstat
+
+    def found(path: Any, **options: Any) -> Any:
+        result = lstat(path, **options)
+        return os.stat_result((*result[:2], result[2] + (str(path) == elsewhere), *result[3:]))
+
+    monkeypatch.setattr(os, "lstat", found)
+    with pytest.raises(OSError, match="another file system") as caught:
+        tree.refuse_placing("3f/a", is_there=False)
+    assert caught.value.errno == errno.EXDEV
