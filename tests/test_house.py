@@ -73,7 +73,6 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
 
 TESTED_ELSEWHERE = {
-    "log.checkpoint": "write/test_writer.py",
     "write.failures": "write/test_commit.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""
@@ -94,6 +93,7 @@ SYSTEM_USERS = {
 
 DESCRIPTOR_USERS = {
     "filesystem.log.lock": "the lock is a descriptor",
+    "filesystem.log.checkpoint": "its lock is one, too",
     "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
     "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
     "filesystem.index.index_file": "SQLite opens the file that was made for it",
@@ -102,7 +102,7 @@ DESCRIPTOR_USERS = {
 
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
-    "filelock": {"filesystem.log.lock"},
+    "filelock": {"filesystem.log.lock", "filesystem.log.checkpoint"},
     "sqlite3": {
         "query.relation",
         "filesystem.index.connection",

@@ -62,9 +62,14 @@ class OpenStore:
             )
             self.counters = Counters(tree, read_only=not self.writable)
             self.counters.open()
+            self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
+            self.log = Log(tree, self.counters)
+            self.recovery = Recovery(
+                self.documents, self.log, self.counters, timeout_seconds=options.lock_timeout_seconds
+            )
             self.presence = Presence(tree)
             if self.writable:
-                self.presence.enter(lambda: None, timeout_seconds=options.lock_timeout_seconds)
+                self._come_in()
         except NotAFileError as error:
             raise StorageUnavailableError(
                 reason="something that is no regular file or directory stands in the way",
@@ -77,14 +82,17 @@ class OpenStore:
             raise
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
-        self.documents = Documents(tree, layout, max_bytes=options.max_bytes)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
-        self.log = Log(tree, self.counters)
-        self.recovery = Recovery(self.documents, self.log, self.counters)
         # a store without a writer reconciles in its one reader thread
         self.readers = Readers(_READERS if self.writable else 1, root=str(tree.root))
         self.writer = self._start_writer(clock) if self.writable else None
+
+    def _come_in(self) -> None:
+        """Be present, and have what was left replayed where it is not sure that the medium kept what was placed."""
+        is_known = self.presence.enter(self.recovery.distrust, timeout_seconds=self.options.lock_timeout_seconds)
+        if (self.counters.were_made or not is_known) and self.recovery.is_left():
+            self.recovery.distrust_all()
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
@@ -103,7 +111,8 @@ class OpenStore:
             Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
             StoreLock(self.tree, self.counters),
             counters=self.counters,
-            tree=self.tree,
+            presence=self.presence,
+            documents=self.documents,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()

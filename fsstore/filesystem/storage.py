@@ -141,16 +141,17 @@ class FileStorage(IUnifiedStorage):
         self._listing = Listing(self._documents, self._reading.reread)
 
     async def _recover_if_needed(self) -> None:
-        """Recover if the last writer died or the system went down. Two small reads when neither is so."""
+        """Recover if the last writer died, or nobody has kept the store open since."""
         if self._store.writer is None:
             return
-        if await self._reading.in_thread(self._store.recovery.is_due_after_power_cut):
-            await self._reading.under_lock(self._store.recovery.run_after_power_cut)
+        if self._store.recovery.is_due(self._counters.read()):
+            # taking the lock is all it needs: whoever takes it recovers first
+            await self._reading.under_lock(lambda: None)
         else:
             await self._reading.recover_if_left()
-            if not self._counters.read().log_is_empty:
-                # any job makes the writer look after a log that somebody has left
-                self._store.writer.call(lambda: None)
+        if not self._counters.read().log_is_empty:
+            # any job makes the writer look after a log that somebody has left
+            self._store.writer.call(lambda: None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -189,8 +190,8 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
-            await self._reading.await_applied()
+        if self._counters.applying() != self._reading.applied or self._documents.waiting:
+            await self._reading.await_applied(id)
         try:
             return self._documents.read_cached(id)
         except BlockingIOError:
@@ -257,7 +258,7 @@ class FileStorage(IUnifiedStorage):
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
         writer = self._store.writer
         return {
-            "status": "degraded" if found["corrupt"] or trouble else "ok",
+            "status": "degraded" if found["corrupt"] or self._documents.waiting or trouble else "ok",
             "backend": "filesystem",
             "path": str(self._tree.root),
             **found,
@@ -265,6 +266,7 @@ class FileStorage(IUnifiedStorage):
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
             "log_segments": len(self._store.log.numbers()),
+            "waiting": sorted(self._documents.waiting),
             "quarantined": len(self._tree.entries(QUARANTINE)),
             "trouble": trouble or None,
             "index": "memory" if self._store.index_file.in_memory else "file",
@@ -276,8 +278,8 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._counters.applying() & 1:
-            await self._reading.await_applied()
+        if self._counters.applying() != self._reading.applied or self._documents.waiting:
+            await self._reading.await_applied(id)
         return self._documents.has(id)
 
     async def list(

@@ -16,7 +16,7 @@ Documents = dict[str, Any]
 
 STATUSES = ("old", "new", "logged", "edited", "after")
 _KNOWN = re.compile(
-    r"fsstore\.json|[0-9a-f]{2}(/[^/]+\.json)?|\.fsstore(/(\.gitignore|lock|seq|log|txn|index\.sqlite3(-wal|-shm)?))?"
+    r"fsstore\.json|[0-9a-f]{2}(/[^/]+\.json)?|\.fsstore(/(\.gitignore|lock|seq|open|checkpoint|log|txn|waiting|index\.sqlite3(-wal|-shm)?))?"
     r"|\.fsstore/quarantine(/.*)?"
 )
 

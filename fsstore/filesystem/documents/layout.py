@@ -23,12 +23,14 @@ MARKER = "fsstore.json"
 CONTROL = ".fsstore"
 IGNORE = f"{CONTROL}/.gitignore"
 LOCK = f"{CONTROL}/lock"
+CHECKPOINT = f"{CONTROL}/checkpoint"
 COUNTERS = f"{CONTROL}/seq"
 PRESENCE = f"{CONTROL}/open"
 LOG = f"{CONTROL}/log"
 STAGING = f"{CONTROL}/txn"
 INDEX = f"{CONTROL}/index.sqlite3"
 INDEX_FILES = (f"{INDEX}-wal", f"{INDEX}-shm", f"{INDEX}-journal", INDEX)
+WAITING = f"{CONTROL}/waiting"
 QUARANTINE = f"{CONTROL}/quarantine"
 
 SUFFIX = ".json"
@@ -95,6 +97,11 @@ def segment_number(base: str) -> int | None:
     """Return the number of a segment from the last component of its name; None for a foreign file."""
     found = _SEGMENT.match(base)
     return int(found[1]) if found else None
+
+
+def waiting_name(name: str) -> str:
+    """Return the name of the file that holds what a document waits to become; no two documents have the same."""
+    return f"{WAITING}/{name.replace('/', '-')}"
 
 
 def _base(record_id: str, digest: str) -> str:

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
@@ -89,6 +89,8 @@ class Reconciler:
                     self._compare_names(index, shard, compared)
                 if progress is not None:
                     progress(done, len(shards))
+        # what lies in their places is older than what was committed, and may be what the rows know
+        compared.differing.extend(self._documents.outdated() - set(compared.differing))
         return compared
 
     def _inventories(self, shards: list[str]) -> Generator[str | None]:
@@ -143,7 +145,9 @@ class Reconciler:
         for name in names:
             try:
                 entry = self._entry(name)
-            except StorageCorruptedError as error:
+            except (StorageCorruptedError, StorageUnavailableError) as error:
+                if isinstance(error, StorageUnavailableError) and name not in self._documents.waiting:
+                    raise
                 problems.append(self._problem(name, error))
                 absorbed.corrupt.append(name)
                 continue
@@ -167,7 +171,7 @@ class Reconciler:
             return None
         return Entry(name, document.record, document.signature, document.data, time.time_ns())
 
-    def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
+    def _problem(self, name: str, error: StorageError) -> Problem:
         reason = error.reason or error.message
         _logger.warning("%s is left out of lists: %s", name, reason)
         try:

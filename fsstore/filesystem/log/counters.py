@@ -1,4 +1,4 @@
-"""The counters: nine 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
+"""The counters: fourteen 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
 
     applying           odd while a batch is being put in place: readers wait for it
     indexing           odd while a commit is under way, from before its first file until the index has it
@@ -9,12 +9,21 @@
     deleted            number of the newest segment that was deleted: `newest` when the log is empty
     lock_acquisitions  how often the lock was taken to write: a holder who was asked for it waits until this grows
     index_requests     grows when a process waits for what is committed to reach the index: the holder then updates it
+    floor              a document that is made anew begins above this version
+    unsynced           number of the newest segment of whose documents a sync has failed: these are written anew before
+                       it goes, and then it is at most `deleted`
+    waiting            odd while documents wait for their places (`waiting`); grows whenever these change
+    placed_segment     with `placed_bytes`, where in the log the last record ends of which all was put in place
+    placed_bytes       the position in that segment; older segments are in place as a whole
 
-Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed` and `lock_acquisitions`.
-The others only grow, and losing a race over them does no harm. A counter is written by one call of eight bytes.
+Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`,
+`floor`, `waiting` and the two of `placed`; besides, `applying` and `placed` are written by whoever opens the store
+alone. Only the holder of the checkpoint lock writes `unsynced`. The others only grow, and losing a race over them does
+no harm. A counter is written by one call of eight bytes, the two of `placed` by one of sixteen.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
-never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
+never synced, and nothing that it says outlives the mount: whoever is alone does not believe that anything was placed.
+What a short file lacks reads as zeros.
 """
 
 from __future__ import annotations
@@ -30,7 +39,7 @@ from fsstore.filesystem.disk.files import READ, WRITE, Tree
 from fsstore.filesystem.documents.layout import COUNTERS, MOST_SEGMENTS, STAGING
 
 _COUNTER = struct.Struct("<Q")
-_ALL = struct.Struct("<9Q")
+_ALL, _PLACED = struct.Struct("<14Q"), struct.Struct("<2Q")
 # where the system has no pread, threads share a descriptor's position
 _POSITION = threading.Lock()
 
@@ -47,6 +56,11 @@ class State(NamedTuple):
     deleted: int = 0
     lock_acquisitions: int = 0
     index_requests: int = 0
+    floor: int = 0
+    unsynced: int = 0
+    waiting: int = 0
+    placed_segment: int = 0
+    placed_bytes: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -56,12 +70,26 @@ class State(NamedTuple):
     @property
     def is_plausible(self) -> bool:
         """Whether these can be counters: a segment's number has twelve digits."""
-        return max(self) < 1 << 62 and max(self.newest, self.sealed, self.deleted) < MOST_SEGMENTS
+        segments = self.newest, self.sealed, self.deleted, self.unsynced, self.placed_segment
+        return max(self) < 1 << 62 and max(segments) < MOST_SEGMENTS
 
     @property
     def log_is_empty(self) -> bool:
         """Whether no segment of the log is left."""
         return self.deleted >= self.newest
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a sync of documents has failed that the log still holds."""
+        return self.unsynced > self.deleted
+
+    @property
+    def placed(self) -> tuple[int, int]:
+        """Return up to where all records of the log were put in place: a segment, and the position in it."""
+        return self.placed_segment, self.placed_bytes
+
+
+_PLACED_AT = _COUNTER.size * State._fields.index("placed_segment")
 
 
 class Counters:
@@ -72,6 +100,8 @@ class Counters:
         self._read_only = read_only
         self._descriptor = -1
         self._retired: list[int] = []
+        # whether this open store has had to make the file: what it has said before is then lost
+        self.were_made = False
 
     def open(self) -> bool:
         """Open the file, made when it is not there; True when it was opened.
@@ -107,6 +137,7 @@ class Counters:
             # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
             draft = f"{STAGING}/{secrets.token_hex(8)}"
             self._tree.write_new(draft, bytes(_ALL.size))
+            self.were_made = True
             try:
                 with suppress(FileNotFoundError):
                     self._tree.name_once(draft, COUNTERS)
@@ -135,6 +166,10 @@ class Counters:
         """Set counters by name."""
         for name, value in counters.items():
             _write_at(self._descriptor, _COUNTER.pack(value), _COUNTER.size * State._fields.index(name))
+
+    def write_placed(self, segment: int, position: int) -> None:
+        """Note that all records up to a position in the log are in place."""
+        _write_at(self._descriptor, _PLACED.pack(segment, position), _PLACED_AT)
 
     def increase(self, name: str) -> int:
         """Count one up and return it; concurrent calls may count once."""

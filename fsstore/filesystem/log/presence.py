@@ -73,6 +73,11 @@ class Presence:
                 )
             time.sleep(_POLL_SECONDS)
 
+    def renew(self, *, timeout_seconds: float) -> None:
+        """Be present in the file that has the name now, if somebody has removed it; as `enter`, and never alone."""
+        if self._descriptor >= 0 and not self.is_named:
+            self.enter(lambda: None, timeout_seconds=timeout_seconds)
+
     @property
     def is_named(self) -> bool:
         """Whether the file that is locked is still the one of that name; else others do not see who is present."""

@@ -12,6 +12,7 @@ Joins the event loop and the reader threads. Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -34,6 +35,7 @@ _TRIES = 5
 _ABSORBED_AT_ONCE, _CONFIRMED_AT_ONCE = 200, 5_000
 _POLL_SECONDS = 0.0005
 _POLLS_A_LOOK = 20
+_TRY_SECONDS = 1.0
 
 
 class Reading:
@@ -46,6 +48,9 @@ class Reading:
         self._reconciled: _IndexState | None = None
         self._reconciling: asyncio.Task[None] | None = None
         self._rereading: Future[Any] | None = None
+        # the counter `applying` for which it is known what waits for its place
+        self.applied = -1
+        self._next_try = 0.0
 
     # -- other threads ------------------------------------------------------------------------------------------------
 
@@ -74,11 +79,33 @@ class Reading:
 
     # -- the end of a batch -------------------------------------------------------------------------------------------
 
-    async def await_applied(self) -> None:
-        """Wait until the batch that is being put in place is whole; if its writer died, recover."""
-        seen = self._store.counters.applying()
+    async def await_applied(self, record_id: str | None = None) -> None:
+        """Wait until the batch that is being put in place is whole; if its writer died, recover.
+
+        Then it is known which documents wait for their places, and what waits was tried again to put in place: at once
+        if the document of that id does, else once a second.
+        """
+        counters = self._store.counters
+        seen = counters.applying()
         if seen & 1:
-            await self._await(lambda: self._store.counters.applying() == seen)
+            await self._await(lambda: counters.applying() == seen)
+            seen = counters.applying()
+        if seen != self.applied:
+            # what waits changes only while a batch, or a recovery, is being put in place
+            if not self._store.recovery.waiting.is_known:
+                await self.in_thread(self._store.recovery.waiting.look)
+            self.applied = seen & ~1
+        documents, now = self._store.documents, time.monotonic()
+        is_asked_for = record_id is not None and documents.name(record_id) in documents.waiting
+        if documents.waiting and self._store.writer is not None and (is_asked_for or now >= self._next_try):
+            self._next_try = now + _TRY_SECONDS
+            await self._place_waiting()
+
+    async def _place_waiting(self) -> None:
+        """Try again to put in place what waits: what was in the way may be gone."""
+        # what goes wrong is said by whoever reads what still waits
+        with suppress(StorageTimeoutError, StorageUnavailableError):
+            await self.under_lock(self._store.recovery.run)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
@@ -130,8 +157,7 @@ class Reading:
         With `whole`, for what reads many documents, no batch is put in place meanwhile.
         """
         for _ in range(_TRIES):
-            if whole:
-                await self.await_applied()
+            await self.await_applied()
             # before the index is awaited: a batch that is put in place after that need not be in it
             before = self._store.counters.applying()
             await self._reconcile_if_stale(await self._await_indexed())
@@ -178,6 +204,8 @@ class Reading:
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
         self._store.index_file.try_file()
+        self._next_try = 0.0
+        await self.await_applied()
         await self._await_indexed()
         return await self._refresh(progress)
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
@@ -71,6 +71,8 @@ class Listing:
             raise IndexDamagedError(f"{row.name} is not the file of {row.id!r}")
         try:
             return self._documents.read(row.id, keeping=keeping)
-        except StorageCorruptedError as error:
+        except (StorageCorruptedError, StorageUnavailableError) as error:
+            if isinstance(error, StorageUnavailableError) and row.name not in self._documents.waiting:
+                raise
             _logger.warning("%s is left out of a list: %s", row.name, error.reason)
             return None
