@@ -134,7 +134,13 @@ class Checkpoint:
             if state.is_doubtful:
                 raise NotSyncedError(OSError(errno.EIO, "a document could not be synced before"), is_noted=True)
             numbers = [number for number in self._log.numbers() if number <= state.sealed]
-            changes = [change for segment in self._log.read(numbers) for change in segment.changes]
+            segments = self._log.read(numbers)
+            if any(segment.damage for segment in segments):
+                # which documents it speaks of is not known: recovery sets it aside
+                raise NotSyncedError(
+                    OSError(errno.EIO, "a segment is damaged"), is_noted=self._note_failure(state.sealed)
+                )
+            changes = [change for segment in segments for change in segment.changes]
             names = {self._documents.name(change.id) for change in changes if change.durable}
             failed = sync_documents(self._documents, names)
             if failed:

@@ -155,6 +155,22 @@ async def test_counters_that_were_lost_say_nothing_of_what_was_synced(tmp_path: 
         assert inode(left, "a") != before
 
 
+async def test_a_segment_that_is_damaged_goes_to_quarantine_before_it_is_deleted(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        for name in "abc":
+            await storage.save({"id": name, "data": f"value of {name}"})
+        emptying = await sealed(storage)
+        (segment,) = (tmp_path / ".fsstore/log").iterdir()
+        segment.write_bytes(damaged := segment.read_bytes().replace(b"value of b", b"value of X"))
+        with pytest.raises(NotSyncedError, match="damaged"):
+            emptying.run()
+        await storage.save({"id": "d"})
+        (aside,) = control(tmp_path, "quarantine")
+        assert (tmp_path / ".fsstore/quarantine" / aside).read_bytes() == damaged
+        assert not segment.exists()
+        assert (await contents(storage)).keys() == set("abcd")
+
+
 def test_a_process_killed_at_any_step_of_writing_anew_what_is_in_doubt_has_lost_nothing(tmp_path: Path) -> None:
     results = crash("doubt", tmp_path)
     assert len(results) >= 20
