@@ -558,8 +558,10 @@ async def test_edits_by_hand_are_not_undone_by_the_crash_of_another_process(
             assert process.stdout is not None
             assert process.stdin is not None
             assert await process.stdout.readline() == b"saved\n"
-            committed = {name: place(store, name).read_bytes() for name in "abc"}
+            committed = {name: place(store, name).read_bytes() for name in "abcd"}
             place(store, "a").write_bytes(zero)
+            # somebody's editor is at it, and will go on
+            os.truncate(place(store, "d"), 20)
             place(store, "b").unlink()
             place(store, "c").write_bytes(edited(committed["c"]))
             process.stdin.write(b"\n")
@@ -570,8 +572,9 @@ async def test_edits_by_hand_are_not_undone_by_the_crash_of_another_process(
         assert control(store, "log") != []
         assert storage._counters.read().unfinished
         found = {key: record["data"] for key, record in (await contents(storage)).items()}
-    assert found == {"a": "zero", "c": "by hand", "d": "last", "e": "tail", "tail": "tail"}
-    assert sorted(quarantined(store)) == sorted([committed["a"], committed["c"]])
+    assert found == {"a": "zero", "c": "by hand", "e": "tail", "tail": "tail"}
+    assert place(store, "d").read_bytes() == committed["d"][:20]
+    assert sorted(quarantined(store)) == sorted([committed["a"], committed["c"], committed["d"]])
 
 
 async def test_what_was_placed_counts_for_nothing_once_nobody_has_had_the_store_open(
