@@ -76,7 +76,6 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
 
 TESTED_ELSEWHERE = {
-    "log.checkpoint": "write/test_writer.py",
     "write.failures": "write/test_commit.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""
@@ -87,6 +86,7 @@ SYSTEM_USERS = {
     "filesystem.disk.syscalls": "its part that Python does not offer",
     "filesystem.disk.system": "it asks what the system is",
     "filesystem.log.shared_lock": "it locks descriptors that cannot write",
+    "filesystem.log.presence": "it locks a descriptor for many at once",
     "paths": "it asks where the home of a user is",
     "cli": "an edge",
     "testing.machine": "each run gets a directory of its own",
@@ -97,6 +97,7 @@ SYSTEM_USERS = {
 
 DESCRIPTOR_USERS = {
     "filesystem.log.lock": "the lock is a descriptor",
+    "filesystem.log.checkpoint": "its lock is one, too",
     "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
     "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
     "filesystem.index.index_file": "SQLite opens the file that was made for it",
@@ -105,7 +106,7 @@ DESCRIPTOR_USERS = {
 
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
-    "filelock": {"filesystem.log.lock"},
+    "filelock": {"filesystem.log.lock", "filesystem.log.checkpoint", "filesystem.documents.skeleton"},
     "re2": {"query.patterns"},
     "sqlite3": {
         "query.relation",

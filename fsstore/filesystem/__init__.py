@@ -8,18 +8,22 @@ The format
       fsstore.json            marker: {"format": 1, "shard_depth": 1}; "max_bytes" in it bounds what is written
       3f/<name>.json          one document; 3f is the first byte of the hash (BLAKE2b) of its id
       .fsstore/               what belongs to this machine; disposable while no process has the store open, the log is
-                              empty and nothing is in quarantine, as `health` tells (it may be the only copy); removing
+                              empty, nothing waits and nothing is in quarantine, as `health` tells (it may be the only
+                              copy); removing
                               it under an open store loses no write to another one, but a power cut may then take the
                               last second
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         batches               which documents the latest batches have touched (`batches`)
-        seq                   ten counters (`counters`); never deleted
+        seq                   fourteen counters (`counters`); never deleted
+        open                  locked by everybody who has the store open for writing (`presence`); never deleted
+        checkpoint            locked by whoever syncs documents and deletes segments (`checkpoint`); never deleted
         floor                 the highest version that was deleted, in decimal; written by checkpoints
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn                   format number of this directory: a file, since fsstore 0.1.0 expects a directory
         staging/              files on their way to their places: one file, or a directory a batch
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
+        waiting/              what could not be put in its place yet, a file for each document (`waiting`)
         quarantine/           what recovery and repair set aside; never deleted by us
 
 A document is a JSON object with sorted keys, two spaces of indent, unescaped UTF-8 and a newline at its end: equal
@@ -49,7 +53,8 @@ group, and for each:
    the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
    replayed)
 4. for a batch its names go to `batches`, `applying` becomes odd, and readers wait; the files are renamed into place,
-   deletions unlinked; it becomes even, and the callers are answered. (recovery finishes what is missing)
+   deletions unlinked; it becomes even, how far the log is placed is noted, and the callers are answered. (recovery
+   finishes what is missing)
 5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
    index are made ready. (temp files, and an index that lags)
 6. when somebody asks the index, when 512 rows wait, and at the latest before the lock is released, the index gets
@@ -77,19 +82,44 @@ the very end of the log, and is never confused with damage in its middle.
 The checkpoint
 --------------
 After 16 MB of log, after a second without writes, and on close: under the lock the newest segment is sealed; outside of
-it the documents and directories it names are synced; then sealed segments are deleted, the oldest first, each deletion
-synced before the next. Each document is synced by itself, not all of them by one syncfs(2), which does not hear of
-every loss: ext4 tells of a delayed allocation that failed only the call that has written the page back. A document that
-cannot be synced is written anew from the log: a second fsync that succeeds proves nothing about bytes that a first one
-has lost.
+it, by one process at a time (`checkpoint`), the documents and directories it names are synced; then sealed segments are
+deleted, the oldest first, each deletion synced before the next. Each document is synced by itself, not all of them by
+one syncfs(2), which does not hear of every loss: ext4 tells of a delayed allocation that failed only the call that has
+written the page back. A second fsync that succeeds proves nothing about bytes that a first one has lost. So a sync that
+fails is noted in the counters (`unsynced`) before another process may begin a checkpoint; from then on none deletes
+anything, until whoever takes the lock next has written those documents anew from the log, and synced them.
 
 Recovery
 --------
-Needs no operator. An odd counter under a free lock means that a writer died; a boot id in the log that is not the
-system's means that the system went down. Whoever notices takes the lock and replays the log: the last record of each
-document decides, unless the document was edited by hand since. See `recovery` for the cases. Then the log and
-`staging/` are emptied, and the index is marked stale. Temp files beside an empty log mean the same: a power cut has
-brought them back.
+Needs no operator, and compares bytes. Whoever takes the lock and finds an odd counter knows that a writer died, and
+finishes what was not placed yet (`placed` in the counters): of each document the last record decides, unless the
+document was edited by hand. What was placed is left alone, and an edit of it stays, also one back to an older value, as
+by `git checkout`, or a deletion.
+
+That holds while anybody has the store open, since the medium cannot have been away meanwhile. Everybody who has it open
+for writing holds a shared lock (`presence`); whoever opens it and gets that lock alone replays the log, always, and
+takes nothing for placed: no boot id, no counter, no clean unmount proves that a medium has kept what was not synced (a
+USB disk that was pulled, a journal that was aborted, a snapshot). Nobody else comes in until readers are held up by
+`applying`. Replaying what is in place already writes nothing and leaves the index as it is. Temp files beside an empty
+log mean the same: a power cut has brought them back. Where the system has no shared locks, everybody who opens the
+store replays its log. See `recovery` for the cases.
+
+A document that cannot be put in its place behind the commit point (immutable, no permission, a mount on it), or can
+never be synced there, is settled by itself: its value goes to a file in `waiting/`, on disk, its batch is completed for
+all others, and the log goes on (`waiting`). The commit raises StorageUnavailableError with outcome "applied"; reads of
+that document raise it too, in every process, and lists, counts and queries leave it out: what lies in its place is
+never served as if it were current. Changes of it are refused. `health_check` names it. Whoever reads it or changes it
+tries again, at most a second passes until a list does, and opening the store does it as well. A deletion waits like a
+value.
+
+What would make placing fail and can be known beforehand is refused before the commit point, with nothing written. Each
+save asks the system twice, which takes about 3 us (of 120 us and more that a durable one takes): whether the directory
+can be written (permission, a read-only mount, an immutable directory, by faccessat(2); and once for each directory of
+an open store, whether it lies on another file system), and whether the file that is there is immutable (faccessat(2),
+too: the kernel lets nobody write to it). What already lies there and is no file or cannot be read was found when the
+change was drafted, and a full disk or an exceeded quota by writing the temp file. Not known before: a file that may
+only be appended to (`chattr +a`), a mount on the file itself, a directory with the sticky bit and a foreign file in it,
+and what changes in between.
 
 Verifying and repairing
 -----------------------

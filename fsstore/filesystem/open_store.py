@@ -17,11 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton
+from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.batches import Batches
@@ -30,6 +30,7 @@ from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.overlay import OverlaidTree, Overlay
+from fsstore.filesystem.log.presence import Presence
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
@@ -39,6 +40,7 @@ from fsstore.forking import check_sqlite, tell_child
 from fsstore.model.records import Clock
 
 _READERS = 4
+_TRIES = 10
 _KEPT_DIRECTORIES = 64
 _EXIT_SECONDS = 30.0
 """How long a program that ends waits for a store that was not closed; what was acknowledged is safe without."""
@@ -80,6 +82,15 @@ class OpenStore:
             with suppress(FileNotFoundError):
                 # where the control directory was removed since, whoever takes the lock opens them
                 self.counters.open()
+            shown = tree if self.writable else OverlaidTree(tree)
+            self.documents = Documents(shown, layout, max_bytes=max_bytes)
+            self.log = Log(tree, self.counters)
+            self.recovery = Recovery(
+                self.documents, self.log, self.counters, timeout_seconds=options.lock_timeout_seconds
+            )
+            self.presence = Presence(tree)
+            if self.writable:
+                self._come_in()
         except NotAFileError as error:
             raise StorageUnavailableError(
                 reason="something that is no regular file or directory stands in the way",
@@ -87,16 +98,15 @@ class OpenStore:
                 errno=error.errno,
                 advice="move it away",
             ) from error
+        except StorageError:
+            # one of them is an OSError, too
+            raise
         except OSError as error:
             raise unavailable(error, str(tree.root)) from error
-        shown = tree if self.writable else OverlaidTree(tree)
-        self.documents = Documents(shown, layout, max_bytes=max_bytes)
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
-        self.log = Log(tree, self.counters)
         self.batches = Batches(tree)
-        self.recovery = Recovery(self.documents, self.log, self.counters)
         # who may not write can only read what waits in the log
         self.overlay = Overlay(shown, layout, self.log, self.counters) if isinstance(shown, OverlaidTree) else None
         # a store without a writer reconciles in its one reader thread
@@ -109,6 +119,29 @@ class OpenStore:
             raise
         tell_child(self)
         atexit.register(self._end_at_exit)
+
+    def _come_in(self) -> None:
+        """Be present, and have what was left replayed where it is not sure that the medium kept what was placed."""
+        try:
+            is_known = self._be_present()
+            if (self.counters.were_made or not is_known) and self.recovery.is_left():
+                self.recovery.distrust_all()
+        except BaseException:
+            self.presence.leave()
+            self.counters.close()
+            raise
+
+    def _be_present(self) -> bool:
+        for left in reversed(range(_TRIES)):
+            try:
+                self.counters.open()
+                return self.presence.enter(self.recovery.distrust, timeout_seconds=self.options.lock_timeout_seconds)
+            except FileNotFoundError:
+                # somebody removes the control directory at this moment
+                if not left:
+                    raise
+                prepare_control(self.tree)
+        return False
 
     def _start_writer(self, clock: Clock) -> Writer:
         committer = Committer(
@@ -128,8 +161,8 @@ class OpenStore:
             Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
             StoreLock(self.tree, self.counters),
             counters=self.counters,
-            tree=self.tree,
-            store_root=self.documents.root,
+            presence=self.presence,
+            documents=self.documents,
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()
@@ -140,6 +173,7 @@ class OpenStore:
         self.log.close()
         self.counters.close()
         self._own_documents.tree.forget_parents()
+        self.presence.leave()
 
     def moment(self) -> object | None:
         """Return what changes when a batch is put in place; None while one is. Raises OSError."""
@@ -179,5 +213,7 @@ class OpenStore:
         self.index_file.close()
         self.counters.close()
         self._own_documents.tree.forget_parents()
+        # last: while anybody is present, nobody else takes the log for one that was left behind
+        self.presence.leave()
         atexit.unregister(self._end_at_exit)
         self._ended.set()

@@ -167,15 +167,16 @@ class FileStorage(IUnifiedStorage):
         self._store = store
 
     async def _recover_if_needed(self) -> None:
-        """Recover if the last writer died or the system went down. Two small reads when neither is so."""
+        """Recover if the last writer died, or nobody has kept the store open since."""
         if self._store.writer is None:
             return
-        if await self._reading.in_thread(self._store.recovery.is_due_after_power_cut):
-            await self._reading.under_lock(self._store.recovery.run_after_power_cut)
+        if self._store.recovery.is_due(self._counters.read()):
+            # taking the lock is all it needs: whoever takes it recovers first
+            await self._reading.under_lock(lambda: None)
         else:
             await self._reading.recover_if_left()
-            if not self._counters.read().log_is_empty:
-                self._store.writer.look_after_log()
+        if not self._counters.read().log_is_empty:
+            self._store.writer.look_after_log()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -224,7 +225,7 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_id(id)
         if self._reading.is_unsettled():
-            await self._reading.await_applied()
+            await self._reading.await_applied(id)
         try:
             return self._documents.read_cached(id)
         except BlockingIOError:
@@ -327,12 +328,13 @@ class FileStorage(IUnifiedStorage):
 
     def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
         writer, segments, quarantined = self._store.writer, None, None
+        waiting = sorted(self._documents.waiting)
         try:
             segments, quarantined = len(self._store.log.numbers()), len(self._tree.entries(QUARANTINE))
         except OSError as error:
             trouble = trouble or str(unavailable(error, str(self._tree.root)))
         return {
-            "status": "degraded" if found["corrupt"] or found["too_large"] or trouble else "ok",
+            "status": "degraded" if found["corrupt"] or found["too_large"] or waiting or trouble else "ok",
             "backend": "filesystem",
             "path": str(self._tree.root),
             **found,
@@ -340,6 +342,7 @@ class FileStorage(IUnifiedStorage):
             "durable": self.guarantees.durable,
             "shard_depth": self._documents.layout.shard_depth,
             "log_segments": segments,
+            "waiting": waiting,
             "quarantined": quarantined,
             "trouble": trouble or None,
             "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
@@ -353,7 +356,7 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         check_id(id)
         if self._reading.is_unsettled():
-            await self._reading.await_applied()
+            await self._reading.await_applied(id)
         return self._documents.has(id)
 
     async def list(

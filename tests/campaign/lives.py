@@ -107,7 +107,7 @@ class Life:
         self._diary.note(found=rescan(self._store))
         await self._operate(AFTER, must=True)(storage)
         await self._look(storage, "after a save", may_refuse=False)
-        await self._descriptors("of the open store", ("/lock", "/seq", ".log", ".sqlite3", "-wal", "-shm"))
+        await self._descriptors("of the open store", ("/lock", "/seq", "/open", ".log", ".sqlite3", "-wal", "-shm"))
         await self._bounded("close", storage.close)
         await self._descriptors("of the closed store", ())
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import shutil
 import signal
+import struct
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,6 +23,7 @@ from typing import Any
 
 from fsstore import FileStorage, open_storage
 from fsstore.filesystem.disk import files
+from fsstore.filesystem.log.counters import State
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from tests.filesystem.views import VIEWS, left_behind, quarantined, rescan
 
@@ -272,14 +275,45 @@ class RecoveryCampaign(Campaign):
         await storage.close()
 
 
+class WaitingCampaign(RecoveryCampaign):
+    """The same, while one of its documents cannot be put in place; what comes after finds it possible again."""
+
+    async def _do(self, store: Path, killer: Killer | None) -> None:
+        exchange, replace = vars(files)["exchange"], os.replace
+
+        def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+            def refused(*arguments: Any, **options: Any) -> Any:
+                if Path(arguments[1]).name == "doc-2.json":
+                    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+                return call(*arguments, **options)
+
+            return refused
+
+        os.replace, vars(files)["exchange"] = refusing(replace), refusing(exchange)
+        await super()._do(store, killer)
+
+
+class DoubtCampaign(RecoveryCampaign):
+    """The same, after a sync has failed: what was found equal is written anew, too."""
+
+    async def _do(self, store: Path, killer: Killer | None) -> None:
+        with (store / ".fsstore/seq").open("r+b") as counters:
+            counters.seek(8 * State._fields.index("unsynced"))
+            counters.write(struct.pack("<Q", 1 << 20))
+        await super()._do(store, killer)
+
+
+RECOVERIES = {"recovery": RecoveryCampaign, "waiting": WaitingCampaign, "doubt": DoubtCampaign}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=[*SCENARIOS, "recovery"])
+    parser.add_argument("scenario", choices=[*SCENARIOS, *RECOVERIES])
     parser.add_argument("directory", type=Path)
     parser.add_argument("--no-fsync", action="store_true")
     arguments = parser.parse_args()
-    if arguments.scenario == "recovery":
-        campaign: Campaign = RecoveryCampaign(arguments.directory)
+    if arguments.scenario in RECOVERIES:
+        campaign: Campaign = RECOVERIES[arguments.scenario](arguments.directory)
     else:
         campaign = Campaign(arguments.scenario, arguments.directory, fsync=not arguments.no_fsync)
     for result in campaign.run():

@@ -262,7 +262,7 @@ async def test_a_process_that_opens_a_store_disturbs_no_commit(tmp_path: Path, m
 
         def meanwhile(*arguments: Any, **options: Any) -> None:
             # what an opening does first: it sees temp files, and may not know whose they are
-            assert other._store.recovery.is_due_after_power_cut()
+            assert other._store.recovery.is_left()
             replace(*arguments, **options)
 
         monkeypatch.setattr(os, "replace", meanwhile)

@@ -17,7 +17,7 @@ Documents = dict[str, Any]
 STATUSES = ("old", "new", "logged", "edited", "after")
 _KNOWN = re.compile(
     r"fsstore\.json|[0-9a-f]{2}(/[^/]+\.json)?"
-    r"|\.fsstore(/(\.gitignore|floor|lock|open|seq|batches|log|txn|staging|index\.sqlite3(-wal|-shm)?))?"
+    r"|\.fsstore(/(\.gitignore|floor|lock|open|seq|batches|checkpoint|log|txn|staging|waiting|index\.sqlite3(-wal|-shm)?))?"
     r"|\.fsstore/quarantine(/.*)?"
 )
 

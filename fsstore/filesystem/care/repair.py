@@ -100,7 +100,7 @@ class Mover:
     def finish_commits(self) -> list[Moved]:
         """Put in place what the log holds, which may be what is missing, and empty it; a damaged one is set aside."""
         before = set(self._tree.entries(QUARANTINE))
-        self._store.recovery.run()
+        self._store.recovery.run(mends=True)
         aside = sorted(set(self._tree.entries(QUARANTINE)) - before)
         return [Moved(LOG, f"{QUARANTINE}/{base}", "recovery set it aside") for base in aside]
 

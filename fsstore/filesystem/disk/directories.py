@@ -23,6 +23,7 @@ COMMON = flag("O_CLOEXEC") | flag("O_NOFOLLOW") | flag("O_BINARY") | flag("O_NOC
 
 _PINS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
 _PARENT = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_PATH") | flag("O_CLOEXEC") | flag("O_NOFOLLOW")
+_ASKS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 _SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
 _LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
 
@@ -45,6 +46,7 @@ class Directories:
         self._trusted = trusted or "/"
         self._keeps = keeps
         self._kept: dict[str, int] = {}
+        self._on_one_device: set[str] = set()
 
     def path(self, name: str) -> str:
         """Return the full path, for messages and for libraries that want one."""
@@ -66,6 +68,38 @@ class Directories:
     def is_root(self, descriptor: int) -> bool:
         """Whether a descriptor is that of the directory which has the root's name now."""
         return os.path.samestat(self.root.stat(), os.fstat(descriptor))
+
+    def refuse_placing(self, name: str, *, is_there: bool, knows_directory: bool = False) -> None:
+        """Raise OSError where the system says beforehand that a file cannot be given that name, or taken from it.
+
+        It says so of a directory that cannot be written or lies on another file system (one call, left out if that is
+        known), and of a file that is immutable (one, if it `is_there`). It does not say so of every cause: of a file
+        that can only be appended to, a mount on it, or a directory where only owners may remove files.
+        """
+        directory = name.rpartition("/")[0]
+        if not knows_directory:
+            self._refuse_directory(directory)
+        if is_there and not os.access(self._prefix + name, os.W_OK, effective_ids=_ASKS_EFFECTIVE_IDS):
+            try:
+                # the bits that forbid writing do not keep a file from being replaced
+                os.close(os.open(self._prefix + name, os.O_WRONLY | COMMON))
+            except OSError as error:
+                if error.errno == errno.EPERM:
+                    raise OSError(error.errno, error.strerror, self.path(name)) from error
+
+    def _refuse_directory(self, name: str) -> None:
+        path = self._prefix + name
+        if os.access(path, os.W_OK | os.X_OK, effective_ids=_ASKS_EFFECTIVE_IDS):
+            if name not in self._on_one_device:
+                # asked once for each: mounts do not come and go within a store
+                if os.lstat(path).st_dev != os.lstat(self._prefix).st_dev:
+                    raise OSError(errno.EXDEV, "its directory lies on another file system than the store", path)
+                self._on_one_device.add(name)
+        elif name and not os.path.lexists(path):
+            # it will be made, in the root or in the one above
+            self._refuse_directory(name.rpartition("/")[0])
+        else:
+            raise PermissionError(errno.EACCES, "its directory cannot be written", path)
 
     def make_root(self) -> None:
         """Make the root itself, and what is missing above it, durably."""

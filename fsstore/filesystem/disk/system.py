@@ -63,19 +63,11 @@ def filesystem_type(path: Path) -> str:
 
 
 def boot_id() -> str:
-    """Return what names this run of the system; "none" where it gives no such thing.
-
-    Linux documents it in random(4). "none" never vouches for a log: see `same_boot`.
-    """
+    """Return what names this run of the system, as Linux documents it in random(4); "none" where there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
         return NO_BOOT_ID
-
-
-def same_boot(boot: str) -> bool:
-    """Whether that was written since the system was started, as far as it can tell."""
-    return boot != NO_BOOT_ID and boot == boot_id()
 
 
 def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) -> StorageUnavailableError:

@@ -19,7 +19,7 @@ from itertools import count
 from operator import itemgetter
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
+from fsstore.errors import Outcome, StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
 from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
@@ -75,6 +75,14 @@ class Damage(NamedTuple):
     """The version that its bytes still tell; 0 where they tell none."""
 
 
+class Waits(NamedTuple):
+    """Why a document waits: what was committed last could not be put in its place, or not be synced there."""
+
+    cause: OSError
+    is_in_place: bool
+    """Whether what was committed last is what lies in its place."""
+
+
 class Documents:
     """The documents of one store."""
 
@@ -91,6 +99,8 @@ class Documents:
         # where the medium was taken away nothing is there at all, and that is no answer
         self.root = StoreRoot(tree, layout.shard_depth)
         self.cache = DocumentCache()
+        # by name; what lies in their places is not served as if it were what was committed last
+        self.waiting: dict[str, Waits] = {}
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
@@ -99,6 +109,7 @@ class Documents:
         """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
         own.cache, own._plain, own.unreadable = self.cache, self._plain, self.unreadable
+        own.waiting = self.waiting
         return own
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
@@ -123,8 +134,31 @@ class Documents:
 
     def _unchanged(self, name: str) -> CachedDocument | None:
         """Return what is kept of a document, if its file is still the same; one stat."""
+        if self.waiting:
+            self.refuse_outdated(name)
         kept = self.cache.get(name)
         return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
+
+    def outdated(self) -> set[str]:
+        """Return the names under which something older lies than what was committed last."""
+        return {name for name, waits in list(self.waiting.items()) if not waits.is_in_place}
+
+    def refuse_outdated(self, name: str) -> None:
+        """Raise StorageUnavailableError if what lies under a name is older than what was committed last."""
+        waits = self.waiting.get(name)
+        if waits is not None and not waits.is_in_place:
+            raise self.waits(name, waits)
+
+    def waits(self, name: str, waits: Waits, *, outcome: Outcome | None = None) -> StorageUnavailableError:
+        """Return the error that says that a document waits."""
+        return StorageUnavailableError(
+            reason=f"what was committed last could not be put in its place ({waits.cause.strerror or waits.cause}), "
+            "and waits for it",
+            path=self.tree.path(name),
+            errno=waits.cause.errno,
+            advice="remove what is in the way, and read it again: it is then put in its place",
+            outcome=outcome,
+        )
 
     def read_in_turn(self, record_id: str) -> Document | None:
         """Do the same as the holder of the store lock, who has seen that the store is there."""
@@ -195,6 +229,8 @@ class Documents:
         raise BlockingIOError
 
     def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
+        if self.waiting:
+            self.refuse_outdated(name)
         try:
             document = self._read_at_last(name, record_id, pauses)
         except StorageUnavailableError as error:

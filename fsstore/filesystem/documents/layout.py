@@ -24,6 +24,7 @@ MARKER = "fsstore.json"
 CONTROL = ".fsstore"
 IGNORE = f"{CONTROL}/.gitignore"
 LOCK = f"{CONTROL}/lock"
+CHECKPOINT = f"{CONTROL}/checkpoint"
 COUNTERS = f"{CONTROL}/seq"
 PRESENCE = f"{CONTROL}/open"
 BATCHES = f"{CONTROL}/batches"
@@ -34,6 +35,7 @@ CONTROL_MARKER = f"{CONTROL}/txn"
 """A file with the format number of the control directory; in format 1 it was the staging directory."""
 INDEX = f"{CONTROL}/index.sqlite3"
 INDEX_FILES = (f"{INDEX}-wal", f"{INDEX}-shm", f"{INDEX}-journal", INDEX)
+WAITING = f"{CONTROL}/waiting"
 QUARANTINE = f"{CONTROL}/quarantine"
 
 SUFFIX = ".json"
@@ -125,6 +127,11 @@ def _digest(record_id: str) -> str:
 
 def _shard(digest: str, depth: int) -> str:
     return "/".join(digest[2 * level : 2 * level + 2] for level in range(depth))
+
+
+def waiting_name(name: str) -> str:
+    """Return the name of the file that holds what a document waits to become; no two documents have the same."""
+    return f"{WAITING}/{name.replace('/', '-')}"
 
 
 def _base(record_id: str, digest: str) -> str:

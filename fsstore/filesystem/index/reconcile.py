@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
-from fsstore.errors import StorageCorruptedError, StorageUnavailableError
+from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import RACY_NS, Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
@@ -93,6 +93,8 @@ class Reconciler:
                     self._compare_names(index, shard, compared)
                 if progress is not None:
                     progress(done, len(shards))
+        # what lies in their places is older than what was committed, and may be what the rows know
+        compared.differing.extend(self._documents.outdated() - set(compared.differing))
         # a row that agrees with its file does not say that the file can be read here
         too_large = index.inventory.larger_than(self._documents.read_bytes)
         again = [*self._documents.unreadable.documents(), *too_large]
@@ -180,12 +182,12 @@ class Reconciler:
         for name in names:
             try:
                 entry = self._entry(name)
-            except StorageCorruptedError as error:
-                problems.append(self._problem(name, error))
-                absorbed.corrupt.append(name)
-                continue
-            except StorageUnavailableError as error:
-                self._documents.check_its_own(error)
+            except (StorageCorruptedError, StorageUnavailableError) as error:
+                # one that waits for its place does so for everybody; what the system refuses it refuses this user
+                if isinstance(error, StorageUnavailableError) and name not in self._documents.waiting:
+                    self._documents.check_its_own(error)
+                else:
+                    problems.append(self._problem(name, error))
                 absorbed.corrupt.append(name)
                 continue
             if entry is None:
@@ -208,7 +210,7 @@ class Reconciler:
             return None
         return Entry(name, document.record, document.signature, document.data, time.time_ns())
 
-    def _problem(self, name: str, error: StorageCorruptedError) -> Problem:
+    def _problem(self, name: str, error: StorageError) -> Problem:
         reason = error.reason or error.message
         _unreadable.warning("%s is left out of lists: %s", name, reason)
         try:

@@ -1,4 +1,4 @@
-"""What makes a commit true: the lock, the counters, the redo log, the checkpoint and the recovery.
+"""What makes a commit true: the lock, the counters, the redo log, the checkpoint, the recovery, and who is present.
 
 Stands on `documents`; knows nothing of the index or of who writes.
 """

@@ -1,26 +1,102 @@
 """The checkpoint: brings what the log holds to its places on disk, so that the log can go.
 
 The log's newest segment is sealed under the store lock; then, outside of it, the documents that sealed segments name
-are synced, their directories too, and the segments are deleted, the oldest first. A crash at any step leaves segments
-whose documents are the same or newer: they are replayed or deleted later. A document that cannot be synced keeps its
-segment alive, and is written anew from it.
+are synced, their directories too, and the segments are deleted, the oldest first. Invariants:
+- One process at a time syncs documents and deletes segments: whoever holds the checkpoint lock.
+- No segment goes unless every durable document in it was synced without an error. One that failed is noted in the
+  counters (`unsynced`) before the checkpoint lock is released: whoever syncs the document again is told of success,
+  whatever became of its bytes. Until recovery has written it anew, no checkpoint goes on, in no process.
+
+A crash at any step leaves segments whose documents are the same or newer: they are replayed or deleted later.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 
+from filelock import lock_descriptor, unlock_descriptor
+
+from fsstore.errors import StorageTimeoutError
+from fsstore.filesystem.disk.files import KEEP, Tree, identity_of
 from fsstore.filesystem.documents.documents import Documents, directories_of
+from fsstore.filesystem.documents.layout import CHECKPOINT
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log, NotSyncedError
 from fsstore.filesystem.threads import submitted
+from fsstore.forking import tell_child
 
 _logger = logging.getLogger("fsstore")
 _SYNCING_THREADS = 16
 _ALONE = 4
+_POLL_SECONDS = 0.005
+
+
+class CheckpointLock:
+    """The lock of a store that makes one the only one who syncs its documents and deletes segments.
+
+    Whoever has a sync fail must be able to say so before another one's sync of the same document succeeds.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._held: set[int] = set()
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """Close the descriptors, which are the parent's; what it has locked stays locked."""
+        held, self._held = self._held, set()
+        for descriptor in held:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    @contextmanager
+    def taken(self, timeout_seconds: float, *, must: bool = False) -> Iterator[bool]:
+        """Take the lock, waiting for it so long at most; gives whether it was taken.
+
+        A crash releases it. Raises StorageTimeoutError if it `must` be taken and was not.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while (descriptor := self._take()) is None:
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+            elif must:
+                raise StorageTimeoutError(
+                    reason="the checkpoint of another process",
+                    path=self._tree.path(CHECKPOINT),
+                    timeout_seconds=timeout_seconds,
+                )
+            else:
+                yield False
+                return
+        self._held.add(descriptor)
+        try:
+            yield True
+        finally:
+            self._held.discard(descriptor)
+            # closing releases it too, but not what a child has inherited that was forked right now
+            unlock_descriptor(descriptor)
+            os.close(descriptor)
+
+    def _take(self) -> int | None:
+        # a descriptor of its own, since those of one process do not exclude each other by the same
+        descriptor = self._tree.open(CHECKPOINT, KEEP)
+        try:
+            is_locked = lock_descriptor(descriptor, blocking=False)
+            if is_locked and identity_of(os.fstat(descriptor)) == self._tree.identity(CHECKPOINT):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
 
 
 class BusyError(Exception):
@@ -34,6 +110,7 @@ class Checkpoint:
         self._documents = documents
         self._log = log
         self._counters = counters
+        self._lock = CheckpointLock(documents.tree)
 
     @property
     def is_needed(self) -> bool:
@@ -48,25 +125,44 @@ class Checkpoint:
         self._counters.write(sealed=state.newest)
         return True
 
-    def run(self) -> None:
-        """Sync what sealed segments hold and delete them; needs no lock.
+    def run(self, *, timeout_seconds: float = 0.0) -> bool:
+        """Sync what sealed segments hold and delete them; needs no store lock.
 
-        Raises OSError when the disk refuses, and the segments stay. After NotSyncedError recovery must write those
-        documents anew.
+        False where another process is at it, and was not done in time. Raises NotSyncedError when a sync has failed,
+        now or before: the segments stay, and recovery must write their documents anew; OSError when the disk refuses.
         """
-        sealed = self._counters.read().sealed
-        numbers = [number for number in self._log.numbers() if number <= sealed]
-        changes = [change for segment in self._log.read(numbers) for change in segment.changes]
-        durable = {change.id for change in changes if change.durable}
+        with self._lock.taken(timeout_seconds) as is_taken:
+            if not is_taken:
+                return False
+            state = self._counters.read()
+            if state.is_doubtful:
+                raise NotSyncedError(OSError(errno.EIO, "a document could not be synced before"), is_noted=True)
+            numbers = [number for number in self._log.numbers() if number <= state.sealed]
+            segments = self._log.read(numbers)
+            if any(segment.damage for segment in segments):
+                # which documents it speaks of is not known: recovery sets it aside
+                raise NotSyncedError(
+                    OSError(errno.EIO, "a segment is damaged"), is_noted=self._note_failure(state.sealed)
+                )
+            changes = [change for segment in segments for change in segment.changes]
+            names = {self._documents.name(change.id) for change in changes if change.durable}
+            failed = sync_documents(self._documents, names)
+            if failed:
+                raise NotSyncedError(next(iter(failed.values())), is_noted=self._note_failure(state.sealed))
+            self._counters.keep_floor()
+            for number in numbers:
+                self._log.delete(number)
+            if self._counters.read().deleted < state.sealed:
+                self._counters.write(deleted=state.sealed)
+            return True
+
+    def _note_failure(self, sealed: int) -> bool:
+        """Let every process know, before another one is let in, that a sync succeeding later proves nothing."""
         try:
-            sync_documents(self._documents, durable)
-        except OSError as error:
-            raise NotSyncedError(error, ids=durable) from error
-        self._counters.keep_floor()
-        for number in numbers:
-            self._log.delete(number)
-        if self._counters.read().deleted < sealed:
-            self._counters.write(deleted=sealed)
+            self._counters.write(unsynced=sealed)
+        except OSError:
+            return False
+        return True
 
 
 class Checkpoints:
@@ -76,15 +172,20 @@ class Checkpoints:
         self,
         checkpoint: Checkpoint,
         locked: Callable[[Callable[[], bool]], bool],
-        recover: Callable[[set[str]], None],
+        recover: Callable[[NotSyncedError], None],
         *,
         root: str,
+        timeout_seconds: float,
     ) -> None:
-        """`locked` runs a function under the store lock; `recover` has documents written anew that were not synced."""
+        """`locked` runs a function under the store lock; `recover` has documents written anew that were not synced.
+
+        `timeout_seconds` bounds the wait for another process's checkpoint in the last one.
+        """
         self._checkpoint = checkpoint
         self._locked = locked
         self._recover = recover
         self._root = root
+        self._timeout_seconds = timeout_seconds
         self._syncing: threading.Thread | None = None
         # whether the log may hold something
         self.is_due = False
@@ -114,7 +215,7 @@ class Checkpoints:
         if self._syncing is not None:
             self._syncing.join()
         if self.is_due and self._seal():
-            self._sync()
+            self._sync(self._timeout_seconds)
 
     def _seal(self) -> bool:
         if not self._checkpoint.is_needed:
@@ -136,48 +237,65 @@ class Checkpoints:
             self.error = ""
         return sealed
 
-    def _sync(self) -> None:
+    def _sync(self, timeout_seconds: float = 0.0) -> None:
         try:
-            self._checkpoint.run()
+            if not self._checkpoint.run(timeout_seconds=timeout_seconds):
+                # what another process's checkpoint leaves is due after the next second
+                self.is_due = True
             self.error = ""
         except OSError as error:
             self.error = str(error)
             self.is_due = True
             _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
             if isinstance(error, NotSyncedError):
-                self._recover(error.ids)
+                self._recover(error)
 
 
-def sync_documents(documents: Documents, record_ids: Iterable[str]) -> None:
-    """Bring documents, and the directories that name them, to the disk; many at a time, so that they share the wait."""
-    names = [documents.name(record_id) for record_id in record_ids]
+def sync_documents(documents: Documents, names: Collection[str]) -> dict[str, OSError]:
+    """Bring documents, and the directories that name them, to the disk; many at a time, so that they share the wait.
+
+    Returns those of which that failed, with the error: each is tried, and so is each directory.
+    """
     if not names:
-        return
+        return {}
     directories = {directory for name in names for directory in directories_of(name)}
+    sync, sync_directory = partial(_sync, documents), partial(_sync_directory, documents)
     if len(names) <= _ALONE:
-        _sync_all(documents, names, directories)
-        return
-    with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="fsstore-sync") as threads:
-        # the results are fetched, since a failure must be raised
-        for synced in [submitted(threads, _sync, documents, name) for name in names]:
-            synced.result()
-        there = list(filter(documents.tree.is_directory, directories))
-        for synced in [submitted(threads, documents.tree.sync_directory, name) for name in there]:
-            synced.result()
-    documents.tree.sync_directory()
+        failed = _failed(zip(names, map(sync, names), strict=True))
+        failed_directories = _failed(zip(directories, map(sync_directory, directories), strict=True))
+    else:
+        with ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="fsstore-sync") as threads:
+            synced = [submitted(threads, sync, name) for name in names]
+            failed = _failed((name, each.result()) for name, each in zip(names, synced, strict=True))
+            synced = [submitted(threads, sync_directory, directory) for directory in directories]
+            failed_directories = _failed((name, each.result()) for name, each in zip(directories, synced, strict=True))
+    failed_directories |= _failed([("", sync_directory(""))])
+    for directory, error in failed_directories.items():
+        failed |= {name: error for name in names if not directory or directory in directories_of(name)}
+    return failed
 
 
-def _sync_all(documents: Documents, names: list[str], directories: set[str]) -> None:
-    for name in names:
-        _sync(documents, name)
-    for directory in filter(documents.tree.is_directory, directories):
-        documents.tree.sync_directory(directory)
-    documents.tree.sync_directory()
+def _failed(results: Iterable[tuple[str, OSError | None]]) -> dict[str, OSError]:
+    return {name: error for name, error in results if error is not None}
 
 
-def _sync(documents: Documents, name: str) -> None:
+def _sync(documents: Documents, name: str) -> OSError | None:
     try:
         documents.tree.sync(name)
     except FileNotFoundError:
         # deleted since; its directory is synced, and that is what counts
-        return
+        return None
+    except OSError as error:
+        return error
+    return None
+
+
+def _sync_directory(documents: Documents, name: str) -> OSError | None:
+    try:
+        documents.tree.sync_directory(name)
+    except FileNotFoundError:
+        # removed since, by git, as it was empty; the directory above it is synced
+        return None
+    except OSError as error:
+        return error
+    return None

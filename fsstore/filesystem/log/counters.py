@@ -1,4 +1,4 @@
-"""The counters: ten 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
+"""The counters: fourteen 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
 
     applying           odd while a batch is being put in place: readers wait for it
     indexing           odd while a commit is under way, from before its first file until the index has it
@@ -10,13 +10,20 @@
     lock_acquisitions  how often the lock was taken to write: a holder who was asked for it waits until this grows
     index_requests     grows when a process waits for what is committed to reach the index: the holder then updates it
     floor              the highest version that was deleted in this store: a document that is made begins above it
+    unsynced           number of the newest segment of whose documents a sync has failed: these are written anew before
+                       it goes, and then it is at most `deleted`
+    waiting            odd while documents wait for their places (`waiting`); grows whenever these change
+    placed_segment     with `placed_bytes`, where in the log the last record ends of which all was put in place
+    placed_bytes       the position in that segment; older segments are in place as a whole
 
-Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`
-and `floor`. The others only grow, and losing a race over them does no harm. A counter is written by one call of eight
-bytes.
+Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`,
+`floor`, `waiting` and the two of `placed`; besides, `applying` and `placed` are written by whoever opens the store
+alone. Only the holder of the checkpoint lock writes `unsynced`. The others only grow, and losing a race over them does
+no harm. A counter is written by one call of eight bytes, the two of `placed` by one of sixteen.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
-never synced: after a power cut the boot id in the log decides instead. What a short file lacks reads as zeros.
+never synced, and nothing that it says outlives the mount: whoever is alone does not believe that anything was placed.
+What a short file lacks reads as zeros.
 
 The name may go too, by other hands. So whoever reads looks whether the file still has it (`applying`, `look`), and gets
 `UNNAMED`, which is odd, where it has not: to take the lock then opens the file anew. One that is made anew begins with
@@ -41,7 +48,7 @@ from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_S
 from fsstore.model.mutations import floor_above
 
 _COUNTER = struct.Struct("<Q")
-_ALL = struct.Struct("<10Q")
+_ALL, _PLACED = struct.Struct("<14Q"), struct.Struct("<2Q")
 _FLOOR_MAX_BYTES = 32
 UNNAMED = 2**64 - 1
 """What `applying` and `indexing` are to readers while the counters that they know have lost their name."""
@@ -62,6 +69,10 @@ class State(NamedTuple):
     lock_acquisitions: int = 0
     index_requests: int = 0
     floor: int = 0
+    unsynced: int = 0
+    waiting: int = 0
+    placed_segment: int = 0
+    placed_bytes: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -71,13 +82,27 @@ class State(NamedTuple):
     @property
     def is_plausible(self) -> bool:
         """Whether these can be counters: a segment's number has twelve digits."""
+        segments = self.newest, self.sealed, self.deleted, self.unsynced, self.placed_segment
         is_floor = floor_above(0, self.floor) == self.floor
-        return is_floor and max(self) < 1 << 62 and max(self.newest, self.sealed, self.deleted) < MOST_SEGMENTS
+        return is_floor and max(self) < 1 << 62 and max(segments) < MOST_SEGMENTS
 
     @property
     def log_is_empty(self) -> bool:
         """Whether no segment of the log is left."""
         return self.deleted >= self.newest
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a sync of documents has failed that the log still holds."""
+        return self.unsynced > self.deleted
+
+    @property
+    def placed(self) -> tuple[int, int]:
+        """Return up to where all records of the log were put in place: a segment, and the position in it."""
+        return self.placed_segment, self.placed_bytes
+
+
+_PLACED_AT = _COUNTER.size * State._fields.index("placed_segment")
 
 
 class Counters:
@@ -93,6 +118,8 @@ class Counters:
         self._retired: list[int] = []
         # the highest floor that was seen here, and what the file of its own holds
         self._seen_floor = self._kept_floor = 0
+        # whether this open store has had to make the file: what it has said before is then lost
+        self.were_made = False
 
     def open(self) -> bool:
         """Open the file, made when it is not there; True when it was opened.
@@ -140,6 +167,7 @@ class Counters:
             # among the temp files, so that recovery sweeps what a crash leaves, and if it did so just now: once more
             draft = f"{STAGING}/{secrets.token_hex(8)}"
             self._tree.write_new(draft, _ALL.pack(*self._renewed()))
+            self.were_made = True
             try:
                 with suppress(FileNotFoundError):
                     self._tree.name_once(draft, COUNTERS)
@@ -218,6 +246,10 @@ class Counters:
         """Set counters by name."""
         for name, value in counters.items():
             _write_at(self._descriptor, _COUNTER.pack(value), _COUNTER.size * State._fields.index(name))
+
+    def write_placed(self, segment: int, position: int) -> None:
+        """Note that all records up to a position in the log are in place."""
+        _write_at(self._descriptor, _PLACED.pack(segment, position), _PLACED_AT)
 
     def increase(self, name: str) -> int:
         """Count one up and return it; concurrent calls may count once."""

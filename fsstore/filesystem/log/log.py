@@ -26,10 +26,10 @@ import os
 import time
 from contextlib import suppress
 
-from fsstore.filesystem.disk.files import CREATE, READ, WRITE, Tree, sync_data, write_all, write_parts
+from fsstore.filesystem.disk.files import CREATE, WRITE, Tree, sync_data, write_all, write_parts
 from fsstore.filesystem.documents.layout import LOG, segment_name, segment_number
 from fsstore.filesystem.log.counters import Counters, State
-from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment, boot_in, pack, pack_header, unpack
+from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment, pack, pack_header, unpack
 
 _MOST_AHEAD, _SEVERAL = 256 << 10, 4
 
@@ -37,12 +37,12 @@ _MOST_AHEAD, _SEVERAL = 256 << 10, 4
 class NotSyncedError(OSError):
     """The system could not sync what was written: it may be on disk or not, whatever a later sync says.
 
-    Of a record, which was cut off again, `ids` is empty; of documents it names them.
+    Of documents, `is_noted` says whether the counters know it.
     """
 
-    def __init__(self, cause: OSError, path: str | None = None, *, ids: set[str] | None = None) -> None:
+    def __init__(self, cause: OSError, path: str | None = None, *, is_noted: bool = False) -> None:
         super().__init__(cause.errno, cause.strerror, path or cause.filename)
-        self.ids = ids or set()
+        self.is_noted = is_noted
 
 
 class UnknownOutcomeError(OSError):
@@ -218,13 +218,18 @@ class Log:
         found = (segment_number(base) for base in self._tree.entries(LOG))
         return sorted(number for number in found if number is not None)
 
-    def boot_of(self, number: int) -> str:
-        """Return the boot id in a segment's header; empty when it has none. One small read."""
-        descriptor = self._tree.open(segment_name(number), READ)
-        try:
-            return boot_in(os.read(descriptor, 256))
-        finally:
-            os.close(descriptor)
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the last record that was appended ends: its segment, and the position in that."""
+        return self._number, self._end
+
+    def sync(self, numbers: list[int]) -> None:
+        """Bring segments to the disk whose writer may have died before it did. Raises OSError."""
+        for number in numbers:
+            with suppress(FileNotFoundError):
+                self._tree.sync(segment_name(number))
+        if numbers:
+            self._tree.sync_directory(LOG)
 
     def read(self, numbers: list[int]) -> list[Segment]:
         """Return what segments hold, in the order of their numbers; O(their size). Deleted ones are passed over."""

@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import Signature, Stat, TooLargeError, Tree, stat_of
-from fsstore.filesystem.disk.system import NotAFileError, same_boot
+from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
 from fsstore.filesystem.documents.documents import directories_of
 from fsstore.filesystem.documents.layout import CONTROL, LOCK, PRESENCE, Layout, segment_name, shard_of
@@ -244,15 +244,9 @@ class Overlay:
         }
 
     def _is_left(self) -> bool:
-        """Whether the log is from before the system was started, or the counters do not know of it."""
-        try:
-            numbers = self._log.numbers()
-            if not numbers:
-                return False
-            return numbers[-1] > self._counters.read().newest or not same_boot(self._log.boot_of(numbers[0]))
-        except FileNotFoundError:
-            # somebody's checkpoint has just deleted it
-            return False
+        """Whether there is a log that the counters do not know of."""
+        numbers = self._log.numbers()
+        return bool(numbers) and numbers[-1] > self._counters.read().newest
 
     # -- locks --------------------------------------------------------------------------------------------------------
 

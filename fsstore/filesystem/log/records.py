@@ -2,7 +2,8 @@
 
 A segment is `header, record, record, …`:
 
-    header   magic, the size of the segment before it when this one began, the boot id of the system, CRC-32 of these
+    header   magic, the size of the segment before it when this one began, the boot id of the system (for people who
+             look into it: nothing believes it), CRC-32 of these
     record   magic, flags, length of the body, the time it was made, CRC-32 of these and the body
     body     changes: kind, id, hash of the document before (zeros: none), the new bytes; of a deletion the floor
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fsstore.filesystem.disk.system import boot_id
@@ -51,10 +52,11 @@ class Segment:
     """What a segment holds, in the order of its writing. `damage` describes what no crash explains."""
 
     number: int
-    boot: str
     previous_size: int
     changes: list[LoggedChange]
     damage: str = ""
+    ends: list[int] = field(default_factory=list, compare=False)
+    """Of each change where its record ends."""
 
 
 def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> list[bytes]:
@@ -70,11 +72,11 @@ def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> lis
 
 def unpack(number: int, data: bytes) -> Segment:
     """Return what the bytes of a segment hold."""
-    boot = boot_in(data)
-    position = _HEADER.size + len(boot) + _CHECKSUM.size if boot else 0
-    previous_size = _HEADER.unpack_from(data)[1] if boot else NO_LIMIT
+    position = _header_end(data)
+    previous_size = _HEADER.unpack_from(data)[1] if position else NO_LIMIT
     changes: list[LoggedChange] = []
-    damage, malformed = "" if boot or not data else "the header is damaged", ""
+    ends: list[int] = []
+    damage, malformed = "" if position or not data else "the header is damaged", ""
     while position < len(data):
         end = _record_end(data, position)
         if end is None:
@@ -90,8 +92,9 @@ def unpack(number: int, data: bytes) -> Segment:
         except (ValueError, struct.error) as error:
             # its checksum is right, so no crash has done this
             malformed = f"the record at byte {position} holds what no commit is: {error}"
+        ends += [end] * (len(changes) - len(ends))
         position = end
-    return Segment(number, boot, previous_size, changes, malformed or (damage if changes else ""))
+    return Segment(number, previous_size, changes, malformed or (damage if changes else ""), ends)
 
 
 def pack_header(previous_size: int) -> bytes:
@@ -101,14 +104,14 @@ def pack_header(previous_size: int) -> bytes:
     return header + _CHECKSUM.pack(zlib.crc32(header))
 
 
-def boot_in(data: bytes) -> str:
-    """Return the boot id in the header that bytes begin with; empty when there is none that is whole."""
+def _header_end(data: bytes) -> int:
+    """Return where the header ends that bytes begin with; 0 when there is none that is whole."""
     if len(data) < _HEADER.size:
-        return ""
+        return 0
     magic, _, size = _HEADER.unpack_from(data)
     end = _HEADER.size + size
     is_whole = magic == _HEADER_MAGIC and data[end : end + _CHECKSUM.size] == _CHECKSUM.pack(zlib.crc32(data[:end]))
-    return data[_HEADER.size : end].decode("ascii", "replace") if is_whole else ""
+    return end + _CHECKSUM.size if is_whole else 0
 
 
 def _record_end(data: bytes, position: int) -> int | None:

@@ -11,6 +11,7 @@ Joins the event loop and the reader threads. Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -35,6 +36,7 @@ _TRIES = 5
 _ABSORBED_AT_ONCE, _CONFIRMED_AT_ONCE = 200, 5_000
 _POLL_SECONDS = 0.0005
 _POLLS_A_LOOK = 20
+_TRY_SECONDS = 1.0
 
 
 class Reading:
@@ -47,6 +49,9 @@ class Reading:
         self._reconciled: _IndexState | None = None
         self._reconciling: asyncio.Task[None] | None = None
         self._rereading: Future[Any] | None = None
+        # the counter `applying` for which it is known what waits for its place
+        self.applied = -1
+        self._next_try = 0.0
 
     # -- other threads ------------------------------------------------------------------------------------------------
 
@@ -88,18 +93,37 @@ class Reading:
 
     def is_unsettled(self) -> bool:
         """Whether `await_applied` is due before anything is read."""
-        if self._store.overlay is None:
-            return bool(self._store.counters.applying() & 1)
+        overlay = self._store.overlay
+        if overlay is None:
+            return self._store.counters.applying() != self.applied or bool(self._store.documents.waiting)
         try:
-            return not self._store.overlay.is_quiet
+            return not overlay.is_quiet or not self._store.recovery.waiting.is_known
         except OSError as error:
             raise unavailable(error, self._root) from error
 
-    async def await_applied(self) -> None:
-        """Wait until the batch that is being put in place is whole; if its writer died, recover, or read the log."""
+    async def await_applied(self, record_id: str | None = None) -> None:
+        """Wait until the batch that is being put in place is whole; if its writer died, recover, or read the log.
+
+        Then it is known which documents wait for their places, and what waits was tried again to put in place: at once
+        if the document of that id does, else once a second.
+        """
         if self._store.overlay is not None:
             await self._await_settled(self._store.overlay)
-            return
+        else:
+            await self._await_even()
+        applying = self._store.counters.applying()
+        if applying != self.applied or not self._store.recovery.waiting.is_known:
+            # what waits changes only while a batch, or a recovery, is being put in place
+            if not self._store.recovery.waiting.is_known:
+                await self.in_thread(self._store.recovery.waiting.look)
+            self.applied = applying & ~1
+        documents, now = self._store.documents, time.monotonic()
+        is_asked_for = record_id is not None and documents.name(record_id) in documents.waiting
+        if documents.waiting and self._store.writer is not None and (is_asked_for or now >= self._next_try):
+            self._next_try = now + _TRY_SECONDS
+            await self._place_waiting()
+
+    async def _await_even(self) -> None:
         applying = self._store.counters.applying
         while (seen := applying()) & 1:
             if seen == UNNAMED:
@@ -130,6 +154,12 @@ class Reading:
                 )
             await asyncio.sleep(_POLL_SECONDS)
         return moment
+
+    async def _place_waiting(self) -> None:
+        """Try again to put in place what waits: what was in the way may be gone."""
+        # what goes wrong is said by whoever reads what still waits
+        with suppress(StorageTimeoutError, StorageUnavailableError):
+            await self.under_lock(self._store.recovery.run)
 
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
@@ -188,6 +218,7 @@ class Reading:
         await self._look_again()
         if self._store.overlay is not None:
             return await self._ask_overlaid(self._store.overlay, work)
+        await self.await_applied()
         for _ in range(_TRIES):
             agreed = await self._await_agreed()
             try:
@@ -315,8 +346,8 @@ class Reading:
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
         self._store.index_file.try_file()
-        if self._store.overlay is not None:
-            await self._await_settled(self._store.overlay)
+        self._next_try = 0.0
+        await self.await_applied()
         await self._await_indexed()
         return await self._refresh(progress)
 

@@ -165,12 +165,18 @@ class Listing:
                 for name in touched:
                     hits.replace(name, self._read_again(name, matches))
 
+    def _pass_over(self, name: str, error: StorageUnavailableError) -> None:
+        """Leave one out that cannot be read now. Raises the error where others cannot be read either."""
+        self._documents.check_its_own(error)
+        if name in self._documents.waiting:
+            _unreadable.warning("%s is left out of a list: %s", name, error.reason)
+
     def _read_again(self, name: str, matches: _Matches) -> JsonObject | None:
         """Return what a document has become; None where it does not match any more, or cannot be read."""
         try:
             document = self._read(name, partial(self._documents.read_named, name))
         except StorageUnavailableError as error:
-            self._documents.check_its_own(error)
+            self._pass_over(name, error)
             return None
         return document.record if document is not None and matches(document.record) else None
 
@@ -195,7 +201,7 @@ class Listing:
                         document = self._read_row(row, keeping=keeping)
                     except StorageUnavailableError as error:
                         # its row stays as it is: others may be able to read it
-                        self._documents.check_its_own(error)
+                        self._pass_over(row.name, error)
                     else:
                         is_wanted = document is not None and matches(document.record)
                         is_as_indexed = document is not None and document.signature == row.signature

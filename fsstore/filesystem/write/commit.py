@@ -31,7 +31,7 @@ from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Damage, Documents
-from fsstore.filesystem.documents.layout import CONTROL
+from fsstore.filesystem.documents.layout import CONTROL, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.log.batches import Batches
@@ -144,13 +144,16 @@ class Committer:
         self._file = self._counters.file
         state = self._counters.read()
         is_left = state.unfinished and not self._indexing
-        if renewed or is_left or self._recovery.suspects or not self._is_clean:
+        if renewed:
+            self._recovery.distrust_all()
+        if is_left or self._recovery.is_due(state) or not self._is_clean:
             self.abandon()
             self._recovery.run()
             state = self._counters.read()
         if not self._indexing:
             # nothing waits for the index yet, so nobody can have asked for it
             self._index_requests = state.index_requests
+        self._recovery.waiting.look()
         self.state = state
 
     def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
@@ -160,6 +163,8 @@ class Committer:
         see `failures`.
         """
         self.settle()
+        if self._documents.waiting:
+            self._place_waiting(commits)
         try:
             group = self._drafting.draft(commits, self.state.floor)
             # also of a document that one group makes and deletes the record is kept: it tells the floor
@@ -175,6 +180,14 @@ class Committer:
             # somebody may remove these directories and make them anew
             self._documents.tree.forget_parents()
         return self._all_results(group, commits, changes)
+
+    def _place_waiting(self, commits: Sequence[Sequence[Sealed]]) -> None:
+        """Try again to put in place what a commit is to change: what was in the way may be gone."""
+        names = {self._documents.name(change.id) for commit in commits for change in commit}
+        if not names.isdisjoint(self._documents.waiting):
+            self.finish()
+            self._recovery.run()
+            self.state = self._counters.read()
 
     def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
@@ -244,14 +257,8 @@ class Committer:
 
     def _carry_out(self, drafts: list[Draft], *, has_batch: bool, floor: int) -> None:
         state = self.state
-        if floor != state.floor:
-            # before the deletion: whoever sees it makes nothing below
-            self._counters.write(floor=floor)
-        if not self._indexing:
-            self._counters.write(indexing=odd(state.indexing))
-            self._indexing = odd(state.indexing)
-        if not self._knows_clock:
-            self._learn_clock()
+        self._refuse_impossible(drafts)
+        self._begin(floor)
         directory, changes = "", list[LoggedChange]()
         try:
             directory = self._documents.stage_directory() if has_batch else ""
@@ -260,6 +267,7 @@ class Committer:
             if logged:
                 changes = [LoggedChange(*draft.logged, self._durable, floor=floor) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
+                position = self._log.position
         except OSError:
             self._is_clean &= self._unstage(drafts, directory)
             raise
@@ -273,11 +281,25 @@ class Committer:
             if has_batch:
                 self._counters.write(applying=even(odd(state.applying)))
             self._check_names()
+            if logged:
+                # whoever recovers leaves it alone from now on: what differs then is somebody's edit
+                self._counters.write_placed(*position)
             if logged and not self._durable and self._log.withdraw():
                 # all is in place, and what comes next need not be logged
                 self.segment_bytes = 0
         except OSError as error:
             raise PlacingError(error, changes if self._is_lost(error) else []) from error
+
+    def _begin(self, floor: int) -> None:
+        """Say that a commit is under way."""
+        if floor != self.state.floor:
+            # before the deletion: whoever sees it makes nothing below
+            self._counters.write(floor=floor)
+        if not self._indexing:
+            self._counters.write(indexing=odd(self.state.indexing))
+            self._indexing = odd(self.state.indexing)
+        if not self._knows_clock:
+            self._learn_clock()
 
     def _check_names(self) -> None:
         """Raise FileNotFoundError if somebody has removed the log, which may know of this alone, or the counters."""
@@ -296,6 +318,16 @@ class Committer:
     def log_again(self, changes: list[LoggedChange]) -> None:
         """Write the record of a commit once more, whose log was removed, so that recovery can finish it."""
         self._log.append(changes, self._counters.read(), durable=self._durable)
+
+    def _refuse_impossible(self, drafts: list[Draft]) -> None:
+        """Raise OSError, while nothing has happened yet, where the system says beforehand that placing would fail."""
+        shards: set[str] = set()
+        for draft in drafts:
+            shard = shard_of(draft.name)
+            self._documents.tree.refuse_placing(
+                draft.name, is_there=draft.previous is not None, knows_directory=shard in shards
+            )
+            shards.add(shard)
 
     def _learn_clock(self) -> None:
         name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True

@@ -215,6 +215,9 @@ class Drafting:
 
     def _found(self, record_id: str) -> Draft:
         name = self._documents.name(record_id)
+        waits = self._documents.waiting.get(name)
+        if waits is not None:
+            raise self._documents.waits(name, waits, outcome="not applied")
         there = self._documents.look(name)
         if there is None:
             return Draft(record_id, name, None, None)

@@ -24,13 +24,15 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.documents.skeleton import StoreRoot, check_control, prepare_control
+from fsstore.filesystem.documents.skeleton import check_control, prepare_control
 from fsstore.filesystem.log.checkpoint import BusyError, Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.log.log import NotSyncedError
+from fsstore.filesystem.log.presence import Presence
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import answer
 from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError
@@ -79,21 +81,29 @@ class Writer:
         lock: StoreLock,
         *,
         counters: Counters,
-        tree: Tree,
-        store_root: StoreRoot,
+        presence: Presence,
+        documents: Documents,
         lock_timeout_seconds: float,
     ) -> None:
+        tree = documents.tree
         self._committer = committer
         self._recovery = recovery
-        self._failures = Failures(committer, recovery, counters, tree)
+        self._failures = Failures(committer, recovery, counters, documents)
         self._root = str(tree.root)
-        self.checkpoints = Checkpoints(checkpoint, self._tidying, self._recover_documents, root=self._root)
         # whether this open store has put anything into the log that no checkpoint has begun with
         self._has_logged = False
+        self.checkpoints = Checkpoints(
+            checkpoint,
+            self._tidying,
+            self._recover_documents,
+            root=self._root,
+            timeout_seconds=lock_timeout_seconds,
+        )
         self._lock = lock
         self._counters = counters
+        self._presence = presence
         self._tree = tree
-        self._store_root = store_root
+        self._store_root = documents.root
         # of the directory that the lock was taken in; None once that is not there any more
         self._identity: tuple[int, int] | None = None
         self._timeout_seconds = lock_timeout_seconds
@@ -283,6 +293,7 @@ class Writer:
         try:
             self._identity = self._store_root.check()
             self._counters.open()
+            self._presence.renew(timeout_seconds=self._timeout_seconds)
             self._committer.settle(renewed=self._counters.mend())
             self._lock.begin(self._committer.state)
         except BaseException:
@@ -376,6 +387,9 @@ class Writer:
             self._committer.finish()
             self._committer.settle()
             job.future.set_result(job.run())
+        except StorageError as error:
+            # one of them is an OSError, too
+            job.future.set_exception(error)
         except OSError as error:
             job.future.set_exception(unavailable(error, self._root))
         except Exception as error:  # noqa: BLE001 - the same
@@ -388,11 +402,12 @@ class Writer:
         if idle:
             self._committer.rest()
 
-    def _recover_documents(self, ids: set[str]) -> None:
+    def _recover_documents(self, error: NotSyncedError) -> None:
         """Have documents that a checkpoint could not sync written anew from the log."""
-        self._recovery.suspects |= ids
-        # put there also when the writer is about to stop: it does what is queued before it ends
-        self._queue.put(_Call(self._recovery.run, Future()))
+        self._recovery.distrusts_syncs |= not error.is_noted
+        # whoever takes the lock does it first, unless another process was faster; put there also when the writer is
+        # about to stop: it does what is queued before it ends
+        self._queue.put(_Call(lambda: None, Future()))
 
     def _finish(self) -> None:
         self.checkpoints.finish()

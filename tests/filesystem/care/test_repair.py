@@ -45,7 +45,8 @@ async def repaired(store: Path) -> RepairReport:
 
 def bytes_in(store: Path) -> Counter[bytes]:
     """Return the bytes of all files that people could miss, and how often they are there."""
-    lost_without_harm = {".fsstore/seq", ".fsstore/batches", ".fsstore/floor", ".fsstore/lock", INDEX}
+    control_files = ("seq", "batches", "floor", "lock", "open", "checkpoint")
+    lost_without_harm = {*(f".fsstore/{name}" for name in control_files), INDEX}
     kept = {file: data for file, data in contents_of(store).items() if file not in lost_without_harm}
     return Counter(data for file, data in kept.items() if not file.startswith(".fsstore/log/"))
 

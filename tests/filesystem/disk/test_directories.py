@@ -1,5 +1,7 @@
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,6 +9,11 @@ from fsstore.filesystem.disk import directories
 from fsstore.filesystem.disk.directories import Directories
 from fsstore.filesystem.disk.system import NotAFileError
 from tests.filesystem.faults import descriptors
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Directories:
+    return Directories(tmp_path)
 
 
 def below(root: Path, *, keeps: int = 0) -> Directories:
@@ -96,3 +103,56 @@ def test_a_name_that_goes_while_a_directory_is_listed_is_passed_over(tmp_path: P
         (tmp_path / "3f" / base).touch()
     assert sorted(base for base, _ in tree.stats("3f")) == ["a", "b", "c"]
     assert tree.stats("none") == []
+
+
+# -- what is known before a file is put in place ----------------------------------------------------------------------
+
+
+def test_what_can_be_put_in_place_is_not_refused(tree: Directories) -> None:
+    tree.make_directory("3f")
+    (tree.root / "3f/a").touch()
+    tree.refuse_placing("3f/a", is_there=True)
+    tree.refuse_placing("3f/b", is_there=False)
+    # directories that are missing are made
+    tree.refuse_placing("4f/a", is_there=False)
+    tree.refuse_placing("4f/5f/a", is_there=False)
+
+
+def test_a_file_that_nobody_may_write_can_be_replaced_all_the_same(
+    tree: Directories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.make_directory("3f")
+    (tree.root / "3f/a").touch()
+    (tree.root / "3f/a").chmod(0o400)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest, **more: path[-1] != "a" and access(path, *rest, **more))
+    tree.refuse_placing("3f/a", is_there=True)
+
+
+@pytest.mark.parametrize("missing", ["3f", "3f/4f"])
+def test_a_directory_that_may_not_be_written_is_refused_also_if_another_one_must_be_made_in_it(
+    tree: Directories, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    tree.make_directory("3f")
+    closed = str(tree.root / "3f")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, *rest, **more: path != closed and access(path, *rest, **more))
+    with pytest.raises(PermissionError) as caught:
+        tree.refuse_placing(f"{missing}/a", is_there=False)
+    assert caught.value.filename == closed
+    tree.refuse_placing(f"{missing}/a", is_there=False, knows_directory=True)
+
+
+def test_a_directory_on_another_file_system_is_refused(tree: Directories, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.make_directory("3f")
+    elsewhere = str(tree.root / "3f")
+    lstat = os.lstat
+
+    def found(path: Any, **options: Any) -> Any:
+        result = lstat(path, **options)
+        return os.stat_result((*result[:2], result[2] + (str(path) == elsewhere), *result[3:]))
+
+    monkeypatch.setattr(os, "lstat", found)
+    with pytest.raises(OSError, match="another file system") as caught:
+        tree.refuse_placing("3f/a", is_there=False)
+    assert caught.value.errno == errno.EXDEV

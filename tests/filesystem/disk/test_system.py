@@ -11,7 +11,6 @@ from fsstore.filesystem.disk.system import (
     boot_id,
     filesystem_type,
     refuses_writing,
-    same_boot,
     unavailable,
 )
 
@@ -20,15 +19,10 @@ def nothing_to_read(*_: object) -> str:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def test_a_boot_vouches_only_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = boot_id()
-
-    assert same_boot(now) is (now != NO_BOOT_ID)
-    assert not same_boot("another")
-    assert not same_boot("")
+def test_where_there_is_no_name_of_a_boot_it_is_called_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert boot_id() == boot_id()
     monkeypatch.setattr(Path, "read_text", nothing_to_read)
     assert boot_id() == NO_BOOT_ID
-    assert not same_boot(NO_BOOT_ID)
 
 
 MOUNTS = r"""rootfs / rootfs rw 0 0

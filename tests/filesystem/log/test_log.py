@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import NO_BOOT_ID, boot_id, same_boot
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOG, STAGING, segment_name
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
@@ -94,13 +93,13 @@ def test_a_log_begins_with_its_first_record(log: Log, counters: Counters) -> Non
     sizes = [append(log, saved("a")), append(log, saved("b"), saved("c"))]
 
     (segment,) = log.read([1])
-    assert (segment.number, segment.boot, segment.damage) == (1, boot_id(), "")
+    assert (segment.number, segment.damage) == (1, "")
     assert [change._replace(time_ns=0) for change in segment.changes] == [saved("a"), saved("b"), saved("c")]
     assert time.time_ns() - 10**11 < segment.changes[0].time_ns <= segment.changes[1].time_ns <= time.time_ns()
     assert sizes == sorted(sizes)
     assert size_of(log._tree, 1) == sizes[-1]
     assert counters.read() == State(newest=1)
-    assert log.boot_of(1) == boot_id()
+    assert log.position == (1, sizes[-1])
 
 
 def test_a_sealed_segment_takes_no_more_records(log: Log, counters: Counters) -> None:
@@ -223,24 +222,10 @@ def test_a_missing_segment_says_nothing_about_the_one_before_it(log: Log, counte
     assert ids(log) == [["a", "b"], ["d"]]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such things to stand in the way")
-def test_the_boot_of_what_is_no_segment_is_not_told(log: Log, tree: Tree, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_bytes(b"fsstore-log-1\n" + bytes(100))
-    (tree.root / segment_name(1)).symlink_to(tmp_path / "elsewhere")
-    os.mkfifo(tree.root / segment_name(2))
-    tree.write_new(segment_name(3), b"")
-
-    with pytest.raises(OSError, match="regular file"):
-        log.boot_of(1)
-    assert log.boot_of(2) == log.boot_of(3) == ""
-
-
-def test_where_boots_have_no_id_no_log_is_of_this_one(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_boots_have_no_id_a_log_is_read_all_the_same(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", failing(errno.ENOENT))
     append(log, saved("a"))
 
-    assert log.boot_of(1) == NO_BOOT_ID
-    assert not same_boot(log.boot_of(1))
     assert ids(log) == [["a"]]
 
 

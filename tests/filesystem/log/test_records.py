@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsstore.filesystem.disk.system import boot_id
 from fsstore.filesystem.log.records import NO_DOCUMENT, NO_LIMIT, LoggedChange, Segment, pack, pack_header, unpack
 
 MAGIC = b"\xf5LR\n"
@@ -57,13 +56,15 @@ def test_what_is_packed_is_what_is_unpacked(groups: list[tuple[list[tuple[str, b
     segment = unpack(7, data)
 
     assert segment.changes == [change for group in changes for change in group]
-    assert (segment.number, segment.boot) == (7, "")
+    assert segment.number == 7
 
 
-def test_a_segment_tells_its_boot_and_the_size_before_it(header: bytes) -> None:
+def test_a_segment_tells_the_size_before_it_and_where_each_of_its_records_ends(header: bytes) -> None:
     segment = unpack(1, header + b"".join(RECORDS))
 
-    assert segment == Segment(1, boot_id(), 1 << 62, changes_of(*RECORDS))
+    assert segment == Segment(1, 1 << 62, changes_of(*RECORDS))
+    ends = [len(header) + sum(map(len, RECORDS[: at + 1])) for at in range(len(RECORDS))]
+    assert segment.ends == [end for end, record in zip(ends, RECORDS, strict=True) for _ in changes_of(record)]
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -76,13 +77,13 @@ def test_a_record_torn_anywhere_at_the_end_is_a_commit_that_never_happened(heade
         for rest in (b"", bytes(len(torn) - size), b"\xa5" * (len(torn) - size)):
             segment = unpack(1, before + torn[:size] + rest)
             assert segment.changes == changes_of(*whole), size
-            assert (segment.boot, segment.damage) == (boot_id(), ""), size
+            assert segment.damage == "", size
 
 
 def test_a_header_torn_anywhere_is_a_segment_in_which_nothing_happened(header: bytes) -> None:
     for size in range(len(header)):
         for rest in (b"", bytes(len(header) - size)):
-            assert unpack(1, header[:size] + rest) == Segment(1, "", 1 << 62, []), size
+            assert unpack(1, header[:size] + rest) == Segment(1, 1 << 62, []), size
 
 
 def flips(data: bytes) -> Iterator[bytes]:
@@ -116,12 +117,12 @@ def test_a_damaged_header_is_reported_and_loses_no_record(header: bytes) -> None
     for damaged in flips(header):
         segment = unpack(1, damaged + b"".join(RECORDS))
         assert segment.changes == changes_of(*RECORDS)
-        assert (segment.boot, segment.previous_size) == ("", 1 << 62)
+        assert segment.previous_size == 1 << 62
         assert segment.damage
 
 
 def test_an_empty_segment_is_whole() -> None:
-    assert unpack(1, b"") == Segment(1, "", 1 << 62, [])
+    assert unpack(1, b"") == Segment(1, 1 << 62, [])
 
 
 @unhurried

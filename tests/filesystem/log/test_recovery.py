@@ -3,6 +3,9 @@ import errno
 import logging
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +14,16 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk import system
+from fsstore.filesystem.log import presence
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
+from fsstore.filesystem.write import writer
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, below, contents, control, cut_off, first, place, until
 from tests.filesystem.test_crashes import crash
 
-
-@pytest.fixture
-def power_cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what makes everything before it seem written in an earlier run of the system."""
-    return lambda: monkeypatch.setattr(system, "boot_id", lambda: "another boot")
+ROOT = Path(__file__).parents[3]
 
 
 async def values(store: Path) -> dict[str, Any]:
@@ -57,7 +57,7 @@ async def two_saves(storage: FileStorage) -> bytes:
 
 
 async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
-    tmp_path: Path, power_cut: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its writer has died between the log and the first document."""
 
@@ -70,11 +70,10 @@ async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
     store = await left_by(tmp_path, work)
     for name, data in before.items():
         place(store, name).write_bytes(data)
-    power_cut()
     settle, seen = Recovery._settle, []
 
-    def watched(recovery: Recovery, history: Any) -> bool:
-        done = settle(recovery, history)
+    def watched(recovery: Recovery, history: Any, *, anew: bool) -> bool:
+        done = settle(recovery, history, anew=anew)
         seen.append(recovery._counters.read().applying % 2)
         return done
 
@@ -85,18 +84,15 @@ async def test_nobody_reads_a_part_of_a_batch_while_it_is_recovered(
         assert storage._counters.read().applying % 2 == 0
 
 
-async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_it(
+async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EIO, "no")
-
+    faults = Faults(monkeypatch)
     async with await FileStorage.open(tmp_path) as storage:
         await two_saves(storage)
         parts = storage._store
         assert parts.writer is not None
-        with monkeypatch.context() as patch:
-            patch.setattr("fsstore.filesystem.log.recovery.sync_documents", refuse)
+        with faults.where(lambda name, _: name == "fsync"):
             with pytest.raises(StorageUnavailableError):
                 await asyncio.wrap_future(parts.writer.call(parts.recovery.run))
             assert parts.counters.read().unfinished
@@ -119,8 +115,7 @@ async def left(tmp_path: Path) -> Path:
     return store
 
 
-async def test_a_document_that_is_what_the_log_says_is_left_alone(left: Path, power_cut: Callable[[], None]) -> None:
-    power_cut()
+async def test_a_document_that_is_what_the_log_says_is_left_alone(left: Path) -> None:
     before = place(left, "a").stat()
     assert await values(left) == {"a": "last"}
     assert place(left, "a").stat().st_ino == before.st_ino
@@ -128,51 +123,38 @@ async def test_a_document_that_is_what_the_log_says_is_left_alone(left: Path, po
     assert quarantined(left) == []
 
 
-async def test_a_document_that_is_gone_comes_back(left: Path, power_cut: Callable[[], None]) -> None:
-    power_cut()
+async def test_a_document_that_is_gone_comes_back(left: Path) -> None:
     place(left, "a").unlink()
     place(left, "a").parent.rmdir()
     assert await values(left) == {"a": "last"}
     assert quarantined(left) == []
 
 
-async def test_an_older_version_that_the_log_knows_gives_way(
-    left: Path, tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
-    power_cut()
+async def test_an_older_version_that_the_log_knows_gives_way(left: Path, tmp_path: Path) -> None:
     shutil.copy(tmp_path / "first.json", place(left, "a"))
     assert await values(left) == {"a": "last"}
     assert quarantined(left) == []
 
 
-async def test_the_version_before_all_that_the_log_holds_gives_way_too(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_the_version_before_all_that_the_log_holds_gives_way_too(tmp_path: Path) -> None:
     async with await FileStorage.open(tmp_path / "store") as storage:
         await storage.save({"id": "a", "data": "first"})
     before = place(tmp_path / "store", "a").read_bytes()
     store = await left_by(tmp_path, lambda storage: storage.save({"id": "a", "data": "last"}))
-    power_cut()
     place(store, "a").write_bytes(before)
     assert await values(store) == {"a": "last"}
     assert quarantined(store) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 60])
-async def test_a_torn_document_is_written_again_and_what_lay_there_kept(
-    left: Path, power_cut: Callable[[], None], size: int
-) -> None:
-    power_cut()
+async def test_a_torn_document_is_written_again_and_what_lay_there_kept(left: Path, size: int) -> None:
     os.truncate(place(left, "a"), size)
     torn = place(left, "a").read_bytes()
     assert await values(left) == {"a": "last"}
     assert quarantined(left) == ([torn] if torn else [])
 
 
-async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(
-    left: Path, power_cut: Callable[[], None]
-) -> None:
-    power_cut()
+async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(left: Path) -> None:
     committed = place(left, "a").read_bytes()
     place(left, "a").write_bytes(edited(committed))
     assert await values(left) == {"a": "by hand"}
@@ -181,9 +163,8 @@ async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(
 
 @pytest.mark.parametrize("obstacle", ["directory", "link"])
 async def test_what_stands_in_the_place_of_a_document_moves_aside_whole(
-    left: Path, tmp_path: Path, power_cut: Callable[[], None], obstacle: str
+    left: Path, tmp_path: Path, obstacle: str
 ) -> None:
-    power_cut()
     place(left, "a").unlink()
     if obstacle == "directory":
         place(left, "a").mkdir()
@@ -199,7 +180,7 @@ async def test_what_stands_in_the_place_of_a_document_moves_aside_whole(
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["as it was", "edited by hand"])
 async def test_a_document_that_the_log_deleted_goes_unless_somebody_has_edited_it(
-    tmp_path: Path, power_cut: Callable[[], None], *, by_hand: bool
+    tmp_path: Path, *, by_hand: bool
 ) -> None:
     kept: list[bytes] = []
 
@@ -209,17 +190,13 @@ async def test_a_document_that_the_log_deleted_goes_unless_somebody_has_edited_i
         await storage.delete("a")
 
     store = await left_by(tmp_path, work)
-    power_cut()
     # the unlink was not synced, and a power cut has undone it
     place(store, "a").write_bytes(edited(kept[1]) if by_hand else kept[1])
     assert await values(store) == ({"a": "by hand"} if by_hand else {})
 
 
-async def test_a_batch_whose_renames_were_all_undone_is_whole_again(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_a_batch_whose_renames_were_all_undone_is_whole_again(tmp_path: Path) -> None:
     store = await left_by(tmp_path, lambda storage: storage.batch_save({"id": name, "data": 1} for name in "abcdef"))
-    power_cut()
     for name in "abcdef":
         place(store, name).unlink()
     assert await values(store) == dict.fromkeys("abcdef", 1)
@@ -229,14 +206,13 @@ async def test_a_batch_whose_renames_were_all_undone_is_whole_again(
 
 
 async def test_a_damaged_record_in_the_middle_is_set_aside_and_the_others_are_applied(
-    tmp_path: Path, power_cut: Callable[[], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work(storage: FileStorage) -> None:
         for name in "abc":
             await storage.save({"id": name, "data": f"value of {name}"})
 
     store = await left_by(tmp_path, work)
-    power_cut()
     for name in "abc":
         place(store, name).unlink()
     (segment,) = (store / ".fsstore/log").iterdir()
@@ -249,15 +225,12 @@ async def test_a_damaged_record_in_the_middle_is_set_aside_and_the_others_are_ap
 
 
 @pytest.mark.parametrize("lost", [1, 5, 100])
-async def test_a_record_torn_at_the_end_is_a_commit_that_never_happened(
-    tmp_path: Path, power_cut: Callable[[], None], lost: int
-) -> None:
+async def test_a_record_torn_at_the_end_is_a_commit_that_never_happened(tmp_path: Path, lost: int) -> None:
     async def work(storage: FileStorage) -> None:
         await storage.save({"id": "a", "data": "x" * 200})
         await storage.save({"id": "b", "data": "y" * 200})
 
     store = await left_by(tmp_path, work)
-    power_cut()
     for name in "ab":
         place(store, name).unlink()
     (segment,) = (store / ".fsstore/log").iterdir()
@@ -276,23 +249,17 @@ async def in_two_segments(storage: FileStorage) -> None:
     await storage.transaction([{"type": "delete", "id": "a"}, {"type": "update", "id": "b", "data": {"data": 2}}])
 
 
-async def test_what_a_later_segment_deleted_is_never_resurrected_by_an_earlier_one(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_what_a_later_segment_deleted_is_never_resurrected_by_an_earlier_one(tmp_path: Path) -> None:
     store = await left_by(tmp_path, in_two_segments)
     assert len(control(store, "log")) == 2
-    power_cut()
     place(store, "b").unlink()
     assert await values(store) == {"b": 2}
 
 
 @pytest.mark.parametrize("by", ["recovery", "checkpoint"])
 async def test_segments_go_the_oldest_first_each_on_disk_before_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power_cut: Callable[[], None], by: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    store = await left_by(tmp_path, in_two_segments)
-    if by == "recovery":
-        power_cut()
     calls: list[str] = []
     unlink, sync = os.unlink, os.fsync
 
@@ -302,17 +269,26 @@ async def test_segments_go_the_oldest_first_each_on_disk_before_the_next(
         unlink(path, dir_fd=dir_fd)
 
     def syncing(descriptor: int) -> None:
-        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "log":
+        if calls and Path(f"/proc/self/fd/{descriptor}").readlink().name == "log":
             calls.append("sync")
         sync(descriptor)
 
-    monkeypatch.setattr(os, "unlink", unlinking)
-    monkeypatch.setattr(os, "fsync", syncing)
-    assert await values(store) == {"b": 2}
+    def watch() -> None:
+        monkeypatch.setattr(os, "unlink", unlinking)
+        monkeypatch.setattr(os, "fsync", syncing)
+
+    if by == "recovery":
+        store = await left_by(tmp_path, in_two_segments)
+        watch()
+        assert await values(store) == {"b": 2}
+    else:
+        async with await FileStorage.open(tmp_path / "store") as storage:
+            await in_two_segments(storage)
+            watch()
     assert calls == ["000000000001.log", "sync", "000000000002.log", "sync"]
 
 
-async def test_a_log_of_another_boot_is_replayed_and_one_of_this_boot_is_not_even_read(
+async def test_who_finds_a_log_alone_replays_it_and_who_finds_somebody_there_does_not_even_read_it(
     left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
@@ -323,25 +299,20 @@ async def test_a_log_of_another_boot_is_replayed_and_one_of_this_boot_is_not_eve
         return system_open(path, *arguments, **options)
 
     monkeypatch.setattr(os, "open", opening)
-    async with await FileStorage.open(left):
-        assert [path for path in opened if path.endswith(".json") and "fsstore.json" not in path] == []
-        assert len([path for path in opened if path.endswith(".log")]) == 1
+    async with await FileStorage.open(left) as storage:
+        assert len([path for path in opened if path.endswith("/a.json") or path == "a.json"]) == 1
+        await storage.save({"id": "b"})
+        opened.clear()
+        async with await FileStorage.open(left):
+            assert control(left, "log") != []
+            assert [path for path in opened if path.endswith(".json") and "fsstore.json" not in path] == []
+            assert [path for path in opened if path.endswith(".log")] == []
     opened.clear()
     async with await FileStorage.open(left):
         assert [path for path in opened if path.endswith(".log")] == []
 
 
-async def test_where_the_system_has_no_boot_id_a_log_that_is_not_empty_is_replayed(
-    left: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(system, "boot_id", lambda: system.NO_BOOT_ID)
-    place(left, "a").unlink()
-    assert await values(left) == {"a": "last"}
-
-
-async def test_a_store_whose_counters_were_lost_replays_its_log_and_goes_on_behind_it(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_a_store_whose_counters_were_lost_replays_its_log_and_goes_on_behind_it(tmp_path: Path) -> None:
     store = await left_by(tmp_path, in_two_segments)
     (store / ".fsstore/seq").unlink()
     place(store, "b").unlink()
@@ -349,13 +320,10 @@ async def test_a_store_whose_counters_were_lost_replays_its_log_and_goes_on_behi
         assert set(await contents(storage)) == {"b"}
         await storage.save({"id": "b", "data": 3})
         again = cut_off(storage, store, tmp_path / "again")
-    power_cut()
     assert await values(again) == {"b": 3}
 
 
-async def test_a_store_copied_while_it_was_written_recovers_elsewhere(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_a_store_copied_while_it_was_written_recovers_elsewhere(tmp_path: Path) -> None:
     store, copy = tmp_path / "store", tmp_path / "copy"
     async with await FileStorage.open(store) as storage:
         await storage.batch_save([{"id": "a", "data": 1}, {"id": "b", "data": 1}])
@@ -369,13 +337,10 @@ async def test_a_store_copied_while_it_was_written_recovers_elsewhere(
             ]
         )
         cut_off(storage, store / ".fsstore", copy / ".fsstore")
-    power_cut()
     assert await values(copy) == {"b": 2, "c": 2}
 
 
-async def test_while_the_log_holds_records_a_store_that_is_not_durable_logs_too(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_while_the_log_holds_records_a_store_that_is_not_durable_logs_too(tmp_path: Path) -> None:
     store = tmp_path / "store"
     async with await FileStorage.open(store) as durable, await FileStorage.open(store, fsync=False) as quick:
         await durable.save({"id": "a", "data": "first"})
@@ -384,15 +349,12 @@ async def test_while_the_log_holds_records_a_store_that_is_not_durable_logs_too(
         await durable.save({"id": "b", "data": "first"})
         await quick.delete("b")
         left = cut_off(durable, store, tmp_path / "left")
-    power_cut()
     assert await values(shutil.copytree(left, tmp_path / "untouched")) == {"a": "last"}
     place(left, "a").write_bytes(first_version)
     assert await values(left) == {"a": "last"}
 
 
-async def test_whoever_finds_the_control_directory_gone_logs_into_the_new_one(
-    tmp_path: Path, power_cut: Callable[[], None]
-) -> None:
+async def test_whoever_finds_the_control_directory_gone_logs_into_the_new_one(tmp_path: Path) -> None:
     store = tmp_path / "store"
     async with await FileStorage.open(store) as one, await FileStorage.open(store) as other:
         await one.save({"id": "a", "data": 1})
@@ -403,7 +365,6 @@ async def test_whoever_finds_the_control_directory_gone_logs_into_the_new_one(
         await one.save({"id": "a", "data": 2})
         await other.save({"id": "b", "data": 2})
         left = cut_off(other, store, tmp_path / "left")
-    power_cut()
     place(left, "b").unlink()
     assert await values(left) == {"a": 2, "b": 2}
 
@@ -437,10 +398,9 @@ async def test_a_document_that_could_not_be_synced_is_written_anew_before_its_lo
 
 
 async def test_a_recovery_that_the_disk_refuses_is_told_and_tried_again(
-    left: Path, monkeypatch: pytest.MonkeyPatch, power_cut: Callable[[], None]
+    left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = Faults(monkeypatch)
-    power_cut()
     place(left, "a").unlink()
     with (
         faults.where(lambda name, _: name in ("replace", "fsync"), errno.ENOSPC),
@@ -543,9 +503,121 @@ async def test_a_deletion_whose_directory_could_not_be_synced_is_made_anew(
             unlink(path, dir_fd=dir_fd)
 
         monkeypatch.setattr(os, "unlink", unlinking)
-        storage._store.recovery.suspects.add("a")
+        # a sync has failed, in whatever process
+        storage._counters.write(unsynced=storage._counters.read().newest)
         await storage.save({"id": "b"})
         # there was nothing of that name left to remove
         assert "a.json" in unlinked
         assert set(await contents(storage)) == {"b"}
     assert quarantined(tmp_path) == []
+
+
+# -- another process has died, and the store was open all along ------------------------------------------------------
+
+DYING = """
+import asyncio, sys
+from pathlib import Path
+from fsstore import FileStorage
+from fsstore.filesystem.write import writer
+from tests.filesystem.crashing import Killer
+
+writer._IDLE_SECONDS = 600.0
+
+async def work():
+    storage = await FileStorage.open(sys.argv[1])
+    for value in ("first", "last"):
+        await storage.save({"id": "a", "data": value})
+    for name in "bcde":
+        await storage.save({"id": name, "data": "last"})
+    print("saved", flush=True)
+    sys.stdin.readline()
+    Killer(1, Path(sys.argv[2]), only="replace").arm()
+    # one is made, of another the name is exchanged: none of the two is in place
+    await storage.batch_save([{"id": "e", "data": "tail"}, {"id": "tail", "data": "tail"}])
+
+asyncio.run(work())
+"""
+
+
+async def test_edits_by_hand_are_not_undone_by_the_crash_of_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even back to a value that the log knows, as by `git checkout`, and no deletion."""
+    monkeypatch.setattr(writer, "_IDLE_SECONDS", 600.0)
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as storage:
+        await storage.save({"id": "a", "data": "zero"})
+        zero = place(store, "a").read_bytes()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", DYING, str(store), str(tmp_path / "call")),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert process.stdout is not None
+            assert process.stdin is not None
+            assert await process.stdout.readline() == b"saved\n"
+            committed = {name: place(store, name).read_bytes() for name in "abcd"}
+            place(store, "a").write_bytes(zero)
+            # somebody's editor is at it, and will go on
+            os.truncate(place(store, "d"), 20)
+            place(store, "b").unlink()
+            place(store, "c").write_bytes(edited(committed["c"]))
+            process.stdin.write(b"\n")
+            assert await process.wait() == -signal.SIGKILL
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert control(store, "log") != []
+        assert storage._counters.read().unfinished
+        found = {key: record["data"] for key, record in (await contents(storage)).items()}
+    assert found == {"a": "zero", "c": "by hand", "e": "tail", "tail": "tail"}
+    assert place(store, "d").read_bytes() == committed["d"][:20]
+    assert sorted(quarantined(store)) == sorted([committed["a"], committed["c"], committed["d"]])
+
+
+async def test_what_was_placed_counts_for_nothing_once_nobody_has_had_the_store_open(
+    left: Path, tmp_path: Path
+) -> None:
+    """A medium that went and came may have brought the old version back, or nothing, whatever the counters say."""
+    shutil.copy(tmp_path / "first.json", place(left, "a"))
+    async with await FileStorage.open(left) as storage:
+        assert (await contents(storage))["a"]["data"] == "last"
+    assert quarantined(left) == []
+
+
+@pytest.mark.parametrize("what", ["nothing", "something"])
+async def test_the_index_is_stale_after_a_replay_only_if_something_was_written(left: Path, what: str) -> None:
+    async with await FileStorage.open(left) as storage:
+        # in order with what is there, as the process has left it
+        await storage.list()
+        before = storage._counters.read().stale
+        assert storage._store.writer is not None
+        await storage.save({"id": "b", "data": 1})
+        await until(lambda: storage._store.writer and not storage._store.writer.lock_is_held())
+        assert storage._counters.read().stale == before
+        storage._store.recovery.distrust_all()
+        if what == "something":
+            place(left, "b").unlink()
+        await asyncio.wrap_future(storage._store.writer.call(storage._store.recovery.run))
+        assert (storage._counters.read().stale > before) is (what == "something")
+
+
+async def test_where_nobody_is_known_to_be_alone_whoever_opens_the_store_replays_its_log(
+    left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_EXCLUSIVE", 0)
+    monkeypatch.setattr(presence, "_SHARED", 0)
+    place(left, "a").unlink()
+    assert await values(left) == {"a": "last"}
+
+
+async def test_who_removes_the_control_directory_does_not_make_others_seem_to_be_away(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as storage:
+        await storage.save({"id": "a"})
+        await until(lambda: not storage._store.writer or not storage._store.writer.lock_is_held())
+        shutil.rmtree(store / ".fsstore")
+        await storage.save({"id": "a"})
+        assert storage._store.presence.is_named
