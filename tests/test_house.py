@@ -100,6 +100,7 @@ DESCRIPTOR_USERS = {
     "filesystem.log.checkpoint": "its lock is one, too",
     "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
     "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
+    "filesystem.documents.skeleton": "a control directory of format 1 is locked as its version does",
     "filesystem.index.index_file": "SQLite opens the file that was made for it",
 }
 """Who may use descriptors that `files` has opened, and why."""

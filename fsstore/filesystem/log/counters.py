@@ -30,7 +30,7 @@ The name may go too, by other hands. So whoever reads looks whether the file sti
 odd counters: a batch may be under way of a writer who counts in the file that was there before.
 
 The floor must outlive the file. The record of a deletion tells it, and before that record goes, the floor is written to
-a file of its own, `floor`, which is synced (`keep_floor`): a number in decimal digits. Who takes the lock raises a
+a file of its own, `floor`, which is synced (`keep_floor`): twenty decimal digits. Who takes the lock raises a
 counter that is below (`mend`), and an open store that finds the counters made anew remembers what it has seen.
 """
 
@@ -43,7 +43,7 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import READ, WRITE, Tree
+from fsstore.filesystem.disk.files import KEEP, READ, WRITE, Tree
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_SEGMENTS, STAGING
 from fsstore.model.mutations import floor_above
 
@@ -114,7 +114,6 @@ class Counters:
         self._descriptor = -1
         # device and inode of the file that is open
         self.file = (0, 0)
-        self._path = tree.path(COUNTERS)
         self._retired: list[int] = []
         # the highest floor that was seen here, and what the file of its own holds
         self._seen_floor = self._kept_floor = 0
@@ -151,11 +150,7 @@ class Counters:
 
     def are_named(self) -> bool:
         """Whether the file that is open still has its name; one stat."""
-        try:
-            there = os.lstat(self._path)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == self.file
+        return self._tree.is_name_of(COUNTERS, self.file)
 
     def _opened(self) -> int:
         if self._read_only:
@@ -201,14 +196,13 @@ class Counters:
             self.write(floor=floor)
         # more than once if another process has kept a higher one meanwhile
         while self._kept_floor < (floor := self.read().floor):
-            draft = f"{STAGING}/{secrets.token_hex(8)}"
+            # in place, as the counters are: until it is synced the log tells it too
+            descriptor = self._tree.open(FLOOR, KEEP)
             try:
-                self._tree.write_new(draft, b"%d\n" % floor)
-                self._tree.sync(draft)
-                self._tree.replace(draft, FLOOR)
-            except OSError:
-                self._tree.unlink(draft)
-                raise
+                _write_at(descriptor, b"%020d\n" % floor, 0)
+            finally:
+                os.close(descriptor)
+            self._tree.sync(FLOOR)
             self._tree.sync_directory(CONTROL)
             self._kept_floor = floor
 
