@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fsstore.filesystem.documents import documents
 from tests.cli.conftest import Run, Terminal
 
 Save = Callable[..., None]
@@ -76,9 +77,11 @@ def test_a_repair_sets_aside_and_leaves_a_clean_store(fsstore: Run, torn: Path, 
     assert aside.exists()
 
 
-def test_a_repair_that_leaves_damage_ends_with_4(fsstore: Run, store: Path) -> None:
+def test_a_repair_that_leaves_damage_ends_with_4(fsstore: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsstore("init")
-    large = json.dumps({"id": "large", "data": "x" * (17 << 20)})
+    (store / "fsstore.json").write_text('{"format": 1, "shard_depth": 1, "max_bytes": 1000}')
+    monkeypatch.setattr(documents, "READ_BYTES", 1000)
+    large = json.dumps({"id": "large", "data": "x" * 2000})
     (store / "00").mkdir(exist_ok=True)
     (store / "00/large.json").write_text(large)
     result = fsstore("repair")
