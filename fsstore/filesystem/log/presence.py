@@ -54,7 +54,7 @@ class Presence:
             self.leave()
             self._descriptor = self._tree.open(PRESENCE, KEEP)
             try:
-                if self._lock(_EXCLUSIVE) and self.is_named:
+                if self._is_alone() and self.is_named:
                     when_alone()
                 # from exclusive to shared is two steps (flock(2)): between them somebody else may come in
                 if self._lock(_SHARED) and self.is_named:
@@ -72,6 +72,13 @@ class Presence:
                     timeout_seconds=timeout_seconds,
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _is_alone(self) -> bool:
+        if self._lock(_EXCLUSIVE):
+            return True
+        # who only reads has it for microseconds, to find out whether anybody is present
+        time.sleep(_POLL_SECONDS)
+        return self._lock(_EXCLUSIVE)
 
     def renew(self, *, timeout_seconds: float) -> None:
         """Be present in the file that has the name now, if somebody has removed it; as `enter`, and never alone."""
