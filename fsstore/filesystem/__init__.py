@@ -34,9 +34,9 @@ What the caller gives is written down at once as the bytes that it will be (`sea
 then the commit is queued. The writer thread takes the store lock, and keeps it while more comes soon (`lock`): for
 20 ms if another process requests it, and a second at most. What is queued is one group, and for each:
 
-1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
-   (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
-   (nothing on disk)
+1. draft: reads what is there, unless what this process keeps of it is sure to be the same (`cache`, `trust`), and
+   applies each mutation (`draft`); of bytes that are there already only the lines that change are made anew. A refused
+   commit ends here. (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `txn/`, unsynced. (temp files, which recovery removes)
 3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
    the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
@@ -91,13 +91,22 @@ The event loop does it where the system has the bytes in memory, else a reader t
 system has forgotten, as after a start of the machine, waits for the disk in the event loop: a few reads of directories
 and inodes, once for each document. An open that never waits (openat2(2) with RESOLVE_CACHED) made no difference that
 could be measured, and containers filter that call.
-The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers); as long as the file
-keeps its inode, size and times it need not be examined again, only parsed. Where the clock shows each change of a file,
-which is tried once, or the last one was long ago, bytes that were read or placed lately are kept, and one stat stands
-for reading them (`cache`). A list takes rows from the index and
+The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers). Bytes that were read or
+placed lately are kept, and one stat stands for reading them as long as they are sure (`cache`); otherwise they are read
+again, and if they are the same, only parsed. A list takes rows from the index and
 contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+
+What is remembered of files
+---------------------------
+Bytes, the mark that they were examined, rows of the index and the marks of those who watch stand for a file only as
+long as it has the signature that it had (inode, size, mtime, ctime, and in memory the device), and only if that
+signature is sure. `trust` is the one home of this rule and of its reasons. What was read is sure if the last change of
+the file was two seconds old when the reading began. What was placed is sure at once on a multigrain clock (ext4, xfs,
+btrfs and tmpfs from Linux 6.13 on, where that is seen to work), elsewhere when it is read again two seconds later. So
+on a coarse clock the writer reads what it has placed a moment ago, a row of the index is compared by hash once, by the
+first list of a later opening, and a watch reads each document once more, two seconds after its change.
 
 Watching
 --------

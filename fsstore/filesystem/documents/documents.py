@@ -19,8 +19,9 @@ from itertools import count
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
+from fsstore.filesystem.disk.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.trust import Trust, is_sure
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import (
     InConflictError,
@@ -41,11 +42,15 @@ _MOST_PLAIN = 10_000
 
 
 class Document(NamedTuple):
-    """A document as read: its record, its bytes, and the signature that belongs to them."""
+    """A document as read: its record, its bytes, the signature that belongs to them, and when the reading began.
+
+    `trust` says whether that is sure; what was read at the beginning of time is not.
+    """
 
     record: JsonObject
     data: bytes
     signature: Signature
+    seen_ns: int = 0
 
     @property
     def digest(self) -> bytes:
@@ -63,6 +68,8 @@ class Documents:
         """Returns the name of a document's file."""
         self.max_bytes = max_bytes
         self.cache = DocumentCache()
+        self.trust = Trust()
+        # sure signatures of what was examined
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
@@ -70,7 +77,7 @@ class Documents:
     def for_one_thread(self, *, keeps: int) -> Documents:
         """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
-        own.cache, own._plain = self.cache, self._plain
+        own.cache, own.trust, own._plain = self.cache, self.trust, self._plain
         return own
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
@@ -83,31 +90,33 @@ class Documents:
         `keeping` keeps its bytes for the next time, if it is not one of very many.
         """
         name = self.name(record_id)
-        kept = self._unchanged(name)
+        kept = self.unchanged(name)
         if kept is not None:
             return Document(decode_examined(kept.data), kept.data, kept.signature)
-        document = self._read(name, record_id)
+        document = self._read(name, record_id, keeping=keeping)
         if document is None:
             self._check_presence()
-        elif keeping and self._plain.get(name) == document.signature:
-            self.cache.was_read(name, document.data, document.signature)
         return document
 
-    def _unchanged(self, name: str) -> CachedDocument | None:
-        """Return what is kept of a document, if its file is still the same; one stat."""
+    def unchanged(self, name: str) -> CachedDocument | None:
+        """Return what is kept of a document, if it stands for its file; one stat."""
         kept = self.cache.get(name)
         return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
 
-    def read_in_turn(self, record_id: str) -> Document | None:
-        """Do the same as the holder of the store lock, who has seen that the store is there."""
-        return self._read(self.name(record_id), record_id)
+    def read_in_turn(self, record_id: str) -> Document | CachedDocument | None:
+        """Do the same as the holder of the store lock, who has seen that the store is there.
 
-    def look(self, name: str) -> Signature | None:
-        """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""
-        try:
-            return self.tree.signature(name)
-        except OSError:
-            return UNTOLD
+        Bytes that are still those that are kept are given as such, and not parsed.
+        """
+        name = self.name(record_id)
+        kept = self.cache.get(name)
+        if kept is not None:
+            # what is wrong with the file is reported below
+            with suppress(OSError):
+                data, signature = self.tree.read(name, max_bytes=self.max_bytes)
+                if data == kept.data:
+                    return kept._replace(signature=signature)
+        return self._read(name, record_id)
 
     def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
         """Return the document in a file, whose id must lead back to that name.
@@ -129,17 +138,15 @@ class Documents:
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
         name = self.name(record_id)
-        kept = self._unchanged(name)
+        kept = self.unchanged(name)
         if kept is not None:
             return decode_examined(kept.data)
         try:
+            seen_ns = time.time_ns()
             found = self.tree.read_cached(name, max_bytes=self.max_bytes)
             if found is not None:
                 data, signature = found
-                record, is_plain = self._parsed(name, data, signature, record_id)
-                if is_plain:
-                    self.cache.was_read(name, data, signature)
-                return record
+                return self._parsed(name, data, signature, record_id, is_sure=is_sure(signature, seen_ns), keeping=True)
         except FileNotFoundError:
             self._check_presence()
             return None
@@ -147,12 +154,14 @@ class Documents:
             pass
         raise BlockingIOError
 
-    def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
+    def _read(self, name: str, record_id: str | None, *, pauses: int = 0, keeping: bool = False) -> Document | None:
         while True:
             try:
+                seen_ns = time.time_ns()
                 data, signature = self.tree.read(name, max_bytes=self.max_bytes)
-                record, _ = self._parsed(name, data, signature, record_id)
-                return Document(record, data, signature)
+                sure = is_sure(signature, seen_ns)
+                record = self._parsed(name, data, signature, record_id, is_sure=sure, keeping=keeping)
+                return Document(record, data, signature, seen_ns)
             except FileNotFoundError:
                 return None
             except (NotAFileError, TooLargeError) as error:
@@ -170,28 +179,48 @@ class Documents:
                 raise unavailable(error, self.tree.path(name)) from error
 
     def _parsed(
-        self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None
-    ) -> tuple[JsonObject, bool]:
-        """Return the record that bytes are, and whether they need not be examined again."""
-        if self._plain.get(name) == signature:
-            return decode_examined(data), True
-        record, is_plain = examine(data, record_id)
-        if is_plain and record_id is not None:
-            # whose id was not asked for may lie in the wrong place
-            self.note_plain(name, signature)
-        return record, is_plain
+        self,
+        name: str,
+        data: bytes | bytearray,
+        signature: Signature,
+        record_id: str | None,
+        *,
+        is_sure: bool,
+        keeping: bool,
+    ) -> JsonObject:
+        """Return the record that bytes are; what is sure need not be examined again, and is kept with `keeping`."""
+        is_plain = self._plain.get(name) == signature or self._is_kept(name, data)
+        if is_plain:
+            record = decode_examined(data)
+        else:
+            record, is_plain = examine(data, record_id)
+        # whose id was not asked for may lie in the wrong place
+        if is_plain and is_sure and record_id is not None:
+            self._note_plain(name, signature)
+            if keeping:
+                self.cache.was_read(name, data, signature)
+        return record
 
-    def note_plain(self, name: str, signature: Signature) -> None:
-        """Note that a file, as long as it has that signature, need not be examined when it is read."""
+    def _is_kept(self, name: str, data: bytes | bytearray) -> bool:
+        kept = self.cache.get(name)
+        return kept is not None and kept.data == data
+
+    def was_placed(self, name: str, part: JsonObject, data: bytes, signature: Signature) -> None:
+        """Keep in mind what the writer has placed, of which `part_of` is given, and that it need not be examined."""
+        sure = is_sure(signature, self.trust.seen_ns(signature))
+        if sure:
+            self._note_plain(name, signature)
+        self.cache.placed(name, part, data, signature, is_sure=sure)
+
+    def _note_plain(self, name: str, signature: Signature) -> None:
         if len(self._plain) >= _MOST_PLAIN:
             self._plain.clear()
-        if signature.is_fine:
-            self._plain[name] = signature
+        self._plain[name] = signature
 
     def has(self, record_id: str) -> bool:
         """Whether there is a file of that document; one stat, it is not read."""
         name = self.name(record_id)
-        if self._unchanged(name) is not None:
+        if self.unchanged(name) is not None:
             return True
         try:
             if self.tree.signature(name) is not None:
@@ -292,13 +321,13 @@ class Documents:
     def inventory(self, shard: str) -> str | None:
         """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
 
-        None where that is not known: a name may stand for something else, or be none that can be read.
+        None where that is not known: a name may stand for something else, or be none that can be read, or be elsewhere.
         """
         try:
             stats = sorted(self.tree.stats(shard))
         except OSError:
             return None
-        if not all(stat.S_ISREG(found.st_mode) for _, found in stats):
+        if not all(stat.S_ISREG(found.st_mode) and found.st_dev == self.tree.device for _, found in stats):
             return None
         # a base holds no slash, so lines are never taken for others
         return "".join(

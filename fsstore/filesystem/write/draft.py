@@ -3,7 +3,8 @@
 Owns the step before anything is written. Knows nothing of the log, of temp files or of the index; used by the writer
 thread alone, under the lock. Invariants:
 - A commit that is refused leaves no draft, and what earlier commits of the group have drafted stays.
-- What this process has placed lately, and nobody has touched since, is not read again (`cache`).
+- What this process has placed or read lately is not read again if it is sure that nobody has touched it (`trust`), and
+  not parsed again if its bytes are the same.
 - No draft holds anything of a caller's: a save was written down when it was taken in (`sealed`), and of what other
   rules return the bytes are kept, and a copy of what the index looks at.
 
@@ -156,13 +157,11 @@ class Drafting:
 
     def _found(self, record_id: str) -> Draft:
         name = self._documents.name(record_id)
-        there = self._documents.look(name)
-        if there is None:
+        found = self._documents.unchanged(name) or self._documents.read_in_turn(record_id)
+        if found is None:
             return Draft(record_id, name, None, None)
-        kept = self._documents.cache.get(name)
-        if kept is not None and kept.signature == there:
-            if kept.part is not None:
-                return Draft(record_id, name, kept, kept.part)
-            return Draft(record_id, name, kept, decode_examined(kept.data), is_whole=True)
-        read = self._documents.read_in_turn(record_id)
-        return Draft(record_id, name, read, None if read is None else read.record, is_whole=True)
+        if isinstance(found, Document):
+            return Draft(record_id, name, found, found.record, is_whole=True)
+        if found.part is not None:
+            return Draft(record_id, name, found, found.part)
+        return Draft(record_id, name, found, decode_examined(found.data), is_whole=True)

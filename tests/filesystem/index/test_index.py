@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
