@@ -1,4 +1,4 @@
-"""The clock of a file system as a test wants it: one that shows every change, or one that counts in seconds.
+"""The clock of a file system as a test wants it: one that counts in seconds.
 
 `count_coarsely` is the switch for everything that runs the engine, also in a process of its own. For a real file
 system with such a clock see `images`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fsstore.filesystem.disk import files, trust
@@ -16,11 +17,6 @@ from fsstore.filesystem.disk.files import Signature
 TICK_NS = 1_000_000_000
 
 Put = Callable[[Any, str, Any], None]
-
-
-def count_finely(put: Put = setattr) -> None:
-    """Have the engine believe that the clock shows every change; what it shows is left to the file system."""
-    put(trust, "shows_every_change", lambda _tree, _name: True)
 
 
 def count_coarsely(put: Put = setattr, *, tick_ns: int = TICK_NS) -> None:
@@ -38,4 +34,11 @@ def count_coarsely(put: Put = setattr, *, tick_ns: int = TICK_NS) -> None:
     put(trust, "shows_every_change", lambda _tree, _name: False)
 
 
-CLOCKS: dict[str, Callable[[Put], None]] = {"fine": count_finely, "coarse": count_coarsely}
+def await_tick(directory: Path) -> None:
+    """Wait until a change of a file shows another time than all changes until now: 10 ms, or a second, at most."""
+    probe = directory / "tick"
+    probe.touch()
+    before = files._signature(probe.stat()).ctime_ns
+    while files._signature(probe.stat()).ctime_ns == before:
+        probe.chmod(0o600)
+    probe.unlink()

@@ -8,27 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.filesystem import images
-from tests.filesystem.clocks import CLOCKS, count_coarsely, count_finely
+from tests.filesystem.clocks import count_coarsely
 
 
-@pytest.fixture(params=CLOCKS)
-def file_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a test under both clocks of files."""
-    name = str(request.param)
-    CLOCKS[name](monkeypatch.setattr)
-    return name
+@pytest.fixture(params=["as it is", "coarse"])
+def file_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with the clock of files as it is, and with one that counts in seconds."""
+    if request.param == "coarse":
+        count_coarsely(monkeypatch.setattr)
 
 
 @pytest.fixture
 def coarse_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the times of files count in seconds."""
     count_coarsely(monkeypatch.setattr)
-
-
-@pytest.fixture
-def fine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the engine believe that the clock shows every change of a file."""
-    count_finely(monkeypatch.setattr)
 
 
 @pytest.fixture(params=images.COARSE)

@@ -21,6 +21,7 @@ from fsstore.filesystem.watch import scanner
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
 from fsstore.filesystem.watch.scanner import Pace, Scanner
 from fsstore.watching.ledger import KnownState, Ledger
+from tests.filesystem.clocks import await_tick
 from tests.filesystem.faults import place
 from tests.filesystem.watched import name_of, put, told
 
@@ -63,6 +64,7 @@ class Looking:
         """Take the files as they are."""
         for name in self.look():
             self.known.adopt(name, KnownState(name, 1, b""), mark_of(self.documents.tree.signature(name)))
+        await_tick(self.documents.tree.root)
 
 
 @pytest.fixture
