@@ -53,6 +53,24 @@ def bind(source: Path, target: Path) -> None:
     _run("mount", "--bind", str(source), str(target))
 
 
+@contextmanager
+def overlaid(lower: Path, upper: Path, directory: Path) -> Iterator[Path]:
+    """Mount a directory with what is changed in it kept on another file system, as containers do."""
+    for each in ("upper", "work"):
+        (upper / each).mkdir()
+    place = directory / "overlaid"
+    place.mkdir()
+    try:
+        layers = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work"
+        _run("mount", "-t", "overlay", "-o", layers, "overlay", str(place))
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"overlays do not work here: {error.stderr.decode(errors='replace')}")
+    try:
+        yield place
+    finally:
+        _unmount(place)
+
+
 def unbind(target: Path) -> None:
     """Take away what was mounted last over a directory."""
     _unmount(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known
 from tests.filesystem import images
 from tests.filesystem.faults import place
-from tests.filesystem.watched import document
+from tests.filesystem.watched import document, told
 
 NOW = 1_700_000_000_000_000_000
 ROUNDS = 60
@@ -215,6 +216,34 @@ async def test_a_file_system_mounted_over_an_open_store_is_read_and_not_taken_fo
             assert await text_of(store) == "one"
         finally:
             await stores[0].close()
+
+
+async def test_a_store_whose_files_lie_on_two_devices_is_read_written_and_watched(tmp_path: Path) -> None:
+    """As in a container whose image holds a store, where what is written lies elsewhere."""
+    below = tmp_path / "below"
+    async with await FileStorage.open(below) as storage:
+        await storage.batch_save({"id": name, "data": {"text": "one"}} for name in "abc")
+    # which nobody puts into an image, or into git
+    shutil.rmtree(below / ".fsstore")
+    with (
+        images.mounted(tmp_path, images.EXT2) as other,
+        images.overlaid(below, other, tmp_path) as merged,
+    ):
+        devices = set()
+        for text in ("two", "six"):
+            async with await FileStorage.open(merged, fsync=False) as storage, storage.watch() as changes:
+                assert len(await storage.list()) == 3
+                await storage.update("a", {"data": {"text": text}})
+                assert await text_of(storage) == text
+                assert (await told(changes, 1))[0][:2] == ("updated", "a")
+                await storage.refresh()
+                devices |= {place(merged, name).stat().st_dev for name in "abc"}
+                path = place(merged, "b")
+                path.write_bytes(path.read_bytes().replace(b'"one"', b'"won"'))
+                assert (await told(changes, 1))[0] == ("updated", "b", "external")
+                path.write_bytes(path.read_bytes().replace(b'"won"', b'"one"'))
+                assert (await storage.refresh()).corrupt == []
+        assert len(devices) == 2
 
 
 async def text_of(store: FileStorage) -> str:
