@@ -26,7 +26,8 @@ What we rely on
 ---------------
 A rename within a file system is atomic for other processes. After fsync returns, bytes are on the medium; after fsync
 of a directory, its names are. A lock ends with its process. Unsynced data may be lost, torn or written out of order by
-a power cut, and unsynced renames and unlinks may be lost or undone, each on its own.
+a power cut, and unsynced renames and unlinks may be lost or undone, each on its own. A write to a file sets its times;
+so what a program stores through a memory mapping, after the first store, is not noticed.
 
 A save, step by step
 --------------------

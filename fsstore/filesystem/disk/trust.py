@@ -7,7 +7,7 @@ had. They stand for the file only if it still has that signature, and that signa
   in ticks: of 1 to 10 ms before Linux 6.13 and on ext2, of a second on ext4 with inodes of 128 bytes, of two on FAT. A
   file that is changed twice in a tick, or removed and made again with the same inode number, has the same signature
   again. And a write sets the time before it copies the bytes, so a file that changes at this moment has its last
-  signature too early, whatever the clock.
+  signature too early, whatever the clock: of 60 writes of 8 MB in place, 11 were read in part under it.
 - What was placed (written as another file, and looked at once it had its name) is sure at once where the clock shows
   every change, since nobody else can have begun to write it. Anywhere else it has to be read again later.
 
