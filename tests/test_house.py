@@ -73,19 +73,8 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
 
 TESTED_ELSEWHERE = {
-    "disk.directories": "disk/test_files.py",
-    "disk.syscalls": "disk/test_files.py",
-    "documents.quarantine": "care/test_repair.py",
     "log.checkpoint": "write/test_writer.py",
-    "index.rows": "index/test_index.py",
-    "index.schema": "index/test_index.py",
-    "index.inventory": "index/test_index.py",
-    "index.connection": "index/test_index_file.py",
-    "index.terms": "index/test_statements.py",
-    "write.draft": "write/test_commit.py",
     "write.failures": "write/test_commit.py",
-    "open_store": "test_storage.py",
-    "care.report": "care/test_verify.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""
 

@@ -90,7 +90,7 @@ def marked_as_read(entry: Entry, before: Known | None) -> Entry:
     """Return the row of a file that was read as one that no commit has made, unless a commit had made it before."""
     is_the_same = before is not None and (before.signature, before.digest) == (entry.signature, entry.digest)
     if before is not None and is_the_same and before.is_by_commit:
-        return entry._replace(recorded_ns=recorded_by_commit(entry.recorded_ns))
+        return entry._replace(recorded_ns=entry.recorded_ns & ~1)
     return entry._replace(recorded_ns=entry.recorded_ns | 1)
 
 

@@ -224,14 +224,22 @@ class ChangeClassifier:
     def _is_waiting_for(self, name: str, observation: Observation, indexing: int, suspect: Suspect) -> bool:
         """Whether the commit that may have done it is not in the index yet, or another one has followed meanwhile."""
         now = time.monotonic()
-        if suspect.indexing < 0:
-            suspect.indexing, suspect.indexing_since = indexing, now
-        if now - suspect.indexing_since >= _PATIENCE_SECONDS:
+        seen = None if observation.document is None else observation.document.signature
+        if suspect.indexing < 0 or suspect.judged != seen:
+            # another file is another commit's: the one before may be in the index, and this one not yet
+            suspect.judged, suspect.indexing, suspect.indexing_since = seen, indexing, now
+        if now - suspect.indexing_since >= self._store.options.lock_timeout_seconds:
             return False
         if indexing & 1 and indexing == suspect.indexing:
+            self._request_index()
             self._urge(now)
             return True
-        return observation.document is not None and not self._is_still(name, observation.document.signature)
+        return seen is not None and not self._is_still(name, seen)
+
+    def _request_index(self) -> None:
+        """Ask the commit that is under way, of whichever process, for its rows; best effort: they come in a second."""
+        with suppress(OSError):
+            self._store.counters.increase("index_requests")
 
     def _is_still(self, name: str, signature: Signature) -> bool:
         try:

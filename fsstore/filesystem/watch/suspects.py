@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fsstore.filesystem.disk.files import Signature
+
 _SLICE = 100
 
 
@@ -25,6 +27,8 @@ class Suspect:
     missing_since: float = 0.0
     mark: int = -1
     is_external: bool = False
+    judged: Signature | None = None
+    """The file for which `indexing` was looked at."""
     indexing: int = -1
     indexing_since: float = 0.0
 

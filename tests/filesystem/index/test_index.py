@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from fsstore.filesystem.disk.files import Signature
-from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.rows import Entry, Known, Problem
+from fsstore.filesystem.index.rows import Entry, Known
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
 from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, selecting
 from fsstore.interfaces import summary
@@ -148,25 +147,6 @@ def test_rows_are_confirmed_as_of_a_time_and_not_those_that_came_later(index: In
     assert found == {"by a commit": 50, "by a reader": 51, "later": 100, "at that time": 50, "not named": 10}
 
 
-def test_signatures_are_those_of_one_directory(index: Index) -> None:
-    names = ["3e/z.json", "3f/a.json", "3f/~.json", "3f/00/deep.json", "3f0/b.json", "40/a.json"]
-    index.apply([entry(record(name), name=name) for name in names])
-
-    assert index.inventory.signatures("3f/").keys() == {"3f/a.json", "3f/~.json", "3f/00/deep.json"}
-    assert index.inventory.signatures().keys() == set(names)
-
-
-def test_the_inventory_of_a_shard_names_its_rows_in_order_with_their_signatures(index: Index) -> None:
-    assert index.inventory.text("3f") == ("", False)
-    names = ["3f/b.json", "3f/a.json.json", "3f/a.json", "3f0/c.json", "40/a.json"]
-    sure = 100 + RACY_NS
-    index.apply([entry(record(name), name=name, signature=Signature(1, 2, 3, 100), recorded_ns=sure) for name in names])
-    ordered = ("3f/a.json", "3f/a.json.json", "3f/b.json")
-    assert index.inventory.text("3f") == ("".join(f"{name}/1/2/3/100/" for name in ordered), False)
-    index.apply([entry(record("x"), name="3f/x.json", signature=Signature(1, 2, 3, 100), recorded_ns=sure - 1)])
-    assert index.inventory.text("3f")[1]
-
-
 def test_equal_filters_of_other_types_are_planned_each_for_itself(index: Index) -> None:
     index.apply([entry(record(name, metadata={"n": n})) for name, n in (("a", 1), ("b", True), ("c", 1.0))])
     for _ in range(2):
@@ -174,13 +154,6 @@ def test_equal_filters_of_other_types_are_planned_each_for_itself(index: Index) 
         assert ids(index, {"data.metadata.n": True}, "id") == ["b"]
         assert ids(index, {"data.metadata.n": {"$gte": 1.0}}, "id") == ["a", "c"]
         assert ids(index, {"data.metadata.n": {"$gte": True}}, "id") == ["b"]
-
-
-def test_shards_are_told_once_each_problems_included(index: Index) -> None:
-    names = ["00/a.json", "00/b.json", "3f/0a/c.json", "3f/0a/d.json", "3f/0b/e.json", "ff/z.json"]
-    index.apply([entry(record(name), name=name) for name in names], [], [Problem("7f/x.json", "", SIGNATURE)])
-
-    assert index.inventory.shards() == ["00", "3f/0a", "3f/0b", "7f", "ff"]
 
 
 def test_the_bytes_of_all_documents_are_added_up(index: Index) -> None:

@@ -107,6 +107,35 @@ async def test_a_write_that_was_written_over_before_it_could_be_judged_makes_no_
     assert await next_of(changes) == Change("updated", "n1", 4, "store", {"status": "new"})
 
 
+async def test_a_write_that_follows_another_before_the_index_has_it_is_waited_for(
+    storage: FileStorage, changes: Watch, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commits of another process, each seen while it is under way: the second is not judged by the first."""
+    real, indexing = classifier.ChangeClassifier._is_waiting_for, storage._counters.read().indexing
+    waits: list[tuple[str, bool]] = []
+    judged_second = threading.Event()
+
+    def is_waiting(own: Any, name: str, observation: classifier.Observation, counted: int, suspect: Suspect) -> bool:
+        assert observation.document is not None
+        status = observation.document.record["data"]["metadata"]["status"]
+        waits.append((status, real(own, name, observation, counted, suspect)))
+        if status == "first" and len(waits) == 1:
+            put(store, "n1", "second")
+            storage._counters.write(indexing=indexing + 3)
+        if status == "second":
+            judged_second.set()
+        return waits[-1][1]
+
+    monkeypatch.setattr(classifier.ChangeClassifier, "_is_waiting_for", is_waiting)
+    monkeypatch.setattr(classifier.ChangeClassifier, "_urge", lambda _classifier, _now: None)
+    storage._counters.write(indexing=indexing + 1)
+    put(store, "n1", "first")
+    await asyncio.wait_for(asyncio.to_thread(judged_second.wait), 20)
+    assert ("second", False) not in waits
+    assert not changes._queue
+    storage._counters.write(indexing=indexing + 4)
+
+
 def _touching(record_id: str) -> Any:
     from fsstore.model.mutations import patching  # noqa: PLC0415 - one place needs it
 
