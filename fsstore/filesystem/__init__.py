@@ -35,7 +35,8 @@ What we rely on
 ---------------
 A rename within a file system is atomic for other processes. After fsync returns, bytes are on the medium; after fsync
 of a directory, its names are. A lock ends with its process. Unsynced data may be lost, torn or written out of order by
-a power cut, and unsynced renames and unlinks may be lost or undone, each on its own.
+a power cut, and unsynced renames and unlinks may be lost or undone, each on its own. A write to a file sets its times;
+so what a program stores through a memory mapping, after the first store, is not noticed.
 
 A save, step by step
 --------------------
@@ -190,6 +191,22 @@ later store does until the system has written the page back: bytes and index row
 believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
 is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
 transactions compare whole records.
+The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers). Bytes that were read or
+placed lately are kept, and one stat stands for reading them as long as they are sure (`cache`); otherwise they are read
+again, and if they are the same, only parsed. A list takes rows from the index and
+contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
+record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
+against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+
+What is remembered of files
+---------------------------
+Bytes, the mark that they were examined, rows of the index and the marks of those who watch stand for a file only as
+long as it has the signature that it had (inode, size, mtime, ctime, and in memory the device), and only if that
+signature is sure. `trust` is the one home of this rule and of its reasons. What was read is sure if the last change of
+the file was two seconds old when the reading began. What was placed is sure at once on a multigrain clock (ext4, xfs,
+btrfs and tmpfs from Linux 6.13 on, where that is seen to work), elsewhere when it is read again two seconds later. So
+on a coarse clock the writer reads what it has placed a moment ago, a row of the index is compared by hash once, by the
+first list of a later opening, and a watch reads each document once more, two seconds after its change.
 
 Watching
 --------

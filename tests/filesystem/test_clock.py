@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage, SessionService
-from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk import files, trust
 from fsstore.filesystem.disk.files import Signature
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
@@ -244,7 +244,7 @@ async def test_an_edit_within_the_tick_of_its_save_is_found_whatever_the_system_
         return real(found)._replace(mtime_ns=tick_ns, ctime_ns=tick_ns)
 
     monkeypatch.setattr(files, "_signature", coarse)
-    monkeypatch.setattr(files.Tree, "counts_finely", lambda _tree, _name: False)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     monkeypatch.setattr(time, "time_ns", lambda: min(now(), tick_ns + SECOND_NS) + system_clock_ns)
     async with await FileStorage.open(tmp_path, fsync=False) as storage:
         await storage.batch_save(note(name) for name in "abc")

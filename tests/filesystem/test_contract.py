@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from fsstore import FileStorage
 from fsstore.testing import SessionContract, StorageContract, WatchContract
 from fsstore.testing.machine import storage_machine
@@ -19,6 +21,12 @@ class TestDurableFileStorage(StorageContract, SessionContract, WatchContract):
 
 
 class TestQuickFileStorage(StorageContract, SessionContract, WatchContract):
+    async def open_store(self, path: Path) -> FileStorage:
+        return await open_quick(path)
+
+
+@pytest.mark.usefixtures("coarse_clock")
+class TestFileStorageOnACoarseClock(StorageContract, SessionContract, WatchContract):
     async def open_store(self, path: Path) -> FileStorage:
         return await open_quick(path)
 

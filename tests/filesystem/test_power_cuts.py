@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,35 @@ async def test_a_temp_file_that_a_power_cut_brings_back_does_not_stay(tmp_path: 
     async with open_storage(tmp_path):
         pass
     assert not left.exists()
+
+
+@pytest.mark.parametrize("documents", [1, 4, 6])
+async def test_a_segment_goes_only_when_the_names_of_new_directories_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documents: int
+) -> None:
+    """A document in a shard that was made for it is lost with the name of the shard, which stands in the root."""
+    done: list[str] = []
+    real, unlinking = os.fsync, files.Tree.unlink
+
+    def sync(descriptor: int) -> None:
+        real(descriptor)
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    def unlink(tree: files.Tree, name: str) -> bool:
+        done.append(name)
+        return unlinking(tree, name)
+
+    async with open_storage(tmp_path) as storage:
+        await storage.save(note("first", "old"))
+    storage = await FileStorage.open(tmp_path)
+    shards = {str((tmp_path / Layout(1).name(f"n{number}")).parent) for number in range(documents)}
+    assert not any(Path(shard).exists() for shard in shards)
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(files.Tree, "unlink", unlink)
+    await storage.batch_save(note(f"n{number}", "new") for number in range(documents))
+    await storage.close()
+    before = done[: next(at for at, name in enumerate(done) if name.startswith(".fsstore/log/"))]
+    assert {str(tmp_path), *shards} <= set(before)
 
 
 @pytest.mark.usefixtures("system_restarts")

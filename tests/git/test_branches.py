@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fsstore import SessionService
-from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk import files, trust
 from fsstore.filesystem.disk.files import Signature
 from tests.git.conftest import Repository, assert_right, open_store
 
@@ -171,6 +171,7 @@ async def test_a_flip_flop_within_one_tick_of_the_clock_gives_no_stale_answer(
         )
 
     monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     await twins(repository, 8)
     async with await open_store(repository.store) as storage:
         for turn in range(6):

@@ -143,14 +143,6 @@ class Directories:
         except FileNotFoundError:
             return False
 
-    def moment(self, name: str = "") -> tuple[int, int] | None:
-        """Return inode and mtime_ns of a directory, which change with the names in it; None when it is not there."""
-        try:
-            found = self._stat(name) if name else self.root.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_ino, found.st_mtime_ns
-
     def entries(self, name: str = "") -> list[str]:
         """Return the names in a directory, in no order; empty when it is not there. Links are not entered.
 

@@ -7,6 +7,8 @@ Invariants:
 - A name is relative to the root, with `/`; no component of it is ever followed through a symbolic link (`directories`).
 - Only regular files are read. A FIFO, a device, a directory or a link gives NotAFileError and never blocks.
 - A new file is made with O_EXCL and written by a loop over short writes; nothing is ever written over in place.
+- A document's signature never equals that of a file on another device: where that is not the one of the first file that
+  was looked at, the device is part of the inode number.
 - Features are detected, never platforms.
 
 Errors are the system's own OSError; `system.unavailable` turns one into the public StorageUnavailableError.
@@ -43,15 +45,19 @@ _WOULD_BLOCK = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _NO_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
-_MILLISECOND_NS = 1_000_000
-_PIECE_BYTES = 64 << 10
 # of which two may lie on both sides of a tick
 _LOOKS, _TICK_NS = 4, 500_000
+# Windows has numbers of 128 bits
+_INODE_BITS = 128
+_PIECE_BYTES = 64 << 10
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
 
 
 class Signature(NamedTuple):
-    """What a stat says of a file's content without reading it: size in bytes, times in nanoseconds."""
+    """What a stat says of a file's content without reading it: size in bytes, times in nanoseconds.
+
+    `trust` says when it stands for the content.
+    """
 
     inode: int
     size: int
@@ -59,18 +65,17 @@ class Signature(NamedTuple):
     ctime_ns: int
 
     @property
-    def is_fine(self) -> bool:
-        """Whether time is counted so finely that the same signature again means the same bytes, but for one tick."""
-        return self.mtime_ns % _MILLISECOND_NS > 0 and self.ctime_ns % _MILLISECOND_NS > 0
+    def changed_ns(self) -> int:
+        """When the file was changed last: the later time, since an old mtime may have been put back."""
+        return max(self.mtime_ns, self.ctime_ns)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the file lies on another device than the store did when it was opened."""
+        return self.inode >= 1 << _INODE_BITS
 
 
 Stat: TypeAlias = os.stat_result
-
-RACY_NS = 2_000_000_000
-"""A file changed so lately may change again and keep its signature where its clock counts coarsely, as in git.
-
-What is remembered of a file stands for it only if its last change lay that far back, or its clock counts finely.
-"""
 
 UNTOLD = Signature(0, 0, 0, 0)
 """Of a file that is there, or was a moment ago."""
@@ -83,9 +88,17 @@ class TooLargeError(OSError):
 class Tree(Directories):
     """The directory of a store. Methods take names relative to its root."""
 
+    def __init__(self, root: Path, *, file_mode: int = 0o600, trusted: str = "", keeps: int = 0) -> None:
+        """See `Directories`."""
+        super().__init__(root, file_mode=file_mode, trusted=trusted, keeps=keeps)
+        self.device: int | None = None
+        """Where the first file lay that was looked at."""
+
     def for_one_thread(self, *, keeps: int) -> Tree:
         """Return the same tree for the use of one thread, which keeps so many directories open."""
-        return Tree(self.root, file_mode=self.file_mode, trusted=self._trusted, keeps=keeps)
+        tree = Tree(self.root, file_mode=self.file_mode, trusted=self._trusted, keeps=keeps)
+        tree.device = self.device
+        return tree
 
     def open(self, name: str, flags: int) -> int:
         """Open a file and return its descriptor, which the caller closes."""
@@ -106,10 +119,10 @@ class Tree(Directories):
         descriptor = self.open(name, READ)
         try:
             for _ in range(_READ_TRIES):
-                before = _regular(descriptor, self.path(name), max_bytes)
+                before = self._regular(descriptor, name, max_bytes)
                 data = _read_all(descriptor, before.size)
                 # somebody may write the file in place while we read: only bytes framed by one signature are its own
-                if len(data) == before.size and _signature(os.fstat(descriptor)) == before:
+                if len(data) == before.size and self._signed(os.fstat(descriptor)) == before:
                     return data, before
             raise OSError(errno.EBUSY, "it is being written all the time", self.path(name))
         except MemoryError as error:
@@ -127,13 +140,13 @@ class Tree(Directories):
             return None
         descriptor = self.open(name, READ)
         try:
-            before = _regular(descriptor, self.path(name), max_bytes)
+            before = self._regular(descriptor, name, max_bytes)
             # one byte more than the size, so that a file that has just grown shows as such
             buffer = bytearray(before.size + 1)
             if os.preadv(descriptor, [buffer], 0, _NOWAIT) != before.size:
                 return None
             del buffer[before.size :]
-            return (buffer, before) if _signature(os.fstat(descriptor)) == before else None
+            return (buffer, before) if self._signed(os.fstat(descriptor)) == before else None
         except OSError as error:
             if error.errno in _WOULD_BLOCK and not isinstance(error, NotAFileError | TooLargeError):
                 return None
@@ -146,7 +159,7 @@ class Tree(Directories):
         descriptor = self.open(name, CREATE)
         try:
             write_all(descriptor, data)
-            return _signature(os.fstat(descriptor))
+            return self._signed(os.fstat(descriptor))
         except BaseException:
             with suppress(OSError):
                 self.unlink(name)
@@ -164,9 +177,9 @@ class Tree(Directories):
             os.close(descriptor)
 
     def counts_finely(self, name: str) -> bool:
-        """Whether each change of a file that was looked at shows another time; makes a file to see it.
+        """Whether changes of a file show times that lie closer than ticks of a clock; makes a file to see it.
 
-        A tick of a clock that counts coarsely is a millisecond or more.
+        A tick is a millisecond or more. See `trust` for what that proves.
         """
         descriptor = self.open(name, CREATE)
         try:
@@ -200,7 +213,7 @@ class Tree(Directories):
             new, new_parent = self._enter(target)
             try:
                 os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-                return _signature_at(new, new_parent)
+                return self._signature_at(new, new_parent)
             finally:
                 self._leave(new_parent)
         finally:
@@ -219,7 +232,7 @@ class Tree(Directories):
                 if not exchange(old, new, old_parent, new_parent):
                     return None
                 if not _is_no_file(old, old_parent):
-                    return _signature_at(new, new_parent) or UNTOLD
+                    return self._signature_at(new, new_parent) or UNTOLD
                 # what lay there was no file, and is not ours to take away
                 if not exchange(old, new, old_parent, new_parent):
                     # to go on as if nothing had been done would put what lay there in place once more
@@ -245,7 +258,17 @@ class Tree(Directories):
     def signature(self, name: str) -> Signature | None:
         """Return the signature of a regular file, None when there is nothing of that name."""
         found = self._look(name)
-        return None if found is None else _signature(found)
+        if found is None:
+            return None
+        # those of the control directory are held against open descriptors, which have numbers as the system gives them
+        return _signature(found) if name.startswith(self._trusted) else self._signed(found)
+
+    def moment(self, name: str = "") -> Signature | None:
+        """Return the signature of a directory, which changes with the names in it; None when it is not there."""
+        try:
+            return self._signed(self._stat(name) if name else self.root.stat())
+        except FileNotFoundError:
+            return None
 
     def is_same(self, name: str, signature: Signature) -> bool:
         """Whether a file of which a signature is known is still there and has it; links above it do not matter then."""
@@ -253,7 +276,7 @@ class Tree(Directories):
             found = os.lstat(self._prefix + name)
         except OSError:
             return False
-        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == signature
+        return self._signed(found) == signature
 
     def inode(self, name: str) -> int:
         """Return the inode number of a regular file, 0 when there is nothing of that name."""
@@ -307,7 +330,31 @@ class Tree(Directories):
             if found is None:
                 yield base, UNTOLD
             else:
-                yield base, _signature(found) if stat.S_ISREG(found.st_mode) else None
+                yield base, self._signed(found) if stat.S_ISREG(found.st_mode) else None
+
+    def _signed(self, found: os.stat_result) -> Signature:
+        signature = _signature(found)
+        if found.st_dev == self.device:
+            return signature
+        if self.device is None:
+            self.device = found.st_dev
+            return signature
+        return signature._replace(inode=(found.st_dev + 1 << _INODE_BITS) + signature.inode)
+
+    def _signature_at(self, base: str, parent: int | None) -> Signature | None:
+        try:
+            found = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except OSError:
+            return None
+        return self._signed(found) if stat.S_ISREG(found.st_mode) else None
+
+    def _regular(self, descriptor: int, name: str, max_bytes: int) -> Signature:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotAFileError(errno.EINVAL, "not a regular file", self.path(name))
+        if found.st_size > max_bytes:
+            raise TooLargeError(errno.EFBIG, f"{found.st_size} bytes, more than {max_bytes}", self.path(name))
+        return self._signed(found)
 
     def sync(self, name: str) -> None:
         """Bring a file's bytes to the disk."""
@@ -327,19 +374,11 @@ def identity_of(found: os.stat_result) -> int:
     return found.st_dev << 64 | found.st_ino
 
 
-def stat_of(signature: Signature) -> Stat:
-    """Return a stat of a regular file that has that signature."""
+def stat_of(signature: Signature, device: int) -> Stat:
+    """Return a stat of a regular file on a device that has that signature."""
     inode, size, mtime_ns, ctime_ns = signature
-    fields = (stat.S_IFREG, inode, 0, 1, 0, 0, size, 0, mtime_ns // 10**9, ctime_ns // 10**9)
+    fields = (stat.S_IFREG, inode, device, 1, 0, 0, size, 0, mtime_ns // 10**9, ctime_ns // 10**9)
     return os.stat_result(fields, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
-
-
-def _signature_at(base: str, parent: int | None) -> Signature | None:
-    try:
-        found = os.stat(base, dir_fd=parent, follow_symlinks=False)
-    except OSError:
-        return None
-    return _signature(found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _is_no_file(base: str, parent: int | None) -> bool:
@@ -352,15 +391,6 @@ def _is_no_file(base: str, parent: int | None) -> bool:
 
 def _signature(found: os.stat_result) -> Signature:
     return Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _regular(descriptor: int, path: str, max_bytes: int) -> Signature:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise NotAFileError(errno.EINVAL, "not a regular file", path)
-    if found.st_size > max_bytes:
-        raise TooLargeError(errno.EFBIG, f"{found.st_size} bytes, more than {max_bytes}", path)
-    return _signature(found)
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

@@ -2,14 +2,9 @@
 
 Owns how much of that is kept, 16 MB, and when it may be believed; what was used longest ago goes first. Threads may
 share it. Invariants:
-- What is kept is given with the signature that its file had. Whoever asks holds that against the file, by one stat:
-  what another process or program has put there since has another inode, or other times.
-- Times tell two states of a file apart only if the clock has moved between them. Where it counts finely, as on Linux
-  from 6.13, it has, if the first was looked at (`files.Tree.counts_finely`). Elsewhere nothing is `is_sure` but what
-  was read two seconds or more after it had changed, and only that is given to readers. The writer, who holds the lock,
-  also believes what it has placed itself: what can go unseen is an edit by hand, in place and of the same size, within
-  one tick of the clock (10 ms at most).
-- Where a file system counts time in whole milliseconds, what was placed is not kept at all.
+- What is kept is given with the signature that its file had. Whoever asks holds that against the file, by one stat, and
+  believes it if it `is_sure`, as `trust` has it.
+- What is not sure is kept for comparing: bytes that were read, and are the same, need not be examined or parsed again.
 
 A crash loses nothing that is not on disk.
 """
@@ -17,11 +12,10 @@ A crash loses nothing that is not on disk.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.model.records import JsonObject
 
@@ -51,20 +45,26 @@ class DocumentCache:
         self._kept: dict[str, CachedDocument] = {}
         self._bytes = 0
         self._guard = threading.Lock()
-        # as long as nobody knows better
-        self.clock_is_fine = False
 
     def placed(
-        self, name: str, part: JsonObject, data: bytes, signature: Signature, lengths: Mapping[str, int] = {}
+        self,
+        name: str,
+        part: JsonObject,
+        data: bytes,
+        signature: Signature,
+        *,
+        is_sure: bool,
+        lengths: Mapping[str, int] = {},
     ) -> None:
         """Keep a document that the writer has placed."""
-        if signature.is_fine:
-            self._keep(name, CachedDocument(data, signature, self.clock_is_fine, part, lengths))
+        self._keep(name, CachedDocument(data, signature, is_sure, part, lengths))
 
     def was_read(self, name: str, data: bytes | bytearray, signature: Signature) -> None:
-        """Keep a document that was read, and found to be what `decode_examined` reads, if that may be believed."""
-        changed_ns = max(signature.mtime_ns, signature.ctime_ns)
-        if self.clock_is_fine or time.time_ns() - changed_ns > RACY_NS:
+        """Keep a document that was read, found to be what `decode_examined` reads, and is sure."""
+        kept = self._kept.get(name)
+        if kept is not None and kept.data == data:
+            self._keep(name, kept._replace(signature=signature, is_sure=True))
+        else:
             self._keep(name, CachedDocument(bytes(data), signature, is_sure=True))
 
     def _keep(self, name: str, kept: CachedDocument) -> None:

@@ -14,14 +14,16 @@ from __future__ import annotations
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import count
 from operator import itemgetter
 from typing import NamedTuple
 
 from fsstore.errors import Outcome, StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
-from fsstore.filesystem.disk.files import UNTOLD, Signature, TooLargeError, Tree
+from fsstore.filesystem.disk.files import Signature, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.trust import Trust, is_sure
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import (
     InConflictError,
@@ -51,11 +53,15 @@ _MOST_AT_ONCE = 16 << 20
 
 
 class Document(NamedTuple):
-    """A document as read: its record, its bytes, and the signature that belongs to them."""
+    """A document as read: its record, its bytes, the signature that belongs to them, and when the reading began.
+
+    `trust` says whether that is sure; what was read at the beginning of time is not.
+    """
 
     record: JsonObject
     data: bytes
     signature: Signature
+    seen_ns: int = 0
 
     @property
     def digest(self) -> bytes:
@@ -101,6 +107,8 @@ class Documents:
         self.cache = DocumentCache()
         # by name; what lies in their places is not served as if it were what was committed last
         self.waiting: dict[str, Waits] = {}
+        self.trust = Trust()
+        # sure signatures of what was examined
         self._plain: dict[str, Signature] = {}
         # temp files of this open store, which no other has a name of
         self._staged, self._stage = count(), f"{STAGING}/{secrets.token_hex(8)}"
@@ -109,7 +117,7 @@ class Documents:
         """Return the same documents for the use of one thread: see `Tree`. What is kept and noted is shared."""
         own = Documents(self.tree.for_one_thread(keeps=keeps), self.layout, max_bytes=self.max_bytes)
         own.cache, own._plain, own.unreadable = self.cache, self._plain, self.unreadable
-        own.waiting = self.waiting
+        own.waiting, own.trust = self.waiting, self.trust
         return own
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
@@ -122,18 +130,16 @@ class Documents:
         `keeping` keeps its bytes for the next time, if it is not one of very many.
         """
         name = self.name(record_id)
-        kept = self._unchanged(name)
+        kept = self.unchanged(name)
         if kept is not None:
             return Document(decode_examined(kept.data), kept.data, kept.signature)
-        document = self._read(name, record_id)
+        document = self._read(name, record_id, keeping=keeping)
         if document is None:
             self.root.check()
-        elif keeping and self._plain.get(name) == document.signature:
-            self.cache.was_read(name, document.data, document.signature)
         return document
 
-    def _unchanged(self, name: str) -> CachedDocument | None:
-        """Return what is kept of a document, if its file is still the same; one stat."""
+    def unchanged(self, name: str) -> CachedDocument | None:
+        """Return what is kept of a document, if it stands for its file; one stat."""
         if self.waiting:
             self.refuse_outdated(name)
         kept = self.cache.get(name)
@@ -160,9 +166,20 @@ class Documents:
             outcome=outcome,
         )
 
-    def read_in_turn(self, record_id: str) -> Document | None:
-        """Do the same as the holder of the store lock, who has seen that the store is there."""
-        return self._read(self.name(record_id), record_id)
+    def read_in_turn(self, record_id: str) -> Document | CachedDocument | None:
+        """Do the same as the holder of the store lock, who has seen that the store is there.
+
+        Bytes that are still those that are kept are given as such, and not parsed.
+        """
+        name = self.name(record_id)
+        kept = self.cache.get(name)
+        if kept is not None:
+            # what is wrong with the file is reported below
+            with suppress(OSError):
+                data, signature = self.tree.read(name, max_bytes=self.read_bytes)
+                if data == kept.data:
+                    return kept._replace(signature=signature)
+        return self._read(name, record_id)
 
     def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
         """Return what lies in a document's place, where reading it has raised this.
@@ -178,13 +195,6 @@ class Documents:
         except OSError as unread:
             raise unavailable(unread, self.tree.path(name)) from unread
         return Damage(error, is_file=True, digest=digest(data), version=version_told(data))
-
-    def look(self, name: str) -> Signature | None:
-        """Return the signature of what lies under a name, UNTOLD if it is not known; None when nothing is there."""
-        try:
-            return self.tree.signature(name)
-        except OSError:
-            return UNTOLD
 
     def read_named(self, name: str, *, waiting: bool = True) -> Document | None:
         """Return the document in a file, whose id must lead back to that name.
@@ -210,17 +220,15 @@ class Documents:
         What does not parse may be a file under somebody's hands: that too is left to `read`, in another thread.
         """
         name = self.name(record_id)
-        kept = self._unchanged(name)
+        kept = self.unchanged(name)
         if kept is not None:
             return decode_examined(kept.data)
         try:
+            seen_ns = time.time_ns()
             found = self.tree.read_cached(name, max_bytes=min(self.read_bytes, _MOST_AT_ONCE))
             if found is not None:
                 data, signature = found
-                record, is_plain = self._parsed(name, data, signature, record_id)
-                if is_plain:
-                    self.cache.was_read(name, data, signature)
-                return record
+                return self._parsed(name, data, signature, record_id, is_sure=is_sure(signature, seen_ns), keeping=True)
         except FileNotFoundError:
             self.root.check()
             return None
@@ -228,11 +236,11 @@ class Documents:
             pass
         raise BlockingIOError
 
-    def _read(self, name: str, record_id: str | None, *, pauses: int = 0) -> Document | None:
+    def _read(self, name: str, record_id: str | None, *, pauses: int = 0, keeping: bool = False) -> Document | None:
         if self.waiting:
             self.refuse_outdated(name)
         try:
-            document = self._read_at_last(name, record_id, pauses)
+            document = self._read_at_last(name, record_id, pauses, keeping=keeping)
         except StorageUnavailableError as error:
             self.unreadable.note(name, error)
             raise
@@ -242,12 +250,14 @@ class Documents:
         self.unreadable.forget(name)
         return document
 
-    def _read_at_last(self, name: str, record_id: str | None, pauses: int) -> Document | None:
+    def _read_at_last(self, name: str, record_id: str | None, pauses: int, *, keeping: bool) -> Document | None:
         while True:
             try:
+                seen_ns = time.time_ns()
                 data, signature = self.tree.read(name, max_bytes=self.read_bytes)
-                record, _ = self._parsed(name, data, signature, record_id)
-                return Document(record, data, signature)
+                sure = is_sure(signature, seen_ns)
+                record = self._parsed(name, data, signature, record_id, is_sure=sure, keeping=keeping)
+                return Document(record, data, signature, seen_ns)
             except FileNotFoundError:
                 return None
             except NotAFileError as error:
@@ -268,28 +278,50 @@ class Documents:
                 raise unavailable(error, self.tree.path(name)) from error
 
     def _parsed(
-        self, name: str, data: bytes | bytearray, signature: Signature, record_id: str | None
-    ) -> tuple[JsonObject, bool]:
-        """Return the record that bytes are, and whether they need not be examined again."""
-        if self._plain.get(name) == signature:
-            return decode_examined(data), True
-        record, is_plain = examine(data, record_id)
-        if is_plain and record_id is not None:
-            # whose id was not asked for may lie in the wrong place
-            self.note_plain(name, signature)
-        return record, is_plain
+        self,
+        name: str,
+        data: bytes | bytearray,
+        signature: Signature,
+        record_id: str | None,
+        *,
+        is_sure: bool,
+        keeping: bool,
+    ) -> JsonObject:
+        """Return the record that bytes are; what is sure need not be examined again, and is kept with `keeping`."""
+        is_plain = self._plain.get(name) == signature or self._is_kept(name, data)
+        if is_plain:
+            record = decode_examined(data)
+        else:
+            record, is_plain = examine(data, record_id)
+        # whose id was not asked for may lie in the wrong place
+        if is_plain and is_sure and record_id is not None:
+            self._note_plain(name, signature)
+            if keeping:
+                self.cache.was_read(name, data, signature)
+        return record
 
-    def note_plain(self, name: str, signature: Signature) -> None:
-        """Note that a file, as long as it has that signature, need not be examined when it is read."""
+    def _is_kept(self, name: str, data: bytes | bytearray) -> bool:
+        kept = self.cache.get(name)
+        return kept is not None and kept.data == data
+
+    def was_placed(
+        self, name: str, part: JsonObject, data: bytes, signature: Signature, lengths: Mapping[str, int]
+    ) -> None:
+        """Keep in mind what the writer has placed, of which `part_of` is given, and that it need not be examined."""
+        sure = is_sure(signature, self.trust.seen_ns(signature))
+        if sure:
+            self._note_plain(name, signature)
+        self.cache.placed(name, part, data, signature, is_sure=sure, lengths=lengths)
+
+    def _note_plain(self, name: str, signature: Signature) -> None:
         if len(self._plain) >= _MOST_PLAIN:
             self._plain.clear()
-        if signature.is_fine:
-            self._plain[name] = signature
+        self._plain[name] = signature
 
     def has(self, record_id: str) -> bool:
         """Whether there is a file of that document; one stat, it is not read."""
         name = self.name(record_id)
-        if self._unchanged(name) is not None:
+        if self.unchanged(name) is not None:
             return True
         try:
             if self.tree.signature(name) is not None:
@@ -392,13 +424,14 @@ class Documents:
     def inventory(self, shard: str) -> str | None:
         """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
 
-        None where that is not known: a name may stand for something else, or be none that can be read.
+        None where that is not known: a name may stand for something else, or be none that can be read, or be elsewhere.
         """
         try:
             stats = sorted(self.tree.stats(shard), key=_BASE)
         except OSError:
             return None
-        if not all(found is not None and stat.S_ISREG(found.st_mode) for _, found in stats):
+        device = self.tree.device
+        if not all(found and stat.S_ISREG(found.st_mode) and found.st_dev == device for _, found in stats):
             return None
         # a base holds no slash, so lines are never taken for others
         return "".join(

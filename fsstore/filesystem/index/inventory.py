@@ -9,12 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.index.connection import translated, understood
 from fsstore.filesystem.index.rows import Known, Problem, signature_of
 from fsstore.filesystem.index.schema import (
     FILE_COLUMNS,
-    SIGNATURE_COLUMNS,
     SUMMARY_COLUMNS,
     TooDeepError,
     json_array,
@@ -30,17 +29,18 @@ _KNOWN = " UNION ALL ".join(
     f"SELECT name, {_FILE} FROM {table} WHERE name >= :low AND name < :high"  # noqa: S608 - constants
     for table in ("entry", "problem")
 )
+# the rule of `trust` in SQL: what exceeds its integers is text, which becomes the largest of them, and is never sure
 _INVENTORY = """
 SELECT coalesce(group_concat(line, ''), ''), coalesce(sum(is_racy), 0) FROM (
     SELECT name || '/' || inode || '/' || size || '/' || mtime_ns || '/' || ctime_ns || '/' AS line,
-        recorded_ns - max(mtime_ns, ctime_ns) < :racy AS is_racy
+        recorded_ns - max(CAST(mtime_ns AS INTEGER), CAST(ctime_ns AS INTEGER)) < :racy AS is_racy
     FROM entry INDEXED BY entry_file WHERE name >= :low AND name < :high ORDER BY name
 )
 """
 _KNOWN_OF = f"SELECT name, {_FILE} FROM entry WHERE name IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _LARGER = "SELECT name FROM entry INDEXED BY entry_file WHERE CAST(size AS INTEGER) > ?"
 _IDS_OF = "SELECT id FROM entry WHERE name IN (SELECT value FROM json_each(?))"
-_ENTRIES = f"SELECT name, id, version, {', '.join(SIGNATURE_COLUMNS)}, digest FROM entry"  # noqa: S608 - constants
+_ENTRIES = f"SELECT name, id, version, {_FILE} FROM entry"  # noqa: S608 - constants
 _SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
 _PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
 
@@ -98,11 +98,11 @@ class Inventory:
         with translated(), understood():
             return [str(row[0]) for row in self._connection.execute(_IDS_OF, (json_array(names),))]
 
-    def entries(self) -> Iterator[tuple[str, str, int, Signature, bytes]]:
-        """Give name, id, version, signature and digest of every document; O(documents)."""
+    def entries(self) -> Iterator[tuple[str, str, int, Known]]:
+        """Give name, id, version and what else is known of every document; O(documents)."""
         with translated(), understood():
             for row in self._connection.execute(_ENTRIES):
-                yield str(row[0]), str(row[1]), int(row[2]), signature_of(*row[3:7]), row[7]
+                yield str(row[0]), str(row[1]), int(row[2]), Known(signature_of(*row[3:7]), row[7], int(row[8]))
 
     def problems(self) -> list[Problem]:
         """Return the files that cannot be read as documents, by name."""

@@ -2,9 +2,8 @@
 
 Comparing needs no lock: it looks at signatures. What differs is absorbed under the store lock, so that no older state
 of a document ever replaces a newer one in the index. Invariants:
-- A row is trusted when its signature is the file's and it is not racy. A row is racy when its file was changed less
-  than two seconds before it was recorded, unless the clock is known to count finely (`cache`): an edit within its
-  tick leaves the same signature. Its document is compared by hash, once: then the row is recorded as of that time.
+- A row is trusted when its signature is the file's and it is not racy: `trust` says when it is. The document of a racy
+  row is compared by hash, once: then the row is recorded as of that time.
 - A file that cannot be read as the document of its name becomes a problem, with the reason; it is never touched.
 - What the system refuses to read, now and to this process, is none: nothing of that is recorded, and its row stays (see
   `unreadable`). In a shard that cannot be listed each document is read by its name.
@@ -21,7 +20,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
@@ -150,7 +149,7 @@ class Reconciler:
             row = known.pop(name, None)
             if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
                 compared.differing.append(name)
-            elif _is_racy(row):
+            elif row.is_racy:
                 compared.confirmed.append(name)
         compared.differing.extend(known)
 
@@ -180,6 +179,7 @@ class Reconciler:
         entries: list[Entry] = []
         problems: list[Problem] = []
         for name in names:
+            seen_ns = time.time_ns()
             try:
                 entry = self._entry(name)
             except (StorageCorruptedError, StorageUnavailableError) as error:
@@ -187,7 +187,7 @@ class Reconciler:
                 if isinstance(error, StorageUnavailableError) and name not in self._documents.waiting:
                     self._documents.check_its_own(error)
                 else:
-                    problems.append(self._problem(name, error))
+                    problems.append(self._problem(name, error, seen_ns))
                 absorbed.corrupt.append(name)
                 continue
             if entry is None:
@@ -208,16 +208,16 @@ class Reconciler:
         document = self._documents.read_named(name)
         if document is None:
             return None
-        return Entry(name, document.record, document.signature, document.data, time.time_ns())
+        return Entry(name, document.record, document.signature, document.data, document.seen_ns)
 
-    def _problem(self, name: str, error: StorageError) -> Problem:
+    def _problem(self, name: str, error: StorageError, seen_ns: int) -> Problem:
         reason = error.reason or error.message
         _unreadable.warning("%s is left out of lists: %s", name, reason)
         try:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, OSError):
             signature = None
-        return Problem(name, reason, signature or _UNKNOWN, recorded_ns=time.time_ns())
+        return Problem(name, reason, signature or _UNKNOWN, recorded_ns=seen_ns)
 
 
 def _checked(shards: list[str]) -> list[str]:
@@ -229,9 +229,4 @@ def _checked(shards: list[str]) -> list[str]:
 
 def differs(signature: Signature | None, known: Known | None) -> bool:
     """Whether a file is not, or may not be, what the index knows of it."""
-    return known is None or (signature or _UNKNOWN) != known.signature or _is_racy(known)
-
-
-def _is_racy(known: Known) -> bool:
-    # whichever is later: an old mtime may have been put back on a file that was changed a moment ago
-    return known.recorded_ns - max(known.signature.mtime_ns, known.signature.ctime_ns) < RACY_NS
+    return known is None or (signature or _UNKNOWN) != known.signature or known.is_racy

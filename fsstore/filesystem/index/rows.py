@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents.codec import digest
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition
@@ -15,7 +16,10 @@ NOT_OURS = 1
 
 
 class Entry(NamedTuple):
-    """A document as it shall be indexed: record and bytes as `codec` gave them; `recorded_ns` counts from 1970."""
+    """A document as it shall be indexed: record and bytes as `codec` gave them.
+
+    `recorded_ns` is when it was seen, before it was read, in the sense of `trust`; the last bit tells a commit's row.
+    """
 
     name: str
     record: JsonObject
@@ -51,6 +55,11 @@ class Known(NamedTuple):
         """Whether a commit has put that file there; else somebody found it and read it."""
         return not self.recorded_ns & 1
 
+    @property
+    def is_racy(self) -> bool:
+        """Whether the file may have been changed and have the same signature."""
+        return not is_sure(self.signature, self.recorded_ns)
+
 
 class Row(NamedTuple):
     """A document that the index found."""
@@ -72,19 +81,16 @@ class Selection(NamedTuple):
     ordered: bool
 
 
-def recorded_by_commit(now_ns: int, *, is_sure: bool = False) -> int:
-    """Return when a commit has recorded the row of a file that it placed; the last bit tells that it was a commit.
-
-    Where the signature alone is sure to show a later change, that is after the time in which it could be doubted.
-    """
-    return (now_ns + (RACY_NS if is_sure else 0)) & ~1
+def recorded_by_commit(seen_ns: int) -> int:
+    """Return when a file was seen that a commit has placed; the last bit tells that it was a commit."""
+    return seen_ns + (seen_ns & 1)
 
 
 def marked_as_read(entry: Entry, before: Known | None) -> Entry:
     """Return the row of a file that was read as one that no commit has made, unless a commit had made it before."""
     is_the_same = before is not None and (before.signature, before.digest) == (entry.signature, entry.digest)
     if before is not None and is_the_same and before.is_by_commit:
-        return entry._replace(recorded_ns=recorded_by_commit(entry.recorded_ns))
+        return entry._replace(recorded_ns=entry.recorded_ns & ~1)
     return entry._replace(recorded_ns=entry.recorded_ns | 1)
 
 

@@ -157,7 +157,7 @@ class OverlaidTree(Tree):
             if shown is None:
                 found.pop(base, None)
             elif value is not None and shown[1] == value.signature:
-                found[base] = stat_of(shown[1])
+                found[base] = stat_of(shown[1], self.device or self.root.stat().st_dev)
         return list(found.items())
 
 

@@ -22,8 +22,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.trust import is_settled, is_sure
 from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.rows import Known
@@ -44,6 +45,8 @@ class Observation(NamedTuple):
     document: Document | None = None
     unreadable: int | None = None
     is_known: bool = False
+    is_sure: bool = False
+    """Whether what was seen stands for the file as long as it has the same mark: see `trust`."""
 
 
 class ChangeClassifier:
@@ -110,20 +113,24 @@ class ChangeClassifier:
         try:
             signature = self._documents.tree.signature(name)
         except (NotAFileError, NotADirectoryError):
-            return Observation(is_known=True) if self._unreadable.get(name) == 0 else Observation(unreadable=0)
+            is_known = self._unreadable.get(name) == 0
+            return Observation(is_known=True) if is_known else Observation(unreadable=0, is_sure=True)
         except OSError as error:
             raise unavailable(error, name) from error
         if signature is None:
             return Observation()
         mark = mark_of(signature)
         if mark == self._unreadable.get(name, self._known.mark(name)) and not (
-            suspect.is_written and _is_racy(signature)
+            suspect.is_written and self._known.is_doubtful(name)
         ):
             return Observation(is_known=True)
+        seen_ns = time.time_ns()
         try:
-            return Observation(self._documents.read_named(name, waiting=False))
+            document = self._documents.read_named(name, waiting=False)
         except StorageCorruptedError:
-            return Observation(unreadable=mark)
+            return Observation(unreadable=mark, is_sure=is_sure(signature, seen_ns))
+        sure = document is not None and is_sure(document.signature, document.seen_ns)
+        return Observation(document, is_sure=sure)
 
     # -- classifying --------------------------------------------------------------------------------------------------
 
@@ -132,7 +139,7 @@ class ChangeClassifier:
         if observation.is_known:
             return False
         if observation.unreadable is not None:
-            self._suspect_reading(name, observation.unreadable, suspect)
+            self._suspect_reading(name, observation, suspect)
             return False
         state = self._known.get(name)
         if observation.document is None:
@@ -146,7 +153,14 @@ class ChangeClassifier:
             # touched, or written again as it was: no news, but the index must know the file
             self._known.adopt(name, state, mark)
             self._stale.append(name)
+        self._note_certainty(name, observation)
         return False
+
+    def _note_certainty(self, name: str, observation: Observation) -> None:
+        if observation.is_sure:
+            self._known.is_sure(name)
+        else:
+            self._known.doubt(name, time.monotonic())
 
     def _is_gone(self, name: str, state: KnownState | None, suspect: Suspect) -> bool:
         now = time.monotonic()
@@ -169,8 +183,8 @@ class ChangeClassifier:
         indexing = self._store.counters.look().indexing
         return not indexing & 1 and name in self._rows([name])
 
-    def _suspect_reading(self, name: str, mark: int, suspect: Suspect) -> None:
-        now = time.monotonic()
+    def _suspect_reading(self, name: str, observation: Observation, suspect: Suspect) -> None:
+        now, mark = time.monotonic(), observation.unreadable or 0
         if suspect.mark != mark or not suspect.missing_since:
             suspect.mark, suspect.missing_since = mark, now
         if now - suspect.missing_since < _UNREADABLE_SECONDS:
@@ -181,6 +195,7 @@ class ChangeClassifier:
             # whatever can be read there next is reported
             self._known.adopt(name, state._replace(content=None), mark)
         self._unreadable[name] = mark
+        self._note_certainty(name, observation)
         self._stale.append(name)
 
     # -- publishing ---------------------------------------------------------------------------------------------------
@@ -249,6 +264,7 @@ class ChangeClassifier:
         record = document.record
         state = KnownState(record["id"], record["version"], document.digest, origin)
         self._known.publish(name, state, mark_of(document.signature), origin, record)
+        self._note_certainty(name, observation)
 
     def _rows(self, names: list[str]) -> dict[str, Known]:
         try:
@@ -288,13 +304,10 @@ def _is_indexed(observation: Observation, row: Known | None) -> bool:
     """Whether the index says of a document what was seen."""
     if observation.document is None:
         return row is None
-    return row is not None and row.signature == observation.document.signature
-
-
-def _is_racy(signature: Signature) -> bool:
-    return time.time_ns() - max(signature.mtime_ns, signature.ctime_ns) < RACY_NS
+    document = observation.document
+    return row is not None and (row.signature, row.digest) == (document.signature, document.digest)
 
 
 def _is_old(signature: Signature) -> bool:
     """Whether an event about that change should have come by now."""
-    return time.time_ns() - signature.ctime_ns > RACY_NS
+    return is_settled(signature.ctime_ns, time.time_ns())

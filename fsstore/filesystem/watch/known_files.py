@@ -2,7 +2,10 @@
 
 The only writer of the ledger, so that both always speak of the same documents. A name is the path of the document below
 the store; the ledger takes it as a mere key, and only here it has a directory. Memory: one entry of a dict and a number
-for each document, beside the ledger's own.
+for each document, beside the ledger's own, and another one while it is doubtful.
+
+A mark stands for a document if it is sure (`trust`). One that was not is doubtful, and due to be read once more as soon
+as it can be sure: an edit of which no event came, and which left the same signature, is found then.
 
 Belongs to the thread of `watcher`.
 """
@@ -10,14 +13,18 @@ Belongs to the thread of `watcher`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 
 from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.model.records import JsonObject
 from fsstore.watching.changes import Origin
 from fsstore.watching.ledger import KnownState, Ledger
 
 UNKNOWN = -1
 """The mark of a file that nothing is known of."""
+
+_DOUBTFUL_SECONDS = RACY_NS / 1e9
 
 
 class KnownFiles:
@@ -27,6 +34,8 @@ class KnownFiles:
         self._ledger = ledger
         # marks by name, by directory; no directory is empty
         self._marks: dict[str, dict[str, int]] = {}
+        # when each is due, in that order
+        self._doubtful: dict[str, float] = {}
 
     def get(self, name: str) -> KnownState | None:
         """Return the last published state of a document."""
@@ -43,6 +52,31 @@ class KnownFiles:
     def directories(self) -> list[str]:
         """Return the directories of the published documents."""
         return list(self._marks)
+
+    def is_doubtful(self, name: str) -> bool:
+        """Whether a file may be another than the one that was seen, and have the same mark."""
+        return name in self._doubtful
+
+    def doubt(self, name: str, now: float) -> None:
+        """Note that what was seen of a file is not sure, whether it is published or not."""
+        # at the end of the order
+        self._doubtful.pop(name, None)
+        self._doubtful[name] = now + _DOUBTFUL_SECONDS
+
+    def is_sure(self, name: str) -> None:
+        """Note that what was seen of a file is sure."""
+        self._doubtful.pop(name, None)
+
+    def due(self) -> float:
+        """Return when the next doubtful file is due to be read."""
+        return next(iter(self._doubtful.values()), float("inf"))
+
+    def take_due(self, now: float) -> list[str]:
+        """Return the doubtful files that are due; each stays doubtful, and is due again, until it is sure."""
+        names = list(takewhile(lambda name: self._doubtful[name] <= now, self._doubtful))
+        for name in names:
+            self.doubt(name, now)
+        return names
 
     def adopt(self, name: str, state: KnownState, mark: int) -> None:
         """Take a document as published without publishing it."""
@@ -61,6 +95,7 @@ class KnownFiles:
         marks.pop(name, None)
         if not marks:
             self._marks.pop(directory, None)
+        self._doubtful.pop(name, None)
         self._ledger.publish(name, None, origin)
 
     def _set_mark(self, name: str, mark: int) -> None:

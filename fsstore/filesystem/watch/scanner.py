@@ -1,14 +1,15 @@
 """Looking for changes that no event has reported: which directory, which file is different from what is known.
 
 Three ways, by what they cost:
-- a *look* compares inode and time of each directory, which shows names that came and went; the directories that differ
+- a *look* compares the signature of each directory, which shows names that came and went; the directories that differ
   are compared file by file;
 - a *sweep* goes through all files, a few milliseconds at a time, since an edit in place changes no directory;
 - a directory that somebody has a reason to suspect is compared at once (`suspect`).
 
 Invariants: looks and sweeps together take a bounded share of one core (`Pace`). What differs is only named here, and
-classified elsewhere. A directory's time is taken before its files are compared, and is believed only when it lies two
-seconds back: within a tick of the clock it may change again and stay the same.
+classified elsewhere. A directory's signature is taken before its files are compared, and believed only when it is sure
+(`trust`): within a tick of the clock the directory may change again and have the same one. Marks of files that are not
+sure are the business of `known_files`.
 
 With `look_seconds` L, `sweep_seconds` S, a share s, and a time c for comparing all documents, what no event reports is
 found after L + c/s (names) and S + c/s (contents) at most.
@@ -21,7 +22,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import RACY_NS
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
 
@@ -46,7 +48,9 @@ class Scanner:
     def __init__(self, documents: Documents, known: KnownFiles) -> None:
         self._documents = documents
         self._known = known
-        self._moments: dict[str, tuple[int, int] | None] = {}
+        # None for one that is to be compared again
+        self._moments: dict[str, Signature | None] = {}
+        self._inodes: dict[str, int] = {}
         self._suspected: dict[str, None] = {}
         self._sweep: Iterator[str] = iter(())
         self._sweep_began = 0.0
@@ -59,7 +63,7 @@ class Scanner:
     @property
     def directories(self) -> frozenset[tuple[str, int]]:
         """The directories there were at the last look, each with its inode: what is to be followed."""
-        return frozenset((name, moment[0]) for name, moment in self._moments.items() if moment is not None)
+        return frozenset(self._inodes.items())
 
     def set_pace(self, pace: Pace) -> None:
         """Go faster or slower from now on."""
@@ -79,6 +83,7 @@ class Scanner:
         """Compare everything at the next steps."""
         # the next look finds that every directory differs, and those that are gone
         self._moments.clear()
+        self._inodes.clear()
         self._next_look = 0.0
         self._has_looked = False
 
@@ -110,8 +115,8 @@ class Scanner:
             self._next_look = max(self._next_look, now + self._look_cost / self._pace.share)
 
     def _look(self) -> None:
-        now_ns = time.time_ns()
-        found: dict[str, tuple[int, int] | None] = {"": self._documents.tree.moment()}
+        tree, seen_ns = self._documents.tree, time.time_ns()
+        found: dict[str, Signature | None] = {"": tree.moment()}
         for shard in self._documents.shards():
             above = shard.rpartition("/")[0]
             if above not in found:
@@ -122,13 +127,14 @@ class Scanner:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
                 self._suspected[shard] = None
-            if moment is not None and now_ns - moment[1] < RACY_NS:
-                # another inode than any: it differs next time
-                found[shard] = (moment[0], -1)
-        self._moments = found
+        self._inodes = {shard: moment.inode for shard, moment in found.items() if moment is not None}
+        self._moments = {
+            shard: moment if moment is not None and is_sure(moment, seen_ns) else None
+            for shard, moment in found.items()
+        }
         self._has_looked = True
 
-    def _moment(self, directory: str) -> tuple[int, int] | None:
+    def _moment(self, directory: str) -> Signature | None:
         try:
             return self._documents.tree.moment(directory)
         except OSError:

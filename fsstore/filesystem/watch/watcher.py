@@ -24,9 +24,10 @@ from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from fsstore.errors import StorageClosedError, StorageError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.disk.system import NETWORK, SHARED_WITH_HOST, filesystem_type
+from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents.layout import leads_to
+from fsstore.filesystem.index.rows import Known
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.classifier import ChangeClassifier
 from fsstore.filesystem.watch.events import EventBatch, Events, Hint, HintSource, MakeHintSource
@@ -40,7 +41,7 @@ _logger = logging.getLogger("fsstore")
 Message: TypeAlias = list[Note] | EventBatch | set[str] | None
 """What the thread receives; None is to end."""
 
-Rows: TypeAlias = Iterable[tuple[str, str, int, Signature, bytes]]
+Rows: TypeAlias = Iterable[tuple[str, str, int, Known]]
 
 _LONGEST_SECONDS = 1.0
 _GONE_PAUSE_SECONDS = 0.2
@@ -124,8 +125,11 @@ class Watcher:
         writer = self._store.writer
         try:
             rows, self._rows = self._rows, ()
-            for name, record_id, version, signature, digest in rows:
-                self._known.adopt(name, KnownState(record_id, version, digest), mark_of(signature))
+            now = time.monotonic()
+            for name, record_id, version, row in rows:
+                self._known.adopt(name, KnownState(record_id, version, row.digest), mark_of(row.signature))
+                if row.is_racy:
+                    self._known.doubt(name, now)
             del rows
             if writer is not None:
                 writer.tell(self._queue.put)
@@ -153,7 +157,8 @@ class Watcher:
 
     def _step(self) -> None:
         now = time.monotonic()
-        due = min(self._suspects.due(), self._scanner.due(), self._next_follow or now + _LONGEST_SECONDS)
+        follow = self._next_follow or now + _LONGEST_SECONDS
+        due = min(self._suspects.due(), self._scanner.due(), self._known.due(), follow)
         self._receive(_GONE_PAUSE_SECONDS if not self._is_there else max(0.0, min(due - now, _LONGEST_SECONDS)))
         now = time.monotonic()
         try:
@@ -161,6 +166,7 @@ class Watcher:
                 self._follow(now)
                 self._set_pace(now)
                 self._suspects.add(self._scanner.step(now))
+                self._suspects.add(self._known.take_due(now), is_written=True)
                 if self._suspects.due() <= now:
                     self._classifier.classify_some()
         except (StorageError, OSError) as error:
@@ -213,6 +219,11 @@ class Watcher:
         else:
             state = KnownState(note.id, note.record["version"], note.digest, "own")
             self._known.publish(note.name, state, mark_of(note.signature), "own", note.record)
+            signature = note.signature
+            if signature is not None and is_sure(signature, self._store.documents.trust.seen_ns(signature)):
+                self._known.is_sure(note.name)
+            else:
+                self._known.doubt(note.name, time.monotonic())
 
     def _receive_commits(self) -> set[str]:
         """Publish what own commits have done that were begun by now, and return the names."""

@@ -2,8 +2,8 @@
 
 Runs in the writer thread, under the store lock. Owns the order of the steps:
 
-1. draft   read what is there, unless this process has placed it lately (`cache`), apply the rules, encode. A commit
-           that is refused here leaves no trace.
+1. draft   read what is there, unless what is kept of it is sure (`trust`), apply the rules, encode. A commit that is
+           refused here leaves no trace.
 2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
            Damaged bytes that give way are in quarantine before anything else; where that fails, nothing has happened.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
@@ -237,7 +237,7 @@ class Committer:
             for drafts, directory in placed:
                 for draft in drafts:
                     if draft.error is None:
-                        row = row_of(draft, is_sure=self._documents.cache.clock_is_fine)
+                        row = row_of(draft, self._documents.trust)
                         self._index_updates.place(draft.name, row)
                 self._is_clean &= self._unstage(drafts, directory)
         except Exception:
@@ -332,7 +332,7 @@ class Committer:
     def _learn_clock(self) -> None:
         name, documents, self._knows_clock = self._documents.stage_name(), self._documents, True
         with suppress(OSError):
-            documents.cache.clock_is_fine = documents.tree.counts_finely(name)
+            documents.trust.learn_clock(documents.tree, name)
         try:
             documents.tree.unlink(name)
         except OSError:
@@ -396,8 +396,7 @@ class Committer:
             draft.placed = documents.place(draft.staged, name)
             draft.staged = ""
         if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
-            documents.note_plain(name, draft.placed)
-            documents.cache.placed(name, draft.part, draft.data, draft.placed, draft.lengths)
+            documents.was_placed(name, draft.part, draft.data, draft.placed, draft.lengths)
 
     def _all_results(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]

@@ -3,9 +3,10 @@
 Owns the step before anything is written. Knows nothing of the log, of temp files or of the index; used by the writer
 thread alone, under the lock. Invariants:
 - A commit that is refused leaves no draft, and what earlier commits of the group have drafted stays.
-- What this process has placed lately, and nobody has touched since, is not read again (`cache`).
 - Over what is damaged, or too large to be read, only a mutation goes that would do the same over anything
   (`overrides`); every other one is refused, and nothing else of the group. It is set aside before it is replaced.
+- What this process has placed or read lately is not read again if it is sure that nobody has touched it (`trust`), and
+  not parsed again if its bytes are the same.
 - No draft holds anything of a caller's: a save was written down when it was taken in (`sealed`), and of what other
   rules return the bytes are kept, and a copy of what the index looks at.
 
@@ -220,17 +221,15 @@ class Drafting:
         waits = self._documents.waiting.get(name)
         if waits is not None:
             raise self._documents.waits(name, waits, outcome="not applied")
-        there = self._documents.look(name)
-        if there is None:
-            return Draft(record_id, name, None, None)
-        kept = self._documents.cache.get(name)
-        if kept is not None and kept.signature == there:
-            if kept.part is not None:
-                return Draft(record_id, name, kept, kept.part, lengths=dict(kept.lengths))
-            return Draft(record_id, name, kept, decode_examined(kept.data), is_whole=True)
         try:
-            read = self._documents.read_in_turn(record_id)
+            found = self._documents.unchanged(name) or self._documents.read_in_turn(record_id)
         except (StorageCorruptedError, StorageTooLargeError) as error:
             damage = self._documents.damage(name, error)
             return Draft(record_id, name, damage, None, damage=damage)
-        return Draft(record_id, name, read, None if read is None else read.record, is_whole=True)
+        if found is None:
+            return Draft(record_id, name, None, None)
+        if isinstance(found, Document):
+            return Draft(record_id, name, found, found.record, is_whole=True)
+        if found.part is not None:
+            return Draft(record_id, name, found, found.part, lengths=dict(found.lengths))
+        return Draft(record_id, name, found, decode_examined(found.data), is_whole=True)

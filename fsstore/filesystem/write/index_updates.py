@@ -10,9 +10,8 @@ A crash leaves what was not written yet; the counters are odd then, and whoever 
 
 from __future__ import annotations
 
-import time
-
 from fsstore.filesystem.disk.files import UNTOLD
+from fsstore.filesystem.disk.trust import Trust
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit
 from fsstore.filesystem.index.upserts import Described, described
@@ -55,14 +54,13 @@ class IndexUpdates:
         self._placed = {}
 
 
-def row_of(draft: Draft, *, is_sure: bool) -> Described | Problem | None:
+def row_of(draft: Draft, trust: Trust) -> Described | Problem | None:
     """Return what the index is to know of what was placed."""
     if draft.part is None or draft.data is None:
         return None
     if draft.placed is not None and draft.is_ours:
-        entry = Entry(
-            draft.name, draft.part, draft.placed, draft.data, recorded_by_commit(time.time_ns(), is_sure=is_sure)
-        )
+        recorded_ns = recorded_by_commit(trust.seen_ns(draft.placed))
+        entry = Entry(draft.name, draft.part, draft.placed, draft.data, recorded_ns)
     else:
         # somebody was faster: a row recorded at the beginning of time is compared by content next time
         entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)

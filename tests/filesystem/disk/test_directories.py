@@ -44,17 +44,6 @@ def test_who_may_read_files_may_enter_directories(tmp_path: Path, file_mode: int
     assert (tmp_path / "store" / "3f").stat().st_mode & 0o777 == directory_mode & ~umask
 
 
-def test_the_moment_of_a_directory_changes_with_the_names_in_it(tmp_path: Path) -> None:
-    tree = below(tmp_path)
-    assert tree.moment("3f") is None
-    tree.make_directory("3f")
-    os.utime(tmp_path / "3f", ns=(1, 1))
-    before = tree.moment("3f")
-    assert before == ((tmp_path / "3f").stat().st_ino, 1)
-    (tmp_path / "3f" / "a.json").touch()
-    assert tree.moment("3f") != before
-
-
 def test_kept_parents_are_as_many_as_allowed_and_are_closed_when_forgotten(tmp_path: Path) -> None:
     before = descriptors()
     tree = below(tmp_path, keeps=2)

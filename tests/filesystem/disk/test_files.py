@@ -390,6 +390,17 @@ def test_a_clock_counts_finely_where_changes_show_that_lie_closer_than_ticks(
         assert tree.counts_finely("probe") is finely
 
 
+def test_the_signature_of_a_directory_changes_with_the_names_in_it(tree: Tree) -> None:
+    assert tree.moment("3f") is None
+    tree.make_directory("3f")
+    os.utime(tree.root / "3f", ns=(1, 1))
+    before, found = tree.moment("3f"), (tree.root / "3f").stat()
+    assert before == (found.st_ino, found.st_size, 1, found.st_ctime_ns)
+    (tree.root / "3f" / "a.json").touch()
+    assert tree.moment("3f") != before
+    assert tree.moment() is not None
+
+
 def test_a_long_record_is_written_in_pieces(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [os.urandom(30_000) for _ in range(20)] + [b"", b"end"]
     sizes: list[int] = []

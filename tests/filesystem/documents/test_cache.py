@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import pytest
 
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
-from fsstore.filesystem.disk import files
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.files import Signature, Tree
 from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
@@ -21,6 +19,8 @@ from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.model.mutations import Mutation, patching
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
+
+pytestmark = pytest.mark.usefixtures("file_clock")
 
 SESSION: JsonObject = {"metadata": {"status": "open", "tags": ["a"]}, "messages": [{"role": "user"}], "state": {"n": 1}}
 
@@ -41,14 +41,16 @@ def sessions(storage: FileStorage) -> SessionService:
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tell which documents the writer reads."""
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tell which documents the writer parses."""
     names: list[str] = []
     reading = Documents.read_in_turn
 
-    def note(documents: Documents, record_id: str) -> Document | None:
-        names.append(record_id)
-        return reading(documents, record_id)
+    def note(documents: Documents, record_id: str) -> Document | CachedDocument | None:
+        found = reading(documents, record_id)
+        if isinstance(found, Document):
+            names.append(record_id)
+        return found
 
     monkeypatch.setattr(Documents, "read_in_turn", note)
     return names
@@ -59,8 +61,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
     kept = DocumentCache()
-    kept.placed("a", {"id": "a"}, b"old", signature(3))
-    kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4))
+    kept.placed("a", {"id": "a"}, b"old", signature(3), is_sure=True)
+    kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4), is_sure=False)
     assert kept.get("a") == CachedDocument(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
     kept.forget("a")
     kept.forget("a")
@@ -71,58 +73,45 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cache, "_MOST_BYTES", 30)
     kept = DocumentCache()
     for name in "abc":
-        kept.placed(name, {}, b"0123456789", signature())
+        kept.placed(name, {}, b"0123456789", signature(), is_sure=True)
     assert kept.get("a") is not None
-    kept.placed("d", {}, b"0123456789", signature())
+    kept.placed("d", {}, b"0123456789", signature(), is_sure=True)
     assert [name for name in "abcd" if kept.get(name) is None] == ["b"]
-    kept.placed("e", {}, bytes(30), signature())
+    kept.placed("e", {}, bytes(30), signature(), is_sure=True)
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
 
 
 def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_LARGE_BYTES", 10)
     kept = DocumentCache()
-    kept.placed("a", {}, bytes(10), signature())
-    kept.placed("huge", {}, bytes(11), signature())
+    kept.placed("a", {}, bytes(10), signature(), is_sure=True)
+    kept.placed("huge", {}, bytes(11), signature(), is_sure=True)
     assert kept.get("a") is not None
     assert kept.get("huge") is None
 
 
-@pytest.mark.parametrize("coarse", [signature(mtime_ns=1_000_000_000), signature(ctime_ns=1_002_000_000)])
-def test_nothing_is_kept_where_time_is_counted_coarsely(coarse: Signature) -> None:
+def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
     kept = DocumentCache()
-    kept.placed("a", {}, b"", coarse)
-    assert kept.get("a") is None
-
-
-def test_readers_are_given_what_each_change_would_show_in() -> None:
-    kept, now = DocumentCache(), time.time_ns()
-    for name, changed_ns in (("long ago", now - 3 * 10**9), ("a moment ago", now)):
-        kept.was_read(name, b"", signature(ctime_ns=changed_ns))
-        kept.was_read(name, b"", signature(mtime_ns=changed_ns))
-    kept.placed("placed", {}, b"", signature())
-    assert kept.get("long ago") == CachedDocument(b"", signature(mtime_ns=now - 3 * 10**9), is_sure=True)
-    assert kept.get("a moment ago") is None
-    assert kept.get("placed") == CachedDocument(b"", signature(), is_sure=False, part={})
-    kept.clock_is_fine = True
-    kept.was_read("a moment ago", b"", signature(ctime_ns=now))
-    kept.placed("placed", {}, b"", signature())
-    assert [found is not None and found.is_sure for found in map(kept.get, ("a moment ago", "placed"))] == [True, True]
+    kept.placed("a", {"id": "a"}, b"{}", signature(), is_sure=False)
+    kept.was_read("a", bytearray(b"{}"), signature(ctime_ns=5))
+    assert kept.get("a") == CachedDocument(b"{}", signature(ctime_ns=5), is_sure=True, part={"id": "a"})
+    kept.was_read("a", bytearray(b"[]"), signature())
+    assert kept.get("a") == CachedDocument(b"[]", signature(), is_sure=True)
 
 
 # -- what is read, and what is not -------------------------------------------------------------------------------------
 
 
-async def test_a_document_that_was_just_placed_is_not_read_to_change_it(
-    sessions: SessionService, read: list[str]
+async def test_a_document_that_was_just_placed_is_not_parsed_to_change_it(
+    sessions: SessionService, parsed: list[str]
 ) -> None:
     await sessions.save_session("a", SESSION)
-    read.clear()
+    parsed.clear()
     await sessions.update_session("a", {"state": {"n": 2}})
     await sessions.save_session("a", SESSION, expected_version=2)
     await sessions.edit_session("a", lambda session: session["state"].update(n=3))
     await sessions.delete_session("a", expected_version=4)
-    assert read == []
+    assert parsed == []
     with pytest.raises(StorageNotFoundError):
         await sessions.update_session("a", {})
 
@@ -185,15 +174,15 @@ async def test_an_edit_by_other_hands_is_what_a_change_is_made_on(
 async def test_who_was_faster_than_the_look_at_what_was_placed_is_not_taken_for_it(
     tmp_path: Path, sessions: SessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looking = files._signature_at
+    looking = Tree._signature_at
 
-    def edit_and_look(base: str, parent: int | None) -> Signature | None:
+    def edit_and_look(tree: Tree, base: str, parent: int | None) -> Signature | None:
         if base == "a.json":
             renamed_over(place(tmp_path, "a"))
-        return looking(base, parent)
+        return looking(tree, base, parent)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_signature_at", edit_and_look)
+        patch.setattr(Tree, "_signature_at", edit_and_look)
         await sessions.save_session("a", SESSION)
     await sessions.update_session("a", {"state": {"n": 2}})
     session = await sessions.get_session("a")

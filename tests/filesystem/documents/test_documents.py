@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,9 @@ from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk import files
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents import codec, documents
+from fsstore.filesystem.disk.trust import is_sure
+from fsstore.filesystem.documents import cache, codec, documents
+from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.documents import Document, Documents
 from fsstore.filesystem.documents.layout import Layout
 from tests.filesystem.faults import place
@@ -89,11 +93,23 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every file have been at rest for a minute when it is read."""
+    clock = SimpleNamespace(time_ns=lambda: time.time_ns() + 60_000_000_000, sleep=time.sleep)
+    monkeypatch.setattr(documents, "time", clock)
+
+
+_SECONDS = itertools.count(1_000_000_000)
+
+
 def write(store: Documents, data: bytes, record_id: str = "a") -> Path:
     path = store.tree.root / store.name(record_id)
     path.parent.mkdir(exist_ok=True)
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(data)
+    # whatever the clock of the file system shows, each change shows another time
+    os.utime(path, times=(0, next(_SECONDS)))
     return path
 
 
@@ -110,9 +126,16 @@ def records(store: Documents, record_id: str = "a") -> list[Any]:
         lambda: store.read_named(store.name(record_id)),
     ]
     found = [way() for way in (*ways, *ways)]
-    return [each.record if isinstance(each, Document) else each for each in found]
+    return [_record(each) for each in found]
 
 
+def _record(found: Any) -> Any:
+    if isinstance(found, CachedDocument):
+        return codec.decode_examined(found.data)
+    return found.record if isinstance(found, Document) else found
+
+
+@pytest.mark.usefixtures("settled")
 def test_bytes_are_examined_once_as_long_as_nobody_touches_them(store: Documents, examined: list[bytes]) -> None:
     write(store, PLAIN)
     first, *others = records(store)
@@ -123,9 +146,11 @@ def test_bytes_are_examined_once_as_long_as_nobody_touches_them(store: Documents
     changed = PLAIN.replace(b'"n": 1', b'"n": 2')
     path = write(store, changed)
     assert {record["data"]["n"] for record in records(store)} == {2}
+    assert examined == [PLAIN, changed]
     path.touch()
+    # the same bytes as those that are kept
     assert {record["data"]["n"] for record in records(store)} == {2}
-    assert examined == [PLAIN, changed, changed]
+    assert examined == [PLAIN, changed]
 
 
 @pytest.mark.parametrize(
@@ -162,14 +187,46 @@ def test_a_document_in_the_wrong_place_stays_wrong(store: Documents) -> None:
             store.read("b")
 
 
-def test_nothing_is_noted_where_time_is_counted_coarsely(store: Documents, examined: list[bytes]) -> None:
-    os.utime(write(store, PLAIN), (1, 1))
+def test_what_was_changed_a_moment_ago_is_read_and_examined_each_time(store: Documents, examined: list[bytes]) -> None:
+    """Also where the clock shows every change: who writes it at this moment has set its time already."""
+    store.trust.clock_is_fine = True
+    write(store, PLAIN)
     records(store)
     assert len(examined) == 9
 
 
+def test_what_was_changed_a_moment_before_its_reading_began_is_not_sure_however_long_that_takes(
+    store: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may be stopped for a while after it has looked at the file."""
+    write(store, PLAIN)
+    late = False
+
+    def now() -> int:
+        return time.time_ns() + (60_000_000_000 if late else 0)
+
+    reading = Tree.read
+
+    def read(tree: Tree, name: str, *, max_bytes: int) -> Any:
+        nonlocal late
+        found = reading(tree, name, max_bytes=max_bytes)
+        late = True
+        return found
+
+    monkeypatch.setattr(documents, "time", SimpleNamespace(time_ns=now, sleep=time.sleep))
+    monkeypatch.setattr(Tree, "read", read)
+    document = store.read("a")
+    assert document is not None
+    assert not is_sure(document.signature, document.seen_ns)
+    assert store.unchanged(store.name("a")) is None
+    assert store._plain == {}
+
+
+@pytest.mark.usefixtures("settled")
 def test_no_more_is_noted_than_fits(store: Documents, examined: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "_MOST_PLAIN", 2)
+    # or what is kept of them would do
+    monkeypatch.setattr(cache, "_LARGE_BYTES", 0)
     for record_id in ("a", "b", "c"):
         write(store, PLAIN.replace(b'"id": "a"', b'"id": "%s"' % record_id.encode()), record_id)
     for _ in range(2):
@@ -179,6 +236,7 @@ def test_no_more_is_noted_than_fits(store: Documents, examined: list[bytes], mon
     assert len(examined) >= 5
 
 
+@pytest.mark.usefixtures("file_clock")
 async def test_what_was_written_here_need_not_be_examined(tmp_path: Path, examined: list[bytes]) -> None:
     record = {"id": "a", "type": "t", "data": {"n": 2**64 - 1, "text": "1" * 30}}
     async with await FileStorage.open(tmp_path / "own", fsync=False) as storage:

@@ -2,7 +2,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.inventory import Inventory
@@ -73,7 +74,10 @@ def test_entries_are_all_documents_with_what_their_files_look_like(index: Index)
     rows = [entry(record(name, version=at), name=f"3f/{name}.json") for at, name in enumerate("abc", 1)]
     index.apply(rows)
     found = sorted(index.inventory.entries())
-    assert found == [(row.name, row.record["id"], row.record["version"], SIGNATURE, row.digest) for row in rows]
+    known = [Known(SIGNATURE, row.digest, row.recorded_ns) for row in rows]
+    assert found == [
+        (row.name, row.record["id"], row.record["version"], each) for row, each in zip(rows, known, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("values", ["recorded_ns = 'x'", "inode = '1', size = 'x'", "inode = NULL"])

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
-from fsstore.filesystem.disk import files
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk import files, trust
+from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.index.rows import Known
 from fsstore.watching.changes import Absorbed
@@ -144,6 +144,7 @@ async def test_an_edit_within_one_tick_of_the_clock_is_found_also_where_the_file
         return Signature(inode, size, mtime_ns, ctime_ns - ctime_ns % hour + hour)
 
     monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     async with await FileStorage.open(tmp_path) as storage:
         await fill(storage)
         long_ago = place(tmp_path, "n1").stat().st_mtime_ns - DAY_NS
@@ -159,7 +160,7 @@ async def test_what_commits_have_placed_is_compared_by_hash_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An import is not read again, document by document, by the first list after it."""
-    monkeypatch.setattr(Tree, "counts_finely", lambda _tree, _name: False)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     hashed: list[str] = []
     absorbed: list[str] = []
     compare, absorb, now = Reconciler._is_confirmed, Reconciler.absorb, time.time_ns
@@ -193,7 +194,7 @@ async def test_where_each_change_shows_nothing_is_compared_by_hash(
     def never(*_: object) -> bool:
         raise AssertionError
 
-    monkeypatch.setattr(Tree, "counts_finely", lambda _tree, _name: True)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: True)
     monkeypatch.setattr(Reconciler, "_compare_names", never)
     for _ in range(2):
         async with await FileStorage.open(tmp_path) as storage:

@@ -1,6 +1,7 @@
 import pytest
 
-from fsstore.filesystem.disk.files import RACY_NS, Signature
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.index.rows import (
     NOT_OURS,
     Entry,
@@ -25,8 +26,11 @@ def test_the_last_bit_tells_who_recorded_a_row() -> None:
     assert not Known(SIGNATURE, b"", NOT_OURS).is_by_commit
 
 
-def test_a_row_that_is_sure_is_recorded_behind_the_time_in_which_it_could_be_doubted() -> None:
-    assert recorded_by_commit(1_000, is_sure=True) - recorded_by_commit(1_000) == RACY_NS
+def test_the_last_bit_makes_no_row_racy_that_is_sure() -> None:
+    for changed_ns in (1_000, 1_001):
+        placed = SIGNATURE._replace(ctime_ns=changed_ns)
+        assert not Known(placed, b"", recorded_by_commit(changed_ns + RACY_NS)).is_racy
+        assert Known(placed, b"", recorded_by_commit(changed_ns)).is_racy
 
 
 def test_a_file_read_again_stays_a_commits_only_if_it_is_still_that_file() -> None:

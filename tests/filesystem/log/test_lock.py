@@ -16,7 +16,7 @@ from filelock import lock_descriptor
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK, STAGING
 from fsstore.filesystem.log import lock as lock_module
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
@@ -200,6 +200,57 @@ def test_whoever_waits_on_says_so_again(lock: StoreLock, other: StoreLock, monke
     # a holder pauses for what was wished for during its own 20 ms, and its pause is 1 ms long
     assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 0.01
     assert max(pauses[-100:]) < 0.001
+
+
+@pytest.fixture
+def counters(tree: Tree, lock: StoreLock, other: StoreLock) -> Iterator[Counters]:
+    """Open the counters of both locks, and return the first one's."""
+    tree.make_directory(STAGING)
+    for each in (lock, other):
+        each._counters.open()
+    yield lock._counters
+    for each in (lock, other):
+        each._counters.close()
+
+
+def test_whoever_has_held_a_lock_that_was_requested_waits_until_another_has_had_it(
+    lock: StoreLock, other: StoreLock, counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had: list[StoreLock] = []
+
+    def pause(_seconds: float) -> None:
+        if len(had) == 3:
+            raise AssertionError("it waits on, though another has had the lock")
+        had.append(other)
+        if len(had) == 3:
+            # whoever waits is not quick
+            other.acquire(0)
+            other.begin(counters.read())
+
+    lock.acquire(0)
+    lock.begin(counters.read())
+    other._request()
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(sleep=pause, monotonic=lambda: 1000.0))
+    lock.release()
+
+    assert had == [other] * 3
+    assert other.is_held
+
+
+def test_whoever_requested_a_lock_and_gave_up_is_not_waited_for_long(
+    lock: StoreLock, other: StoreLock, counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(lock_module, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: 1000.0))
+    for is_requested in (True, False):
+        lock.acquire(0)
+        lock.begin(counters.read())
+        if is_requested:
+            other._request()
+        lock.release()
+
+    # the second time nobody had requested it
+    assert 0.01 < sum(pauses) < 0.1
 
 
 def test_a_closed_lock_is_free_and_can_be_taken_again(lock: StoreLock, other: StoreLock) -> None:

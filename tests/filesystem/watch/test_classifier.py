@@ -15,6 +15,8 @@ from fsstore.filesystem.watch.suspects import Suspect
 from tests.filesystem.faults import DEADLINE_SECONDS, place, until
 from tests.filesystem.watched import all_told, document, name_of, next_of, put, told
 
+pytestmark = pytest.mark.usefixtures("file_clock")
+
 # -- whose it is ------------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@ import sys
 import tracemalloc
 from typing import Any
 
+from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.watch.known_files import UNKNOWN, KnownFiles
 from fsstore.watching.ledger import KnownState, Ledger
 from tests.watching.sources import Collecting
@@ -43,6 +44,25 @@ def test_publishing_keeps_both_in_step() -> None:
         ("ab/one.json", "store"),
         ("ab/one.json", "external"),
     ]
+
+
+def test_what_is_doubtful_is_due_after_two_seconds_and_again_until_it_is_sure() -> None:
+    known = KnownFiles(Ledger("here"))
+    assert known.due() == float("inf")
+    known.doubt("a", 10.0)
+    known.doubt("b", 11.0)
+    known.doubt("a", 12.0)
+    assert [known.is_doubtful(name) for name in "abc"] == [True, True, False]
+    assert known.due() == 11.0 + RACY_NS / 1e9
+    assert known.take_due(13.0) == []
+    assert known.take_due(13.5) == ["b"]
+    assert known.take_due(20.0) == ["a", "b"]
+    known.is_sure("a")
+    known.is_sure("c")
+    assert known.take_due(30.0) == ["b"]
+    known.adopt("b", state("b"), 1)
+    known.publish_deletion("b", "external")
+    assert (known.due(), known.take_due(99.0)) == (float("inf"), [])
 
 
 def test_a_document_costs_about_500_bytes() -> None:

@@ -3,19 +3,25 @@
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.trust import RACY_NS
+from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.watch import scanner
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
 from fsstore.filesystem.watch.scanner import Pace, Scanner
 from fsstore.watching.ledger import KnownState, Ledger
+from tests.filesystem.clocks import await_tick
 from tests.filesystem.faults import place
 from tests.filesystem.watched import name_of, put, told
 
@@ -58,13 +64,14 @@ class Looking:
         """Take the files as they are."""
         for name in self.look():
             self.known.adopt(name, KnownState(name, 1, b""), mark_of(self.documents.tree.signature(name)))
+        await_tick(self.documents.tree.root)
 
 
 @pytest.fixture
-def looking(storage: FileStorage, store: Path) -> Looking:
-    # long ago, or each directory would be compared at every look
-    for shard in {place(store, f"n{number}").parent for number in range(4)}:
-        os.utime(shard, (1, 1))
+def looking(storage: FileStorage, monkeypatch: pytest.MonkeyPatch) -> Looking:
+    # an hour later, or each directory would be compared at every look
+    clock = SimpleNamespace(time_ns=lambda: time.time_ns() + 3_600_000_000_000, perf_counter=time.perf_counter)
+    monkeypatch.setattr(scanner, "time", clock)
     return Looking(storage)
 
 
@@ -105,13 +112,92 @@ def test_a_suspected_directory_is_compared_at_once(looking: Looking, store: Path
     assert set(looking.scanner.step(0.0)) == {name_of("n1")}
 
 
-def test_a_directory_that_has_just_changed_is_compared_once_more(looking: Looking, store: Path) -> None:
+def test_a_directory_that_has_just_changed_is_compared_once_more(
+    looking: Looking, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within a tick of the clock it may change again and have the same time."""
     looking.learn()
+    monkeypatch.setattr(scanner, "time", time)
     os.utime(place(store, "n1").parent)
     looking.look()
     put(store, "n1", "edited")
 
+    assert looking.look() == {name_of("n1")}
+
+
+@dataclass
+class Turned:
+    """A clock of a directory that a test turns by hand, and the present."""
+
+    now_ns: int
+    changed_ns: int = 0
+
+    def moment(self, tree: Tree, name: str = "") -> Signature | None:
+        found = REAL_MOMENT(tree, name)
+        return None if found is None else found._replace(mtime_ns=self.changed_ns, ctime_ns=self.changed_ns)
+
+
+REAL_MOMENT = Tree.moment
+
+
+@pytest.fixture
+def turned(monkeypatch: pytest.MonkeyPatch) -> Turned:
+    """Let all directories have the same time, which a change in the same tick leaves."""
+    turned = Turned(now_ns=2_000_000_000_000_000_000)
+    turned.changed_ns = turned.now_ns
+    monkeypatch.setattr(Tree, "moment", lambda tree, name="": turned.moment(tree, name))
+    monkeypatch.setattr(scanner, "time", SimpleNamespace(time_ns=lambda: turned.now_ns, perf_counter=lambda: 0.0))
+    return turned
+
+
+def test_a_name_that_comes_in_the_tick_of_a_look_is_found_by_the_next(
+    looking: Looking, store: Path, turned: Turned
+) -> None:
+    looking.learn()
+    put(store, "n1", "edited")
+    turned.now_ns += RACY_NS - 1
+    assert looking.look() == {name_of("n1")}
+    turned.now_ns += 1
+    # once more: only what is compared from here on is sure
+    assert looking.look() == {name_of("n1")}
+    assert looking.look() == set()
+
+
+def test_a_directory_whose_time_is_sure_is_not_compared_again(
+    looking: Looking, turned: Turned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking.learn()
+    turned.now_ns += RACY_NS
+    looking.look()
+    compared: list[str] = []
+    real = Documents.signatures
+
+    def signatures(documents: Documents, shard: str) -> dict[str, Signature | None]:
+        compared.append(shard)
+        return real(documents, shard)
+
+    monkeypatch.setattr(Documents, "signatures", signatures)
+    looking.look()
+    assert compared == []
+    turned.changed_ns += 1
+    looking.look()
+    assert compared != []
+
+
+def test_the_present_is_taken_before_the_directories_are_looked_at(
+    looking: Looking, store: Path, turned: Turned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may be stopped for a while between the two."""
+
+    def stopped(tree: Tree, name: str = "") -> Signature | None:
+        found = turned.moment(tree, name)
+        turned.now_ns += RACY_NS
+        return found
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Tree, "moment", stopped)
+        looking.learn()
+    put(store, "n1", "edited")
     assert looking.look() == {name_of("n1")}
 
 

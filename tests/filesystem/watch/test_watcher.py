@@ -252,7 +252,7 @@ async def test_an_edit_within_one_tick_of_the_clock_is_told(
     storage: FileStorage, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two edits that leave the same signature: the event says that the file was written."""
-    from fsstore.filesystem.disk import files  # noqa: PLC0415 - its clock is what is turned
+    from fsstore.filesystem.disk import files, trust  # noqa: PLC0415 - its clock is what is turned
 
     real, hour = files._signature, 3_600_000_000_000
 
@@ -261,10 +261,40 @@ async def test_an_edit_within_one_tick_of_the_clock_is_told(
         return Signature(inode, size, mtime_ns - mtime_ns % hour + hour, ctime_ns - ctime_ns % hour + hour)
 
     monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     async with storage.watch() as changes:
         for status in ("aaa", "bbb", "ccc"):
             put(store, "n1", status)
             assert await next_of(changes) == Change("updated", "n1", 1, "external", {"status": status})
+
+
+@pytest.mark.usefixtures("silent", "coarse_clock")
+@pytest.mark.parametrize("before", ["own", "external", "indexed"])
+async def test_an_edit_within_one_tick_of_which_no_event_comes_is_told_once_it_can_be_seen(
+    storage: FileStorage, store: Path, before: str
+) -> None:
+    """It leaves the same signature, so no look at signatures ever finds it."""
+    if before == "indexed":
+        await storage.update("n1", {"data": {"metadata": {"status": "aaa"}}})
+    async with storage.watch() as changes:
+        if before == "own":
+            await storage.update("n1", {"data": {"metadata": {"status": "aaa"}}})
+            assert await told(changes, 1) == [("updated", "n1", "own")]
+        elif before == "external":
+            put(store, "n1", "aaa")
+            assert await told(changes, 1) == [("updated", "n1", "external")]
+        path = place(store, "n1")
+        found = path.stat()
+        with path.open("r+b") as file:
+            data = file.read().replace(b'"aaa"', b'"bbb"')
+            file.seek(0)
+            file.write(data)
+        # the same second
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        change = await next_of(changes)
+        assert isinstance(change, Change)
+        assert (change.id, change.origin, change.metadata) == ("n1", "external", {"status": "bbb"})
+        assert await storage.count({"data.metadata.status": "bbb"}) == 1
 
 
 async def test_a_path_of_events_below_a_linked_root_is_understood(

@@ -21,6 +21,8 @@ from fsstore.model.records import JsonObject
 from fsstore.testing import HandClock
 from tests.filesystem.faults import Faults, busy_writer, contents, control, cut_off, first, place, until
 
+pytestmark = pytest.mark.usefixtures("file_clock")
+
 # where the number of the newest segment stands in the sequence file
 NEWEST = 8 * State._fields.index("newest")
 

@@ -12,12 +12,16 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
+from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.trust import Trust
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.write import index_updates
-from fsstore.filesystem.write.index_updates import IndexUpdates
+from fsstore.filesystem.write.draft import Draft
+from fsstore.filesystem.write.index_updates import IndexUpdates, row_of
 from fsstore.query.filters import parse, parse_order
 from tests.filesystem.faults import until
+from tests.filesystem.watched import document
 
 
 class FakeIndexFile:
@@ -139,3 +143,37 @@ async def test_a_reader_in_mid_list_keeps_no_writer_from_its_rest(tmp_path: Path
         assert time.monotonic() - began < 1
         rows.close()
         reader.close()
+
+
+# -- whether the file of a row may be another since --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_fine", [True, False])
+def test_a_row_is_as_old_as_the_placing_of_its_file_however_late_it_is_made(*, is_fine: bool) -> None:
+    """The writer may be stopped between the two, and an edit in the tick of the placing shows in no signature."""
+    long_ago = Signature(1, 2, 1_000, 2_001)
+    record = document("a")
+    trust = Trust()
+    trust.clock_is_fine = is_fine
+    draft = Draft("a", "3f/a.json", None, record, data=b"{}", written=long_ago, placed=long_ago)
+    index = Index.open(None)
+    made = row_of(draft, trust)
+    assert made is not None
+    index.put([made])
+    (known,) = index.inventory.signatures().values()
+    index.close()
+    assert known.is_by_commit
+    assert known.is_racy is not is_fine
+
+
+def test_the_row_of_a_file_that_somebody_else_has_placed_is_always_compared() -> None:
+    trust, ours = Trust(), Signature(1, 2, 1_000, 2_000)
+    trust.clock_is_fine = True
+    index = Index.open(None)
+    for theirs in (ours._replace(inode=2), None):
+        made = row_of(Draft("a", "3f/a.json", None, document("a"), data=b"{}", written=ours, placed=theirs), trust)
+        assert made is not None
+        index.put([made])
+        (known,) = index.inventory.signatures().values()
+        assert (known.is_by_commit, known.is_racy) == (False, True)
+    index.close()
