@@ -1,4 +1,7 @@
-"""Real power cuts: ext4 on a loop device, shut down under a process that writes to it. See `cutting`."""
+"""Real power cuts: ext4 on a loop device, shut down under a process that writes to it. See `cutting`.
+
+Each cycle is looked at after a new start of the system, or as if only the medium had gone and come back.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("images are mounted on Linux alone", allow_module_level=True)
 
+pytestmark = pytest.mark.images
+
 from tests.campaign.conftest import Report
 from tests.campaign.cutting import why_not
 
 ROOT = Path(__file__).parents[2]
-CYCLES = 50
+AFTER = {"a new start": (50, ""), "the same boot": (30, "--same-boot")}
+"""How many cycles, and the option."""
 MOUNTED = {
     "as usual": "",
     "committing often": "commit=1,nodelalloc",
@@ -25,15 +31,17 @@ MOUNTED = {
 }
 
 
+@pytest.mark.parametrize("after", AFTER)
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(MOUNTED)))
 def test_what_is_promised_holds_when_the_power_of_a_file_system_is_cut(
-    seed: int, name: str, quick: Path, report: Report
+    seed: int, name: str, after: str, quick: Path, report: Report
 ) -> None:
     if reason := why_not(quick):
-        pytest.skip(reason)
+        pytest.fail(reason)
+    cycles, option = AFTER[after]
     command = [sys.executable, "-m", "tests.campaign.cutting", str(quick), f"--options={MOUNTED[name]}"]
-    command += [f"--cycles={CYCLES}", f"--seed={seed}"]
+    command += [f"--cycles={cycles}", f"--seed={seed}", *filter(None, [option])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    report(f"real cuts: ext4 {name}", result["cycles"], result["violations"])
+    report(f"real cuts: ext4 {name}, {after}", result["cycles"], result["violations"])
