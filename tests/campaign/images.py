@@ -17,12 +17,12 @@ from pathlib import Path
 
 _BYTES = 64 << 20
 _EXT4 = ("mkfs.ext4", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0")
-_SMALL_INODES = ("-I", "128")
 FORMATS: dict[str, tuple[str, ...]] = {
     "ext4": _EXT4,
     # no room for more than whole seconds in an inode of 128 bytes
-    "ext4 with small inodes": (*_EXT4, *_SMALL_INODES),
-    "ext2": ("mkfs.ext2", *_SMALL_INODES),
+    "ext4 with small inodes": (*_EXT4, "-I", "128"),
+    # its clock moves with the system's tick, since it has no times of several grains; blocks of a page hold large files
+    "ext2": ("mkfs.ext2", "-b", "4096"),
 }
 _TOOLS = ("mkfs.ext4", "mkfs.ext2", "mount", "umount", "losetup")
 _UNMOUNT_TRIES = 50

@@ -6,6 +6,8 @@ between its call and its return, and a set of operations in the same state is tr
 Invariants of what is given to it:
 - All times are of one clock. On Linux `time.monotonic_ns` is one clock for all processes.
 - Documents are independent of each other, so each one's operations are judged on their own.
+- The versions of a document do not repeat, also where it was deleted and made again. Where a new one begins is told by
+  the answer; one whose answer is not known is taken to begin with the next.
 - An operation that was never answered (its process was killed, or the error said "unknown") has no return. It may take
   effect at any moment after its call, or never.
 """
@@ -19,10 +21,11 @@ from typing import Literal, NamedTuple
 
 
 class State(NamedTuple):
-    """What a document is: its version, 0 for none, and its value."""
+    """What a document is: its version, 0 for none, and its value; and the newest of its versions that was deleted."""
 
     version: int = 0
     value: str | None = None
+    deleted: int = 0
 
 
 ABSENT = State()
@@ -57,17 +60,24 @@ def step(state: State, operation: Operation) -> State | None:
     """Return the state after an operation; None when it cannot have got its answer in this one."""
     answer, known = operation.answer, operation.returned is not None
     if operation.kind == "load":
-        return state if not known or State(answer.after or 0, answer.value) == state else None
+        return state if not known or (answer.after or 0, answer.value) == (state.version, state.value) else None
     refused = operation.expected not in (None, state.version)
     if known and refused != answer.refused:
         return None
-    if operation.kind == "delete":
-        after = state if refused else ABSENT
-    else:
-        after = state if refused else State(state.version + 1, operation.value)
+    after = state if refused else _deleted(state) if operation.kind == "delete" else _saved(state, operation)
     if known and (answer.before not in (None, state.version) or answer.after not in (None, after.version)):
         return None
     return after
+
+
+def _deleted(state: State) -> State:
+    return State(deleted=max(state.version, state.deleted))
+
+
+def _saved(state: State, operation: Operation) -> State:
+    """Return the next version; a document that is made anew begins above all that it had, and the answer says where."""
+    begins = 0 if state.version else operation.answer.after or 0
+    return State(max(state.version, state.deleted, begins - 1) + 1, operation.value, state.deleted)
 
 
 def violations(history: Iterable[Operation], initial: State = ABSENT) -> list[str]:

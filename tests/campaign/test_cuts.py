@@ -15,10 +15,10 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("images are mounted on Linux alone", allow_module_level=True)
 
-pytestmark = pytest.mark.images
-
 from tests.campaign.conftest import Report
 from tests.campaign.cutting import why_not
+
+pytestmark = pytest.mark.images
 
 ROOT = Path(__file__).parents[2]
 AFTER = {"a new start": (50, ""), "the same boot": (30, "--same-boot")}

@@ -18,6 +18,7 @@ from fsstore import FileStorage, StorageConflictError
 from fsstore.filesystem.disk import files
 from fsstore.model.mutations import Mutation, deleting, saving
 from fsstore.model.records import JsonObject
+from tests.campaign import clocks
 from tests.campaign.batches import Watcher, batch
 from tests.campaign.linearizability import Answer, Operation
 from tests.campaign.streams import TASKS, document, turn_of
@@ -50,7 +51,7 @@ async def history(storage: FileStorage, seed: str) -> None:
 
 async def operate(storage: FileStorage, chance: random.Random, seen: dict[str, int], value: str) -> Operation:
     """Do one operation; `seen` are the versions this task has seen last."""
-    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 1))[0]
+    key, kind = chance.choice(KEYS), chance.choices(("load", "save", "delete"), (5, 5, 2))[0]
     expected = seen[key] if kind != "load" and chance.random() < 0.5 else None
     called = time.monotonic_ns()
     if kind == "load":
@@ -193,6 +194,7 @@ WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
 
 
 async def main(work: str, store: str, mode: str, lock_timeout_seconds: str, argument: str) -> None:
+    clocks.obey()
     timeout = float(lock_timeout_seconds)
     async with await FileStorage.open(store, fsync=mode == "durable", lock_timeout_seconds=timeout) as storage:
         say("open")

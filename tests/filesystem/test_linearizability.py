@@ -43,6 +43,14 @@ GOOD = {
     "a killed save that never took effect": [save(0, None, "x"), save(1, 2, "y"), load(3, 4, 1, "y")],
     "a killed delete between two loads": [save(0, 1, "x"), delete(2, None), load(3, 4, 1, "x"), load(5, 6, 0)],
     "a killed swap whose version never came": [save(0, None, "x", expected=7), load(1, 2, 0)],
+    "a document made anew begins above all that it had": [
+        save(0, 1, "x", after=1),
+        delete(2, 3, before=1),
+        save(4, 5, "y", after=7),
+        save(6, 7, "z", expected=1, before=7, refused=True),
+        delete(8, 9, before=7),
+        save(10, 11, "x", after=8),
+    ],
     "a killed load": [load(0, None, 0), save(1, 2, "x")],
 }
 
@@ -60,6 +68,14 @@ BAD = {
     "a delete that found nothing where there was something": [save(0, 1, "x"), delete(2, 3, before=0, after=0)],
     "a swap that was refused without a reason": [save(0, 1, "x"), save(2, 3, "y", expected=1, before=2, refused=True)],
     "a swap that was let through": [save(0, 1, "x"), save(2, 3, "y", expected=0)],
+    "a document made anew begins at 1": [save(0, 1, "x"), delete(2, 3, before=1), save(4, 5, "y", after=1)],
+    "a document made anew begins above the last deletion alone": [
+        save(0, 1, "x", after=5),
+        delete(2, 3, before=5),
+        save(4, 5, "y", after=6),
+        delete(6, 7, before=6),
+        save(8, 9, "z", after=6),
+    ],
     "a save applied twice": [save(0, 1, "x"), save(2, 3, "y"), load(4, 5, 3, "y")],
     "a killed save that took effect and was undone": [
         save(0, None, "x"),
@@ -151,7 +167,7 @@ def test_a_long_history_is_judged_in_time() -> None:
         # each overlaps with its six neighbours on both sides
         called, returned = 10 * turn - chance.randrange(60), 10 * turn + chance.randrange(60)
         if chance.random() < 0.5:
-            history.append(load(called, returned, *state))
+            history.append(load(called, returned, state.version, state.value))
         else:
             state = State(state.version + 1, f"v{turn}")
             history.append(save(called, returned if turn % 50 else None, f"v{turn}"))
