@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 GROUNDS = [
     "a fine clock",
     "a coarse clock",
-    *(pytest.param(form, marks=pytest.mark.images) for form in ("ext2", "ext4 with small inodes")),
+    *(pytest.param(form, marks=pytest.mark.needs_root) for form in ("ext2", "ext4 with small inodes")),
 ]
 
 Report = Callable[[str, int, Sequence[str]], None]

@@ -1,7 +1,7 @@
 """File systems of our own: in an image, on a loop device, mounted for a while. Only root may have them.
 
-What cannot be had is said by `why_not`. A test that needs an image has the mark `images` and fails without: whoever
-cannot be root leaves these tests out by name, `-m "campaign and not images"`.
+What cannot be had is said by `why_not`. A test that needs an image has the mark `needs_root` and fails without:
+whoever is not root leaves these tests out by name, `-m "campaign and not needs_root"`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if sys.platform == "win32":
 from tests.campaign.conftest import Report
 from tests.campaign.cutting import why_not
 
-pytestmark = pytest.mark.images
+pytestmark = pytest.mark.needs_root
 
 ROOT = Path(__file__).parents[2]
 AFTER = {"a new start": (50, ""), "the same boot": (30, "--same-boot")}

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import astuple
 from typing import Any
 
-from fsstore import FileStorage, StorageConflictError
+from fsstore import FileStorage, StorageConflictError, StorageError
 from fsstore.filesystem.disk import files
 from fsstore.model.mutations import Mutation, deleting, saving
 from fsstore.model.records import JsonObject
@@ -24,6 +24,7 @@ from tests.campaign.linearizability import Answer, Operation
 from tests.campaign.streams import TASKS, document, turn_of
 
 KEYS = ("a", "b", "c")
+COUNTER = "counter"
 HISTORY_TASKS, HISTORY_TURNS = 2, 400
 STALL_SECONDS = 0.005
 
@@ -86,9 +87,15 @@ async def write(storage: FileStorage, kind: str, key: str, value: str, expected:
 
 
 async def count_up(storage: FileStorage, turns: str) -> None:
-    """Commit batches, each of which sets all documents to the next number."""
-    for _ in range(int(turns)):
-        await storage.commit(batch())
+    """Commit batches, each of which sets all documents to the next number; tell the errors that came in between."""
+    done, errors = 0, list[str]()
+    while done < int(turns):
+        try:
+            await storage.commit(batch())
+            done += 1
+        except StorageError as error:
+            errors.append(repr(error))
+    say(errors)
 
 
 async def watch(storage: FileStorage, argument: str) -> None:
@@ -98,6 +105,22 @@ async def watch(storage: FileStorage, argument: str) -> None:
     while watcher.newest < int(last):
         await watcher.look()
     say([watcher.looks, watcher.violations])
+
+
+async def count(storage: FileStorage, times: str) -> None:
+    """Count a document up, each time as one commit; tell how often that was done, and how often it is not known."""
+
+    def counted(current: JsonObject | None) -> JsonObject:
+        return {"id": COUNTER, "type": "note", "data": 1 if current is None else current["data"] + 1}
+
+    fates = dict.fromkeys(("applied", "unknown", "not applied"), 0)
+    while fates["applied"] < int(times):
+        try:
+            await storage.commit([Mutation(COUNTER, counted)])
+            fates["applied"] += 1
+        except StorageError as error:
+            fates[error.outcome] += 1
+    say(fates)
 
 
 # -- storms -----------------------------------------------------------------------------------------------------------
@@ -189,7 +212,7 @@ async def hold(storage: FileStorage, key: str) -> None:
 
 
 WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
-    work.__name__: work for work in (history, count_up, watch, hurry, stall, acknowledge, stop_in_batch, hold)
+    work.__name__: work for work in (history, count_up, count, watch, hurry, stall, acknowledge, stop_in_batch, hold)
 }
 
 
