@@ -17,12 +17,14 @@ import logging
 import os
 import signal
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem.write import writer as writing
 from tests.campaign import images
@@ -31,6 +33,7 @@ from tests.campaign.looking import beginning, look
 from tests.campaign.promises import Contents, History, begun, told
 from tests.campaign.recorded import Shop
 from tests.filesystem.crashing import check, in_child
+from tests.filesystem.faults import until
 
 # linux/fs/ext4/ext4.h: _IOR('X', 125, __u32), and the flags it takes
 _SHUTDOWN = 0x8004587D
@@ -57,6 +60,7 @@ class Cuts:
 
     def __init__(self, directory: Path, *, options: str, seed: int, same_boot: bool) -> None:
         self._directory = directory
+        self._same_boot = same_boot
         self._begin = beginning(same_boot=same_boot)
         self._image = Image(directory, options=options)
         self._draws = Random(seed)
@@ -75,7 +79,8 @@ class Cuts:
         marks.write_text("".join(f"{mark}\n" for mark in self._known()))
         store, first = self._image.mount / "store", self._cycle * _NUMBERS_A_CYCLE
         seed = self._draws.random()
-        self._cut("written", lambda: _write(store, marks, first=first, seed=seed), 0.25)
+        image = self._image if self._same_boot else None
+        self._cut("written", lambda: _write(store, marks, first=first, seed=seed, image=image), 0.25)
         if self._draws.random() < 0.2:
             self._cut("cut in recovery", lambda: _open(store), 0.02)
         # a line that the kill has cut off was told to nobody
@@ -136,7 +141,7 @@ def _open(store: Path) -> None:
     asyncio.run(open_and_close())
 
 
-def _write(store: Path, marks: Path, *, first: int, seed: float) -> None:
+def _write(store: Path, marks: Path, *, first: int, seed: float, image: Image | None) -> None:
     draws = Random(seed)
     writing._IDLE_SECONDS = draws.choice((0.003, 0.01, 1.0))
     writing._SEGMENT_BYTES = draws.choice((20_000, 200_000, 16 << 20))
@@ -145,11 +150,17 @@ def _write(store: Path, marks: Path, *, first: int, seed: float) -> None:
     def tell(mark: str) -> None:
         os.write(descriptor, f"{mark}\n".encode())
 
-    asyncio.run(_work(Shop(store, tell, first=first), draws))
+    asyncio.run(_work(Shop(store, tell, first=first), draws, image))
 
 
-async def _work(shop: Shop, draws: Random) -> None:
-    """Save, delete and batch until the power is cut."""
+async def idle(storage: FileStorage) -> None:
+    """Wait until a store has finished what it has answered already."""
+    writer = storage._store.writer
+    await until(lambda: writer is None or not writer.is_holding)
+
+
+async def _work(shop: Shop, draws: Random, image: Image | None) -> None:
+    """Save, delete and batch until the power is cut; an image is synced now and then, so that counters are on it."""
     try:
         while True:
             async with await shop.open() as storage:
@@ -165,9 +176,12 @@ async def _work(shop: Shop, draws: Random) -> None:
                     await asyncio.gather(
                         *(shop.commit(storage, {key: draws.random() < 0.7 for key in sorted(ids)}) for ids in sets)
                     )
+                    if image is not None and draws.random() < 0.05:
+                        await idle(storage)
+                        await asyncio.to_thread(image.sync)
                     if draws.random() < 0.1:
                         await asyncio.sleep(draws.choice((0.0, 0.005, 0.015)))
-    except (StorageError, OSError):
+    except (StorageError, OSError, subprocess.CalledProcessError):
         # the power is cut: who works on learns no more
         return
 

@@ -24,7 +24,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     # its clock moves with the system's tick, since it has no times of several grains; blocks of a page hold large files
     "ext2": ("mkfs.ext2", "-b", "4096"),
 }
-_TOOLS = ("mkfs.ext4", "mkfs.ext2", "mount", "umount", "losetup")
+_TOOLS = ("mkfs.ext4", "mkfs.ext2", "mount", "umount", "losetup", "sync")
 _UNMOUNT_TRIES = 50
 
 
@@ -57,6 +57,10 @@ class Image:
     def attach(self) -> None:
         """Mount it; its journal is replayed. The loop device goes with the mount."""
         _run("mount", "-t", self._type, "-o", self._options, str(self._image), str(self.mount))
+
+    def sync(self) -> None:
+        """Bring all that is written to the disk, as the system does by itself after a while."""
+        _run("sync", "--file-system", str(self.mount))
 
     def detach(self) -> None:
         """Take the mount away, once those who were killed have let go of it."""
