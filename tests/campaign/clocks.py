@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -20,6 +22,7 @@ JIFFY_NS, SECOND_NS = 10_000_000, 1_000_000_000
 """The ticks of kernels before Linux 6.13, and of ext2, ext4 with small inodes and HFS+."""
 # a jiffy begins at no round number; a file system that keeps whole seconds cuts the rest off
 _PHASE_NS = 1_234_567
+_LOOKS, _MILLISECOND_NS = 100, 1_000_000
 _FACTS = [name for name in dir(os.stat_result) if name.startswith("st_")]
 
 
@@ -36,6 +39,17 @@ def obey() -> None:
     if tick_ns:
         for name, call in _coarse_calls(tick_ns):
             setattr(os, name, call)
+
+
+def is_coarse(directory: Path) -> bool:
+    """Whether no change of a file in a directory shows a time of less than a millisecond after the one before."""
+    probe, times = directory / "probe", list[int]()
+    with probe.open("wb", buffering=0) as file:
+        for _ in range(_LOOKS):
+            file.write(b".")
+            times.append(os.stat(probe).st_ctime_ns)  # noqa: PTH116 - the call that is made coarse
+    probe.unlink()
+    return not any(0 < later - earlier < _MILLISECOND_NS for earlier, later in pairwise(times))
 
 
 def _coarse_calls(tick_ns: int) -> Iterator[tuple[str, Callable[..., Any]]]:

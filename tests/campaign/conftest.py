@@ -56,11 +56,19 @@ def ground(
         if reason := images.why_not(quick):
             pytest.fail(reason)
         with Image(quick, request.param).mounted() as mount:
+            assert clocks.is_coarse(mount), f"{request.param} has a fine clock here, and shows nothing"
             yield Ground(request.param, mount / "store")
         return
     if request.param == "a coarse clock":
         clocks.count_coarsely(monkeypatch)
+        assert clocks.is_coarse(tmp_path)
     yield Ground(request.param, tmp_path / "store")
+
+
+@pytest.fixture
+def coarse_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process, and those it starts, have a coarse clock of files."""
+    clocks.count_coarsely(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from random import Random
 from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem.write import writer as writing
-from tests.campaign import images
+from tests.campaign import clocks, images
 from tests.campaign.images import Image
 from tests.campaign.looking import beginning, look
 from tests.campaign.promises import Contents, History, begun, told
@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--same-boot", action="store_true", help="the medium goes, the host stays")
     arguments = parser.parse_args()
+    clocks.obey()
     logging.disable()
     options = {"options": arguments.options, "seed": arguments.seed, "same_boot": arguments.same_boot}
     cuts = Cuts(arguments.directory, **options)

@@ -22,6 +22,7 @@ from random import Random
 from typing import Any
 
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, INDEX, LOCK, STAGING
+from tests.campaign import clocks
 from tests.campaign.cut_states import CutState, cut_states
 from tests.campaign.failing import FAILING
 from tests.campaign.interpose import Interposer, recorded
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=0, help="so many states of a first cut, each cut in its recovery")
     parser.add_argument("--same-boot", action="store_true", help="the medium goes, the host stays")
     arguments = parser.parse_args()
+    clocks.obey()
     logging.disable()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
         options = {"states": arguments.states, "seed": arguments.seed, "same_boot": arguments.same_boot}

@@ -21,9 +21,11 @@ if reason := interpose.why_not():
 
 from tests.campaign.exploring import WORKS
 from tests.campaign.failing import FAILING
+from tests.campaign.recorded import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 CUTS = 20
+STATES_WHEN_COARSE = 50
 
 
 class Sizes(NamedTuple):
@@ -57,6 +59,14 @@ def test_what_is_promised_holds_wherever_the_power_is_cut(
     sizes = AFTER[after]
     states = sizes.failing if scenario in FAILING else sizes.plain
     report(f"power: {scenario}, {after}", *explore(library, quick, scenario, f"--states={states}", sizes.option))
+
+
+@pytest.mark.usefixtures("coarse_clock")
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_is_promised_holds_on_a_coarse_clock_wherever_the_power_is_cut(
+    scenario: str, library: Path, quick: Path, report: Report
+) -> None:
+    report(f"power: {scenario}, a coarse clock", *explore(library, quick, scenario, f"--states={STATES_WHEN_COARSE}"))
 
 
 @pytest.mark.parametrize("after", AFTER)
