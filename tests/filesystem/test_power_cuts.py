@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,30 +45,6 @@ async def test_a_temp_file_that_a_power_cut_brings_back_does_not_stay(tmp_path: 
     async with open_storage(tmp_path):
         pass
     assert not left.exists()
-
-
-@pytest.mark.parametrize("documents", [1, 5], ids=["few", "many"])
-async def test_the_name_of_a_new_shard_is_synced_before_the_log_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documents: int
-) -> None:
-    """Few documents are synced in one thread, more in several: both must sync the root, which names the shards."""
-    synced: set[int] = set()
-    fsync, unlink, in_time = os.fsync, os.unlink, list[bool]()
-
-    def syncing(descriptor: int) -> None:
-        synced.add(os.fstat(descriptor).st_ino)
-        fsync(descriptor)
-
-    def unlinking(path: str, **options: Any) -> None:
-        if str(path).endswith(".log"):
-            in_time.append(tmp_path.stat().st_ino in synced)
-        unlink(path, **options)
-
-    async with open_storage(tmp_path) as storage:
-        monkeypatch.setattr(os, "fsync", syncing)
-        monkeypatch.setattr(os, "unlink", unlinking)
-        await storage.batch_save(note(f"doc-{number}", "new") for number in range(documents))
-    assert in_time == [True]
 
 
 @pytest.mark.usefixtures("system_restarts")

@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from filelock import lock_descriptor
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK, STAGING
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOCK
 from fsstore.filesystem.log import lock as lock_module
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
@@ -200,33 +199,6 @@ def test_whoever_waits_on_says_so_again(lock: StoreLock, other: StoreLock, monke
     # a holder pauses for what was wished for during its own 20 ms, and its pause is 1 ms long
     assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 0.01
     assert max(pauses[-100:]) < 0.001
-
-
-def test_whoever_releases_a_requested_lock_waits_until_another_has_had_it(
-    tree: Tree, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree.make_directory(STAGING)
-    counters = Counters(tree)
-    counters.open()
-    lock, other = StoreLock(tree, counters), StoreLock(tree, counters)
-    lock.acquire(0)
-    lock.begin(counters.read())
-    other._request()
-    pauses = 0
-
-    def pause(_: float) -> None:
-        nonlocal pauses
-        pauses += 1
-        if pauses == 3:
-            other.acquire(0)
-            other.begin(counters.read())
-
-    monkeypatch.setattr(lock_module, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
-    lock.release()
-
-    assert pauses == 3
-    for each in (lock, other, counters):
-        each.close()
 
 
 def test_a_closed_lock_is_free_and_can_be_taken_again(lock: StoreLock, other: StoreLock) -> None:

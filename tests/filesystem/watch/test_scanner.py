@@ -3,7 +3,6 @@
 import os
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -67,17 +66,6 @@ def looking(storage: FileStorage, store: Path) -> Looking:
     for shard in {place(store, f"n{number}").parent for number in range(4)}:
         os.utime(shard, (1, 1))
     return Looking(storage)
-
-
-def test_a_name_that_comes_within_the_tick_of_a_look_is_found_by_the_next(looking: Looking, store: Path) -> None:
-    shard, now_ns = place(store, "n0").parent, time.time_ns()
-    looking.learn()
-    os.utime(shard, ns=(now_ns, now_ns))
-    looking.look()
-    (shard / "late.json").write_text("{}")
-    # where the clock counts coarsely, the time of the directory is the same
-    os.utime(shard, ns=(now_ns, now_ns))
-    assert looking.look() == {f"{shard.name}/late.json"}
 
 
 def test_the_first_look_names_every_document(looking: Looking) -> None:
