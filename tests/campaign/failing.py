@@ -3,6 +3,8 @@
 A sync that failed may have lost what it was to write, and a later one that succeeds proves nothing (`power`). So what
 becomes of an acknowledged write shows whether anybody has forgotten the failure: another store that is open, or the
 process that comes next. Stores that one process has open know of each other what stores of two processes would.
+
+All these documents lie in shards that are there already: the name of a new one is made once, and cannot be made anew.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ async def _beside(shop: Shop, *, sync: int, times: int = 1) -> None:
     """Let syncs of a checkpoint fail, slowly, while another store that is open has a checkpoint of its own."""
     writing._IDLE_SECONDS = _NEVER_SECONDS
     one, other = await shop.open(), await shop.open()
-    await shop.save(one, IDS[0], IDS[3])
+    await shop.save(one, IDS[0])
     await shop.save(other, IDS[1])
     await shop.delete(one, IDS[2])
     shop.fail(sync, times=times, seconds=_FAILING_SECONDS)
@@ -61,7 +63,7 @@ async def _ending(shop: Shop, *, sync: int, action: Action, times: int) -> None:
     """Let syncs of a checkpoint fail, and end with that."""
     writing._IDLE_SECONDS = _NEVER_SECONDS
     storage = await shop.open()
-    await shop.save(storage, IDS[0], IDS[3])
+    await shop.save(storage, IDS[0], IDS[1])
     await shop.save(storage, IDS[1])
     await shop.delete(storage, IDS[2])
     shop.fail(sync, action, times=times)
