@@ -55,6 +55,7 @@ async def _beside(shop: Shop, *, sync: int, times: int = 1) -> None:
     await shop.delete(one, IDS[2])
     shop.fail(sync, times=times, seconds=_FAILING_SECONDS)
     await asyncio.gather(_closed(one), _closed(other))
+    assert shop.has_failed
     async with await shop.open() as storage:
         await shop.save(storage, IDS[2])
 
@@ -68,6 +69,7 @@ async def _ending(shop: Shop, *, sync: int, action: Action, times: int) -> None:
     await shop.delete(storage, IDS[2])
     shop.fail(sync, action, times=times)
     await _closed(storage)
+    assert shop.has_failed
 
 
 async def _go_on(shop: Shop) -> None:

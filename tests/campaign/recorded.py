@@ -103,6 +103,11 @@ class Shop:
         self.interposer.slow(seconds)
         self.interposer.at(self.interposer.calls + sync, action, error=errno.EIO, times=times)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a sync has failed that was to fail."""
+        return self.interposer is not None and self.interposer.fired > 0
+
     async def emptied(self, storage: FileStorage) -> None:
         """Wait until an idle checkpoint has emptied the log."""
         while storage._store.log.numbers() or not storage._counters.read().log_is_empty:  # noqa: ASYNC110
