@@ -1,7 +1,7 @@
 """The control directory, or a part of it, removed again and again under processes that work: by `git clean`, say.
 
 What is promised then: no acknowledged write is lost, nobody sees half of a batch that an open store has put in place
-whole, and errors are the store's own. A commit that is under way may fail.
+whole, and errors are the store's own. A call that is under way may be refused.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ async def test_who_only_reads_sees_whole_batches_while_control_files_are_removed
     works += [("watch", f"{number} {2 * BATCHES}") for number in range(2)]
     with working(tmp_path, *works, fsync=fsync) as workers, removing(tmp_path, remove):
         looks = [worker.finished()[0] for worker in workers[2:]]
-    found = [line for _, lines in looks for line in lines]
-    report(f"looks while {remove.__name__} goes, {_mode(fsync=fsync)}", sum(number for number, _ in looks), found)
+    found = [line for _, wrong, _ in looks for line in wrong]
+    report(f"looks while {remove.__name__} goes, {_mode(fsync=fsync)}", sum(number for number, *_ in looks), found)
 
 
 @contextmanager

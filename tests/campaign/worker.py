@@ -99,12 +99,16 @@ async def count_up(storage: FileStorage, turns: str) -> None:
 
 
 async def watch(storage: FileStorage, argument: str) -> None:
-    """Read in all ways until the batches have come to a number; tell how often, and what was wrong."""
+    """Read in all ways until the batches have come to a number; tell how often, and what was wrong or refused."""
     seed, last = argument.split()
     watcher = Watcher(storage, random.Random(seed))
+    errors: list[str] = []
     while watcher.newest < int(last):
-        await watcher.look()
-    say([watcher.looks, watcher.violations])
+        try:
+            await watcher.look()
+        except StorageError as error:
+            errors.append(repr(error))
+    say([watcher.looks, watcher.violations, errors])
 
 
 async def count(storage: FileStorage, times: str) -> None:
