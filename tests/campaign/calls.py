@@ -29,6 +29,7 @@ from typing import Any
 
 from fsstore.filesystem.index import reconcile
 from fsstore.filesystem.write import commit
+from tests.campaign import clocks
 from tests.campaign.interpose import recorded
 from tests.campaign.lives import AFTER, DURING, IDS, Diary, Life
 from tests.campaign.modes import FAMILIES, NOTHING, Mode
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--no-fsync", action="store_true")
     parser.add_argument("--every", type=int, default=1, help="try only one step of so many")
     arguments = parser.parse_args()
+    clocks.obey()
     now = time.time_ns
     # as if every document had been indexed long after its last change: a row is then trusted, and an index that is
     # wrong shows

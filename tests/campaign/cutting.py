@@ -3,7 +3,8 @@
 Run as a program of its own, so that it has one thread and may fork: `python -m tests.campaign.cutting OPTIONS DIR`.
 One store lives through all cycles. A cycle: a writer works and tells what is acknowledged in a file outside of the
 image; EXT4_IOC_SHUTDOWN drops all that is not on the disk; the writer is killed; the image is mounted again, which
-replays its journal; a child that believes in a new start of the system looks at the store.
+replays its journal; a child looks at the store. It believes in a new start of the system, or with `--same-boot` it does
+not: then the medium has gone while the host stayed.
 """
 
 from __future__ import annotations
@@ -14,96 +15,54 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem.write import writer as writing
-from tests.campaign.looking import boot, look
+from tests.campaign import clocks, images
+from tests.campaign.images import Image
+from tests.campaign.looking import beginning, look
 from tests.campaign.promises import Contents, History, begun, told
 from tests.campaign.recorded import Shop
 from tests.filesystem.crashing import check, in_child
+from tests.filesystem.faults import until
 
 # linux/fs/ext4/ext4.h: _IOR('X', 125, __u32), and the flags it takes
 _SHUTDOWN = 0x8004587D
-_DEFAULT, _FLUSHING, _DROPPING = 0, 1, 2
-_IMAGE_BYTES = 64 << 20
-_FORMAT = ("mkfs.ext4", "-q", "-F", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0")
+_DEFAULT, _FLUSHING, DROPPING = 0, 1, 2
 _IDS = [f"doc-{number}" for number in range(24)]
 _DEADLINE_SECONDS = 60
 _NUMBERS_A_CYCLE = 10_000
-_UNMOUNT_TRIES = 50
 
 
 def why_not(directory: Path) -> str:
     """Say why no power can be cut here; empty when it can."""
-    if not sys.platform.startswith("linux"):
-        return "EXT4_IOC_SHUTDOWN is Linux's"
-    if os.geteuid() != 0:
-        return "only root may mount an image"
-    missing = [tool for tool in ("mkfs.ext4", "mount", "umount", "losetup") if shutil.which(tool) is None]
-    if missing:
-        return f"there is no {missing[0]}"
+    if reason := images.why_not(directory):
+        return reason
     try:
-        with _FileSystem(directory, "").mounted() as mount:
-            _shut_down(mount, _DROPPING)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return f"an ext4 image cannot be mounted and shut down here: {error}"
+        with Image(directory).mounted() as mount:
+            shut_down(mount, DROPPING)
+    except OSError as error:
+        return f"an ext4 image cannot be shut down here: {error}"
     return ""
-
-
-class _FileSystem:
-    """An ext4 in an image, and where it is mounted."""
-
-    def __init__(self, directory: Path, options: str) -> None:
-        self._image = directory / "image"
-        self.mount = directory / "mount"
-        self._options = ",".join(filter(None, ("loop", options)))
-
-    @contextmanager
-    def mounted(self) -> Iterator[Path]:
-        """Make it and have it mounted; whatever happens, no mount and no loop device stay."""
-        with self._image.open("wb") as image:
-            image.truncate(_IMAGE_BYTES)
-        _run(*_FORMAT, str(self._image))
-        self.mount.mkdir()
-        try:
-            self.attach()
-            yield self.mount
-        finally:
-            if self.mount.is_mount():
-                self.detach()
-            self.mount.rmdir()
-            self._image.unlink()
-
-    def attach(self) -> None:
-        """Mount it; its journal is replayed. The loop device goes with the mount."""
-        _run("mount", "-t", "ext4", "-o", self._options, str(self._image), str(self.mount))
-
-    def detach(self) -> None:
-        """Take the mount away, once those who were killed have let go of it."""
-        for _ in range(_UNMOUNT_TRIES):
-            try:
-                return _run("umount", str(self.mount))
-            except subprocess.CalledProcessError:
-                time.sleep(0.1)
-        return _run("umount", "-l", str(self.mount))
 
 
 class Cuts:
     """One store on one file system, and cuts of its power."""
 
-    def __init__(self, directory: Path, *, options: str, seed: int) -> None:
+    def __init__(self, directory: Path, *, options: str, seed: int, same_boot: bool) -> None:
         self._directory = directory
-        self._file_system = _FileSystem(directory, options)
+        self._same_boot = same_boot
+        self._begin = beginning(same_boot=same_boot)
+        self._image = Image(directory, options=options)
         self._draws = Random(seed)
         self._contents: Contents = {}
         self._cycle = 0
@@ -111,18 +70,19 @@ class Cuts:
 
     def run(self, cycles: int) -> None:
         """Write, cut, look, again and again."""
-        with self._file_system.mounted():
+        with self._image.mounted():
             for self._cycle in range(1, cycles + 1):
                 self._run_cycle()
 
     def _run_cycle(self) -> None:
         marks = self._directory / "marks"
         marks.write_text("".join(f"{mark}\n" for mark in self._known()))
-        store, first = self._file_system.mount / "store", self._cycle * _NUMBERS_A_CYCLE
+        store, first = self._image.mount / "store", self._cycle * _NUMBERS_A_CYCLE
         seed = self._draws.random()
-        self._cut(lambda: _write(store, marks, first=first, seed=seed), 0.25)
+        image = self._image if self._same_boot else None
+        self._cut("written", lambda: _write(store, marks, first=first, seed=seed, image=image), 0.25)
         if self._draws.random() < 0.2:
-            self._cut(lambda: _open(store, f"cycle {self._cycle}, cut in recovery"), 0.02)
+            self._cut("cut in recovery", lambda: _open(store), 0.02)
         # a line that the kill has cut off was told to nobody
         whole = marks.read_text().rpartition("\n")[0].splitlines()
         self._look(store, History.read(whole))
@@ -133,27 +93,28 @@ class Cuts:
             yield begun(number, {key: True for key, held in self._contents.items() if held == number})
             yield told(number, "acknowledged")
 
-    def _cut(self, work: Callable[[], None], most_seconds: float) -> None:
+    def _cut(self, what: str, work: Callable[[], None], most_seconds: float) -> None:
         """Let a child work for a while, then cut the power."""
         child = os.fork()
         if child == 0:
             try:
+                self._begin(f"cycle {self._cycle}, {what}")
                 work()
             finally:
                 os._exit(0)
         time.sleep(self._draws.uniform(0.0, most_seconds))
-        _shut_down(self._file_system.mount, self._draws.choices((_DROPPING, _FLUSHING, _DEFAULT), (8, 1, 1))[0])
+        shut_down(self._image.mount, self._draws.choices((DROPPING, _FLUSHING, _DEFAULT), (8, 1, 1))[0])
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        self._file_system.detach()
-        self._file_system.attach()
+        self._image.detach()
+        self._image.attach()
 
     def _look(self, store: Path, history: History) -> None:
         found = self._directory / "found"
 
         def look_at_it() -> None:
             signal.alarm(_DEADLINE_SECONDS)
-            boot(f"cycle {self._cycle}, looked at")
+            self._begin(f"cycle {self._cycle}, looked at")
             found.write_text(json.dumps(asyncio.run(look(store, history))))
 
         ended = in_child(look_at_it)
@@ -162,7 +123,8 @@ class Cuts:
         self.violations += [f"cycle {self._cycle}: {each}" for each in wrong]
 
 
-def _shut_down(mount: Path, flag: int) -> None:
+def shut_down(mount: Path, flag: int) -> None:
+    """Let a file system drop what is not on the disk, as a power cut does; some flags flush its journal first."""
     descriptor = os.open(mount, os.O_RDONLY)
     try:
         fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", flag))
@@ -170,12 +132,7 @@ def _shut_down(mount: Path, flag: int) -> None:
         os.close(descriptor)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def _open(store: Path, boot_name: str) -> None:
-    boot(boot_name)
+def _open(store: Path) -> None:
     shop = Shop(store, lambda _mark: None, first=0)
 
     async def open_and_close() -> None:
@@ -184,8 +141,7 @@ def _open(store: Path, boot_name: str) -> None:
     asyncio.run(open_and_close())
 
 
-def _write(store: Path, marks: Path, *, first: int, seed: float) -> None:
-    boot(f"cycle {first}")
+def _write(store: Path, marks: Path, *, first: int, seed: float, image: Image | None) -> None:
     draws = Random(seed)
     writing._IDLE_SECONDS = draws.choice((0.003, 0.01, 1.0))
     writing._SEGMENT_BYTES = draws.choice((20_000, 200_000, 16 << 20))
@@ -194,11 +150,17 @@ def _write(store: Path, marks: Path, *, first: int, seed: float) -> None:
     def tell(mark: str) -> None:
         os.write(descriptor, f"{mark}\n".encode())
 
-    asyncio.run(_work(Shop(store, tell, first=first), draws))
+    asyncio.run(_work(Shop(store, tell, first=first), draws, image))
 
 
-async def _work(shop: Shop, draws: Random) -> None:
-    """Save, delete and batch until the power is cut."""
+async def idle(storage: FileStorage) -> None:
+    """Wait until a store has finished what it has answered already."""
+    writer = storage._store.writer
+    await until(lambda: writer is None or not writer.is_holding)
+
+
+async def _work(shop: Shop, draws: Random, image: Image | None) -> None:
+    """Save, delete and batch until the power is cut; an image is synced now and then, so that counters are on it."""
     try:
         while True:
             async with await shop.open() as storage:
@@ -214,9 +176,12 @@ async def _work(shop: Shop, draws: Random) -> None:
                     await asyncio.gather(
                         *(shop.commit(storage, {key: draws.random() < 0.7 for key in sorted(ids)}) for ids in sets)
                     )
+                    if image is not None and draws.random() < 0.05:
+                        await idle(storage)
+                        await asyncio.to_thread(image.sync)
                     if draws.random() < 0.1:
                         await asyncio.sleep(draws.choice((0.0, 0.005, 0.015)))
-    except (StorageError, OSError):
+    except (StorageError, OSError, subprocess.CalledProcessError):
         # the power is cut: who works on learns no more
         return
 
@@ -227,9 +192,12 @@ def main() -> None:
     parser.add_argument("--options", default="", help="for mount(8)")
     parser.add_argument("--cycles", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--same-boot", action="store_true", help="the medium goes, the host stays")
     arguments = parser.parse_args()
+    clocks.obey()
     logging.disable()
-    cuts = Cuts(arguments.directory, options=arguments.options, seed=arguments.seed)
+    options = {"options": arguments.options, "seed": arguments.seed, "same_boot": arguments.same_boot}
+    cuts = Cuts(arguments.directory, **options)
     cuts.run(arguments.cycles)
     sys.stdout.write(json.dumps({"cycles": arguments.cycles, "violations": cuts.violations}) + "\n")
 

@@ -16,14 +16,17 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from fsstore.filesystem.documents.layout import BATCHES, CONTROL, COUNTERS, INDEX, LOCK, STAGING
+from tests.campaign import clocks
 from tests.campaign.cut_states import CutState, cut_states
+from tests.campaign.failing import FAILING
 from tests.campaign.interpose import Interposer, recorded
-from tests.campaign.looking import age, boot, look
+from tests.campaign.looking import age, beginning, look
 from tests.campaign.power import Disk, materialise
 from tests.campaign.promises import History
 from tests.campaign.recorded import SCENARIOS, Recorded, Shop
@@ -32,7 +35,9 @@ from tests.filesystem.crashing import check, in_child
 STORE = "store"
 _DEADLINE_SECONDS = 30
 _MINOR = tuple(f"{STORE}/{name}" for name in (INDEX, LOCK, COUNTERS, BATCHES, f"{STAGING}/", f"{CONTROL}/.gitignore"))
-_FIRST_NUMBER, _WORK_NUMBER = 0, 1000
+_FIRST_NUMBER, _WORK_NUMBER, _NUMBERS_A_LIFE = 0, 1000, 500
+WORKS = {**SCENARIOS, **FAILING}
+Life = Callable[[Shop], Coroutine[Any, Any, None]]
 
 
 def promises_nothing(path: str) -> bool:
@@ -43,8 +48,10 @@ def promises_nothing(path: str) -> bool:
 class Exploration:
     """One piece of work, and the states that a power cut in it may leave."""
 
-    def __init__(self, directory: Path, *, states: int, seed: int) -> None:
+    def __init__(self, directory: Path, *, states: int, seed: int, same_boot: bool) -> None:
+        """With `same_boot` whoever looks at a state does not believe that the system was started anew."""
         self._directory = directory
+        self._begin = beginning(same_boot=same_boot)
         self._limit = states
         self._draws = Random(seed)
         self.violations: list[str] = []
@@ -65,10 +72,11 @@ class Exploration:
     def _of_work(self, scenario: Recorded) -> list[CutState]:
         room = self._directory / "work"
         room.mkdir()
-        prepared = self._record(room, "prepared", lambda shop: asyncio.run(scenario.prepare(shop)), _FIRST_NUMBER)
+        prepared = self._record(room, "prepared", [scenario.prepare], _FIRST_NUMBER)
         marks = [call.path for call in recorded(prepared) if call.name == "mark"]
         disk = Disk(room)
-        trace = self._record(room, "done", lambda shop: asyncio.run(scenario.run(shop)), _WORK_NUMBER)
+        lives = [scenario.run] if scenario.then is None else [scenario.run, scenario.then]
+        trace = self._record(room, "done", lives, _WORK_NUMBER)
         return list(cut_states(disk, recorded(trace), self._draws, is_minor=promises_nothing, marks=marks))
 
     def _of_recovery(self, state: CutState, number: int) -> list[CutState]:
@@ -76,25 +84,30 @@ class Exploration:
         materialise(state.tree, room)
         disk = Disk(room)
 
-        def recover(shop: Shop) -> None:
-            boot("second")
+        async def recover(shop: Shop) -> None:
+            self._begin("second")
             age(room / STORE, History.read(state.marks))
-            asyncio.run(_open_and_close(shop))
+            await (await shop.open()).close()
 
-        trace = self._record(room, f"recovered-{number}", recover, 0)
+        trace = self._record(room, f"recovered-{number}", [recover], 0)
         found = cut_states(disk, recorded(trace), self._draws, is_minor=promises_nothing, marks=state.marks)
         return [CutState(each.tree, each.marks, f"{state.made}, then {each.made}") for each in found]
 
-    def _record(self, room: Path, name: str, work: Callable[[Shop], None], first: int) -> Path:
+    def _record(self, room: Path, name: str, lives: Sequence[Life], first: int) -> Path:
+        """Let processes live one after the other, and record all that they do."""
         trace = self._directory / name
 
-        def work_recorded() -> None:
+        def live_recorded() -> None:
             interposer = Interposer()
             interposer.watch(room)
             interposer.record(trace)
-            work(Shop(room / STORE, interposer.mark, first=first, interposer=interposer))
+            for at, life in enumerate(lives):
+                shop = Shop(room / STORE, interposer.mark, first=first + at * _NUMBERS_A_LIFE, interposer=interposer)
+                ended = in_child(lambda shop=shop, life=life: asyncio.run(life(shop)))  # type: ignore[misc]
+                # only one that others come after may be killed
+                check(ended == 0 or (ended == -signal.SIGKILL and life is not lives[-1]), f"a life ended with {ended}")
 
-        check(in_child(work_recorded) == 0, f"the work fails by itself: {name}")
+        check(in_child(live_recorded) == 0, f"the work fails by itself: {name}")
         return trace
 
     def _sample(self, states: Sequence[CutState], limit: int) -> list[CutState]:
@@ -114,7 +127,7 @@ class Exploration:
 
         def look_at_it() -> None:
             signal.alarm(_DEADLINE_SECONDS)
-            boot(boot_name)
+            self._begin(boot_name)
             age(room / STORE, history)
             _, wrong = asyncio.run(look(room / STORE, history, durable=durable))
             told.write_text(json.dumps(wrong))
@@ -132,25 +145,24 @@ class Exploration:
             materialise(state.tree, Path(kept) / f"{len(self.violations):03d}")
 
 
-async def _open_and_close(shop: Shop) -> None:
-    await (await shop.open()).close()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=SCENARIOS)
+    parser.add_argument("scenario", choices=WORKS)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--states", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cuts", type=int, default=0, help="so many states of a first cut, each cut in its recovery")
+    parser.add_argument("--same-boot", action="store_true", help="the medium goes, the host stays")
     arguments = parser.parse_args()
+    clocks.obey()
     logging.disable()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        exploration = Exploration(Path(directory).resolve(), states=arguments.states, seed=arguments.seed)
+        options = {"states": arguments.states, "seed": arguments.seed, "same_boot": arguments.same_boot}
+        exploration = Exploration(Path(directory).resolve(), **options)
         if arguments.cuts:
-            exploration.run_twice(SCENARIOS[arguments.scenario], arguments.cuts)
+            exploration.run_twice(WORKS[arguments.scenario], arguments.cuts)
         else:
-            exploration.run(SCENARIOS[arguments.scenario])
+            exploration.run(WORKS[arguments.scenario])
     sys.stdout.write(json.dumps({"states": exploration.states, "violations": exploration.violations}) + "\n")
 
 

@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, SHORT };
+enum { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL, SHORT, FAIL_THEN_KILL };
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 static volatile int active;
@@ -28,7 +28,7 @@ static char below[PATH_MAX];
 static size_t below_size;
 static int counts_reads;
 static char chosen[256];
-static long calls, at, action, error_number, times, fired;
+static long calls, at, action, error_number, times, fired, failing_microseconds;
 static const char *called[1 << 16];
 static int trace = -1;
 
@@ -40,7 +40,7 @@ void interpose_watch(const char *directory, int reads)
     snprintf(below, sizeof below, "%s/", directory);
     below_size = strlen(below);
     counts_reads = reads;
-    calls = fired = at = 0;
+    calls = fired = at = failing_microseconds = 0;
     chosen[0] = 0;
     active = 1;
 }
@@ -53,6 +53,9 @@ void interpose_at(long number, int what, int error, long how_often)
     error_number = error;
     times = how_often;
 }
+
+/* Let a failing call take that long: meanwhile others go on. */
+void interpose_slow(long microseconds) { failing_microseconds = microseconds; }
 
 /* Count, and act at, only calls of these functions: their names, each with a space before and behind it; "" is all. */
 void interpose_only(const char *names) { snprintf(chosen, sizeof chosen, "%s", names); }
@@ -183,13 +186,15 @@ static int turn(const char *name, const char *path)
     if (action == NOTHING || at == 0 || calls < at || calls >= at + times)
         return 0;
     fired++;
-    if (action == KILL_BEFORE) {
+    if (action == KILL_BEFORE || (action == FAIL_THEN_KILL && calls > at)) {
         note("killed", path, name, 0, 0, "", 0);
         syscall(SYS_kill, getpid(), SIGKILL);
     }
-    if (action == FAIL)
+    if (action == FAIL || action == FAIL_THEN_KILL) {
         note("failed", path, name, 0, error_number, "", 0);
-    return action == FAIL ? -1 : action == SHORT;
+        return -1;
+    }
+    return action == SHORT;
 }
 
 static void after(const char *name, const char *path)
@@ -221,6 +226,8 @@ static void after(const char *name, const char *path)
             after(public(__func__), path); \
         } \
         pthread_mutex_unlock(&one_at_a_time); \
+        if (turned < 0 && failing_microseconds > 0) \
+            usleep((useconds_t)failing_microseconds); \
         errno = kept; \
         return result; \
     } while (0)
@@ -234,14 +241,17 @@ static void after(const char *name, const char *path)
         return otherwise; \
     pthread_mutex_lock(&one_at_a_time)
 
-#define WATCHED_PATH(directory, name, otherwise) \
+/* What has two names is watched for either. */
+#define WATCHED_PATHS(directory, name, other_path, otherwise) \
     if (!active) \
         return otherwise; \
     char path[PATH_MAX]; \
     full_path(directory, name, path); \
-    if (!is_watched(path)) \
+    if (!is_watched(path) && !is_watched(other_path)) \
         return otherwise; \
     pthread_mutex_lock(&one_at_a_time)
+
+#define WATCHED_PATH(directory, name, otherwise) WATCHED_PATHS(directory, name, path, otherwise)
 
 /* -- names --------------------------------------------------------------------------------------------------------- */
 
@@ -308,8 +318,8 @@ int renameat2(int old_directory, const char *old, int new_directory, const char 
 {
     char other[PATH_MAX];
     long plain(void) { return syscall(SYS_renameat2, old_directory, old, new_directory, new, flags); }
-    WATCHED_PATH(old_directory, old, (int)plain());
     full_path(new_directory, new, other);
+    WATCHED_PATHS(old_directory, old, other, (int)plain());
     IN_TURN(int, (int)plain(), note(flags ? "exchange" : "rename", path, other, 0, 0, "", 0));
 }
 
@@ -324,8 +334,8 @@ int linkat(int old_directory, const char *old, int new_directory, const char *ne
 {
     REAL(linkat);
     char other[PATH_MAX];
-    WATCHED_PATH(old_directory, old, real(old_directory, old, new_directory, new, flags));
     full_path(new_directory, new, other);
+    WATCHED_PATHS(old_directory, old, other, real(old_directory, old, new_directory, new, flags));
     IN_TURN(int, real(old_directory, old, new_directory, new, flags), note("link", path, other, 0, 0, "", 0));
 }
 

@@ -32,6 +32,8 @@ class Action(enum.IntEnum):
     fail = 3
     short = 4
     """A write of half of the bytes."""
+    fail_then_kill = 5
+    """The chosen call fails, and the process is killed at the next one."""
 
 
 class Call(NamedTuple):
@@ -90,6 +92,10 @@ class Interposer:
     def at(self, number: int, action: Action, *, error: int = 0, times: int = 1) -> None:
         """Act at the call of that number, counted from 1, and at the next ones, as many times as that in all."""
         self._library.interpose_at(ctypes.c_long(number), int(action), error, ctypes.c_long(times))
+
+    def slow(self, seconds: float) -> None:
+        """Let a failing call take that long, so that other threads go on meanwhile; to be set after `watch`."""
+        self._library.interpose_slow(ctypes.c_long(int(seconds * 1e6)))
 
     def only(self, functions: Iterable[str]) -> None:
         """Count, and act at, calls of these functions alone, by the names that `called` gives; to be set after `watch`.

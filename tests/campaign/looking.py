@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ def boot(name: str) -> None:
     """Let this process believe that the system was started anew."""
     for module in (records, system):
         vars(module)["boot_id"] = lambda: name
+
+
+def beginning(*, same_boot: bool) -> Callable[[str], None]:
+    """Return what a process does to begin after a cut: where the host stayed and only the medium went, nothing."""
+    return (lambda _name: None) if same_boot else boot
 
 
 def age(store: Path, history: History) -> None:

@@ -195,7 +195,7 @@ class Disk:
                 self._move(call)
             case "unlink" | "rmdir":
                 self._change(self._parent(call.path), {_base(call.path): None})
-            case "mark" | "open" | "failed":
+            case "mark" | "open" | "failed" | "killed":
                 pass
             case _:
                 raise ValueError(f"the model does not know {call.name}")

@@ -9,7 +9,6 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,9 +27,10 @@ from tests.campaign.promises import begun, body, document, told
 
 IDS = [f"doc-{number}" for number in range(4)]
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-_NEVER_SECONDS, _SOON_SECONDS = 60.0, 0.005
+_SOON_SECONDS = 0.005
 _SMALL_SEGMENT = 3000
 _SYNCS = ("fsync", "fdatasync")
+FOREVER = 1 << 40
 
 
 class Shop:
@@ -93,6 +93,21 @@ class Shop:
             _sync(path.parent)
             self.tell(number, "acknowledged")
 
+    def fail(self, sync: int, action: Action = Action.fail, *, times: int = 1, seconds: float = 0.0) -> None:
+        """Let a sync fail, counted from 1 and from now on, and the next ones, as many times as that in all.
+
+        A failing one takes so many seconds, in which others go on.
+        """
+        assert self.interposer is not None
+        self.interposer.only(_SYNCS)
+        self.interposer.slow(seconds)
+        self.interposer.at(self.interposer.calls + sync, action, error=errno.EIO, times=times)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a sync has failed that was to fail."""
+        return self.interposer is not None and self.interposer.fired > 0
+
     async def emptied(self, storage: FileStorage) -> None:
         """Wait until an idle checkpoint has emptied the log."""
         while storage._store.log.numbers() or not storage._counters.read().log_is_empty:  # noqa: ASYNC110
@@ -121,13 +136,16 @@ class Recorded:
     run: Callable[[Shop], Coroutine[Any, Any, None]]
     prepare: Callable[[Shop], Coroutine[Any, Any, None]]
     durable: bool = True
+    then: Callable[[Shop], Coroutine[Any, Any, None]] | None = None
+    """What another process does when the one that runs has ended, or was killed."""
 
 
 async def _nothing(shop: Shop) -> None:
     pass
 
 
-async def _some(shop: Shop) -> None:
+async def some(shop: Shop) -> None:
+    """Save three documents."""
     async with await shop.open() as storage:
         await shop.save(storage, *IDS[:3])
 
@@ -261,47 +279,20 @@ async def _mixed(shop: Shop) -> None:
         await shop.save(careful, IDS[1], "doc-8")
 
 
-async def _failing(shop: Shop, *, sync: int) -> None:
-    """Let one sync fail, and go on."""
-    writing._IDLE_SECONDS = _NEVER_SECONDS
-    storage = await shop.open()
-    assert shop.interposer is not None
-    shop.interposer.only(_SYNCS)
-    shop.interposer.at(shop.interposer.calls + sync, Action.fail, error=errno.EIO)
-    for ids in ([IDS[0]], [IDS[3]], [IDS[0], IDS[1]]):
-        if not await shop.save(storage, *ids):
-            await _look_for_it(shop, storage, ids[0])
-    await shop.delete(storage, IDS[3])
-    with suppress(StorageUnavailableError):
-        await storage.close()
-    async with await shop.open() as storage:
-        await shop.save(storage, IDS[2])
-
-
-async def _look_for_it(shop: Shop, storage: FileStorage, record_id: str) -> None:
-    """See whether a commit that failed is there, once another one is acknowledged."""
-    number = shop.number
-    if await shop.save(storage, "witness"):
-        record = await storage.load(record_id)
-        if record is None or record["data"]["number"] < number:
-            shop.tell(number, "gone")
-
-
 SCENARIOS: dict[str, Recorded] = {
     "first": Recorded(_first, _nothing),
     "first of depth 2": Recorded(partial(_first, shard_depth=2), _nothing),
-    "singles": Recorded(_singles, _some),
-    "one document": Recorded(_same, _some),
-    "64 in flight": Recorded(_flight, _some),
-    "batches": Recorded(_batches, _some),
-    "checkpoints": Recorded(_checkpoints, _some),
-    "segments": Recorded(_segments, _some),
-    "segments deleted together": Recorded(_sealed, _some),
-    "two writers": Recorded(_two, _some),
-    "edits": Recorded(_edited, _some),
-    "overtaken edits": Recorded(_overtaken, _some),
+    "singles": Recorded(_singles, some),
+    "one document": Recorded(_same, some),
+    "64 in flight": Recorded(_flight, some),
+    "batches": Recorded(_batches, some),
+    "checkpoints": Recorded(_checkpoints, some),
+    "segments": Recorded(_segments, some),
+    "segments deleted together": Recorded(_sealed, some),
+    "two writers": Recorded(_two, some),
+    "edits": Recorded(_edited, some),
+    "overtaken edits": Recorded(_overtaken, some),
     "cleanup": Recorded(_cleanup, _old),
-    "without fsync": Recorded(_careless, _some, durable=False),
-    "with and without": Recorded(_mixed, _some),
+    "without fsync": Recorded(_careless, some, durable=False),
+    "with and without": Recorded(_mixed, some),
 }
-SCENARIOS |= {f"sync {at} fails": Recorded(partial(_failing, sync=at), _some) for at in range(1, 13)}

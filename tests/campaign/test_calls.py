@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 BOTH = ("put, update, delete", "batch", "group", "close")
 # a store that syncs nothing opens no file as it is closed
 NOTHING_TO_TRY = {("close, no fsync", "no descriptors")}
+EVERY = 7
+"""On a coarse clock one step of so many is tried."""
 TRIALS = {name: (name,) for name in WORKS} | {f"{name}, no fsync": (name, "--no-fsync") for name in BOTH}
 
 
@@ -54,6 +56,16 @@ def test_whatever_call_of_the_system_goes_wrong_every_answer_is_true_and_the_sto
     # each way has found its calls
     assert Counter(found["mode"] for found in results).keys() <= {mode.name for mode in FAMILIES[family]}
     report(f"calls: {trial}: {family}", len(results), violations(results))
+
+
+@pytest.mark.usefixtures("coarse_clock")
+@pytest.mark.parametrize("family", ["killed", "once", "for a while"])
+@pytest.mark.parametrize("work", WORKS)
+def test_on_a_coarse_clock_every_answer_is_true_and_the_store_goes_on_too(
+    library: Path, quick: Path, report: Report, work: str, family: str
+) -> None:
+    results = run(library, "tests.campaign.calls", work, family, str(quick), f"--every={EVERY}")
+    report(f"calls: {work}: {family}, a coarse clock", len(results), violations(results))
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace to compare with")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
 from tests.campaign.batches import first_batch
-from tests.campaign.conftest import Report
+from tests.campaign.conftest import Ground, Report
 from tests.campaign.linearizability import Answer, Operation, violations
 from tests.campaign.processes import side_by_side
 
@@ -20,9 +19,9 @@ MODES = pytest.mark.parametrize("fsync", [False, True], ids=["quick", "durable"]
 @MODES
 @pytest.mark.parametrize("seed", range(9))
 def test_single_documents_of_four_processes_are_linearizable(
-    tmp_path: Path, report: Report, seed: int, *, fsync: bool
+    ground: Ground, report: Report, seed: int, *, fsync: bool
 ) -> None:
-    said = side_by_side(tmp_path, *(("history", f"{seed}-{number}") for number in range(PROCESSES)), fsync=fsync)
+    said = side_by_side(ground.store, *(("history", f"{seed}-{number}") for number in range(PROCESSES)), fsync=fsync)
 
     history = [_operation(line) for lines in said for line in lines]
 
@@ -32,24 +31,25 @@ def test_single_documents_of_four_processes_are_linearizable(
         sum(operation.kind == "delete" and bool(operation.answer.before) for operation in history) > len(history) / 20
     )
     found = [f"seed {seed}: {line}" for line in violations(history)]
-    report(f"histories of single documents, {_mode(fsync=fsync)}", len(history), found)
+    report(f"histories of single documents, {_mode(fsync=fsync)}, {ground.name}", len(history), found)
 
 
 @MODES
 async def test_no_reader_sees_half_of_a_batch_and_none_goes_back(
-    tmp_path: Path, report: Report, *, fsync: bool
+    ground: Ground, report: Report, *, fsync: bool
 ) -> None:
     turns = 120 if fsync else 200
-    async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+    async with await FileStorage.open(ground.store, fsync=fsync) as storage:
         await storage.commit(first_batch())
     seed = 3
 
     readers = [("watch", f"{seed + number} {2 * turns}") for number in range(2)]
-    said = side_by_side(tmp_path, ("count_up", turns), ("count_up", turns), *readers, fsync=fsync)
+    said = side_by_side(ground.store, ("count_up", turns), ("count_up", turns), *readers, fsync=fsync)
 
     looks = [lines[0] for lines in said[2:]]
-    found = [f"seed {seed}: {line}" for _, lines in looks for line in lines]
-    report(f"looks at batches, {_mode(fsync=fsync)}", sum(number for number, _ in looks), found)
+    found = [f"seed {seed}: {line}" for (errors,) in said[:2] for line in errors]
+    found += [f"seed {seed}: {line}" for _, wrong, errors in looks for line in (*wrong, *errors)]
+    report(f"looks at batches, {_mode(fsync=fsync)}, {ground.name}", sum(number for number, *_ in looks), found)
 
 
 def _operation(line: list[Any]) -> Operation:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fsstore import FileStorage
 from fsstore.errors import StorageError
-from tests.campaign.conftest import Report
+from tests.campaign.conftest import Ground, Report
 from tests.filesystem.documents.test_codec import with_value
 from tests.filesystem.hostile import (
     OBSTACLES,
@@ -38,23 +38,25 @@ KNOWN = {(link_to_a_directory, "", True), (link_to_a_directory, "log", True)}
 """What is followed while open, as `test_hostile` expects it to fail."""
 
 
-async def test_each_obstacle_in_each_place_of_the_control_directory(tmp_path: Path, report: Report) -> None:
+async def test_each_obstacle_in_each_place_of_the_control_directory(ground: Ground, report: Report) -> None:
     trials = [trial for trial in itertools.product(OBSTACLES, PLANTED, OPEN_AT_THE_TIME) if trial not in KNOWN]
     violations: list[str] = []
+    ground.store.mkdir()
     for number, (obstacle, name, is_open) in enumerate(trials):
-        violations += await tried(tmp_path / str(number), f".fsstore/{name}", obstacle, is_open=is_open)
-    report("hostile control directory", len(trials), violations)
+        violations += await tried(ground.store / str(number), f".fsstore/{name}", obstacle, is_open=is_open)
+    report(f"hostile control directory, {ground.name}", len(trials), violations)
 
 
-async def test_each_obstacle_in_the_place_of_documents_and_shards(tmp_path: Path, report: Report) -> None:
+async def test_each_obstacle_in_the_place_of_documents_and_shards(ground: Ground, report: Report) -> None:
     document, *shards = place(Path(), "n1"), place(Path(), "n1").parent, place(Path(), "new").parent
     trials = list(itertools.product(OBSTACLES, [document, *shards], OPEN_AT_THE_TIME))
     # a directory in the place of a shard is a shard
     trials = [trial for trial in trials if trial[0] is not full_directory or trial[1] is document]
     violations: list[str] = []
+    ground.store.mkdir()
     for number, (obstacle, name, is_open) in enumerate(trials):
-        violations += await tried(tmp_path / str(number), str(name), obstacle, is_open=is_open)
-    report("hostile documents and shards", len(trials), violations)
+        violations += await tried(ground.store / str(number), str(name), obstacle, is_open=is_open)
+    report(f"hostile documents and shards, {ground.name}", len(trials), violations)
 
 
 async def tried(directory: Path, name: str, obstacle: Obstacle, *, is_open: bool) -> list[str]:

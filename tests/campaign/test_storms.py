@@ -15,7 +15,7 @@ from fsstore import FileStorage
 from fsstore.errors import StorageClosedError
 from fsstore.model.mutations import Mutation
 from fsstore.model.records import JsonObject
-from tests.campaign.conftest import Report
+from tests.campaign.conftest import Ground, Report
 from tests.campaign.processes import Worker, working
 from tests.campaign.streams import TASKS, Contents, states
 from tests.filesystem.faults import contents, control, descriptors, threads_of_the_store, until
@@ -31,7 +31,7 @@ CANCELS = 2000
 
 @pytest.mark.parametrize("fsync", [False, True], ids=["quick", "durable"])
 async def test_every_acknowledged_write_survives_a_storm_of_kills(
-    tmp_path: Path, report: Report, *, fsync: bool
+    ground: Ground, report: Report, *, fsync: bool
 ) -> None:
     """Two processes write; one is killed, the other has to go on; then it is killed too, and the store opened."""
     chance = random.Random(5)
@@ -39,19 +39,23 @@ async def test_every_acknowledged_write_survives_a_storm_of_kills(
     acknowledged, found = 0, []
     for turn in range(ROUNDS):
         lives = [f"{turn}x", f"{turn}y"]
-        with working(tmp_path, *(("acknowledge", life) for life in lives), fsync=fsync) as started:
+        with working(ground.store, *(("acknowledge", life) for life in lives), fsync=fsync) as started:
             said = await asyncio.to_thread(_killed, started, chance)
-        async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+        async with await FileStorage.open(ground.store, fsync=fsync) as storage:
             there = {key: record["data"]["metadata"]["status"] for key, record in (await contents(storage)).items()}
         acknowledged += sum(map(len, said))
         found += [
             f"round {turn}: {line}" for line in _contradictions(known, dict(zip(lives, said, strict=True)), there)
         ]
         known = there
-    leftovers = [*control(tmp_path, "log"), *control(tmp_path, "staging"), *control(tmp_path, "quarantine")]
+    leftovers = [*control(ground.store, "log"), *control(ground.store, "staging"), *control(ground.store, "quarantine")]
     found += [f"left behind: {name}" for name in leftovers]
     assert acknowledged >= LEAST
-    report("kills, and acknowledged writes, " + ("durable" if fsync else "not synced"), acknowledged, found)
+    report(
+        "kills, and acknowledged writes, " + ("durable" if fsync else "not synced") + f", {ground.name}",
+        acknowledged,
+        found,
+    )
 
 
 def _killed(started: list[Worker], chance: random.Random) -> list[list[list[int]]]:
@@ -83,16 +87,16 @@ def _contradictions(known: Contents, said: dict[str, list[list[int]]], there: Co
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_storm_of_cancels_leaks_nothing_and_lets_nobody_in_twice(
-    tmp_path: Path, report: Report, seed: int
+    ground: Ground, report: Report, seed: int
 ) -> None:
     before = descriptors()
-    async with await FileStorage.open(tmp_path, fsync=False) as storage:
-        storm = Storm(storage, tmp_path, random.Random(seed))
+    async with await FileStorage.open(ground.store, fsync=False) as storage:
+        storm = Storm(storage, ground.store, random.Random(seed))
         async with asyncio.timeout(100):
             await storm.rage()
         async with asyncio.timeout(20):
             # whoever comes after the storm finds the lock free
-            async with await FileStorage.open(tmp_path, lock_timeout_seconds=5) as other:
+            async with await FileStorage.open(ground.store, lock_timeout_seconds=5) as other:
                 await other.save({"id": "after"})
             there = await contents(storage)
     found = storm.found
@@ -102,7 +106,7 @@ async def test_a_storm_of_cancels_leaks_nothing_and_lets_nobody_in_twice(
     if counter["data"] != counter["version"]:
         found.append(f"the counter is {counter['data']} in version {counter['version']}")
     await until(lambda: not threads_of_the_store())
-    report("cancels at random moments", storm.cancels, [f"seed {seed}: {line}" for line in found])
+    report(f"cancels at random moments, {ground.name}", storm.cancels, [f"seed {seed}: {line}" for line in found])
 
 
 class Storm:

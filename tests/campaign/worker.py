@@ -11,19 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
-from fsstore import FileStorage, StorageConflictError, StorageUnavailableError
+from fsstore import FileStorage, StorageConflictError, StorageError
 from fsstore.filesystem.disk import files
 from fsstore.model.mutations import Mutation, deleting, saving
 from fsstore.model.records import JsonObject
+from tests.campaign import clocks
 from tests.campaign.batches import Watcher, batch
 from tests.campaign.linearizability import Answer, Operation
 from tests.campaign.streams import TASKS, document, turn_of
 
 KEYS = ("a", "b", "c")
+COUNTER = "counter"
 HISTORY_TASKS, HISTORY_TURNS = 2, 400
 Seen = tuple[int, str | None]
 STALL_SECONDS = 0.005
@@ -91,56 +92,44 @@ async def write(storage: FileStorage, kind: str, key: str, value: str, expected:
 
 
 async def count_up(storage: FileStorage, turns: str) -> None:
-    """Commit batches, each of which sets all documents to the next number."""
-    for _ in range(int(turns)):
-        while not await _is_committed(storage):
-            pass
-
-
-async def _is_committed(storage: FileStorage) -> bool:
-    """Commit a batch; False where nothing was applied, since somebody was removing the control directory."""
-    try:
-        await storage.commit(batch())
-    except StorageUnavailableError as error:
-        if error.outcome != "not applied":
-            raise
-        return False
-    return True
-
-
-async def increment(storage: FileStorage, turns: str) -> None:
-    """Count documents up, from two tasks; tell how often each was, and what the last error was."""
-    done, trouble = dict.fromkeys(KEYS, 0), ""
-
-    def count(key: str) -> Callable[[JsonObject | None], JsonObject]:
-        return lambda now: {"id": key, "type": "note", "data": 1 if now is None else now["data"] + 1}
-
-    async def task(number: int) -> None:
-        nonlocal trouble
-        chance = random.Random(number)
-        for _ in range(int(turns)):
-            key = chance.choice(KEYS)
-            try:
-                await storage.commit([Mutation(key, count(key))])
-                done[key] += 1
-            except StorageUnavailableError as error:
-                # whose outcome is unknown may have been counted: it is reported, and makes the count a range
-                done[f"{key} {error.outcome}"] = done.get(f"{key} {error.outcome}", 0) + 1
-                trouble = str(error)
-
-    await asyncio.gather(*(task(number) for number in range(2)))
-    say([done, trouble])
+    """Commit batches, each of which sets all documents to the next number; tell the errors that came in between."""
+    done, errors = 0, list[str]()
+    while done < int(turns):
+        try:
+            await storage.commit(batch())
+            done += 1
+        except StorageError as error:
+            errors.append(repr(error))
+    say(errors)
 
 
 async def watch(storage: FileStorage, argument: str) -> None:
-    """Read in all ways until the batches have come to a number; tell how often, and what was wrong."""
+    """Read in all ways until the batches have come to a number; tell how often, and what was wrong or refused."""
     seed, last = argument.split()
     watcher = Watcher(storage, random.Random(seed))
+    errors: list[str] = []
     while watcher.newest < int(last):
-        # while the control directory is being removed an answer may be refused, but none is wrong
-        with suppress(StorageUnavailableError):
+        try:
             await watcher.look()
-    say([watcher.looks, watcher.violations])
+        except StorageError as error:
+            errors.append(repr(error))
+    say([watcher.looks, watcher.violations, errors])
+
+
+async def count(storage: FileStorage, times: str) -> None:
+    """Count a document up, each time as one commit; tell how often that was done, and how often it is not known."""
+
+    def counted(current: JsonObject | None) -> JsonObject:
+        return {"id": COUNTER, "type": "note", "data": 1 if current is None else current["data"] + 1}
+
+    fates = dict.fromkeys(("applied", "unknown", "not applied"), 0)
+    while fates["applied"] < int(times):
+        try:
+            await storage.commit([Mutation(COUNTER, counted)])
+            fates["applied"] += 1
+        except StorageError as error:
+            fates[error.outcome] += 1
+    say(fates)
 
 
 # -- storms -----------------------------------------------------------------------------------------------------------
@@ -232,12 +221,12 @@ async def hold(storage: FileStorage, key: str) -> None:
 
 
 WORKS: dict[str, Callable[[FileStorage, str], Awaitable[None]]] = {
-    work.__name__: work
-    for work in (history, count_up, increment, watch, hurry, stall, acknowledge, stop_in_batch, hold)
+    work.__name__: work for work in (history, count_up, count, watch, hurry, stall, acknowledge, stop_in_batch, hold)
 }
 
 
 async def main(work: str, store: str, mode: str, lock_timeout_seconds: str, argument: str) -> None:
+    clocks.obey()
     timeout = float(lock_timeout_seconds)
     async with await FileStorage.open(store, fsync=mode == "durable", lock_timeout_seconds=timeout) as storage:
         say("open")
