@@ -98,6 +98,7 @@ SYSTEM_USERS = {
 DESCRIPTOR_USERS = {
     "filesystem.log.lock": "the lock is a descriptor",
     "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
+    "filesystem.documents.skeleton": "the locks of a control directory of format 1 are descriptors",
     "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
     "filesystem.index.index_file": "SQLite opens the file that was made for it",
 }
@@ -105,7 +106,7 @@ DESCRIPTOR_USERS = {
 
 ONLY_IMPORTERS = {
     "watchfiles": {"filesystem.watch.events"},
-    "filelock": {"filesystem.log.lock"},
+    "filelock": {"filesystem.log.lock", "filesystem.documents.skeleton"},
     "re2": {"query.patterns"},
     "sqlite3": {
         "query.relation",

@@ -36,7 +36,7 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import READ, WRITE, Tree
+from fsstore.filesystem.disk.files import READ, WRITE, Tree, identity_of
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_SEGMENTS, STAGING
 from fsstore.model.mutations import floor_above
 
@@ -87,9 +87,8 @@ class Counters:
         self._tree = tree
         self._read_only = read_only
         self._descriptor = -1
-        # device and inode of the file that is open
-        self.file = (0, 0)
-        self._path = tree.path(COUNTERS)
+        # the identity of the file that is open
+        self.file = 0
         self._retired: list[int] = []
         # the highest floor that was seen here, and what the file of its own holds
         self._seen_floor = self._kept_floor = 0
@@ -118,17 +117,12 @@ class Counters:
             self._seen_floor = max(self._seen_floor, self.read().floor)
             # not closed yet, since another thread may be reading through it at this moment
             self._retired.append(self._descriptor)
-        there = os.fstat(opened)
-        self._descriptor, self.file = opened, (there.st_dev, there.st_ino)
+        self._descriptor, self.file = opened, identity_of(os.fstat(opened))
         return True
 
     def are_named(self) -> bool:
         """Whether the file that is open still has its name; one stat."""
-        try:
-            there = os.lstat(self._path)
-        except OSError:
-            return False
-        return (there.st_dev, there.st_ino) == self.file
+        return self._tree.is_file(COUNTERS, self.file)
 
     def _opened(self) -> int:
         if self._read_only:
