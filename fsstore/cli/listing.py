@@ -78,7 +78,10 @@ def ls(
 
 
 def count(where: Where = None, filter_text: FilterText = None, store: Store = None) -> None:
-    """Print how many sessions there are, or match; what cannot be read is named on standard error."""
+    """Print how many sessions there are, or match.
+
+    What cannot be read is named on standard error.
+    """
     filters = parse_filter(where or (), filter_text)
 
     async def work(sessions: "SessionService") -> tuple[int, str]:

@@ -376,6 +376,10 @@ class StorageMethods:
         """Find what other programs have changed; where none can, there is nothing to find."""
         return self._calls.run(lambda: self._inner.refresh(progress))
 
+    def set_aside(self) -> Iterator[tuple[str, bytes]]:
+        """Give the names and bytes of what was set aside when it could not be kept in its place; nothing in memory."""
+        return self._calls.iterate(self._inner.set_aside())
+
 
 class TransactionMethods:
     """The methods of `SessionTransaction`, for programs without an event loop."""

@@ -229,7 +229,10 @@ class ChangeClassifier:
             suspect.judged, suspect.indexing, suspect.indexing_since = seen, indexing, now
         if now - suspect.indexing_since >= self._store.options.lock_timeout_seconds:
             return False
-        if indexing & 1 and indexing == suspect.indexing:
+        overlay = self._store.overlay
+        # who may not write has nobody to end what a dead writer has begun
+        is_abandoned = overlay is not None and overlay.is_abandoned
+        if indexing & 1 and indexing == suspect.indexing and not is_abandoned:
             self._request_index()
             self._urge(now)
             return True

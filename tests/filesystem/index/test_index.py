@@ -15,6 +15,7 @@ from fsstore.filesystem.index.schema import SCHEMA_NUMBER
 from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, selecting
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
+from fsstore.query import sizes
 from fsstore.query.conditions import EVERYTHING, Condition
 from fsstore.query.filters import parse, parse_order
 
@@ -247,6 +248,13 @@ def test_following_gives_every_row_once_in_the_order_of_ids(index: Index) -> Non
     assert found == [f"{at:03}" for at in range(90) if at % 3]
 
 
+@pytest.fixture
+def without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a filter be of any size: what an index can do does not depend on what callers may ask for."""
+    monkeypatch.setattr(sizes, "MAX_FILTER_CONDITIONS", 1_000_000)
+    monkeypatch.setattr(sizes, "MAX_FILTER_VALUES", 1_000_000)
+
+
 @pytest.mark.parametrize(
     "filters",
     [
@@ -257,12 +265,14 @@ def test_following_gives_every_row_once_in_the_order_of_ids(index: Index) -> Non
     ],
     ids=["$or", "$and", "$in", "$nin"],
 )
+@pytest.mark.usefixtures("without_limits")
 def test_a_filter_of_any_size_is_answered(index: Index, filters: JsonObject) -> None:
     index.apply([entry(record(f"{at}", metadata={"n": at}, at=at)) for at in range(3)])
 
     assert matching(index, parse(filters)) == ["2", "1"]
 
 
+@pytest.mark.usefixtures("without_limits")
 def test_a_part_too_large_for_a_statement_leaves_the_others_to_it(index: Index) -> None:
     index.apply([entry(record(f"{at}", metadata={"n": at}, at=at, type=f"{at}")) for at in range(3)])
     large = {"$or": [{"data.metadata.n": at} for at in range(3_000)]}

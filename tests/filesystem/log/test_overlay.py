@@ -442,7 +442,8 @@ async def test_a_watch_of_who_reads_only_goes_on_after_a_crash(tmp_path: Path, r
     await fill(store)
     half_placed(store)
     with reading_only():
-        reader = await FileStorage.open(store, polling=True)
+        # longer than any wait here: the commit that was left must not be waited for
+        reader = await FileStorage.open(store, polling=True, lock_timeout_seconds=60.0)
     async with reader.watch() as changes:
         edited = document(0, "edited") | {"version": 9, "created_at": "2026-01-01", "updated_at": "2026-01-01"}
         place(store, "doc-0").write_text(json.dumps(edited))
