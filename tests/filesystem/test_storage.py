@@ -528,6 +528,8 @@ async def test_what_waits_for_the_index_of_the_first_store_does_not_reach_the_in
 
         writer = storage._store.writer
         assert writer is not None
+        # not the hold of the list, which may linger
+        await until(lambda: not writer.is_holding)
         with pytest.MonkeyPatch.context() as patch:
             release = writer._release
 
