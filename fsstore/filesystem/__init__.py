@@ -15,7 +15,7 @@ The format
         .gitignore            `*`
         lock                  the writer lock (`lock`); empty, never deleted
         batches               which documents the latest batches have touched (`batches`)
-        seq                   fourteen counters (`counters`); never deleted
+        seq                   fifteen counters (`counters`); never deleted
         open                  locked by everybody who has the store open for writing (`presence`); never deleted
         checkpoint            locked by whoever syncs documents and deletes segments (`checkpoint`); never deleted
         floor                 the highest version that was deleted, in decimal; written by checkpoints

@@ -5,7 +5,8 @@ are synced, their directories too, and the segments are deleted, the oldest firs
 - One process at a time syncs documents and deletes segments: whoever holds the checkpoint lock.
 - No segment goes unless every durable document in it was synced without an error. One that failed is noted in the
   counters (`unsynced`) before the checkpoint lock is released: whoever syncs the document again is told of success,
-  whatever became of its bytes. Until recovery has written it anew, no checkpoint goes on, in no process.
+  whatever became of its bytes. Until recovery has written it anew, no checkpoint goes on, in no process. Whoever
+  begins to sync says so before (`syncing`): if it is killed, the next one takes that for a failure.
 
 A crash at any step leaves segments whose documents are the same or newer: they are replayed or deleted later.
 """
@@ -135,6 +136,10 @@ class Checkpoint:
             if not is_taken:
                 return False
             state = self._counters.read()
+            if state.syncing > state.deleted:
+                # whoever was at it was killed, and may have seen a sync fail
+                self._counters.write(unsynced=max(state.syncing, state.unsynced), syncing=0)
+                state = self._counters.read()
             if state.is_doubtful:
                 raise NotSyncedError(OSError(errno.EIO, "a document could not be synced before"), is_noted=True)
             numbers = [number for number in self._log.numbers() if number <= state.sealed]
@@ -146,9 +151,11 @@ class Checkpoint:
                 )
             changes = [change for segment in segments for change in segment.changes]
             names = {self._documents.name(change.id) for change in changes if change.durable}
+            self._counters.write(syncing=state.sealed)
             failed = sync_documents(self._documents, names)
             if failed:
                 raise NotSyncedError(next(iter(failed.values())), is_noted=self._note_failure(state.sealed))
+            self._counters.write(syncing=0)
             self._counters.keep_floor()
             for number in numbers:
                 self._log.delete(number)
@@ -159,7 +166,7 @@ class Checkpoint:
     def _note_failure(self, sealed: int) -> bool:
         """Let every process know, before another one is let in, that a sync succeeding later proves nothing."""
         try:
-            self._counters.write(unsynced=sealed)
+            self._counters.write(unsynced=sealed, syncing=0)
         except OSError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""The counters: fourteen 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
+"""The counters: fifteen 64-bit numbers in the file `seq`, by which the processes of a store tell where they are.
 
     applying           odd while a batch is being put in place: readers wait for it
     indexing           odd while a commit is under way, from before its first file until the index has it
@@ -15,11 +15,13 @@
     waiting            odd while documents wait for their places (`waiting`); grows whenever these change
     placed_segment     with `placed_bytes`, where in the log the last record ends of which all was put in place
     placed_bytes       the position in that segment; older segments are in place as a whole
+    syncing            number of the newest segment of whose documents a sync has begun that has not ended well; above
+                       `deleted` it means, to the next one who syncs, that nobody knows what became of that one
 
 Invariants: only the holder of the store lock writes `applying`, `indexing`, `newest`, `sealed`, `lock_acquisitions`,
 `floor`, `waiting` and the two of `placed`; besides, `applying` and `placed` are written by whoever opens the store
-alone. Only the holder of the checkpoint lock writes `unsynced`. The others only grow, and losing a race over them does
-no harm. A counter is written by one call of eight bytes, the two of `placed` by one of sixteen.
+alone. Only the holder of the checkpoint lock writes `unsynced` and `syncing`. The others only grow, and losing a race
+over them does no harm. A counter is written by one call of eight bytes, the two of `placed` by one of sixteen.
 
 A crash leaves odd counters: whoever holds the lock and finds one knows that the writer died, and recovers. The file is
 never synced, and nothing that it says outlives the mount: whoever is alone does not believe that anything was placed.
@@ -48,7 +50,7 @@ from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_S
 from fsstore.model.mutations import floor_above
 
 _COUNTER = struct.Struct("<Q")
-_ALL, _PLACED = struct.Struct("<14Q"), struct.Struct("<2Q")
+_ALL, _PLACED = struct.Struct("<15Q"), struct.Struct("<2Q")
 _FLOOR_MAX_BYTES = 32
 UNNAMED = 2**64 - 1
 """What `applying` and `indexing` are to readers while the counters that they know have lost their name."""
@@ -73,6 +75,7 @@ class State(NamedTuple):
     waiting: int = 0
     placed_segment: int = 0
     placed_bytes: int = 0
+    syncing: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -82,7 +85,7 @@ class State(NamedTuple):
     @property
     def is_plausible(self) -> bool:
         """Whether these can be counters: a segment's number has twelve digits."""
-        segments = self.newest, self.sealed, self.deleted, self.unsynced, self.placed_segment
+        segments = self.newest, self.sealed, self.deleted, self.unsynced, self.syncing, self.placed_segment
         is_floor = floor_above(0, self.floor) == self.floor
         return is_floor and max(self) < 1 << 62 and max(segments) < MOST_SEGMENTS
 

@@ -308,6 +308,8 @@ class Recovery:
     def _sync(self, histories: list[_History], newest: int) -> None:
         """Bring what was settled to the disk; what cannot be synced, though it was written anew, waits."""
         of_name = {self._documents.name(each.last.id): each for each in histories}
+        # whoever finds it so knows that this one was killed
+        self._counters.write(syncing=newest)
         # what waits is on disk already, whatever lies in its place
         failed = sync_documents(self._documents, of_name.keys() - self.waits.keys())
         if failed:
@@ -318,6 +320,7 @@ class Recovery:
             failed = sync_documents(self._documents, failed.keys() - self.waits.keys())
         for name, error in failed.items():
             self._keep(of_name[name], Waits(error, is_in_place=True))
+        self._counters.write(syncing=0)
         for name, history in of_name.items():
             if history.waits and name not in self.waits:
                 self.waiting.remove(history.waits)

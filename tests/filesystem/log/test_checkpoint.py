@@ -104,6 +104,35 @@ async def test_what_could_not_be_synced_is_written_anew_after_a_restart(tmp_path
         assert (await contents(storage))["a"]["data"] == "kept"
 
 
+async def test_a_checkpoint_that_is_killed_after_a_failed_sync_is_not_believed(
+    tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has seen an error, and dies before it can say so: the next sync of the same bytes succeeds."""
+    store = tmp_path / "store"
+    left = tmp_path / "left"
+    async with await FileStorage.open(store) as storage:
+        await storage.save({"id": "a", "data": "kept"})
+        emptying = await sealed(storage)
+
+        def die(_checkpoint: Checkpoint, _sealed: int) -> bool:
+            shutil.copytree(store, left)
+            return True
+
+        with monkeypatch.context() as patch, faults.where(first("fsync")):
+            patch.setattr(Checkpoint, "_note_failure", die)
+            with pytest.raises(NotSyncedError):
+                emptying.run()
+    before = inode(left, "a")
+    async with await FileStorage.open(left) as storage:
+        emptying = await sealed(storage)
+        with pytest.raises(NotSyncedError):
+            emptying.run()
+        await storage.save({"id": "b"})
+        assert inode(left, "a") != before
+        assert not storage._counters.read().is_doubtful
+        assert (await contents(storage))["a"]["data"] == "kept"
+
+
 async def test_where_the_counters_cannot_be_told_of_it_the_process_itself_knows(tmp_path: Path, faults: Faults) -> None:
     unsynced = 8 * type(Counters(Tree(tmp_path)).read())._fields.index("unsynced")
     syncing = first("fsync")
