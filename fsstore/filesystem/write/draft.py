@@ -21,7 +21,7 @@ from functools import cache, partial
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
-from fsstore.filesystem.documents.codec import decode_examined
+from fsstore.filesystem.documents.codec import InConflictError, decode_examined
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
@@ -173,7 +173,9 @@ class Drafting:
 
     def _over_damage(self, change: Sealed, draft: Draft, damage: Damage, own: Group) -> Outcome:
         """Let a change take the place of what cannot be read. Raises the error that reading it has raised."""
-        if not overrides(change.change if isinstance(change, SealedSave) else change):
+        # in a conflict that git has left both sides are whole, and whoever solves it chooses
+        is_in_conflict = isinstance(damage.error.__cause__, InConflictError)
+        if is_in_conflict or not overrides(change.change if isinstance(change, SealedSave) else change):
             raise damage.error
         part: JsonObject | None = None
         data: bytes | None = None
