@@ -98,8 +98,8 @@ SYSTEM_USERS = {
 DESCRIPTOR_USERS = {
     "filesystem.log.lock": "the lock is a descriptor",
     "filesystem.log.log": "the log is appended to, and read, through a kept descriptor",
-    "filesystem.documents.skeleton": "the locks of a control directory of format 1 are descriptors",
     "filesystem.log.counters": "a reader looks at the sequence before each read, in a microsecond",
+    "filesystem.documents.skeleton": "a control directory of format 1 is locked as its version does",
     "filesystem.index.index_file": "SQLite opens the file that was made for it",
 }
 """Who may use descriptors that `files` has opened, and why."""

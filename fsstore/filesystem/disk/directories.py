@@ -67,6 +67,14 @@ class Directories:
         """Whether a descriptor is that of the directory which has the root's name now."""
         return os.path.samestat(self.root.stat(), os.fstat(descriptor))
 
+    def is_name_of(self, name: str, file: tuple[int, int]) -> bool:
+        """Whether a name in the control directory is that of a file, known by device and inode; one stat."""
+        try:
+            found = os.lstat(self._prefix + name)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == file
+
     def make_root(self) -> None:
         """Make the root itself, and what is missing above it, durably."""
         missing = [path for path in (self.root, *self.root.parents) if not path.exists()]

@@ -255,13 +255,6 @@ class Tree(Directories):
             return False
         return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == signature
 
-    def is_file(self, name: str, identity: int) -> bool:
-        """Whether a name belongs to the file of that identity; links above it do not matter then."""
-        try:
-            return identity_of(os.lstat(self._prefix + name)) == identity
-        except OSError:
-            return False
-
     def inode(self, name: str) -> int:
         """Return the inode number of a regular file, 0 when there is nothing of that name."""
         found = self._look(name)

@@ -23,7 +23,7 @@ The name may go too, by other hands. So whoever reads looks whether the file sti
 odd counters: a batch may be under way of a writer who counts in the file that was there before.
 
 The floor must outlive the file. The record of a deletion tells it, and before that record goes, the floor is written to
-a file of its own, `floor`, which is synced (`keep_floor`): a number in decimal digits. Who takes the lock raises a
+a file of its own, `floor`, which is synced (`keep_floor`): twenty decimal digits. Who takes the lock raises a
 counter that is below (`mend`), and an open store that finds the counters made anew remembers what it has seen.
 """
 
@@ -36,7 +36,7 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import READ, WRITE, Tree, identity_of
+from fsstore.filesystem.disk.files import KEEP, READ, WRITE, Tree
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_SEGMENTS, STAGING
 from fsstore.model.mutations import floor_above
 
@@ -87,8 +87,8 @@ class Counters:
         self._tree = tree
         self._read_only = read_only
         self._descriptor = -1
-        # the identity of the file that is open
-        self.file = 0
+        # device and inode of the file that is open
+        self.file = (0, 0)
         self._retired: list[int] = []
         # the highest floor that was seen here, and what the file of its own holds
         self._seen_floor = self._kept_floor = 0
@@ -117,12 +117,13 @@ class Counters:
             self._seen_floor = max(self._seen_floor, self.read().floor)
             # not closed yet, since another thread may be reading through it at this moment
             self._retired.append(self._descriptor)
-        self._descriptor, self.file = opened, identity_of(os.fstat(opened))
+        there = os.fstat(opened)
+        self._descriptor, self.file = opened, (there.st_dev, there.st_ino)
         return True
 
     def are_named(self) -> bool:
         """Whether the file that is open still has its name; one stat."""
-        return self._tree.is_file(COUNTERS, self.file)
+        return self._tree.is_name_of(COUNTERS, self.file)
 
     def _opened(self) -> int:
         if self._read_only:
@@ -167,14 +168,13 @@ class Counters:
             self.write(floor=floor)
         # more than once if another process has kept a higher one meanwhile
         while self._kept_floor < (floor := self.read().floor):
-            draft = f"{STAGING}/{secrets.token_hex(8)}"
+            # in place, as the counters are: until it is synced the log tells it too
+            descriptor = self._tree.open(FLOOR, KEEP)
             try:
-                self._tree.write_new(draft, b"%d\n" % floor)
-                self._tree.sync(draft)
-                self._tree.replace(draft, FLOOR)
-            except OSError:
-                self._tree.unlink(draft)
-                raise
+                _write_at(descriptor, b"%020d\n" % floor, 0)
+            finally:
+                os.close(descriptor)
+            self._tree.sync(FLOOR)
             self._tree.sync_directory(CONTROL)
             self._kept_floor = floor
 

@@ -91,16 +91,14 @@ class Recovery:
     def is_due_after_power_cut(self) -> bool:
         """Whether the system was restarted since the log was written, or the counters do not know of the log.
 
-        It is due as well where temp files lie: a checkpoint that was killed may leave one, and a power cut brings back
-        some whose documents are safe. Asked again under the lock, where nobody is staging. Three small reads; without a
-        log, two. Raises OSError.
+        Two small reads; without a log, one. Raises OSError.
         """
         try:
             numbers = self._log.numbers()
-            if self._documents.tree.entries(STAGING):
-                return True
             if not numbers:
-                return False
+                # a power cut may bring temp files back whose documents are safe; asked again under the lock, where
+                # nobody is staging
+                return bool(self._documents.tree.entries(STAGING))
             # counters made anew would let the next segment come before those that are there
             return numbers[-1] > self._counters.read().newest or not same_boot(self._log.boot_of(numbers[0]))
         except FileNotFoundError:

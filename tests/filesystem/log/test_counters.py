@@ -383,7 +383,7 @@ def test_a_floor_is_kept_once_and_never_lowered(
     other.keep_floor(5)
     counters.keep_floor()
 
-    assert (tree.root / FLOOR).read_bytes() == b"5\n"
+    assert (tree.root / FLOOR).read_bytes() == b"00000000000000000005\n"
     assert counters.read().floor == 5
     assert tree.entries(STAGING) == []
 
