@@ -1,10 +1,11 @@
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fsstore.filesystem.documents.documents import READ_BYTES
+from fsstore.filesystem.documents import documents
 from tests.cli.conftest import Run, Terminal
 
 Save = Callable[..., None]
@@ -76,17 +77,18 @@ def test_a_repair_sets_aside_and_leaves_a_clean_store(fsstore: Run, torn: Path, 
     assert aside.exists()
 
 
-def test_a_repair_that_leaves_damage_ends_with_4(fsstore: Run, store: Path) -> None:
+def test_a_repair_that_leaves_damage_ends_with_4(fsstore: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsstore("init")
+    (store / "fsstore.json").write_text('{"format": 1, "shard_depth": 1, "max_bytes": 1000}')
+    monkeypatch.setattr(documents, "READ_BYTES", 1000)
+    large = json.dumps({"id": "large", "data": "x" * 2000})
     (store / "00").mkdir(exist_ok=True)
-    # without blocks on the disk, and larger than what is ever read
-    with (store / "00/large.json").open("wb") as large:
-        large.truncate(READ_BYTES + 1)
+    (store / "00/large.json").write_text(large)
     result = fsstore("repair")
     assert result.code == 4
     assert "left\t1\n" in result.out
     assert "\ntoo large\t00/large.json\t" in result.out
-    assert (store / "00/large.json").stat().st_size == READ_BYTES + 1
+    assert (store / "00/large.json").read_text() == large
 
 
 @pytest.mark.parametrize("name", ["verify", "repair"])

@@ -70,7 +70,8 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
     _refuse_network(tree.root, allow_network=allow_network)
     depth = _read_marker(tree)
     if depth is None:
-        _refuse_orphans(tree)
+        if tree.moment() is not None:
+            _refuse_orphans(tree)
         if not create:
             raise _no_store(tree.root, "there is no store here")
         depth = _make_marker(tree, shard_depth)
