@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fsstore import FileStorage, SessionService
+from fsstore import FileStorage, SessionData, SessionService
 from fsstore.errors import StorageError
 from fsstore.model.mutations import saving
 from fsstore.model.records import JsonObject
@@ -85,6 +85,11 @@ class Calls:
             "get_session": lambda: self._has(self._service.get_session(OTHERS[0])),
             "get_record": lambda: self._has(self._service.get_record(OTHERS[0])),
             "get_model": lambda: self._has(self._service.get_model(OTHERS[0])),
+            "load_tail": lambda: self._has(storage.load_tail(OTHERS[0], ("messages",), 1)),
+            "read_tail": lambda: self._has(self._service.read_tail(OTHERS[0], 1)),
+            "typed": lambda: self._has(self._service.typed(SessionData).get(OTHERS[0])),
+            "unreadable": storage.unreadable,
+            "set_aside": lambda: _given(storage.set_aside()),
             "session_exists": lambda: self._has(self._service.session_exists(OTHERS[0])),
         }
         """What must give an answer, and of a document that is there not that it is absent."""
@@ -106,6 +111,13 @@ class Calls:
                 self._service.update_session(OTHERS[8], {"value": _NEW}), [OTHERS[8]]
             ),
             "edit_session": lambda: self._wrote(self._service.edit_session(OTHERS[9], _edit), [OTHERS[9]]),
+            "edit_model": lambda: self._wrote(
+                self._service.edit_model(OTHERS[0], _edit_model, SessionData), [OTHERS[0]]
+            ),
+            "append_session": lambda: self._wrote(self._appended(), []),
+            "batch_append": lambda: self._wrote(self._service.batch_append({OTHERS[0]: [1], OTHERS[1]: [2]}), []),
+            "pop_last": lambda: self._wrote(self._service.pop_last(OTHERS[0]), []),
+            "rotate_session": lambda: self._rotated(OTHERS[9], "fifth"),
             "delete_session": lambda: self._wrote(self._service.delete_session(OTHERS[10]), [OTHERS[10]], there=False),
             "batch_save_sessions": lambda: self._wrote(
                 self._service.batch_save_sessions({"third": session("third", _NEW)}), ["third"]
@@ -139,6 +151,16 @@ class Calls:
     async def _has(self, call: Awaitable[Any]) -> None:
         answer = await call
         assert answer, f"it gives {answer}"
+
+    async def _appended(self) -> None:
+        length = await self._service.append_session(OTHERS[0], ["item"])
+        tail = await self._service.read_tail(OTHERS[0], 1)
+        assert (tail.length, tail.items) == (length, ["item"]), f"what was appended is gone: {tail}"
+
+    async def _rotated(self, name: str, following: str) -> None:
+        value = self._values[name]
+        await self._wrote(self._service.rotate_session(name, following), [following])
+        self._values[following] = value
 
     async def _metadata(self) -> Iterable[str]:
         return [metadata["session_id"] for metadata in await self._service.list_metadata()]
@@ -174,6 +196,16 @@ def victims(storage: FileStorage) -> dict[str, Callable[[], Awaitable[Any]]]:
 
 def _edit(draft: JsonObject) -> None:
     draft["value"] = _NEW
+
+
+def _edit_model(draft: SessionData) -> None:
+    assert draft.model_extra is not None
+    draft.model_extra["value"] = _NEW
+
+
+async def _given(parts: AsyncIterator[Any]) -> None:
+    async for _ in parts:
+        pass
 
 
 async def _ids(call: Awaitable[list[JsonObject]]) -> Iterable[str]:
