@@ -1,8 +1,8 @@
 """Text from a store, made fit to be shown: what would steer a terminal, or turn the writing round, is escaped. Pure.
 
 Names of files, ids, and what parsers say of the bytes they met come from whoever can write into the store. They reach
-people through errors and log messages. Invariant: the text of an error that fsstore makes, and every message on the
-logger `fsstore`, is printable; the fields of an error stay as they are.
+people through errors and log messages. Invariant: the text of an error that fsstore makes, and every message on one of
+its loggers, is printable; the fields of an error stay as they are.
 """
 
 from __future__ import annotations
@@ -33,4 +33,6 @@ class PrintableFilter(logging.Filter):
         return True
 
 
-logging.getLogger("fsstore").addFilter(PrintableFilter())
+# a filter is not asked about what comes from a logger below its own
+for _name in ("fsstore", "fsstore.unreadable"):
+    logging.getLogger(_name).addFilter(PrintableFilter())

@@ -28,8 +28,18 @@ def test_a_text_of_the_callers_own_stays_as_it_is() -> None:
     assert str(StorageError(STEERING)) == STEERING
 
 
-def test_log_messages_about_files_are_printable(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("fsstore").warning("%s of %d: %s", STEERING, 3, OSError(STEERING))
+def loggers() -> list[str]:
+    """Return the names of all loggers of fsstore; what `FileStorage` imports has made them."""
+    return sorted(name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "fsstore")
+
+
+def test_there_are_loggers_for_what_cannot_be_read_and_for_everything_else() -> None:
+    assert {"fsstore", "fsstore.unreadable"} <= {*loggers()}
+
+
+@pytest.mark.parametrize("logger", loggers())
+def test_log_messages_about_files_are_printable(caplog: pytest.LogCaptureFixture, logger: str) -> None:
+    logging.getLogger(logger).warning("%s of %d: %s", STEERING, 3, OSError(STEERING))
 
     assert caplog.messages == [f"{SHOWN} of 3: {SHOWN}"]
 

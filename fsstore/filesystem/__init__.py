@@ -12,7 +12,7 @@ The format
                               copy); removing
                               it under an open store loses no write to another one, but a power cut may then take the
                               last second
-        .gitignore            `*`
+        .gitignore            `*`; first file here, and its line is ended when all directories are synced
         lock                  the writer lock (`lock`); empty, never deleted
         batches               which documents the latest batches have touched (`batches`)
         seq                   fifteen counters (`counters`); never deleted

@@ -6,12 +6,13 @@ control directory of format 1 is taken over under its lock: what was staged ther
 where recovery sweeps it away, and the log is read as it is.
 
 Owns what has to be there before a document can be. Making it is idempotent and safe against another process doing the
-same: each part is made with O_EXCL or mkdir. The marker makes a directory a store; `.gitignore` comes last, when all
-names above a document or a segment of the log are on the disk. A marker that is lost is never made up while there are
-documents: they tell at which depth they lie, and whoever opens the store is told which marker to write.
+same: each part is made with O_EXCL or mkdir. The marker makes a directory a store. In the control directory
+`.gitignore` comes first, so that git sees none of its files; its line is ended last, when all names above a document or
+a segment of the log are on the disk. A marker that is lost is never made up while there are documents: they tell at
+which depth they lie, and whoever opens the store is told which marker to write.
 
-A crash leaves a skeleton without `.gitignore`. Whoever opens the store next, or meanwhile, syncs it again: nobody may
-acknowledge a write below names that only another process was about to sync.
+A crash leaves a skeleton whose `.gitignore` has no end of line, or none. Whoever opens the store next, or meanwhile,
+syncs it again: nobody may acknowledge a write below names that only another process was about to sync.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ from fsstore.filesystem.documents.layout import (
 MAX_BYTES = 64 << 20
 """The largest document that is written, where neither the marker nor the caller says otherwise."""
 _MARKER_MAX_BYTES = 4096
+# what `.gitignore` holds: git reads both alike
+_UNSYNCED, _SYNCED = b"*", b"*\n"
 _NOTE = "An older fsstore expects a directory here, and refuses. Do not remove this file; use the newer fsstore."
 # a holder of format 1 lets go after a second
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 60, 0.05
@@ -101,14 +104,17 @@ def _prepare_control(tree: Tree) -> bool:
         if tree.is_directory(CONTROL_MARKER):
             _take_over(tree)
         _check_format(tree)
+        if tree.signature(IGNORE) is None:
+            with suppress(FileExistsError):
+                tree.write_new(IGNORE, _UNSYNCED)
         made += [tree.make_directory(directory) for directory in (LOG, STAGING)]
         if tree.signature(CONTROL_MARKER) is None:
             made.append(True)
             _mark_control(tree)
-        if any(made):
+        if any(made) and _is_complete(tree):
             # what it says is not so any more
-            tree.unlink(IGNORE)
-        if any(made) or tree.signature(IGNORE) is None:
+            _ignore(tree, _UNSYNCED)
+        if not _is_complete(tree):
             _complete(tree)
         return tree.is_writable(CONTROL)
     except OSError as error:
@@ -264,9 +270,23 @@ def _complete(tree: Tree) -> None:
     with suppress(PermissionError):
         # whoever made the root may not have synced its name
         tree.sync_directory("..")
-    with suppress(FileExistsError):
-        tree.write_new(IGNORE, b"*\n")
-        tree.sync(IGNORE)
+    _ignore(tree, _SYNCED)
+
+
+def _is_complete(tree: Tree) -> bool:
+    """Whether `.gitignore` says that all is synced; one of a user, or of a power cut, says it by its length."""
+    found = tree.signature(IGNORE)
+    return found is not None and found.size > len(_UNSYNCED)
+
+
+def _ignore(tree: Tree, data: bytes) -> None:
+    draft = f"{STAGING}/{secrets.token_hex(8)}"
+    tree.write_new(draft, data)
+    try:
+        tree.sync(draft)
+        tree.replace(draft, IGNORE)
+    finally:
+        tree.unlink(draft)
 
 
 def _no_store(root: Path, reason: str) -> StorageUnavailableError:

@@ -60,8 +60,7 @@ class Unreadable:
             self._refusals[name] = refusal
         if is_news:
             what = "what is in %s may be left out of lists: %s" if name.endswith("/") else "%s is left out of lists: %s"
-            # others than us may have named it
-            _logger.warning(what, repr(name)[1:-1], refusal.reason)
+            _logger.warning(what, name, refusal.reason)
 
     def forget(self, name: str) -> None:
         """Note that nothing refuses it any more."""

@@ -15,7 +15,17 @@ from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import skeleton as skeleton_module
-from fsstore.filesystem.documents.layout import CONTROL_MARKER, COUNTERS, IGNORE, LOCK, LOG, MARKER, STAGING, Layout
+from fsstore.filesystem.documents.layout import (
+    CONTROL,
+    CONTROL_MARKER,
+    COUNTERS,
+    IGNORE,
+    LOCK,
+    LOG,
+    MARKER,
+    STAGING,
+    Layout,
+)
 from fsstore.filesystem.documents.skeleton import StoreRoot, open_skeleton
 from fsstore.filesystem.log.counters import State
 from tests.filesystem.crashing import as_another_user
@@ -73,7 +83,27 @@ def test_a_skeleton_is_complete_only_when_its_directories_are_synced(
     with pytest.raises(OSError, match="no"):
         skeleton(tmp_path)
     assert (tmp_path / LOG).is_dir()
-    assert not (tmp_path / IGNORE).exists(), "the next opening would not sync the directory"
+    assert (tmp_path / IGNORE).read_bytes() == b"*", "the next opening would not sync the directory"
+
+
+def test_git_sees_no_file_of_a_control_directory_that_is_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = Tree.write_new, list[str]()
+
+    def write_new(tree: Tree, name: str, data: bytes) -> object:
+        if name.startswith(f"{CONTROL}/"):
+            assert name == IGNORE or (tmp_path / IGNORE).read_bytes().strip() == b"*"
+            made.append(name)
+        return real(tree, name, data)
+
+    monkeypatch.setattr(Tree, "write_new", write_new)
+    skeleton(tmp_path)
+    assert made[0] == IGNORE
+    assert len(made) > 1
+    (tmp_path / LOG).rmdir()
+    skeleton(tmp_path)
+    assert (tmp_path / IGNORE).read_bytes() == b"*\n"
 
 
 def test_drafts_of_a_marker_do_not_stay(tmp_path: Path) -> None:
