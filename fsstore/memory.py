@@ -1,10 +1,11 @@
 """The reference backend: records in a dict, each isolated from the caller by a copy. It shows what the contract means.
 
-Nothing awaits inside a commit, so one event loop sees every commit as one step.
+Nothing awaits inside a commit, so an event loop sees every commit as one step; threads are kept apart by a lock.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
@@ -43,6 +44,8 @@ class MemoryStorage(IUnifiedStorage):
         # the highest version that was deleted
         self._floor = 0
         self._closed = False
+        # one commit at a time, in whichever thread
+        self._committing = threading.Lock()
         # made for the first watcher
         self._ledger: Ledger | None = None
 
@@ -70,7 +73,11 @@ class MemoryStorage(IUnifiedStorage):
 
     async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         """Apply the mutations to a draft, which then becomes true at once."""
-        self._check_open()
+        with self._committing:
+            self._check_open()
+            return self._committed(changes)
+
+    def _committed(self, changes: Sequence[AnyMutation]) -> Outcomes:
         now, floor = format_time(self.clock()), self._floor
         draft: dict[str, JsonObject | None] = {}
 
@@ -102,8 +109,9 @@ class MemoryStorage(IUnifiedStorage):
 
     async def close(self) -> None:
         """Forget everything."""
-        self._closed = True
-        self._records.clear()
+        with self._committing:
+            self._closed = True
+            self._records.clear()
         if self._ledger is not None:
             self._ledger.end(StorageClosedError(path="memory:"))
 
@@ -118,10 +126,11 @@ class MemoryStorage(IUnifiedStorage):
     ) -> Watch:
         """Return the changes of the records that match; O(records) for the first watch."""
         self._check_open()
-        if self._ledger is None:
-            self._ledger = Ledger("memory:")
-            for record in self._records.values():
-                self._ledger.adopt(record["id"], _state(record))
+        with self._committing:
+            if self._ledger is None:
+                self._ledger = Ledger("memory:")
+                for record in self._records.values():
+                    self._ledger.adopt(record["id"], _state(record))
         return Watch(_ChangeSource(self, self._ledger), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _check_open(self) -> None:
