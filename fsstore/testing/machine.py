@@ -240,7 +240,7 @@ class StorageMachine(RuleBasedStateMachine):
         old = [name for name, record in self.model.items() if record["updated_at"] < limit]
         assert self.run(self.handle(which).cleanup_old_data(days)) == len(old)
         for name in old:
-            del self.model[name]
+            self.remove(self.model, name)
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
