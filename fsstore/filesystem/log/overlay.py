@@ -48,10 +48,13 @@ class Moment(NamedTuple):
 class Waiting(NamedTuple):
     """What the log says of a document: its last value, None when it was deleted, and digests of those before."""
 
-    id: str
-    data: bytes | None
+    change: LoggedChange
     before: frozenset[bytes]
-    time_ns: int
+
+    @property
+    def data(self) -> bytes | None:
+        """The last value."""
+        return self.change.data
 
     @property
     def digest(self) -> bytes:
@@ -61,7 +64,9 @@ class Waiting(NamedTuple):
     @property
     def signature(self) -> Signature:
         """A signature that no file has, and no other value."""
-        return Signature(int.from_bytes(self.digest[:7], "big"), len(self.data or b""), self.time_ns, self.time_ns)
+        return Signature(
+            int.from_bytes(self.digest[:7], "big"), len(self.data or b""), self.change.time_ns, self.change.time_ns
+        )
 
 
 class OverlaidTree(Tree):
@@ -98,8 +103,8 @@ class OverlaidTree(Tree):
             pass
         else:
             found = digest(data)
-            is_newer = found not in waiting.before and signature.ctime_ns >= waiting.time_ns
-            if found == waiting.digest or (is_newer and _is_document(data, waiting.id)):
+            is_newer = found not in waiting.before and not waiting.change.is_after(data, signature.ctime_ns)
+            if found == waiting.digest or (is_newer and _is_document(data, waiting.change.id)):
                 return data, signature
         return None if waiting.data is None else (waiting.data, waiting.signature)
 
@@ -239,7 +244,7 @@ class Overlay:
                 known.add(_digest_of(last[change.id]))
             last[change.id] = change
         return {
-            self._layout.name(record_id): Waiting(record_id, change.data, frozenset(before[record_id]), change.time_ns)
+            self._layout.name(record_id): Waiting(change, frozenset(before[record_id]))
             for record_id, change in last.items()
         }
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fsstore.filesystem.disk.system import boot_id
+from fsstore.filesystem.documents.codec import version_told
 
 NO_DOCUMENT = bytes(16)
 _HEADER_MAGIC, _RECORD_MAGIC = b"fsstore-log-1\n", b"\xf5LR\n"
@@ -45,6 +46,15 @@ class LoggedChange(NamedTuple):
     durable: bool
     time_ns: int = 0
     floor: int = 0
+
+    def is_after(self, data: bytes, changed_ns: int) -> bool:
+        """Whether bytes of that document, which the log does not know, are from before this change.
+
+        The time at which a file last changed tells it, and the version: a later commit may show an earlier time, as the
+        clock of files lags behind by a tick, but never a version that is not above.
+        """
+        version = self.floor if self.data is None else version_told(self.data)
+        return changed_ns < self.time_ns and version_told(data) <= version
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class Recovery:
         if there is not None and found not in history.known:
             if is_damaged:
                 self._set_aside(name, there, "was torn; what lay there")
-            elif since_ns < change.time_ns:
+            elif change.is_after(there, since_ns):
                 self._set_aside(name, there, "came back from before its last commit; what lay there")
             else:
                 self._set_aside(name, change.data, "was edited by hand; what the log held")
@@ -265,6 +265,9 @@ class Recovery:
                 self._documents.tree.unlink(name)
             else:
                 self._documents.place(staged, name)
+        except FileNotFoundError:
+            # not the document is at fault: somebody has removed the control directory
+            raise
         except OSError as error:
             raise _NotSettledError from error
 

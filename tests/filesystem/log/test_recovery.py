@@ -6,15 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
-from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.log import presence
+from fsstore.errors import StorageError, StorageUnavailableError
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.log import log, presence
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
@@ -152,6 +156,58 @@ async def test_a_torn_document_is_written_again_and_what_lay_there_kept(left: Pa
     torn = place(left, "a").read_bytes()
     assert await values(left) == {"a": "last"}
     assert quarantined(left) == ([torn] if torn else [])
+
+
+async def test_a_later_commit_whose_time_lags_behind_a_tick_is_not_taken_for_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log that knew of it is gone, and what is left of it knows one before."""
+    now, ahead = time.time_ns, 3_600_000_000_000
+    monkeypatch.setattr(log, "time", SimpleNamespace(time_ns=lambda: now() + ahead))
+    store = await left_by(tmp_path, two_saves)
+    later = place(store, "a").read_bytes().replace(b'"last"', b'"later"').replace(b'"version": 2', b'"version": 5')
+    place(store, "a").write_bytes(later)
+    async with await FileStorage.open(store) as storage:
+        found = await storage.load("a")
+        assert found is not None
+        assert (found["data"], found["version"]) == ("later", 5)
+
+
+async def test_a_document_that_comes_back_from_before_the_log_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, ahead = time.time_ns, 3_600_000_000_000
+    monkeypatch.setattr(log, "time", SimpleNamespace(time_ns=lambda: now() + ahead))
+    store = await left_by(tmp_path, two_saves)
+    earlier = place(store, "a").read_bytes().replace(b'"last"', b'"long ago"').replace(b'"version": 2', b'"version": 1')
+    place(store, "a").write_bytes(earlier)
+    assert await values(store) == {"a": "last"}
+    assert quarantined(store) == [earlier]
+
+
+async def test_a_staging_directory_that_is_removed_under_a_recovery_is_no_fault_of_the_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be put in place must not be kept to overwrite, later, what others commit meanwhile."""
+    place_document, removed = Documents.place, list[str]()
+
+    def place_once(documents: Documents, staged: str, name: str) -> Any:
+        if not removed:
+            # another process has made it anew already
+            shutil.rmtree(tmp_path / "left/.fsstore/staging")
+            (tmp_path / "left/.fsstore/staging").mkdir()
+            removed.append(name)
+        return place_document(documents, staged, name)
+
+    store = await left_by(tmp_path, two_saves)
+    place(store, "a").unlink()
+    monkeypatch.setattr(Documents, "place", place_once)
+    with suppress(StorageError):
+        async with await FileStorage.open(store) as storage:
+            await storage.save({"id": "b"})
+    assert removed == [place(Path(), "a").as_posix()]
+    assert not (store / ".fsstore/waiting").exists()
+    assert await values(store) == {"a": "last", "b": {}}
 
 
 async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(left: Path) -> None:
