@@ -39,8 +39,9 @@ from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
-from fsstore.interfaces import IUnifiedStorage, Progress, check_batch_size, check_bounds
+from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
 from fsstore.model.mutations import AnyMutation
+from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
@@ -231,6 +232,18 @@ class FileStorage(IUnifiedStorage):
         except BlockingIOError:
             document = await self._reading.in_thread(partial(self._documents.read, id))
             return None if document is None else document.record
+
+    async def load_tail(self, id: str, steps: Steps, count: int, before: int | None = None) -> TailRecord | None:
+        """Do the same, in the bytes of what this process has written lately: O(bytes from there to the list's end)."""
+        self._check_open()
+        check_id(id)
+        if self._reading.is_unsettled():
+            await self._reading.await_applied(id)
+        found = self._documents.tail(id, steps, count, before)
+        if found is None:
+            return await super().load_tail(id, steps, count, before)
+        record, tail = found
+        return TailRecord(record["type"], record["version"], tail)
 
     async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
         """Apply mutations as one; O(bytes). Commits of many tasks share one lock, one sync and one index update.

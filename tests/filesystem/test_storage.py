@@ -19,6 +19,7 @@ from fsstore import FileStorage, SessionService
 from fsstore.errors import (
     StorageCorruptedError,
     StorageError,
+    StorageNotFoundError,
     StorageTimeoutError,
     StorageTooLargeError,
     StorageUnavailableError,
@@ -624,3 +625,39 @@ def test_a_child_of_fork_makes_no_store_where_there_is_none_any_more(tmp_path: P
         await storage.close()
 
     asyncio.run(work())
+
+
+# -- the end of a list ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("file_clock")
+async def test_the_end_of_a_list_is_that_of_the_file_whoever_has_written_it(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as one, await FileStorage.open(tmp_path) as other:
+        sessions = SessionService(one)
+        for number in range(30):
+            writer = SessionService(other) if number % 3 == 2 else sessions
+            await writer.append_session("a", [number])
+            assert await sessions.read_tail("a", 2) == (list(range(number + 1))[-2:], max(number - 1, 0), number + 1)
+        path = place(tmp_path, "a")
+        path.write_text(path.read_text().replace("29", "92"))
+        assert (await sessions.read_tail("a", 1)).items == [92]
+        await sessions.delete_session("a")
+        with pytest.raises(StorageNotFoundError):
+            await sessions.read_tail("a", 1)
+
+
+async def test_the_end_of_a_list_that_was_written_here_is_seen_without_parsing_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        sessions = SessionService(storage)
+        await sessions.save_session("a", {"messages": list(range(100)), "none": [], "text": "x"})
+        await sessions.append_session("a", [100])
+        with monkeypatch.context() as patch:
+            patch.setattr(documents, "decode_examined", None)
+            patch.setattr(documents, "examine", None)
+            assert await sessions.read_tail("a", 2) == ([99, 100], 99, 101)
+            assert await sessions.read_tail("a", 2, before=99) == ([97, 98], 97, 101)
+            assert await sessions.read_tail("a", 2, "none") == ([], 0, 0)
+        with pytest.raises(StorageValidationError):
+            await sessions.read_tail("a", 2, "text")

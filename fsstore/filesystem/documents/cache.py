@@ -19,7 +19,7 @@ from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.model.records import JsonObject
 
-_MOST_BYTES, _LARGE_BYTES = 16 << 20, 1 << 20
+_MOST_BYTES = 16 << 20
 
 
 class CachedDocument(NamedTuple):
@@ -68,7 +68,7 @@ class DocumentCache:
             self._keep(name, CachedDocument(bytes(data), signature, is_sure=True))
 
     def _keep(self, name: str, kept: CachedDocument) -> None:
-        if len(kept.data) > _LARGE_BYTES:
+        if len(kept.data) > _MOST_BYTES:
             return
         with self._guard:
             self._forget(name)

@@ -35,8 +35,11 @@ from fsstore.filesystem.documents.codec import (
     version_told,
 )
 from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
 from fsstore.filesystem.documents.skeleton import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
+from fsstore.model.lists import Tail
+from fsstore.model.patch import Steps
 from fsstore.model.records import JsonObject
 
 READ_BYTES = 256 << 20
@@ -144,6 +147,17 @@ class Documents:
             self.refuse_outdated(name)
         kept = self.cache.get(name)
         return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
+
+    def tail(self, record_id: str, steps: Steps, count: int, before: int | None) -> tuple[JsonObject, Tail] | None:
+        """Return a record without its data, and the end of a list; None where kept bytes do not show it."""
+        key, kept = key_of(steps), self.unchanged(self.name(record_id))
+        if key is None or kept is None or kept.part is None:
+            return None
+        found = find_list(kept.data, key)
+        if found is None:
+            return None
+        length = kept.lengths[key] if key in kept.lengths else count_items(found)
+        return kept.part, tail_in(found, length, count, before)
 
     def outdated(self) -> set[str]:
         """Return the names under which something older lies than what was committed last."""

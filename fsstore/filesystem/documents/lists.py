@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from fsstore.filesystem.documents.codec import in_form, text_of, value_of
 from fsstore.filesystem.documents.splice import data_in
+from fsstore.model.lists import Tail
+from fsstore.model.patch import Steps
 from fsstore.model.values import write_json
 
 _ITEM, _DEEPER, _END = b"\n      ", b"\n        ", b"\n    ]"
@@ -31,6 +33,12 @@ class ListText(NamedTuple):
     def is_empty(self) -> bool:
         """Whether it has no items."""
         return self.begin == self.end
+
+
+def key_of(steps: Steps) -> str | None:
+    """Return the key in the data under which a list stands that can be seen in bytes; None for another place."""
+    above, key = steps[:-1], steps[-1]
+    return key if above == ("data",) and key != "metadata" else None
 
 
 def find_list(data: bytes, key: str) -> ListText | None:
@@ -104,6 +112,13 @@ def items_between(found: ListText, length: int, start: int, end: int) -> list[An
             wanted.append(value_of(text.removesuffix(b",")))
         place = at
     return wanted[::-1]
+
+
+def tail_in(found: ListText, length: int, count: int, before: int | None) -> Tail:
+    """Return what `tail_of` gives for a list of that length; O(bytes from there to its end)."""
+    end = length if before is None else min(before, length)
+    start = max(end - count, 0)
+    return Tail(items_between(found, length, start, end) if start < end else [], start, length)
 
 
 def _starts(found: ListText) -> Iterator[int]:

@@ -24,10 +24,11 @@ from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import InConflictError, decode_examined
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
+from fsstore.filesystem.documents.lists import key_of
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
-from fsstore.filesystem.write.resized import Made, key_of, resized
+from fsstore.filesystem.write.resized import Made, resized
 from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, floor_above, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
@@ -164,7 +165,7 @@ class Drafting:
         return self._changed(change, draft, now(), floor)
 
     def _length(self, change: Append, draft: Draft) -> int:
-        key = key_of(change)
+        key = key_of(change.steps)
         if key is not None and key in draft.lengths:
             return draft.lengths[key]
         length = change.length(draft.record() or {})

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fsstore.filesystem.documents.lists import ListText, count_items, find_list, has_item, with_items, without_last
+from fsstore.filesystem.documents.lists import (
+    ListText,
+    count_items,
+    find_list,
+    has_item,
+    key_of,
+    with_items,
+    without_last,
+)
 from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.model.lists import mark_of, unknown
@@ -24,18 +32,12 @@ class Made(NamedTuple):
     lengths: Mapping[str, int] = {}
 
 
-def key_of(change: Append | Pop) -> str | None:
-    """Return the key in the data under which a list stands whose bytes can be changed; None for another place."""
-    above, key = change.steps[:-1], change.steps[-1]
-    return key if above == ("data",) and key != "metadata" else None
-
-
 def resized(change: Append | Pop, there: Made, now: str, *, max_bytes: int) -> Made | None:
     """Return what becomes of a document that is there, `there` itself when nothing does; O(its bytes), copied twice.
 
     None where it must be parsed, which also tells what is wrong. Raises what is not as expected.
     """
-    key, part, data = key_of(change), there.part, there.data
+    key, part, data = key_of(change.steps), there.part, there.data
     found = None if key is None or data is None else find_list(data, key)
     if key is None or part is None or found is None or change.expected.seen is not ...:
         return None

@@ -81,8 +81,8 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
 
 
-def test_what_is_larger_than_many_others_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_LARGE_BYTES", 10)
+def test_what_is_larger_than_all_that_is_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_MOST_BYTES", 10)
     kept = DocumentCache()
     kept.placed("a", {}, bytes(10), signature(), is_sure=True)
     kept.placed("huge", {}, bytes(11), signature(), is_sure=True)

@@ -226,7 +226,7 @@ def test_what_was_changed_a_moment_before_its_reading_began_is_not_sure_however_
 def test_no_more_is_noted_than_fits(store: Documents, examined: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "_MOST_PLAIN", 2)
     # or what is kept of them would do
-    monkeypatch.setattr(cache, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(cache, "_MOST_BYTES", 0)
     for record_id in ("a", "b", "c"):
         write(store, PLAIN.replace(b'"id": "a"', b'"id": "%s"' % record_id.encode()), record_id)
     for _ in range(2):

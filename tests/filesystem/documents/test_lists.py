@@ -15,9 +15,13 @@ from fsstore.filesystem.documents.lists import (
     find_list,
     has_item,
     items_between,
+    key_of,
+    tail_in,
     with_items,
     without_last,
 )
+from fsstore.model.lists import tail_of
+from fsstore.model.patch import Steps
 from fsstore.model.records import JsonObject
 from fsstore.model.values import MAX_INT
 
@@ -108,3 +112,18 @@ def test_another_last_item_is_not_taken_away() -> None:
     for other in (1, True, {"a": [1.0]}, {"a": [1], "b": 1}, None):
         assert without_last(found, other) is None
     assert without_last(found_in(written({"messages": []})), 1) is None
+
+
+@settings(deadline=None)
+@given(items=LISTS, count=st.integers(0, 6), before=st.none() | st.integers(0, 6))
+def test_a_tail_is_that_of_the_parsed_list(items: list[Any], count: int, before: int | None) -> None:
+    tail = tail_in(found_in(written({"messages": items})), len(items), count, before)
+    assert tail == tail_of(items, count, before)
+
+
+@pytest.mark.parametrize(
+    ("steps", "key"),
+    [(("data", "messages"), "messages"), (("data", "a", "b"), None), (("data", "metadata"), None), (("log",), None)],
+)
+def test_a_list_is_known_by_its_key_only_directly_below_the_data(steps: Steps, key: str | None) -> None:
+    assert key_of(steps) == key

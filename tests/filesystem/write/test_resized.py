@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fsstore.errors import StorageConflictError
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.sealed import part_of
-from fsstore.filesystem.write.resized import Made, key_of, resized
-from fsstore.model.mutations import Append, Expected, Mutation, Patch, Pop, Stamp
+from fsstore.filesystem.write.resized import Made, resized
+from fsstore.model.mutations import Append, Expected, Patch, Pop, Stamp
 from fsstore.model.records import JsonObject
 from tests.filesystem.documents.test_lists import LISTS, OBJECTS
 
@@ -105,13 +105,3 @@ def test_what_must_be_parsed_is_left_alone(change: Append | Pop, data: JsonObjec
 def test_what_is_not_as_expected_is_refused() -> None:
     with pytest.raises(StorageConflictError):
         resized(appending(1, expected=Expected(version=2)), there(record_of({"messages": []})), LATER, max_bytes=LIMIT)
-
-
-def test_a_list_is_known_by_its_key_only_directly_below_the_data() -> None:
-    assert key_of(appending(1)) == "messages"
-    assert [key_of(Append("a", [], steps)) for steps in (("data", "a", "b"), ("data", "metadata"), ("messages",))] == [
-        None,
-        None,
-        None,
-    ]
-    assert not isinstance(Mutation("a", lambda record: record), Append | Pop)
