@@ -76,7 +76,6 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
 
 TESTED_ELSEWHERE = {
-    "write.failures": "write/test_commit.py",
 }
 """Modules of the engine without a test file of their own, and the file that tests them."""
 

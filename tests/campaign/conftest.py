@@ -17,6 +17,8 @@ GROUNDS = [
     *(pytest.param(form, marks=pytest.mark.needs_root) for form in ("ext2", "ext4 with small inodes")),
 ]
 
+_LOOKS = 20
+
 Report = Callable[[str, int, Sequence[str]], None]
 """Called with the name of a scenario, how often it was run, and what was found wrong, a line each."""
 
@@ -56,7 +58,8 @@ def ground(
         if reason := images.why_not(quick):
             pytest.fail(reason)
         with Image(quick, request.param).mounted() as mount:
-            assert clocks.is_coarse(mount), f"{request.param} has a fine clock here, and shows nothing"
+            # another file system that is busy moves its clock on, now and then
+            assert any(clocks.is_coarse(mount) for _ in range(_LOOKS)), f"{request.param} has a fine clock here, and shows nothing"
             yield Ground(request.param, mount / "store")
         return
     if request.param == "a coarse clock":

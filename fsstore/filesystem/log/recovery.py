@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fsstore.filesystem.disk.files import TooLargeError
@@ -115,10 +116,11 @@ class Recovery:
 
     # -- the recovery --------------------------------------------------------------------------------------------------
 
-    def run(self, *, mends: bool = False) -> int:
+    def run(self, *, mends: bool = False, lost: Sequence[LoggedChange] = ()) -> int:
         """Recover, and return how many documents were written again. Raises OSError when the disk refuses.
 
-        With `mends`, what is damaged gives way to the log's value also where that was in its place already.
+        With `mends`, what is damaged gives way to the log's value also where that was in its place already. `lost` are
+        the last changes, which the log may not hold, as somebody removes it: they are on disk afterwards.
         """
         # odd until it is done: if it fails, whoever next takes the lock must do it again
         state = self._counters.read()
@@ -134,14 +136,14 @@ class Recovery:
         self.waits, self._mends, self._has_set_aside = {}, mends, False
         # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
         self._counters.write(applying=state.applying | 1)
-        histories = self._histories(numbers, placed)
+        histories = self._histories(numbers, placed, lost)
         restored = [each for each in histories if self._settle_or_keep(each)]
         is_news = self.waiting.publish(self.waits)
         # all is in place that can be, and can be read whatever the disk says to a sync
         self._counters.write(applying=even(state.applying | 1))
         # what tells it in the log may go now
         self._counters.keep_floor(self._floor)
-        is_emptied = self._is_emptied(numbers, histories, newest)
+        is_emptied = self._is_emptied(numbers, histories, newest, must=bool(lost) or mends or self.distrusts_syncs)
         if not is_emptied:
             self._end_waiting(histories, newest)
         is_news |= self.waiting.publish(self.waits)
@@ -166,8 +168,8 @@ class Recovery:
             _logger.warning("the log of %s could not be synced: %s", self._documents.tree.root, error)
             self.distrusts_syncs = True
 
-    def _histories(self, numbers: list[int], placed: tuple[int, int]) -> list[_History]:
-        """Return what the log, and what waits, knows of each document. Sets aside what is damaged."""
+    def _histories(self, numbers: list[int], placed: tuple[int, int], lost: Sequence[LoggedChange]) -> list[_History]:
+        """Return what the log, what waits, and who has lost it, knows of each document. Sets aside what is damaged."""
         histories: dict[str, _History] = {}
         for found in self.waiting.read():
             if found.segment.damage or not found.segment.changes:
@@ -182,6 +184,8 @@ class Recovery:
             for change, end in zip(segment.changes, segment.ends, strict=True):
                 self._floor = max(self._floor, change.floor)
                 _add(histories, change, is_placed=(segment.number, end) <= placed)
+        for change in lost:
+            _add(histories, change, is_placed=False)
         return list(histories.values())
 
     # -- one document --------------------------------------------------------------------------------------------------
@@ -273,12 +277,12 @@ class Recovery:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _is_emptied(self, numbers: list[int], histories: list[_History], newest: int) -> bool:
+    def _is_emptied(self, numbers: list[int], histories: list[_History], newest: int, *, must: bool) -> bool:
         """Sync all that was settled, written anew if it is in doubt, and delete the log; False if that can wait.
 
-        Raises StorageTimeoutError where it cannot, and another process's checkpoint takes too long.
+        It cannot if it `must` be done: then StorageTimeoutError is raised where another process's checkpoint takes too
+        long.
         """
-        must = self._mends or self.distrusts_syncs
         if not must and not self._has_set_aside:
             return False
         with self._lock.taken(self._timeout_seconds if must else 0.0, must=must) as is_taken:

@@ -82,7 +82,8 @@ class Failures:
                     # what else the log holds comes first: this may stand on it
                     self._recovery.run()
                     self._committer.log_again(error.lost)
-                self._recovery.run()
+                # and what is logged again may be removed again
+                self._recovery.run(lost=error.lost)
             except FileNotFoundError:
                 # removed again meanwhile
                 if not left:
