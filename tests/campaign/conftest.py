@@ -59,7 +59,9 @@ def ground(
             pytest.fail(reason)
         with Image(quick, request.param).mounted() as mount:
             # another file system that is busy moves its clock on, now and then
-            assert any(clocks.is_coarse(mount) for _ in range(_LOOKS)), f"{request.param} has a fine clock here, and shows nothing"
+            assert any(clocks.is_coarse(mount) for _ in range(_LOOKS)), (
+                f"{request.param} has a fine clock here, and shows nothing"
+            )
             yield Ground(request.param, mount / "store")
         return
     if request.param == "a coarse clock":
