@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
@@ -21,6 +21,9 @@ from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 from fsstore.sessions.service import SessionService
+
+Memory: TypeAlias = Literal["memory:", "memory://"]
+"""The URLs by which a type checker knows that a store is in memory, and takes no options of files."""
 
 _NAME = "url"
 
@@ -51,7 +54,28 @@ class Opening(Generic[T]):
             await self._opened.close()
 
 
-def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]:
+class NotOpened:
+    """What a type checker sees where a store in memory is given options of files: nothing that can be used.
+
+    Without it `open_storage("memory:", fsync=False)` would be taken for the opening of a path.
+    """
+
+
+@overload
+def open_storage(url: Memory, **options: Unpack[MemoryOptions]) -> Opening[IUnifiedStorage]: ...
+
+
+@overload
+def open_storage(  # type: ignore[overload-overlap] # every URL is text, and this one is special
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]: ...
+
+
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage] | NotOpened:
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
     A path object is always a path. Options for a directory are those of `FileStorage.open`. Raises
@@ -66,7 +90,21 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
     return Opening(opener)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]:
+@overload
+def open_sessions(url: Memory, **options: Unpack[MemoryOptions]) -> Opening[SessionService]: ...
+
+
+@overload
+def open_sessions(  # type: ignore[overload-overlap] # as above
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]: ...
+
+
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
     """Open a store of sessions; see `open_storage` for the options and errors."""
 
     async def opener() -> SessionService:

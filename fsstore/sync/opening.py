@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -29,13 +29,43 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage:
+@overload
+def open_storage(url: opening.Memory, **options: Unpack[opening.MemoryOptions]) -> Storage: ...
+
+
+@overload
+def open_storage(  # type: ignore[overload-overlap] # every URL is text, and this one is special
+    url: opening.Memory, **options: Unpack[opening.FileOptions]
+) -> opening.NotOpened: ...
+
+
+@overload
+def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage: ...
+
+
+def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage | opening.NotOpened:
     """Open a store of records; close it, or use it with `with`. Options and errors: see `fsstore.open_storage`."""
     calls = Calls()
     return Storage(calls.run(lambda: opening.open_storage(url, **options)), calls)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> SessionService:
+@overload
+def open_sessions(url: opening.Memory, **options: Unpack[opening.MemoryOptions]) -> SessionService: ...
+
+
+@overload
+def open_sessions(  # type: ignore[overload-overlap] # as above
+    url: opening.Memory, **options: Unpack[opening.FileOptions]
+) -> opening.NotOpened: ...
+
+
+@overload
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> SessionService: ...
+
+
+def open_sessions(
+    url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]
+) -> SessionService | opening.NotOpened:
     """Open a store of sessions; close it, or use it with `with`. Options and errors: see `fsstore.open_sessions`."""
     return SessionService(open_storage(url, **options))
 
