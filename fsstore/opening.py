@@ -13,17 +13,14 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.records import Clock
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 from fsstore.sessions.service import SessionService
-
-Memory: TypeAlias = Literal["memory:", "memory://"]
-"""The URLs by which a type checker knows that a store is in memory, and takes no options of files."""
 
 _NAME = "url"
 
@@ -54,13 +51,6 @@ class Opening(Generic[T]):
             await self._opened.close()
 
 
-class NotOpened:
-    """What a type checker sees where a store in memory is given options of files: nothing that can be used.
-
-    Without it `open_storage("memory:", fsync=False)` would be taken for the opening of a path.
-    """
-
-
 @overload
 def open_storage(url: Memory, **options: Unpack[MemoryOptions]) -> Opening[IUnifiedStorage]: ...
 
@@ -75,12 +65,13 @@ def open_storage(  # type: ignore[overload-overlap] # every URL is text, and thi
 def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]: ...
 
 
+@showing_options("Opening[IUnifiedStorage]")
 def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage] | NotOpened:
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
-    A path object is always a path. Options for a directory are those of `FileStorage.open`. Raises
-    StorageValidationError for an unknown scheme or option, StorageUnavailableError when the store cannot be opened,
-    StorageCorruptedError when its marker is damaged.
+    A path object is always a path. `help(fsstore.FileStorage.open)` says what each option of a directory does; a store
+    in memory has fewer. Raises StorageValidationError for an unknown scheme or option, StorageUnavailableError when the
+    store cannot be opened, StorageCorruptedError when its marker is damaged.
     """
 
     async def opener() -> IUnifiedStorage:
@@ -104,6 +95,7 @@ def open_sessions(  # type: ignore[overload-overlap] # as above
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]: ...
 
 
+@showing_options("Opening[SessionService]")
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
     """Open a store of sessions; see `open_storage` for the options and errors."""
 
@@ -125,31 +117,6 @@ def _find(url: str | os.PathLike[str]) -> tuple[Scheme[Any], str]:
 
 
 # -- the schemes ------------------------------------------------------------------------------------------------------
-
-
-class FileOptions(TypedDict, total=False):
-    """The options of `file:` and of plain paths; `FileStorage.open` documents each."""
-
-    create: bool
-    fsync: bool
-    file_mode: int
-    max_bytes: int | None
-    lock_timeout_seconds: float
-    reconcile: Literal["first-use", "off"]
-    shard_depth: int
-    allow_network: bool
-    live: bool
-    polling: bool
-    clock: Clock
-
-
-class MemoryOptions(TypedDict, total=False):
-    """The options of `memory:`; all but the clock have no effect: it is always there, always new, and nobody's else."""
-
-    clock: Clock
-    create: bool
-    live: bool
-    polling: bool
 
 
 Options = TypeVar("Options", bound=Mapping[str, object])

@@ -35,6 +35,7 @@ FLOORS = {
     "query": 2,
     "merging": 2,
     "paths": 2,
+    "options": 2,
     "watching": 3,
     "interfaces": 4,
     "memory": 5,

@@ -18,6 +18,7 @@ from fsstore import opening
 from fsstore.errors import StorageTimeoutError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock, Filters, Guarantees
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.sessions import service, transaction, typed
 from fsstore.sync.calls import Calls
 from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods, TypedMethods, TypedTransactionMethods
@@ -30,42 +31,42 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @overload
-def open_storage(url: opening.Memory, **options: Unpack[opening.MemoryOptions]) -> Storage: ...
+def open_storage(url: Memory, **options: Unpack[MemoryOptions]) -> Storage: ...
 
 
 @overload
 def open_storage(  # type: ignore[overload-overlap] # every URL is text, and this one is special
-    url: opening.Memory, **options: Unpack[opening.FileOptions]
-) -> opening.NotOpened: ...
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
 
 
 @overload
-def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage: ...
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage: ...
 
 
-def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage | opening.NotOpened:
+@showing_options("Storage")
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage | NotOpened:
     """Open a store of records; close it, or use it with `with`. Options and errors: see `fsstore.open_storage`."""
     calls = Calls()
     return Storage(calls.run(lambda: opening.open_storage(url, **options)), calls)
 
 
 @overload
-def open_sessions(url: opening.Memory, **options: Unpack[opening.MemoryOptions]) -> SessionService: ...
+def open_sessions(url: Memory, **options: Unpack[MemoryOptions]) -> SessionService: ...
 
 
 @overload
 def open_sessions(  # type: ignore[overload-overlap] # as above
-    url: opening.Memory, **options: Unpack[opening.FileOptions]
-) -> opening.NotOpened: ...
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
 
 
 @overload
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> SessionService: ...
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService: ...
 
 
-def open_sessions(
-    url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]
-) -> SessionService | opening.NotOpened:
+@showing_options("SessionService")
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService | NotOpened:
     """Open a store of sessions; close it, or use it with `with`. Options and errors: see `fsstore.open_sessions`."""
     return SessionService(open_storage(url, **options))
 
