@@ -52,7 +52,9 @@ class Opening(Generic[T]):
 
 
 @overload
-def open_storage(url: Memory, **options: Unpack[MemoryOptions]) -> Opening[IUnifiedStorage]: ...
+def open_storage(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Opening[IUnifiedStorage]: ...
 
 
 @overload
@@ -82,7 +84,9 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
 
 
 @overload
-def open_sessions(url: Memory, **options: Unpack[MemoryOptions]) -> Opening[SessionService]: ...
+def open_sessions(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Opening[SessionService]: ...
 
 
 @overload

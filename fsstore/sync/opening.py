@@ -31,7 +31,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @overload
-def open_storage(url: Memory, **options: Unpack[MemoryOptions]) -> Storage: ...
+def open_storage(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Storage: ...
 
 
 @overload
@@ -52,7 +54,9 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
 
 
 @overload
-def open_sessions(url: Memory, **options: Unpack[MemoryOptions]) -> SessionService: ...
+def open_sessions(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> SessionService: ...
 
 
 @overload

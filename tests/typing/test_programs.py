@@ -95,7 +95,7 @@ def errors_of_pyright(directory: Path) -> Errors:
 @pytest.fixture
 def planted(tmp_path: Path) -> dict[str, int]:
     """Write the programs, and a copy for each mistake, into a directory; return the line of each mistake by file."""
-    lines = {}
+    lines: dict[str, int] = {}
     for program in PROGRAMS:
         source = (HERE / f"{program}.py").read_text("utf-8")
         (tmp_path / f"{program}.py").write_text(source, "utf-8")
