@@ -99,16 +99,19 @@ _HOMES = {
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use: `import fsstore` costs next to nothing, and a command only what it needs."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415
+if not TYPE_CHECKING:
+    # a type checker would take every name for one that this function finds
 
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Load a public name on first use: `import fsstore` costs next to nothing, and a command only what it needs."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415
+
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

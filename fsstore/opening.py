@@ -13,12 +13,12 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.records import Clock
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 from fsstore.sessions.service import SessionService
 
@@ -51,12 +51,29 @@ class Opening(Generic[T]):
             await self._opened.close()
 
 
-def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]:
+@overload
+def open_storage(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Opening[IUnifiedStorage]: ...
+
+
+@overload
+def open_storage(  # type: ignore[overload-overlap] # every URL is text, and this one is special
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]: ...
+
+
+@showing_options("Opening[IUnifiedStorage]")
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage] | NotOpened:
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
-    A path object is always a path. Options for a directory are those of `FileStorage.open`. Raises
-    StorageValidationError for an unknown scheme or option, StorageUnavailableError when the store cannot be opened,
-    StorageCorruptedError when its marker is damaged.
+    A path object is always a path. `help(fsstore.FileStorage.open)` says what each option of a directory does; a store
+    in memory has fewer. Raises StorageValidationError for an unknown scheme or option, StorageUnavailableError when the
+    store cannot be opened, StorageCorruptedError when its marker is damaged.
     """
 
     async def opener() -> IUnifiedStorage:
@@ -66,7 +83,24 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
     return Opening(opener)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]:
+@overload
+def open_sessions(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Opening[SessionService]: ...
+
+
+@overload
+def open_sessions(  # type: ignore[overload-overlap] # as above
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]: ...
+
+
+@showing_options("Opening[SessionService]")
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
     """Open a store of sessions; see `open_storage` for the options and errors."""
 
     async def opener() -> SessionService:
@@ -87,31 +121,6 @@ def _find(url: str | os.PathLike[str]) -> tuple[Scheme[Any], str]:
 
 
 # -- the schemes ------------------------------------------------------------------------------------------------------
-
-
-class FileOptions(TypedDict, total=False):
-    """The options of `file:` and of plain paths; `FileStorage.open` documents each."""
-
-    create: bool
-    fsync: bool
-    file_mode: int
-    max_bytes: int | None
-    lock_timeout_seconds: float
-    reconcile: Literal["first-use", "off"]
-    shard_depth: int
-    allow_network: bool
-    live: bool
-    polling: bool
-    clock: Clock
-
-
-class MemoryOptions(TypedDict, total=False):
-    """The options of `memory:`; all but the clock have no effect: it is always there, always new, and nobody's else."""
-
-    clock: Clock
-    create: bool
-    live: bool
-    polling: bool
 
 
 Options = TypeVar("Options", bound=Mapping[str, object])

@@ -13,7 +13,8 @@ from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageV
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.legacy import LegacySessionStoreAdapter
-from fsstore.opening import SCHEMES, FileOptions, MemoryOptions, Scheme
+from fsstore.opening import SCHEMES, Scheme
+from fsstore.options import FileOptions, MemoryOptions
 from fsstore.paths import path_of
 from fsstore.testing import HandClock
 

@@ -42,7 +42,7 @@ from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
-from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
+from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
 from fsstore.query.filters import parse, parse_order
@@ -84,7 +84,7 @@ class FileStorage(IUnifiedStorage):
         *,
         create: bool = True,
         fsync: bool = True,
-        file_mode: int = 0o600,
+        file_mode: int = FileMode(0o600),
         max_bytes: int | None = None,
         lock_timeout_seconds: float = 10.0,
         reconcile: Literal["first-use", "off"] = "first-use",

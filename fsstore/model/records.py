@@ -21,6 +21,13 @@ Clock: TypeAlias = Callable[[], datetime]
 MAX_ID_CHARACTERS = 1024
 
 
+class FileMode(int):
+    """The permissions of a file, which are shown in octal, as people write them."""
+
+    def __repr__(self) -> str:
+        return f"0o{self:o}"
+
+
 class Record(TypedDict, total=False):
     """One stored document. Keys beyond these are kept as they are.
 

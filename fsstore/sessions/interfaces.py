@@ -53,18 +53,24 @@ class ISessionService(Protocol):
 
     async def save_session(self, session_id: str, session_data: dict[str, Any]) -> None:
         """See `ISessionStore.save_session`."""
+        ...
 
     async def get_session(self, session_id: str) -> JsonObject | None:
         """See `ISessionStore.get_session`."""
+        ...
 
     async def delete_session(self, session_id: str) -> None:
         """See `ISessionStore.delete_session`."""
+        ...
 
     async def list_sessions(self, filters: dict[str, Any] | None = None, limit: int | None = None) -> list[JsonObject]:
         """See `ISessionStore.list_sessions`."""
+        ...
 
     async def session_exists(self, session_id: str) -> bool:
         """See `ISessionStore.session_exists`."""
+        ...
 
     async def update_session(self, session_id: str, updates: dict[str, Any]) -> None:
         """See `ISessionStore.update_session`."""
+        ...

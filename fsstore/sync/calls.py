@@ -73,7 +73,7 @@ class Calls:
             return result
         finally:
             _set_running_loop(None)
-        return self._complete(loop, _continued(started, waited))
+        return self._complete(loop, _awaited(partial(_continued, started, waited)))
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Give what an asynchronous generator gives, one by one; it is closed when the iterator is."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from fsstore import opening
 from fsstore.errors import StorageTimeoutError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock, Filters, Guarantees
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.sessions import service, transaction, typed
 from fsstore.sync.calls import Calls
 from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods, TypedMethods, TypedTransactionMethods
@@ -29,13 +30,47 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
-def open_storage(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> Storage:
+@overload
+def open_storage(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> Storage: ...
+
+
+@overload
+def open_storage(  # type: ignore[overload-overlap] # every URL is text, and this one is special
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage: ...
+
+
+@showing_options("Storage")
+def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage | NotOpened:
     """Open a store of records; close it, or use it with `with`. Options and errors: see `fsstore.open_storage`."""
     calls = Calls()
     return Storage(calls.run(lambda: opening.open_storage(url, **options)), calls)
 
 
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[opening.FileOptions]) -> SessionService:
+@overload
+def open_sessions(  # pyright: ignore[reportOverlappingOverload] # it and the next differ in what they open
+    url: Memory, **options: Unpack[MemoryOptions]
+) -> SessionService: ...
+
+
+@overload
+def open_sessions(  # type: ignore[overload-overlap] # as above
+    url: Memory, **options: Unpack[FileOptions]
+) -> NotOpened: ...
+
+
+@overload
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService: ...
+
+
+@showing_options("SessionService")
+def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService | NotOpened:
     """Open a store of sessions; close it, or use it with `with`. Options and errors: see `fsstore.open_sessions`."""
     return SessionService(open_storage(url, **options))
 

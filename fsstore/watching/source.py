@@ -17,15 +17,20 @@ class ChangeSource(Protocol):
     @property
     def ledger(self) -> Ledger:
         """Where changes are published."""
+        ...
 
     async def ready(self) -> None:
         """Wait until the ledger knows every document."""
+        ...
 
     async def inside(self, filters: Filters) -> dict[str, str]:
         """Return the ids of the documents that match, by name."""
+        ...
 
     async def updated(self, filters: Filters) -> list[str]:
         """Return the names of the documents that match, the one that was updated longest ago first."""
+        ...
 
     async def read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
         """Return record and content (as in `KnownState`) of those documents that can be read."""
+        ...
