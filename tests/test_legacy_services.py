@@ -474,12 +474,16 @@ def test_an_adapter_that_nobody_has_any_more_ends_its_thread(tmp_path: Path) -> 
 OPENED = """
 import os, signal, sys, threading
 from fsstore import LegacySessionStoreAdapter, StorageClosedError
+# whoever began the tests may have had it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = LegacySessionStoreAdapter(sys.argv[1])
 store.save_session("a", {"n": 1})
 """
 WRAPPED = """
 import asyncio, os, signal, sys, threading
 from fsstore import LegacySessionStoreAdapter, StorageClosedError, open_sessions
+# whoever began the tests may have had it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def opened():
     return await open_sessions(sys.argv[1])
 store = LegacySessionStoreAdapter(asyncio.run(opened()))
