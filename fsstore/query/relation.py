@@ -43,12 +43,15 @@ _FUNCTIONS = frozenset(
     sign soundex string_agg substr substring sum total trim typeof unhex unicode unlikely upper
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
     current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
-    -> ->> json json_array json_array_length json_extract json_group_array json_group_object json_insert
+    -> ->> json json_array json_array_length json_extract json_insert
     json_object json_patch json_pretty json_quote json_remove json_replace json_set json_type json_valid
     acos asin atan atan2 ceil ceiling cos degrees exp floor ln log log10 log2 mod pi pow power radians sin
     sqrt tan trunc
     """.split()  # noqa: SIM905 - as a list of strings nobody could read it
 )
+TEMPORARY_IN_FILES = "PRAGMA temp_store = FILE"
+"""Lets SQLite keep what a query needs for a while in temp files; a change takes temp tables and views away."""
+
 _STEPS_BETWEEN_LOOKS = 10_000
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: MAX_QUERY_VALUE_BYTES,
@@ -110,7 +113,7 @@ def guarded_select(
         raise _too_much(f"it has {len(query)} characters, more than {MAX_QUERY_CHARACTERS}")
     deadline = clock() + timeout_seconds
     # what is sorted and compared goes to temp files, not to memory
-    connection.execute("PRAGMA temp_store = FILE")
+    connection.execute(TEMPORARY_IN_FILES)
     # SQLite sets these two up at their first use, with steps that the guard must refuse
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     connection.set_authorizer(_Guard(behind))
@@ -122,6 +125,8 @@ def guarded_select(
             return [dict(zip(names, row, strict=True)) for row in _bounded(cursor)]
     except StorageValidationError:
         raise
+    except MemoryError as error:
+        raise _too_much("it takes more memory than there is") from error
     except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _SYSTEM_ERRORS:

@@ -187,6 +187,10 @@ def check_page_limit(limit: Any) -> None:
         )
 
 
+# several times as long as that of the longest id
+_MOST_CURSOR = 16_384
+
+
 def beyond(cursor: str) -> Filters:
     """Match what comes after the cursor's record in the default order. Raises StorageValidationError."""
     if not isinstance(cursor, str):
@@ -196,6 +200,8 @@ def beyond(cursor: str) -> Filters:
             advice="pass page.cursor on, None for the first page",
         )
     try:
+        if len(cursor) > _MOST_CURSOR:
+            raise ValueError("too long")  # noqa: TRY301 - one error for all that is no cursor
         updated_at, _, record_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         canonical_time(updated_at, "cursor", None)
     except ValueError as error:

@@ -15,6 +15,7 @@ repairing again finishes it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
 from fsstore.model.mutations import floor_above
 
+_logger = logging.getLogger("fsstore")
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)
 _MOVED_AT_ONCE = 20
 _STILL_NS = 1_000_000_000
@@ -149,6 +151,10 @@ class Mover:
             return [Moved(finding.file, self._quarantine.move(finding.file), reason)]
         except FileNotFoundError:
             # taken away by hand at this moment
+            return []
+        except OSError as error:
+            # it is left, and told to be, and keeps no other one from being moved
+            _logger.warning("%s could not be set aside: %s", finding.file, error.strerror or error)
             return []
 
     def _move_copies(self, place: str, findings: list[Finding]) -> list[Moved]:

@@ -40,7 +40,7 @@ from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.filters import RECENT_FIRST
 from fsstore.query.plan import Plan, Start
-from fsstore.query.relation import guarded_select
+from fsstore.query.relation import TEMPORARY_IN_FILES, guarded_select
 
 _FEW = 1_000
 _LISTS_BELIEVED, _MOST_PREPARED = 100, 256
@@ -249,6 +249,8 @@ class Index:
             yield
             return
         ids = json_array(self.inventory.ids(names)).replace("'", "''")
+        # as a query sets it: a change of it would take the view away
+        self._connection.execute(TEMPORARY_IN_FILES)
         self._connection.execute(hiding(ids))
         try:
             yield
