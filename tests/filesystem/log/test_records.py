@@ -144,3 +144,18 @@ def test_a_deletion_of_before_there_was_a_floor_is_read(header: bytes) -> None:
     record = head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
 
     assert unpack(1, header + record).changes == [LoggedChange("gone", b"\x01" * 16, None, durable=True, time_ns=7)]
+
+
+@pytest.mark.parametrize(
+    ("version", "changed_ns", "is_after"), [(1, 5, True), (1, 10, False), (2, 5, False), (3, 5, False)]
+)
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_change_is_after_what_has_an_earlier_time_and_a_version_below(
+    version: int, changed_ns: int, *, is_after: bool, is_deleted: bool
+) -> None:
+    def document(number: int) -> bytes:
+        return b'{\n  "id": "a",\n  "version": %d\n}\n' % number
+
+    data = None if is_deleted else document(2)
+    change = LoggedChange("a", NO_DOCUMENT, data, durable=True, time_ns=10, floor=2 if is_deleted else 0)
+    assert change.is_after(document(version), changed_ns) == is_after
