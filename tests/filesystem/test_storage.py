@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import gc
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fsstore.errors import (
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
+from fsstore.filesystem.log import counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
@@ -661,3 +663,119 @@ async def test_the_end_of_a_list_that_was_written_here_is_seen_without_parsing_t
             assert await sessions.read_tail("a", 2, "none") == ([], 0, 0)
         with pytest.raises(StorageValidationError):
             await sessions.read_tail("a", 2, "text")
+
+
+# -- what goes for a moment ------------------------------------------------------------------------------------------
+
+
+async def test_a_document_that_is_away_for_a_moment_is_not_taken_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is moved away right before the writer reads, and is back right after it."""
+    store, read, away = tmp_path / "store", Tree.read, list[str]()
+
+    def read_away(tree: Tree, name: str, *, max_bytes: int) -> Any:
+        if away or not name.endswith("a.json"):
+            return read(tree, name, max_bytes=max_bytes)
+        away.append(name)
+        store.rename(tmp_path / "away")
+        try:
+            return read(tree, name, max_bytes=max_bytes)
+        finally:
+            (tmp_path / "away").rename(store)
+
+    async with await FileStorage.open(store, fsync=False) as storage:
+        await SessionService(storage).append_session("a", [1, 2])
+        storage._documents.cache.forget(Layout(1).name("a"))
+        monkeypatch.setattr(Tree, "read", read_away)
+        assert await SessionService(storage).append_session("a", [3]) == 3
+    assert away
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_a_medium_that_fails_is_told_by_every_call_and_all_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fsync: bool
+) -> None:
+    async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+        await storage.save({"id": "a"})
+        calls: dict[str, Callable[[], Awaitable[Any]]] = {
+            "load": lambda: storage.load("a"),
+            "list": storage.list,
+            "count": storage.count,
+            "list_metadata": storage.list_metadata,
+            "refresh": storage.refresh,
+            "load_tail": lambda: storage.load_tail("a", ("data", "x"), 1),
+            "save": lambda: storage.save({"id": "b"}),
+        }
+        with monkeypatch.context() as failing:
+
+            def read_at(*_: int) -> bytes:
+                raise OSError(errno.EIO, "Input/output error")
+
+            failing.setattr(counters, "_read_at", read_at)
+            for name, call in calls.items():
+                told: Sequence[Any] = await asyncio.gather(call(), return_exceptions=True)
+                assert isinstance(told[0], StorageError), (name, told)
+            writer = storage._store.writer
+            assert writer is not None
+            # the idle writer looks whether a checkpoint is due
+            assert not writer.checkpoints._seal()
+            assert writer.checkpoints.error
+        await storage.save({"id": "b"})
+        assert await storage.count() == 2
+
+
+async def test_jobs_that_wait_for_the_lock_together_wait_for_it_once(tmp_path: Path) -> None:
+    async with (
+        await FileStorage.open(tmp_path, lock_timeout_seconds=0.5) as storage,
+        await FileStorage.open(tmp_path) as other,
+    ):
+        await storage.save({"id": "a"})
+        holder = other._store.writer
+        assert holder is not None
+        held, go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            go.wait(60)
+
+        holding = holder.call(hold)
+        await asyncio.to_thread(held.wait)
+        started = asyncio.get_running_loop().time()
+        came = await asyncio.gather(*(storage.refresh() for _ in range(12)), return_exceptions=True)
+        saved = await asyncio.gather(storage.save({"id": "b"}), return_exceptions=True)
+        taken = asyncio.get_running_loop().time() - started
+        go.set()
+        await asyncio.wrap_future(holding)
+        assert [type(each) for each in (*came, *saved)] == [StorageTimeoutError] * 13
+        # one after the other they would wait for six seconds
+        assert taken < 4
+        await storage.save({"id": "b"})
+
+
+async def test_versions_do_not_repeat_though_no_log_tells_of_the_deletion_and_the_counters_are_removed(
+    tmp_path: Path,
+) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        for _ in range(3):
+            await storage.save({"id": "a"})
+        await storage.delete("a")
+        (tmp_path / ".fsstore/seq").unlink()
+        async with await FileStorage.open(tmp_path, fsync=False) as other:
+            await other.save({"id": "a"})
+            assert (await other.load("a") or {})["version"] == 4
+
+
+async def test_the_first_query_beside_what_is_too_large_uses_the_index_that_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.batch_save({"id": name} for name in "ab")
+        await storage.list()
+    os.truncate(place(tmp_path, "b"), documents.READ_BYTES + 1)
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.refresh()
+        for _ in range(2):
+            assert await storage.query("SELECT id FROM documents") == [{"id": "a"}]
+        assert (await storage.health_check())["index"] == "file"
+    assert "cannot be used" not in caplog.text

@@ -193,7 +193,12 @@ class Documents:
                 data, signature = self.tree.read(name, max_bytes=self.read_bytes)
                 if data == kept.data:
                     return kept._replace(signature=signature)
-        return self._read(name, record_id)
+        document = self._read(name, record_id)
+        if document is None:
+            # the store may have been away at that moment, and be back
+            self.root.check()
+            document = self._read(name, record_id)
+        return document
 
     def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
         """Return what lies in a document's place, where reading it has raised this.

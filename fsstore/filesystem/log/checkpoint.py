@@ -225,11 +225,11 @@ class Checkpoints:
             self._sync(self._timeout_seconds)
 
     def _seal(self) -> bool:
-        if not self._checkpoint.is_needed:
-            # whatever stood in the way is gone; and the lock, which somebody may keep for long, is not waited for
-            self.error = ""
-            return False
         try:
+            if not self._checkpoint.is_needed:
+                # whatever stood in the way is gone; and the lock, which somebody may keep for long, is not waited for
+                self.error = ""
+                return False
             sealed = self._locked(self._checkpoint.seal)
         except BusyError:
             # the log may be left to whoever has the lock: tried again after the next second

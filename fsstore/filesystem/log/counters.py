@@ -199,15 +199,19 @@ class Counters:
             self.write(floor=floor)
         # more than once if another process has kept a higher one meanwhile
         while self._kept_floor < (floor := self.read().floor):
-            # in place, as the counters are: until it is synced the log tells it too
-            descriptor = self._tree.open(FLOOR, KEEP)
-            try:
-                _write_at(descriptor, b"%020d\n" % floor, 0)
-            finally:
-                os.close(descriptor)
+            # until it is synced the log tells it too
+            self.note_floor(floor)
             self._tree.sync(FLOOR)
             self._tree.sync_directory(CONTROL)
             self._kept_floor = floor
+
+    def note_floor(self, floor: int) -> None:
+        """Write the floor down, in place as the counters are, without a sync: for deletions that no log tells."""
+        descriptor = self._tree.open(FLOOR, KEEP)
+        try:
+            _write_at(descriptor, b"%020d\n" % floor, 0)
+        finally:
+            os.close(descriptor)
 
     def _read_floor(self) -> int:
         try:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
@@ -31,12 +31,31 @@ from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _TRIES = 5
 _ABSORBED_AT_ONCE, _CONFIRMED_AT_ONCE = 200, 5_000
 _POLL_SECONDS = 0.0005
 _POLLS_A_LOOK = 20
 _TRY_SECONDS = 1.0
+
+
+Method: TypeAlias = Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]]
+
+
+def _typed(method: Method[P, T]) -> Method[P, T]:
+    """Let a method raise StorageUnavailableError for what the system refuses, such as to read the counters."""
+
+    @wraps(method)
+    async def call(self: Reading, /, *arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return await method(self, *arguments, **options)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise unavailable(error, self._root) from error
+
+    return call
 
 
 class Reading:
@@ -94,13 +113,14 @@ class Reading:
     def is_unsettled(self) -> bool:
         """Whether `await_applied` is due before anything is read."""
         overlay = self._store.overlay
-        if overlay is None:
-            return self._store.counters.applying() != self.applied or bool(self._store.documents.waiting)
         try:
+            if overlay is None:
+                return self._store.counters.applying() != self.applied or bool(self._store.documents.waiting)
             return not overlay.is_quiet or not self._store.recovery.waiting.is_known
         except OSError as error:
             raise unavailable(error, self._root) from error
 
+    @_typed
     async def await_applied(self, record_id: str | None = None) -> None:
         """Wait until the batch that is being put in place is whole; if its writer died, recover, or read the log.
 
@@ -161,6 +181,7 @@ class Reading:
         with suppress(StorageTimeoutError, StorageUnavailableError):
             await self.under_lock(self._store.recovery.run)
 
+    @_typed
     async def recover_if_left(self) -> None:
         """Recover if a writer died in mid-commit; one that is alive is not waited for."""
         writer = self._store.writer
@@ -210,6 +231,7 @@ class Reading:
 
     # -- the index ----------------------------------------------------------------------------------------------------
 
+    @_typed
     async def ask(self, work: Callable[[Index], T]) -> T:
         """Let a reader thread ask the index, which is reconciled first if it is stale, and replaced if it is damaged.
 
@@ -265,6 +287,7 @@ class Reading:
                 part = names[at : at + _ABSORBED_AT_ONCE]
                 await self.under_lock(partial(self._store.reconciler.absorb, part))
 
+    @_typed
     async def ask_whole(self, work: Callable[[Index, Isolation], T]) -> T:
         """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`."""
         await self._look_again()
@@ -343,6 +366,7 @@ class Reading:
 
     # -- reconciling --------------------------------------------------------------------------------------------------
 
+    @_typed
     async def refresh(self, progress: Progress | None = None) -> Absorbed:
         """Compare every document with the index and absorb what differs."""
         self._store.index_file.try_file()

@@ -295,6 +295,8 @@ class Committer:
         if floor != self.state.floor:
             # before the deletion: whoever sees it makes nothing below
             self._counters.write(floor=floor)
+            if not self._durable:
+                self._counters.note_floor(floor)
         if not self._indexing:
             self._counters.write(indexing=odd(self.state.indexing))
             self._indexing = odd(self.state.indexing)

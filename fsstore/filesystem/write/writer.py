@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -50,11 +51,13 @@ _TRIES = 10
 class _Commit(NamedTuple):
     changes: Sequence[Sealed]
     future: asyncio.Future[Any]
+    since: float
 
 
 class _Call(NamedTuple):
     run: Callable[[], Any]
     future: Future[Any]
+    since: float
     is_tidying: bool = False
 
 
@@ -107,6 +110,8 @@ class Writer:
         # of the directory that the lock was taken in; None once that is not there any more
         self._identity: tuple[int, int] | None = None
         self._timeout_seconds = lock_timeout_seconds
+        # since when no job has got the lock; None while it is not waited for
+        self._waiting_since: float | None = None
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._stopped = False
         # of a thread, not of a call: a collector of garbage may come in between
@@ -128,19 +133,19 @@ class Writer:
     def commit(self, changes: Sequence[Sealed]) -> asyncio.Future[Any]:
         """Queue a commit; the future, of the running loop, gets its outcomes."""
         future = asyncio.get_running_loop().create_future()
-        self._put(_Commit(changes, future))
+        self._put(_Commit(changes, future, time.monotonic()))
         return future
 
     def call(self, run: Callable[[], T]) -> Future[T]:
         """Queue a function that runs under the store lock, between commits."""
         future: Future[T] = Future()
-        self._put(_Call(run, future))
+        self._put(_Call(run, future, time.monotonic()))
         return future
 
     def tidy(self, run: Callable[[], T]) -> Future[T]:
         """Do the same for what nobody waits for: `stop` does not let it wait for the lock."""
         future: Future[T] = Future()
-        self._put(_Call(run, future, is_tidying=True))
+        self._put(_Call(run, future, time.monotonic(), is_tidying=True))
         return future
 
     def look_after_log(self) -> None:
@@ -230,7 +235,8 @@ class Writer:
         job: _Job | None = first
         try:
             is_tidying = isinstance(first, _Call) and first.is_tidying
-            self._acquire(self._timeout_seconds, (lambda: self._stopped) if is_tidying else None)
+            self._acquire(self._left_seconds(first.since), (lambda: self._stopped) if is_tidying else None)
+            self._waiting_since = None
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
         try:
@@ -243,6 +249,13 @@ class Writer:
             return job
         finally:
             self._release()
+
+    def _left_seconds(self, since: float) -> float:
+        """Return how long a job that was queued then may still wait for the lock: it has waited while others did."""
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return max(self._timeout_seconds - (now - max(since, self._waiting_since)), 0.0)
 
     def _tidying(self, run: Callable[[], T]) -> T:
         """Run the beginning of a checkpoint under the lock, which is waited for only if own commits are in the log.
@@ -407,7 +420,7 @@ class Writer:
         self._recovery.distrusts_syncs |= not error.is_noted
         # whoever takes the lock does it first, unless another process was faster; put there also when the writer is
         # about to stop: it does what is queued before it ends
-        self._queue.put(_Call(lambda: None, Future()))
+        self._queue.put(_Call(lambda: None, Future(), time.monotonic()))
 
     def _finish(self) -> None:
         self.checkpoints.finish()

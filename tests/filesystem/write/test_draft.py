@@ -8,7 +8,7 @@ from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageVa
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import CONTROL, STAGING, Layout
+from fsstore.filesystem.documents.layout import CONTROL, MARKER, STAGING, Layout
 from fsstore.filesystem.documents.sealed import Sealed, seal
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.draft import Drafting, Group
@@ -24,6 +24,7 @@ def documents(tmp_path: Path) -> Documents:
     tree = Tree(tmp_path)
     for directory in (CONTROL, STAGING):
         tree.make_directory(directory)
+    tree.write_new(MARKER, b'{"format": 1, "shard_depth": 1}')
     made = Documents(tree, Layout(1), max_bytes=LIMIT)
     for record_id in ("a", "b"):
         name = made.name(record_id)
