@@ -16,6 +16,13 @@ _STEERING = re.compile(
     "\u2028\u2029"  # ends of lines
     "\ud800-\udfff]"  # bytes of names that are no text, which no stream takes
 )
+# a string of JSON escapes what comes before a space by itself
+_STEERING_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+
+
+def printable_json(text: str) -> str:
+    """Return JSON text that means the same, without characters that would steer a terminal."""
+    return _STEERING_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def printable(text: str) -> str:

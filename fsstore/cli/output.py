@@ -8,7 +8,6 @@ Invariants:
 """
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fsstore.model.values import write_json
-from fsstore.printing import printable
+from fsstore.printing import printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _MAX_COLOURED_CHARACTERS = 256 * 1024
 _UUID_CHARACTERS = 36
-_CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,7 @@ def show_json_text(data: bytes) -> None:
     if not sys.stdout.isatty():
         _write(data)
         return
-    # \u escapes mean the same in JSON, so what is shown can still be copied
-    text = _CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode())
+    text = printable_json(data.decode())
     if len(text) > _MAX_COLOURED_CHARACTERS or not _has_colours():
         sys.stdout.write(text)
         return

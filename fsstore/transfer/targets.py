@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from typing import TypeAlias
 import aiofiles
 
 from fsstore.paths import path_of
+from fsstore.printing import printable_json
 from fsstore.transfer.lines import STANDARD_STREAM, system_errors
 
 Write: TypeAlias = Callable[[bytes], Awaitable[object]]
@@ -47,6 +49,8 @@ async def opened(target: str) -> AsyncGenerator[Write]:
 
 
 async def _write_out(data: bytes) -> None:
+    if sys.stdout is not None and sys.stdout.isatty():
+        data = printable_json(data.decode()).encode()
     # in a loop, since under `python -u` the stream writes what it can at once
     rest = memoryview(data)
     while rest:

@@ -140,6 +140,18 @@ def test_a_terminal_shows_a_bar_while_sessions_move(source: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("store")
+def test_an_export_to_a_terminal_sends_no_control_sequence_and_one_to_a_pipe_what_is_stored(tmp_path: Path) -> None:
+    source, steering = tmp_path / "steering.jsonl", "\x9b31m\u202e\x7f\u2028"
+    source.write_text(lines([{"text": steering, "metadata": {"session_id": "s"}}]))
+    assert run_in_shell("import", os.fspath(source), "-q").code == 0
+    code, shown = Terminal("export", "-q").finish()
+    assert code == 0
+    assert not set(steering) & set(shown) - set("31m")
+    assert r"\u009b31m\u202e\u007f\u2028" in shown
+    assert steering in run_in_shell("export", "-q").out
+
+
+@pytest.mark.usefixtures("store")
 def test_a_name_with_markup_or_braces_is_shown_as_it_is(tmp_path: Path) -> None:
     source = tmp_path / "[bold]{0}\x1b[31m.jsonl"
     source.write_text(lines(SESSIONS))
