@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT = "-"
 _MAX_INPUT_BYTES = 64 * 1024 * 1024
+_PART_BYTES = 1 << 20
 _REMOVED_AT_ONCE = 1000
 
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The id of the session.", autocompletion=complete_id)]
@@ -250,7 +251,7 @@ def read_input(source: str, max_bytes: int | None = None) -> bytes:
     else:
         try:
             with Path(path_of(source, name="FILE")).open("rb") as file:
-                data = file.read(most + 1)
+                data = _read(file, most + 1)
         except FileNotFoundError as error:
             raise StorageValidationError(reason=f"there is no file {source}", advice="check the path") from error
     if len(data) > most:
@@ -267,4 +268,12 @@ def _read_standard_input(most: int) -> bytes:
         )
     if sys.stdin.isatty():
         say("reading a session as JSON from the terminal; end it with Ctrl-D")
-    return sys.stdin.buffer.read(most)
+    return _read(sys.stdin.buffer, most)
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """Read so many bytes at most; room is made for what comes, not for what may."""
+    data = bytearray()
+    while part := file.read(min(most - len(data), _PART_BYTES)):
+        data += part
+    return bytes(data)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, run_in_shell
 from tests.filesystem.refused import Bad
 
 Save = Callable[..., None]
@@ -421,3 +421,10 @@ def test_an_order_that_is_none_is_refused_with_the_remedy(fsstore: Run, save: Sa
 
     assert refused.code == 2
     assert 'order_by="-updated_at"' in refused.err.replace("\n", " ")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_limit_that_no_memory_holds_asks_for_none() -> None:
+    limit = str(1 << 50)
+    assert run_in_shell("put", "a", "--max-bytes", limit, stdin=b'{"n": 1}').code == 0
+    assert '"n": 1' in run_in_shell("get", "a", "--max-bytes", limit).out
