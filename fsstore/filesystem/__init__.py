@@ -127,10 +127,10 @@ Verifying and repairing
 `verify` reads everything and changes nothing; what looks wrong is judged again under the lock before it is reported.
 What cannot be read keeps nobody from anything else. Damaged documents are a table of the index, named by `health`; what
 the system refuses to read, and what is too large to be read, is known to this open store alone (`unreadable`): another
-user may be able to read it, or the same one in a moment. An unconditional save replaces either, and brings it to
-quarantine before its commit point; where that cannot be done, the save is refused and nothing has changed. An
-unconditional delete removes either, and keeps it there only where that is asked for. Every other change of it raises,
-and so does any change of a document in which git has left a conflict.
+user may be able to read it, or the same one in a moment. An unconditional save replaces what is damaged or too large,
+and brings it to quarantine before its commit point; where that cannot be done, the save is refused and nothing has
+changed. An unconditional delete removes it, and keeps it there only where that is asked for. Every other change of it
+raises, and so does any change of what the system refuses to read, or of a document in which git has left a conflict.
 
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is

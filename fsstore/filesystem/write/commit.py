@@ -354,7 +354,7 @@ class Committer:
         """Bring what is damaged to quarantine. What is no file is moved there when it gives way, by a rename."""
         if isinstance(draft.previous, Damage) and draft.previous.is_file:
             aside = self._quarantine.copy(draft.name)
-            _logger.warning("%s could not be read and is replaced; what lay there is in %s", draft.name, aside)
+            _logger.warning("%s could not be read, and gives way; what lay there is in %s", draft.name, aside)
         else:
             self._quarantine.make()
 
