@@ -50,11 +50,12 @@ class LoggedChange(NamedTuple):
     def is_after(self, data: bytes, changed_ns: int) -> bool:
         """Whether bytes of that document, which the log does not know, are from before this change.
 
-        The time at which a file last changed tells it, and the version: a later commit, or an edit of this one by hand,
-        may show an earlier time, as the clock of files lags behind by a tick, but no version below.
+        The time at which a file last changed tells it, and the version: a later commit may show an earlier time, as the
+        clock of files lags behind by a tick, but it has a version above. An equal one is no proof: a document that was
+        deleted by hand and made again begins with the version that the deletion, if it is undone, brings back.
         """
         version = self.floor if self.data is None else version_told(self.data)
-        return changed_ns < self.time_ns and version_told(data) < version
+        return changed_ns < self.time_ns and version_told(data) <= version
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,10 @@ def test_a_deletion_of_before_there_was_a_floor_is_read(header: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "changed_ns", "is_after"), [(1, 5, True), (1, 10, False), (2, 5, False), (3, 5, False)]
+    ("version", "changed_ns", "is_after"), [(1, 5, True), (1, 10, False), (2, 5, True), (3, 5, False)]
 )
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_a_change_is_after_what_has_an_earlier_time_and_a_version_below(
+def test_a_change_is_after_what_has_an_earlier_time_and_no_version_above(
     version: int, changed_ns: int, *, is_after: bool, is_deleted: bool
 ) -> None:
     def document(number: int) -> bytes:
