@@ -16,7 +16,7 @@ NOT_OURS = 1
 
 
 class Entry(NamedTuple):
-    """A document as it shall be indexed: record and bytes as `codec` gave them.
+    """A document as it is to be indexed: record and bytes as `codec` gave them.
 
     `recorded_ns` is when it was seen, before it was read, in the sense of `trust`; the last bit tells a commit's row.
     """
