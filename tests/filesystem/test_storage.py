@@ -264,7 +264,8 @@ async def test_stores_that_are_dropped_without_close_warn_and_leave_nothing_behi
 
     with pytest.warns(ResourceWarning) as warned:
         await drop(stores)
-    left = left_behind(before)
+        # a thread that has just answered may be the last who has one
+        left = left_behind(before)
 
     said = {str(warning.message) for warning in warned}
     assert said >= {f"the store {path} was not closed" for path in paths}
@@ -304,7 +305,9 @@ async def test_a_store_that_cannot_be_written_ends_too_when_it_is_dropped(
         del storage
         with pytest.warns(ResourceWarning, match="was not closed"):
             await drop(stores)
-        assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+            # a thread that has just answered may be the last who has it
+            left = left_behind(before)
+        assert (left, descriptors_of(tmp_path)) == ([], [])
 
 
 async def test_a_system_without_threads_is_an_error_and_leaves_no_descriptor(
@@ -332,8 +335,9 @@ async def test_a_store_that_is_dropped_ends_also_where_warnings_are_errors(
     stores = [await opened_and_used(tmp_path, live=False)]
     with warnings.catch_warnings(action="error"):
         await drop(stores)
+        left = left_behind(before)
     assert raised == [ResourceWarning]
-    assert (left_behind(before), descriptors_of(tmp_path)) == ([], [])
+    assert (left, descriptors_of(tmp_path)) == ([], [])
     assert list((tmp_path / ".fsstore/log").iterdir()) == []
 
 
