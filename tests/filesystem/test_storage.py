@@ -247,12 +247,14 @@ async def opened_and_used(path: Path, *, live: bool) -> FileStorage:
     return storage
 
 
-async def drop(stores: list[FileStorage]) -> None:
-    """Let nobody have them any more."""
+async def drop(stores: list[FileStorage], before: list[threading.Thread]) -> list[threading.Thread]:
+    """Let nobody have them any more; return the threads that are left of them."""
     stores.clear()
     # tasks that have ended keep what they returned until the loop has turned
     await asyncio.sleep(0)
     gc.collect()
+    # a thread that has just answered may be the last who has one
+    return left_behind(before)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -263,9 +265,7 @@ async def test_stores_that_are_dropped_without_close_warn_and_leave_nothing_behi
     assert len(threading.enumerate()) > len(before) + 20
 
     with pytest.warns(ResourceWarning) as warned:
-        await drop(stores)
-        # a thread that has just answered may be the last who has one
-        left = left_behind(before)
+        left = await drop(stores, before)
 
     said = {str(warning.message) for warning in warned}
     assert said >= {f"the store {path} was not closed" for path in paths}
@@ -304,9 +304,7 @@ async def test_a_store_that_cannot_be_written_ends_too_when_it_is_dropped(
         stores = [storage]
         del storage
         with pytest.warns(ResourceWarning, match="was not closed"):
-            await drop(stores)
-            # a thread that has just answered may be the last who has it
-            left = left_behind(before)
+            left = await drop(stores, before)
         assert (left, descriptors_of(tmp_path)) == ([], [])
 
 
@@ -334,8 +332,7 @@ async def test_a_store_that_is_dropped_ends_also_where_warnings_are_errors(
     before = threading.enumerate()
     stores = [await opened_and_used(tmp_path, live=False)]
     with warnings.catch_warnings(action="error"):
-        await drop(stores)
-        left = left_behind(before)
+        left = await drop(stores, before)
     assert raised == [ResourceWarning]
     assert (left, descriptors_of(tmp_path)) == ([], [])
     assert list((tmp_path / ".fsstore/log").iterdir()) == []
