@@ -151,6 +151,10 @@ class Counters:
         self._descriptor, self.file = opened, (there.st_dev, there.st_ino)
         return True
 
+    def changed_ns(self) -> int:
+        """When one was last written, by the clock of files, in nanoseconds since 1970; one fstat. Raises OSError."""
+        return os.fstat(self._descriptor).st_ctime_ns
+
     def are_named(self) -> bool:
         """Whether the file that is open still has its name; one stat."""
         return self._tree.is_name_of(COUNTERS, self.file)

@@ -23,7 +23,6 @@ Damage with whole records behind it is not the work of a crash, and is reported 
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 
 from fsstore.filesystem.disk.files import CREATE, WRITE, Tree, sync_data, write_all, write_parts
@@ -73,7 +72,7 @@ class Log:
         self._use(state, durable=durable)
         start = self._end
         self._is_alone = start == self._header_bytes
-        record = pack(changes, durable=durable, time_ns=time.time_ns())
+        record = pack(changes, durable=durable)
         end = start + sum(map(len, record))
         try:
             os.lseek(self._descriptor, start, os.SEEK_SET)

@@ -4,7 +4,7 @@ A segment is `header, record, record, …`:
 
     header   magic, the size of the segment before it when this one began, the boot id of the system (for people who
              look into it: nothing believes it), CRC-32 of these
-    record   magic, flags, length of the body, the time it was made, CRC-32 of these and the body
+    record   magic, flags, length of the body, the time of its changes, CRC-32 of these and the body
     body     changes: kind, id, hash of the document before (zeros: none), the new bytes; of a deletion the floor
 
 Opens no file. A damaged record at the very end, maybe with zeros behind it, is what a crash in an append leaves: a
@@ -35,7 +35,10 @@ NO_LIMIT = 1 << 62
 
 
 class LoggedChange(NamedTuple):
-    """One document's change: `data` is what it holds afterwards, None when it is gone; `time_ns` counts from 1970.
+    """One document's change: `data` is what it holds afterwards, None when it is gone.
+
+    `time_ns` is when the change was made, by the clock of files, in nanoseconds since 1970: a file that changes later
+    shows no earlier time, and in the same tick the same.
 
     `floor` is kept of a deletion: the highest version that was deleted by then, above which new documents begin.
     """
@@ -50,9 +53,11 @@ class LoggedChange(NamedTuple):
     def is_after(self, data: bytes, changed_ns: int) -> bool:
         """Whether bytes of that document, which the log does not know, are from before this change.
 
-        The time at which a file last changed tells it, and the version: a later commit may show an earlier time, as the
-        clock of files lags behind by a tick, but it has a version above. An equal one is no proof: a document that was
-        deleted by hand and made again begins with the version that the deletion, if it is undone, brings back.
+        The time at which a file last changed tells it, and the version: a clock that was set back may show an earlier
+        time of a later commit, but that has a version above. An equal one is no proof: a document that was deleted by
+        hand and made again begins with the version that the deletion, if it is undone, brings back. What is of the same
+        tick is held to be later: within it an edit by hand and a crash are likelier than an edit, a commit and a power
+        cut.
         """
         version = self.floor if self.data is None else version_told(self.data)
         return changed_ns < self.time_ns and version_told(data) <= version
@@ -70,13 +75,14 @@ class Segment:
     """Of each change where its record ends."""
 
 
-def pack(changes: list[LoggedChange], *, durable: bool, time_ns: int = 0) -> list[bytes]:
-    """Return the record of a group of changes, made at that time, in parts: a batch is long."""
+def pack(changes: list[LoggedChange], *, durable: bool) -> list[bytes]:
+    """Return the record of a group of changes, whose time is that of the last, in parts: a batch is long."""
     parts: list[bytes] = []
     for change in changes:
         key = change.id.encode()
         kind, data = (_DELETED, _FLOOR.pack(change.floor)) if change.data is None else (_SAVED, change.data)
         parts += (_CHANGE.pack(kind, len(key), change.before, len(data)), key, data)
+    time_ns = max((change.time_ns for change in changes), default=0)
     head = _RECORD_MAGIC, _DURABLE if durable else 0, sum(map(len, parts)), time_ns
     return [_RECORD.pack(*head, _checksum(head, *parts)), *parts]
 

@@ -58,7 +58,7 @@ class WaitingDocuments:
         """Keep what a document is to become; it is on disk then. Raises OSError when the disk refuses."""
         # read from the beginning, each says what was there before it; only the last says what comes
         olds = [LoggedChange(last.id, before, None, last.durable) for before in sorted(known - {last.before})]
-        record = pack([*olds, last], durable=last.durable, time_ns=last.time_ns)
+        record = pack([*olds, last], durable=last.durable)
         if self._tree.make_directory(WAITING):
             self._tree.sync_directory(CONTROL)
         name = self._documents.name(last.id)

@@ -265,7 +265,8 @@ class Committer:
             self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
-                changes = [LoggedChange(*draft.logged, self._durable, floor=floor) for draft in drafts]
+                time_ns = self._time_ns(drafts)
+                changes = [LoggedChange(*draft.logged, self._durable, time_ns, floor) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
                 position = self._log.position
         except OSError:
@@ -289,6 +290,12 @@ class Committer:
                 self.segment_bytes = 0
         except OSError as error:
             raise PlacingError(error, changes if self._is_lost(error) else []) from error
+
+    def _time_ns(self, drafts: list[Draft]) -> int:
+        """Return a time of the commit by the clock of files, which no later change of a file falls short of."""
+        staged = [draft.written.ctime_ns for draft in drafts if draft.written is not None]
+        # the lock was taken, and so the counters written, before a deletion looked at what is there
+        return max(staged) if staged else self._counters.changed_ns()
 
     def _begin(self, floor: int) -> None:
         """Say that a commit is under way."""

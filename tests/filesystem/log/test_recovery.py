@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,16 +17,19 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.log import log, presence
+from fsstore.filesystem.log import presence
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write import writer
+from fsstore.filesystem.write.commit import Committer
 from fsstore.model.records import JsonObject
+from tests.filesystem import clocks
 from tests.filesystem.faults import Faults, below, contents, control, cut_off, first, place, until
 from tests.filesystem.test_crashes import crash
 
 ROOT = Path(__file__).parents[3]
+HOUR_NS = 3_600_000_000_000
 
 
 async def values(store: Path) -> dict[str, Any]:
@@ -162,8 +164,7 @@ async def test_a_later_commit_whose_time_lags_behind_a_tick_is_not_taken_for_an_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log that knew of it is gone, and what is left of it knows one before."""
-    now, ahead = time.time_ns, 3_600_000_000_000
-    monkeypatch.setattr(log, "time", SimpleNamespace(time_ns=lambda: now() + ahead))
+    monkeypatch.setattr(Committer, "_time_ns", lambda *_: time.time_ns() + HOUR_NS)
     store = await left_by(tmp_path, two_saves)
     later = place(store, "a").read_bytes().replace(b'"last"', b'"later"').replace(b'"version": 2', b'"version": 5')
     place(store, "a").write_bytes(later)
@@ -176,8 +177,7 @@ async def test_a_later_commit_whose_time_lags_behind_a_tick_is_not_taken_for_an_
 async def test_a_document_that_comes_back_from_before_the_log_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, ahead = time.time_ns, 3_600_000_000_000
-    monkeypatch.setattr(log, "time", SimpleNamespace(time_ns=lambda: now() + ahead))
+    monkeypatch.setattr(Committer, "_time_ns", lambda *_: time.time_ns() + HOUR_NS)
     store = await left_by(tmp_path, two_saves)
     earlier = place(store, "a").read_bytes().replace(b'"last"', b'"long ago"').replace(b'"version": 2', b'"version": 1')
     place(store, "a").write_bytes(earlier)
@@ -215,6 +215,17 @@ async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(left: 
     place(left, "a").write_bytes(edited(committed))
     assert await values(left) == {"a": "by hand"}
     assert quarantined(left) == [committed]
+
+
+@pytest.mark.usefixtures("coarse_clock")
+@pytest.mark.parametrize("attempt", range(3))
+async def test_an_edit_by_hand_stays_also_within_the_tick_of_its_commit(tmp_path: Path, attempt: int) -> None:
+    clocks.await_tick(tmp_path)
+    store = await left_by(tmp_path, two_saves)
+    committed = place(store, "a").read_bytes()
+    place(store, "a").write_bytes(edited(committed))
+    assert await values(store) == {"a": "by hand"}
+    assert quarantined(store) == [committed], attempt
 
 
 @pytest.mark.parametrize("obstacle", ["directory", "link"])
