@@ -22,7 +22,7 @@ The order: the log is synced; documents are written, synced and named; then the 
 to the next checkpoint, which syncs what was found equal. Where a sync has failed before, by `unsynced` in the counters,
 recovery does not leave it to others: it writes what was found equal anew, syncs it all as the only one who syncs
 (`checkpoint`), and deletes the segments, the oldest first. It empties the log as well where anything was set aside, so
-that it is not set aside twice.
+that it is not set aside twice, and where a power cut has undone the deletion of a segment.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Recovery:
         self.distrusts_syncs = False
         # by name, what the last recovery has let wait
         self.waits: dict[str, Waits] = {}
-        self._mends = self._has_set_aside = False
+        self._mends = self._has_to_empty = False
         # the highest version that was deleted, as the log tells it
         self._floor = 0
 
@@ -133,7 +133,7 @@ class Recovery:
         self.distrusts_syncs |= state.is_doubtful
         self._sync_log(numbers)
         placed = _NOWHERE if self._distrusts_places or is_new else state.placed
-        self.waits, self._mends, self._has_set_aside = {}, mends, False
+        self.waits, self._mends, self._has_to_empty = {}, mends, False
         # the log may hold a batch of which nothing is in place: nobody may see a part of it until all of it is
         self._counters.write(applying=state.applying | 1)
         histories = self._histories(numbers, placed, lost)
@@ -143,6 +143,8 @@ class Recovery:
         self._counters.write(applying=even(state.applying | 1))
         # what tells it in the log may go now
         self._counters.keep_floor(self._floor)
+        # a checkpoint looks for no segment that the counters call deleted
+        self._has_to_empty |= any(number <= state.deleted for number in numbers)
         is_emptied = self._is_emptied(numbers, histories, newest, must=bool(lost) or mends or self.distrusts_syncs)
         if not is_emptied:
             self._end_waiting(histories, newest)
@@ -283,7 +285,7 @@ class Recovery:
         It cannot if it `must` be done: then StorageTimeoutError is raised where another process's checkpoint takes too
         long.
         """
-        if not must and not self._has_set_aside:
+        if not must and not self._has_to_empty:
             return False
         with self._lock.taken(self._timeout_seconds if must else 0.0, must=must) as is_taken:
             if not is_taken:
@@ -334,7 +336,7 @@ class Recovery:
 
     def _set_aside(self, name: str, data: bytes | None, what: str) -> None:
         # not to be found, and set aside, once more
-        self._has_set_aside = True
+        self._has_to_empty = True
         if not data:
             return
         _logger.warning("%s %s is in %s", name, what, self._quarantine.keep(name, data))

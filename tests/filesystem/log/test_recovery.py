@@ -105,6 +105,27 @@ async def test_what_is_in_place_can_be_read_while_the_disk_refuses_to_sync_anyth
             assert (await storage.load("a") or {})["data"] == "last"
 
 
+async def test_a_segment_whose_deletion_a_power_cut_has_undone_goes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deletion was not synced, and the counters say that it is gone."""
+    kept: dict[str, bytes] = {}
+    withdraw = Log.withdraw
+
+    def watched(withdrawn: Log) -> bool:
+        kept.update({path.name: path.read_bytes() for path in (tmp_path / ".fsstore/log").iterdir()})
+        return withdraw(withdrawn)
+
+    monkeypatch.setattr(Log, "withdraw", watched)
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        await storage.batch_save([{"id": "a"}, {"id": "b"}])
+    assert (len(kept), control(tmp_path, "log")) == (1, [])
+    for name, data in kept.items():
+        (tmp_path / ".fsstore/log" / name).write_bytes(data)
+    assert await values(tmp_path) == {"a": {}, "b": {}}
+    assert control(tmp_path, "log") == []
+
+
 # -- what lies there, and what becomes of it --------------------------------------------------------------------------
 
 
