@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,9 @@ from tests.benchmarks.trial import Amounts
 from tests.benchmarks.workloads import GROUPS, WORKLOADS
 
 _QUICK = {"rounds": 3, "documents": 300, "sizes": (8,), "scale": (1000,)}
-_FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64), "scale": (1000, 10_000, 100_000)}
+_PLACES = ("directory", "json", "plot", "growth")
+_GROWING = ("list sessions", "get")
+_FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64, 1024), "scale": (1000, 10_000, 100_000)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,10 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     console = Console(width=max(Console().width, 130))
     print_tables(results, console)
     if options.json is not None:
-        told = {name: value for name, value in vars(options).items() if name not in ("directory", "json", "plot")}
+        told = {
+            name: value for name, value in vars(options).items() if name not in ("directory", "json", "plot", "growth")
+        }
         write_json(options.json, results, told)
     if options.plot is not None:
-        draw(results, options.plot)
+        draw(results, options.plot, _growth(options.growth))
 
 
 async def _run(plan: Plan, directory: Path, options: argparse.Namespace, progress: Console) -> Results:
@@ -64,7 +70,9 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [store.name for store in STORES]
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="fsstore next to its peers.")
-    parser.add_argument("--full", action="store_true", help=f"the long run: {_told(_FULL)}; else {_told(_QUICK)}")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help=f"the short run, which is the default: {_told(_QUICK)}")
+    length.add_argument("--full", action="store_true", help=f"the long run: {_told(_FULL)}")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--documents", type=int, help="documents a workload")
     parser.add_argument("--sizes", type=_numbers, help="sizes of documents in KB: 1,8,64")
@@ -77,11 +85,23 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--drop-caches", action=argparse.BooleanOptionalAction, default=True, help="needs root")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="and what `growth --json` wrote beside it")
     options = parser.parse_args(arguments)
     for name, value in (_FULL if options.full else _QUICK).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options
+
+
+def _growth(path: Path | None) -> dict[str, dict[int, float]]:
+    """Return the medians of what is drawn of the growth."""
+    if path is None:
+        return {}
+    told = {int(size): figures for size, figures in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {
+        f"{row} among so many sessions": {size: statistics.median(figures[row]) for size, figures in told.items()}
+        for row in _GROWING
+    }
 
 
 def _told(amounts: dict[str, object]) -> str:

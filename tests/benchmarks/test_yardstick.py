@@ -18,6 +18,7 @@ from tests.benchmarks.peers import STORES, missing
 from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.peers.raw import Raw
 from tests.benchmarks.peers.store import Store
+from tests.benchmarks.picture import GROUPS, PEERS, draw
 from tests.benchmarks.report import as_json, print_tables
 from tests.benchmarks.rounds import Plan, Results, Run, Spread
 from tests.benchmarks.trial import Amounts, NotDoneError, Workload
@@ -154,14 +155,21 @@ def test_one_session_in_twenty_is_of_each_status_and_user() -> None:
 
 
 async def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from tests.benchmarks.picture import draw  # noqa: PLC0415 - it needs matplotlib
-
     results = await measured(tmp_path, [Fsstore, Raw], WORKLOADS[:1])
+    growth = {"list": {1000: 20.0, 10_000: 21.0}, "get": {1000: 4.0, 10_000: 5.0}}
     for name in ("a.svg", "b.svg"):
-        draw(results, tmp_path / name)
+        draw(results, tmp_path / name, growth)
 
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    drawn = (tmp_path / "a.svg").read_bytes()
+    assert drawn == (tmp_path / "b.svg").read_bytes()
+    for text in ("save, durable", "files, called directly", "1/8", "10 000"):
+        assert text.encode() in drawn
+
+
+def test_the_picture_draws_workloads_and_peers_that_there_are() -> None:
+    workloads = {workload.name for workload in WORKLOADS}
+    assert {line.workload for lines in GROUPS.values() for line in lines} <= workloads
+    assert PEERS.keys() <= {store.name for store in STORES}
 
 
 async def test_what_grows_is_measured_at_each_size(tmp_path: Path) -> None:
