@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from tests.benchmarks.documents import session, session_name
+from tests.benchmarks.documents import belongs_to, session, session_name
 from tests.benchmarks.peers import named
 from tests.benchmarks.peers.store import Store, UnsupportedError
+
+_RESUMED_PAGE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,10 @@ async def _do(task: Task) -> Any:
     await store.open()
     try:
         match task.do:
-            case "open":
+            case "open" | "resume":
                 assert await store.get(session_name(0)) is not None
+                if task.do == "resume":
+                    assert await store.list_sessions(*belongs_to(0), _RESUMED_PAGE)
                 return time.perf_counter() - started
             case "list":
                 assert len(await store.list_sessions("active", "user-0", task.page))

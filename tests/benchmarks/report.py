@@ -32,7 +32,7 @@ def print_tables(results: Results, console: Console) -> None:
     rows = list(results.figures)
     for size_kb, group in dict.fromkeys((row.size_kb, row.workload.group) for row in rows):
         table = Table(title=f"{group}, {size_kb} KB documents", title_justify="left")
-        for column in ("workload", "peer", "unit", "median", "spread", "fsstore / peer", "spread "):
+        for column in ("workload", "peer", "unit", "median", "spread", "p99, µs", "fsstore / peer", "spread "):
             table.add_column(column, justify="left" if column in ("workload", "peer", "unit") else "right")
         for row in rows:
             if (row.size_kb, row.workload.group) == (size_kb, group):
@@ -48,6 +48,7 @@ def _lines(results: Results, row: Row) -> Iterator[tuple[str, ...]]:
     unit = row.workload.unit if row.workload.more_is_better else f"{row.workload.unit}, less is better"
     for name, values in results.figures[row].items():
         spread, ratio = Spread.of(values), results.ratio(row, name)
+        tails = results.tails.get(row, {}).get(name)
         compared = ratio is not None and name != Fsstore.name
         yield (
             row.title,
@@ -55,6 +56,7 @@ def _lines(results: Results, row: Row) -> Iterator[tuple[str, ...]]:
             unit,
             _number(spread.median),
             f"{_number(spread.least)} - {_number(spread.most)}",
+            _number(Spread.of(tails).median) if tails else "",
             f"{ratio.median:.2f}" if ratio and compared else "",
             f"{ratio.least:.2f} - {ratio.most:.2f}" if ratio and compared else "",
         )
@@ -105,7 +107,11 @@ def _row(results: Results, row: Row) -> dict[str, Any]:
     stores = {}
     for name, values in results.figures.get(row, {}).items():
         ratio = results.ratio(row, name)
-        stores[name] = {"rounds": values, "ratio": None if ratio is None else asdict(ratio)}
+        stores[name] = {
+            "rounds": values,
+            "ratio": None if ratio is None else asdict(ratio),
+            "p99_us": results.tails.get(row, {}).get(name),
+        }
     return {
         "group": row.workload.group,
         "workload": row.workload.name,

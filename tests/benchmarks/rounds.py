@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,8 @@ from tests.benchmarks.peers.store import Store, UnsupportedError
 from tests.benchmarks.trial import Amounts, Setting, Trial, Workload
 
 Stores: TypeAlias = Sequence[type[Store]]
+
+_MOST_KB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Results:
 
     figures: dict[Row, dict[str, list[float]]] = field(default_factory=dict)
     refused: dict[Row, dict[str, str]] = field(default_factory=dict)
+    tails: dict[Row, dict[str, list[float]]] = field(default_factory=dict)
+    """Of workloads of single calls: the time in µs that 99 of 100 calls do not exceed, of each round."""
     absent: dict[str, str] = field(default_factory=dict)
     """Peers that could not run at all, by name."""
 
@@ -82,17 +87,19 @@ class Plan:
         """Give every line of the comparison."""
         for size_kb, workload in itertools.product(self.sizes_kb, self.workloads):
             durabilities = (False, True) if workload.setting.fresh else (None,)
-            for documents, durable in itertools.product(self._documents(workload.setting), durabilities):
+            for documents, durable in itertools.product(self._documents(workload.setting, size_kb), durabilities):
                 yield Row(workload, size_kb, documents, durable)
 
-    def _documents(self, setting: Setting) -> Sequence[int]:
+    def _documents(self, setting: Setting, size_kb: int) -> Sequence[int]:
         match setting:
             case Setting.SCALED:
-                return self.scales
+                found = self.scales
             case Setting.LARGEST:
-                return (max(self.scales),)
+                found = (max(self.scales),)
             case _:
-                return (self.amounts.documents,)
+                found = (self.amounts.documents,)
+        # of large documents a disk holds fewer
+        return tuple(dict.fromkeys(min(documents, max(20, _MOST_KB // size_kb)) for documents in found))
 
 
 class Run:
@@ -145,25 +152,30 @@ class Run:
         if kind.name in self.results.refused.get(row, {}):
             return
         try:
-            figure = await self._figure(kind, row)
+            figure, times = await self._figure(kind, row)
         except UnsupportedError as error:
             self.results.refused.setdefault(row, {})[kind.name] = str(error)
-        else:
-            self.results.figures.setdefault(row, {}).setdefault(kind.name, []).append(figure)
+            return
+        self.results.figures.setdefault(row, {}).setdefault(kind.name, []).append(figure)
+        if times:
+            tail = 1e6 * sorted(times)[math.ceil(0.99 * len(times)) - 1]
+            self.results.tails.setdefault(row, {}).setdefault(kind.name, []).append(tail)
 
-    async def _figure(self, kind: type[Store], row: Row) -> float:
+    async def _figure(self, kind: type[Store], row: Row) -> tuple[float, list[float]]:
+        """Return the figure, and the times of its single calls in seconds, if it is made of these."""
         if row.workload.in_flight and kind.blocking:
             raise UnsupportedError("its calls block the event loop: nothing is ever in flight")
         if row.workload.processes and not kind.processes:
             raise UnsupportedError("it is for one process only")
         if not row.workload.setting.fresh:
-            return await row.workload.run(self._trial(await self._shared(kind, row), row))
+            trial = self._trial(await self._shared(kind, row), row)
+            return await row.workload.run(trial), trial.times
         store = await self._opened(kind, durable=bool(row.durable))
         try:
             trial = self._trial(store, row)
             if row.workload.setting is Setting.HOLDING:
                 await replace(trial, documents=trial.calls).fill()
-            return await row.workload.run(trial)
+            return await row.workload.run(trial), trial.times
         finally:
             await store.close()
 

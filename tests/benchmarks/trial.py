@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from tests.benchmarks.documents import STATUSES, Session, session_name, sessions
 from tests.benchmarks.peers.store import Store
+
+Call: TypeAlias = Callable[..., Awaitable[Any]]
+
+# of large documents fewer calls show as much
+_MOST_KB, _FEWEST_CALLS = 64 << 10, 20
 
 
 class NotDoneError(AssertionError):
@@ -59,11 +65,14 @@ class Trial:
     documents: int
     """How many documents are in it, or are to be written to it."""
     amounts: Amounts
+    times: list[float] = field(default_factory=list)
+    """Of single calls, in seconds."""
 
     @property
     def calls(self) -> int:
-        """How many calls of a kind to make, so many as `documents` where the store is not too slow for it."""
-        return min(self.amounts.documents, self.documents, self.store.most_calls or self.documents)
+        """How many calls of a kind to make, so many as `documents` where they are not too large, or it too slow."""
+        fitting = max(_FEWEST_CALLS, _MOST_KB // self.size_kb)
+        return min(self.amounts.documents, self.documents, fitting, self.store.most_calls or self.documents)
 
     @cached_property
     def sessions(self) -> dict[str, Session]:
@@ -73,6 +82,28 @@ class Trial:
     async def rate(self, operations: int, work: Callable[[], Awaitable[object]]) -> float:
         """Return how many operations a second the work amounts to."""
         return operations / await self.seconds(work)
+
+    async def singly(self, call: Call, arguments: Iterable[tuple[Any, ...]]) -> float:
+        """Await one call after another; return how many a second the median of their times amounts to."""
+        gc.collect()
+        for each in arguments:
+            started = time.perf_counter()
+            await call(*each)
+            self.times.append(time.perf_counter() - started)
+        return 1 / statistics.median(self.times)
+
+    async def in_flight(self, call: Call, arguments: Iterable[tuple[Any, ...]]) -> float:
+        """Await calls from several tasks, each of which takes the next when it is done with one; return the rate."""
+        waiting, done = iter(arguments), 0
+
+        async def work() -> None:
+            nonlocal done
+            for each in waiting:
+                await call(*each)
+                done += 1
+
+        seconds = await self.seconds(lambda: asyncio.gather(*(work() for _ in range(self.amounts.in_flight))))
+        return done / seconds
 
     async def seconds(self, work: Callable[[], Awaitable[object]]) -> float:
         """Return how long the work takes."""
@@ -108,6 +139,8 @@ class Trial:
 
 
 Run: TypeAlias = Callable[[Trial], Awaitable[float]]
+Way: TypeAlias = Callable[[Call, Iterable[tuple[Any, ...]]], Awaitable[float]]
+"""`Trial.singly` or `Trial.in_flight`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +163,3 @@ class Workload:
     def more_is_better(self) -> bool:
         """Whether a large figure is a good one."""
         return self.unit in ("ops/s", "of the mean")
-
-
-async def one_by_one(call: Callable[..., Awaitable[Any]], arguments: Iterable[tuple[Any, ...]]) -> None:
-    """Await one call after another."""
-    for argument in arguments:
-        await call(*argument)
-
-
-async def in_flight(tasks: int, call: Callable[..., Awaitable[Any]], arguments: Iterable[tuple[Any, ...]]) -> None:
-    """Await calls from so many tasks at once, each of which takes the next when it is done with one."""
-    waiting = iter(arguments)
-
-    async def work() -> None:
-        for argument in waiting:
-            await call(*argument)
-
-    await asyncio.gather(*(work() for _ in range(tasks)))

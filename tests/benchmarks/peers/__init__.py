@@ -9,13 +9,14 @@ from tests.benchmarks.peers.keyed import KeyValue, Litestar
 from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.peers.raw import Raw, RawThread
 from tests.benchmarks.peers.sessions import OpenaiAgents, Strands
-from tests.benchmarks.peers.sqlite import Aiosqlite, AiosqliteShared
+from tests.benchmarks.peers.sqlite import Aiosqlite, AiosqliteShared, Sqlite3
 from tests.benchmarks.peers.store import Store
 
 STORES: tuple[type[Store], ...] = (
     Fsstore,
     Raw,
     RawThread,
+    Sqlite3,
     Aiosqlite,
     AiosqliteShared,
     Diskcache,

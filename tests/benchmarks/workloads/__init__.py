@@ -52,6 +52,22 @@ WORKLOADS: tuple[Workload, ...] = (
         cools=True,
     ),
     Workload(
+        name="resume: open, get one, list 20 (new process)",
+        group="open",
+        run=opening.resume,
+        setting=Setting.LARGEST,
+        unit="ms",
+        cools=True,
+    ),
+    Workload(
+        name="resume: open, get one, list 20 (new process and cold caches)",
+        group="open",
+        run=opening.resume_cold,
+        setting=Setting.LARGEST,
+        unit="ms",
+        cools=True,
+    ),
+    Workload(
         name="first look at all files",
         group="first-use",
         run=opening.survey,

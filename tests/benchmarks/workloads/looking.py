@@ -22,11 +22,10 @@ async def list_sessions(trial: Trial) -> float:
 async def count(trial: Trial) -> float:
     counted: list[int] = []
 
-    async def work() -> None:
-        for number in range(_times(trial)):
-            counted.append(await trial.store.count(STATUSES[number % len(STATUSES)]))  # noqa: PERF401 - as a caller does
+    async def count_one(number: int) -> None:
+        counted.append(await trial.store.count(STATUSES[number % len(STATUSES)]))
 
-    rate = await trial.rate(_times(trial), work)
+    rate = await trial.singly(count_one, ((number,) for number in range(_times(trial))))
     for number, many in enumerate(counted):
         status = number % len(STATUSES)
         expected = len(range(status, trial.documents, len(STATUSES)))
@@ -41,11 +40,10 @@ async def _lists(
 ) -> float:
     found: list[list[Session]] = []
 
-    async def work() -> None:
-        for number in range(_times(trial)):
-            found.append(await lists(*belongs_to(number), trial.amounts.page))  # noqa: PERF401 - as a caller does
+    async def list_one(number: int) -> None:
+        found.append(await lists(*belongs_to(number), trial.amounts.page))
 
-    rate = await trial.rate(_times(trial), work)
+    rate = await trial.singly(list_one, ((number,) for number in range(_times(trial))))
     for number, page in enumerate(found):
         _check_page(trial, number, [metadata_of(session) for session in page])
     return rate

@@ -18,20 +18,28 @@ async def reopen(trial: Trial) -> float:
 
 
 async def in_process(trial: Trial) -> float:
-    await trial.store.close()
-    try:
-        async with child(trial, "open") as process:
-            return 1000 * float(await process.result())
-    finally:
-        await trial.store.open()
+    return await _in_child(trial, "open")
+
+
+async def resume(trial: Trial) -> float:
+    return await _in_child(trial, "resume")
 
 
 async def cold(trial: Trial) -> float:
+    return await _in_child(trial, "open", cools=True)
+
+
+async def resume_cold(trial: Trial) -> float:
+    return await _in_child(trial, "resume", cools=True)
+
+
+async def _in_child(trial: Trial, do: str, *, cools: bool = False) -> float:
     await trial.store.close()
     try:
-        async with child(trial, "open") as process:
-            # its modules are loaded by now
-            drop_caches(allowed=trial.amounts.drop_caches)
+        async with child(trial, do) as process:
+            if cools:
+                # its modules are loaded by now
+                drop_caches(allowed=trial.amounts.drop_caches)
             return 1000 * float(await process.result())
     finally:
         await trial.store.open()

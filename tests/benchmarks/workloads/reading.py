@@ -5,38 +5,31 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from functools import partial
 from typing import Any
 
 from tests.benchmarks.caches import drop_caches
 from tests.benchmarks.documents import session_name
-from tests.benchmarks.trial import Trial, in_flight, one_by_one
+from tests.benchmarks.trial import Trial, Way
 
 _BEAT_SECONDS = 0.0005
 
 
 async def get(trial: Trial) -> float:
-    found: list[Any] = []
-
-    async def work() -> None:
-        for name in names:
-            found.append(await trial.store.get(name))  # noqa: PERF401 - one after another, as a caller does
-
-    names = _shuffled(trial)
-    rate = await trial.rate(len(names), work)
-    _check_found(trial, names, found)
-    return rate
+    return await _gets(trial, trial.singly)
 
 
 async def get_in_flight(trial: Trial) -> float:
+    return await _gets(trial, trial.in_flight)
+
+
+async def _gets(trial: Trial, way: Way) -> float:
     found: dict[str, Any] = {}
 
     async def get_one(name: str) -> None:
         found[name] = await trial.store.get(name)
 
     names = _shuffled(trial)
-    arguments = [(name,) for name in names]
-    rate = await trial.rate(len(names), partial(in_flight, trial.amounts.in_flight, get_one, arguments))
+    rate = await way(get_one, [(name,) for name in names])
     _check_found(trial, names, [found[name] for name in names])
     return rate
 
@@ -49,8 +42,7 @@ async def exists(trial: Trial) -> float:
         there += await trial.store.exists(name)
 
     names = _shuffled(trial)
-    arguments = [(name,) for name in names]
-    rate = await trial.rate(len(names), lambda: one_by_one(look, arguments))
+    rate = await trial.singly(look, [(name,) for name in names])
     trial.check(there == len(names), f"only {there} of {len(names)} seem to exist")
     trial.check(not await trial.store.exists("s-none"), "what is absent seems to exist")
     return rate

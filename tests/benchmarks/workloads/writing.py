@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 from tests.benchmarks.documents import Session, session, session_name, sessions
-from tests.benchmarks.trial import Trial, in_flight, one_by_one
+from tests.benchmarks.trial import Trial, Way
 
 _CHANGE: Session = {"status": "archived", "updated_at": "2026-06-01T00:00:00+00:00"}
 
 
 async def save(trial: Trial) -> float:
-    return await _saves(trial, trial.sessions, one_by_one)
+    return await _saves(trial, trial.sessions, trial.singly)
 
 
 async def save_over(trial: Trial) -> float:
-    return await _saves(trial, _other_contents(trial), one_by_one)
+    return await _saves(trial, _other_contents(trial), trial.singly)
 
 
 async def save_in_flight(trial: Trial) -> float:
-    return await _saves(trial, trial.sessions, partial(in_flight, trial.amounts.in_flight))
+    return await _saves(trial, trial.sessions, trial.in_flight)
 
 
 async def save_over_in_flight(trial: Trial) -> float:
-    return await _saves(trial, _other_contents(trial), partial(in_flight, trial.amounts.in_flight))
+    return await _saves(trial, _other_contents(trial), trial.in_flight)
 
 
 async def batch(trial: Trial) -> float:
@@ -38,33 +36,30 @@ async def batch(trial: Trial) -> float:
 
 
 async def update(trial: Trial) -> float:
-    return await _updates(trial, one_by_one)
+    return await _updates(trial, trial.singly)
 
 
 async def update_in_flight(trial: Trial) -> float:
-    return await _updates(trial, partial(in_flight, trial.amounts.in_flight))
+    return await _updates(trial, trial.in_flight)
 
 
 async def delete(trial: Trial) -> float:
     names = [(name,) for name in trial.sessions]
-    rate = await trial.rate(len(names), lambda: one_by_one(trial.store.delete, names))
+    rate = await trial.singly(trial.store.delete, names)
     left = [name for (name,) in names if await trial.store.exists(name)]
     trial.check(not left, f"{len(left)} are still there")
     return rate
 
 
-_Way = Callable[[Callable[..., Awaitable[Any]], Iterable[tuple[Any, ...]]], Awaitable[None]]
-
-
-async def _saves(trial: Trial, saved: Mapping[str, Session], way: _Way) -> float:
-    rate = await trial.rate(len(saved), lambda: way(trial.store.save, saved.items()))
+async def _saves(trial: Trial, saved: Mapping[str, Session], way: Way) -> float:
+    rate = await way(trial.store.save, saved.items())
     await trial.check_stored(saved)
     return rate
 
 
-async def _updates(trial: Trial, way: _Way) -> float:
+async def _updates(trial: Trial, way: Way) -> float:
     names = list(trial.sessions)
-    rate = await trial.rate(len(names), lambda: way(trial.store.update, [(name, _CHANGE) for name in names]))
+    rate = await way(trial.store.update, [(name, _CHANGE) for name in names])
     await trial.check_stored(trial.sessions)
     for name in (names[0], names[-1]):
         found = await trial.store.get(name)
