@@ -31,7 +31,9 @@ from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 
 lock = StoreLock(tree := Tree(Path(sys.argv[1])), Counters(tree))
-lock._request = lambda: print("waiting", flush=True)
+asked = []
+# it asks again while it waits
+lock._request = lambda: asked.append(0) or len(asked) > 1 or print("waiting", flush=True)
 lock.acquire(10)
 print("held", flush=True)
 sys.stdin.read()

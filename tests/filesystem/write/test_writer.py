@@ -208,11 +208,12 @@ async def test_a_store_that_only_read_closes_at_once_while_a_stopped_process_hol
 async def test_a_store_that_only_read_looks_after_a_log_once_the_lock_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "_IDLE_SECONDS", 0.01)
     async with await FileStorage.open(tmp_path / "store") as writing:
         await writing.save({"id": "a"})
         await writing.list()
         left = shutil.copytree(tmp_path / "store", tmp_path / "left")
+    # not before the copy, or the log might be empty in it
+    monkeypatch.setattr(writer_module, "_IDLE_SECONDS", 0.01)
     lock = StoreLock(tree := Tree(left), Counters(tree))
     lock.acquire(10)
     async with await FileStorage.open(left, lock_timeout_seconds=WITHOUT_END) as reading:
