@@ -24,15 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
+from fsstore.filesystem.care.health import health, unreadable
 from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
 from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
-from fsstore.filesystem.documents.unreadable import Refusal
-from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
@@ -305,30 +303,7 @@ class FileStorage(IUnifiedStorage):
         more bytes than are read; each with `file` and `reason`.
         """
         self._check_open()
-        trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
-        found: dict[str, Any] = {"documents": None, "document_bytes": None, **_by_kind(self._refused())}
-        try:
-            await self._reading.refresh()
-            found = await self._reading.ask(self._found)
-        except StorageUnavailableError as error:
-            # health is reported also when it is bad
-            trouble = trouble or str(error)
-        return await self._reading.in_thread(partial(self._report, found, trouble))
-
-    def _found(self, index: Index) -> dict[str, Any]:
-        return {
-            "documents": index.count(parse(None), without=self._documents.unreadable.documents()),
-            "document_bytes": index.total_bytes(),
-            **_by_kind(self._left_out(index)),
-        }
-
-    def _left_out(self, index: Index) -> dict[str, Refusal]:
-        damaged = (Refusal(problem.name, problem.reason, False) for problem in index.inventory.problems())
-        # what cannot be read now may have been damaged when it could
-        return {problem.name: problem for problem in damaged} | self._refused()
-
-    def _refused(self) -> dict[str, Refusal]:
-        return {refusal.name: refusal for refusal in self._documents.unreadable.all()}
+        return await health(self._store, self._reading)
 
     async def unreadable(self) -> Records:
         """Return what lists leave out, as the index and earlier reads know it, by name: `file` and `reason` of each.
@@ -336,31 +311,7 @@ class FileStorage(IUnifiedStorage):
         O(what is left out), and what a list costs where the index is not up to date.
         """
         self._check_open()
-        left_out = await self._reading.ask(self._left_out)
-        return [_problem(left_out[name]) for name in sorted(left_out)]
-
-    def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer, segments, quarantined = self._store.writer, None, None
-        waiting = sorted(self._documents.waiting)
-        try:
-            segments, quarantined = len(self._store.log.numbers()), len(self._tree.entries(QUARANTINE))
-        except OSError as error:
-            trouble = trouble or str(unavailable(error, str(self._tree.root)))
-        return {
-            "status": "degraded" if found["corrupt"] or found["too_large"] or waiting or trouble else "ok",
-            "backend": "filesystem",
-            "path": str(self._tree.root),
-            **found,
-            "writable": writer is not None,
-            "durable": self.guarantees.durable,
-            "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": segments,
-            "waiting": waiting,
-            "quarantined": quarantined,
-            "trouble": trouble or None,
-            "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
-            "index": "memory" if self._store.index_file.in_memory else "file",
-        }
+        return await unreadable(self._store, self._reading)
 
     # -- derived methods, faster --------------------------------------------------------------------------------------
 
@@ -522,15 +473,3 @@ def _end_dropped(store: OpenStore) -> None:
     if store.process == os.getpid():
         store.end_later()
         warnings.warn(f"the store {store.tree.root} was not closed", ResourceWarning, stacklevel=2)
-
-
-def _by_kind(left_out: Mapping[str, Refusal]) -> dict[str, Records]:
-    refusals = [left_out[name] for name in sorted(left_out)]
-    return {
-        "corrupt": [_problem(refusal) for refusal in refusals if not refusal.is_too_large],
-        "too_large": [_problem(refusal) for refusal in refusals if refusal.is_too_large],
-    }
-
-
-def _problem(refusal: Refusal) -> JsonObject:
-    return {"file": refusal.name, "reason": refusal.reason}
