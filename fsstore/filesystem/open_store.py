@@ -12,12 +12,12 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from fsstore.errors import StorageError, StorageUnavailableError
+from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
@@ -48,7 +48,7 @@ _EXIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a store is opened; `FileStorage.open` documents each."""
+    """How a store is opened; `FileStorage.open` documents each. Raises StorageValidationError for one out of range."""
 
     create: bool
     fsync: bool
@@ -59,6 +59,16 @@ class Options:
     allow_network: bool
     live: bool = False
     polling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reconcile not in ("first-use", "off"):
+            raise StorageValidationError(
+                reason=f"must be 'first-use' or 'off', not {self.reconcile!r}", path="reconcile"
+            )
+        if self.max_bytes is not None and (type(self.max_bytes) is not int or self.max_bytes < 1):
+            raise StorageValidationError(
+                reason=f"must be a positive number of bytes, not {self.max_bytes!r}", path="max_bytes"
+            )
 
 
 class OpenStore:
@@ -73,7 +83,7 @@ class OpenStore:
         self.at_end: list[Callable[[], None]] = []
         """What is called before everything ends, to stop whoever watches."""
         self._ended = threading.Event()
-        try:
+        with _public_errors(str(tree.root)):
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
@@ -91,18 +101,6 @@ class OpenStore:
             self.presence = Presence(tree)
             if self.writable:
                 self._come_in()
-        except NotAFileError as error:
-            raise StorageUnavailableError(
-                reason="something that is no regular file or directory stands in the way",
-                path=str(error.filename or tree.root),
-                errno=error.errno,
-                advice="move it away",
-            ) from error
-        except StorageError:
-            # one of them is an OSError, too
-            raise
-        except OSError as error:
-            raise unavailable(error, str(tree.root)) from error
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
@@ -217,3 +215,22 @@ class OpenStore:
         self.presence.leave()
         atexit.unregister(self._end_at_exit)
         self._ended.set()
+
+
+@contextmanager
+def _public_errors(root: str) -> Iterator[None]:
+    """Raise what the system refuses as StorageUnavailableError."""
+    try:
+        yield
+    except NotAFileError as error:
+        raise StorageUnavailableError(
+            reason="something that is no regular file or directory stands in the way",
+            path=str(error.filename or root),
+            errno=error.errno,
+            advice="move it away",
+        ) from error
+    except StorageError:
+        # one of them is an OSError, too
+        raise
+    except OSError as error:
+        raise unavailable(error, root) from error

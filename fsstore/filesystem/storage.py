@@ -23,7 +23,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.care.health import health, unreadable
 from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
@@ -72,8 +72,7 @@ class FileStorage(IUnifiedStorage):
         self._closing: Future[None] | None = None
         self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
-        self._reopening = threading.Lock()
-        tell_child(self)
+        self._reopening = _Reopening()
 
     @classmethod
     async def open(
@@ -109,12 +108,6 @@ class FileStorage(IUnifiedStorage):
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
-        if reconcile not in ("first-use", "off"):
-            raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
-        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
-            raise StorageValidationError(
-                reason=f"must be a positive number of bytes, not {max_bytes!r}", path="max_bytes"
-            )
         options = Options(
             create=create,
             fsync=fsync,
@@ -128,25 +121,28 @@ class FileStorage(IUnifiedStorage):
         )
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
-        opening = asyncio.wrap_future(in_own_thread(storage._assemble))
+        await storage._start()
+        return storage
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        opening = asyncio.wrap_future(in_own_thread(self._assemble))
         try:
             await asyncio.shield(opening)
-            await storage._recover_if_needed()
+            await self._recover_if_needed()
         except GeneratorExit:
             # nobody waits for it any more, and nobody can: what is open ends by itself
             raise
         except BaseException:
             # also when cancelled, and in a task of its own, since whoever cancels may do so again
-            await asyncio.shield(asyncio.ensure_future(storage._abandon(opening)))
+            await asyncio.shield(asyncio.ensure_future(self._abandon(opening)))
             raise
-        if live:
-            storage._go_live()
-        return storage
-
-    # -- opening and closing ------------------------------------------------------------------------------------------
+        if self._options.live:
+            self._go_live()
 
     async def _abandon(self, opening: asyncio.Future[None]) -> None:
-        """Close again what is being opened."""
+        """Close what is being opened."""
         await asyncio.wait([opening])
         if opening.exception() is None:
             await self.close()
@@ -181,13 +177,9 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            with self._reopening:
+            with self._reopening.lock:
                 if self._store.process != os.getpid():
                     self._open_again()
-
-    def in_child(self) -> None:
-        """Let the child open everything again, whatever threads of its parent were doing."""
-        self._reopening = threading.Lock()
 
     def _open_again(self) -> None:
         """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
@@ -455,6 +447,18 @@ class FileStorage(IUnifiedStorage):
         self._check_open()
         self._writer()
         return await repair(self._store, self._reading, progress=progress)
+
+
+class _Reopening:
+    """Holds the lock under which a child of fork opens a storage again, and makes a new one in each child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """Make a lock that no thread of the parent has taken."""
+        self.lock = threading.Lock()
 
 
 def _clock_of(storage: FileStorage) -> Clock:
