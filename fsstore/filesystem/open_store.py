@@ -34,6 +34,8 @@ from fsstore.filesystem.log.presence import Presence
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
+from fsstore.filesystem.write.critical_section import CriticalSection
+from fsstore.filesystem.write.failures import Failures
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import check_sqlite, tell_child
@@ -152,15 +154,23 @@ class OpenStore:
             durable=self.options.fsync,
             clock=clock,
         )
+        section = CriticalSection(
+            StoreLock(self.tree, self.counters),
+            committer,
+            self.documents,
+            self.counters,
+            self.presence,
+            timeout_seconds=self.options.lock_timeout_seconds,
+        )
         writer = Writer(
+            section,
             committer,
             self.recovery,
+            Failures(committer, self.recovery, self.counters, self.documents),
             # a log of its own, since it reads and deletes in another thread than the one that appends
             Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
-            StoreLock(self.tree, self.counters),
             counters=self.counters,
-            presence=self.presence,
-            documents=self.documents,
+            root=str(self.tree.root),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()

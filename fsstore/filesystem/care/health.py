@@ -89,6 +89,6 @@ def _report(store: OpenStore, found: dict[str, Any], trouble: str) -> dict[str, 
         "waiting": waiting,
         "quarantined": quarantined,
         "trouble": trouble or None,
-        "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
+        "lock": None if writer is None else "directory" if writer.section.locks_directory() else "file",
         "index": "memory" if store.index_file.in_memory else "file",
     }
