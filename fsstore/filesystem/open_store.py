@@ -21,7 +21,8 @@ from fsstore.errors import StorageError, StorageUnavailableError, StorageValidat
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton, prepare_control
+from fsstore.filesystem.documents.marker import largest_document
+from fsstore.filesystem.documents.skeleton import open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.batches import Batches

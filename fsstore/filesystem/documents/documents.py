@@ -36,7 +36,7 @@ from fsstore.filesystem.documents.codec import (
 )
 from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
-from fsstore.filesystem.documents.skeleton import StoreRoot
+from fsstore.filesystem.documents.marker import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.lists import Tail
 from fsstore.model.patch import Steps
