@@ -19,12 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from fsstore.errors import (
-    StorageConflictError,
-    StorageNotFoundError,
-    StorageTransactionError,
-    StorageValidationError,
-)
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageTransactionError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.model.clock import HandClock
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
@@ -32,18 +27,7 @@ from fsstore.model.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_m
 from fsstore.model.records import JsonObject, Records
 from fsstore.query.filters import matches, parse_order
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
-from fsstore.testing.draws import (
-    DELETES,
-    FILTERS,
-    IDS,
-    ORDERS,
-    PATCHES,
-    RECORDS,
-    SAVES,
-    UPDATES,
-    VERSIONS,
-    WHICH,
-)
+from fsstore.testing.draws import DELETES, FILTERS, IDS, ORDERS, PATCHES, RECORDS, SAVES, UPDATES, VERSIONS, WHICH
 from fsstore.testing.examples import REFUSED_VALUES, exact_text
 
 T = TypeVar("T")
