@@ -29,8 +29,9 @@ from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, 
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, floor_above, overrides
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
+from fsstore.model.successor import floor_above
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
 
