@@ -37,13 +37,14 @@ from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
-from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
+from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import check_batch_size, check_bounds, parse_order
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 

@@ -25,7 +25,8 @@ from fsstore.model.clock import HandClock
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import JsonObject, Records
-from fsstore.query.filters import matches, parse_order
+from fsstore.query.filters import matches
+from fsstore.query.orders import parse_order
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
 from fsstore.testing.draws import DELETES, FILTERS, IDS, ORDERS, PATCHES, RECORDS, SAVES, UPDATES, VERSIONS, WHICH
 from fsstore.testing.examples import REFUSED_VALUES, exact_text

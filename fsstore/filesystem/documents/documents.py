@@ -21,7 +21,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fsstore.errors import Outcome, StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature, TooLargeError, Tree
+from fsstore.filesystem.disk.files import TooLargeError, Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.disk.trust import Trust, is_sure
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
 from fsstore.filesystem.documents.layout import FORMAT, MARKER, SHARD_DEPTHS, depth_of, is_document, is_shard

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import InConflictError, decode_examined
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
