@@ -3,8 +3,8 @@
 Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
 writer thread is started. Everything here blocks, so it runs in a thread of its own, but for `end_later`.
 
-A store that is not closed ends with whoever has it, or with the program. So its threads, and what they run, know nobody
-who has the store.
+A store that is not closed ends with its last owner, or with the program. So its threads, and what they run, hold no
+reference to an owner.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class OpenStore:
         self.options = options
         self.process = os.getpid()
         self.at_end: list[Callable[[], None]] = []
-        """What is called before everything ends, to stop whoever watches."""
+        """What is called before everything ends, to stop watching."""
         self._ended = threading.Event()
         with _public_errors(str(tree.root)):
             layout, self.writable = open_skeleton(

@@ -35,7 +35,7 @@ REFUSED_FILTERS: dict[str, tuple[JsonObject, str, str]] = {
     "a time": ({"created_at": {"$gt": "yesterday"}}, "$.created_at['$gt']", "give a datetime"),
     "no path of a key": ({"$oops": 1}, "$['$oops']", "known are"),
 }
-"""Filters that are refused, the place that is told, and what to write instead, in the same words."""
+"""Filters that are refused, the place that is named, and what to write instead, in the same words."""
 
 
 class SessionRefusalContract(SessionFixtures):

@@ -208,7 +208,7 @@ class SessionRecordContract(SessionFixtures):
             "metadata": {"tags": [], "session_id": "a", "created_at": born, "updated_at": updated_at},
         }
 
-    async def test_an_update_can_not_remove_or_forge_the_stamps(
+    async def test_an_update_cannot_remove_or_forge_the_stamps(
         self, sessions: SessionService, clock: HandClock
     ) -> None:
         await sessions.save_session("a", {"metadata": {"status": "open"}})

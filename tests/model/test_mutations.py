@@ -69,7 +69,7 @@ def test_a_rule_that_makes_a_record_without_an_id_gets_its_own() -> None:
     assert made["id"] == "a"
 
 
-def test_the_id_can_not_be_changed() -> None:
+def test_the_id_cannot_be_changed() -> None:
     with pytest.raises(StorageValidationError) as caught:
         patching("a", {"id": "b"}).apply(stored(), NOW)
 

@@ -1,10 +1,10 @@
 """The marker of a store, `fsstore.json`: what makes a directory a store, and says at which depth its documents lie.
 
 Owns how it is read, made, and held against the directory that an open store was opened in. A marker that is lost is
-never made up while there are documents: they tell at which depth they lie, and whoever opens the store is told which
-marker to write. The marker is made with a link, so that of two makers the first one counts.
+never made up while there are documents: they show at which depth they lie, and the error says which marker to write.
+The marker is made with a link, so that of two makers the first one counts.
 
-A crash leaves a draft of it, which whoever completes the skeleton takes away.
+A crash leaves a draft of it, which the next completion of the skeleton takes away.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class CriticalSection:
             raise unavailable(error, self._root) from error
 
     def locks_directory(self) -> bool:
-        """Whether the lock guards against whoever removes the control directory."""
+        """Whether the lock holds although somebody removes the control directory."""
         # since it may not have been tried yet; health is reported also when it is bad
         with suppress(StorageUnavailableError):
             self.is_held_by_somebody()

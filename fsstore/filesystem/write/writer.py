@@ -77,9 +77,9 @@ class Writer:
         self._waiting_since: float | None = None
         self._jobs = Jobs(root)
         self._thread = threading.Thread(target=self._run, name="fsstore-writer", daemon=True)
-        # for those who watch: how many groups were begun, and of how many it was told what they did
-        self.begun = self.told = 0
-        self._tell: Callable[[list[Note]], None] | None = None
+        # for those who watch: how many groups were begun, and of how many it was reported what they did
+        self.begun = self.reported = 0
+        self._report: Callable[[list[Note]], None] | None = None
 
     def start(self) -> None:
         """Begin to work. Raises StorageUnavailableError when the system has no thread to give."""
@@ -112,12 +112,13 @@ class Writer:
         """Have a log that somebody has left checkpointed; where the lock is taken, that is theirs to do."""
         self._jobs.put(LookAfterLog())
 
-    def tell(self, tell: Callable[[list[Note]], None] | None) -> None:
+    def report_to(self, report: Callable[[list[Note]], None] | None) -> None:
         """Have a function called, in the writer thread, with what each later group of commits has done; None ends it.
 
-        Whoever has read a document when `begun` was n knows every own write that may show in it once `told` is n.
+        After a document was read when `begun` was n, every own write that may show in it is reported once `reported`
+        is n.
         """
-        self._tell = tell
+        self._report = report
 
     def stop(self) -> None:
         """Do what is queued, checkpoint, and end; waits for the thread. Later jobs raise StorageClosedError."""
@@ -228,7 +229,7 @@ class Writer:
     def _do_group(self, first: Commit) -> Job | None:
         group, following = self._jobs.group(first)
         self.begun += 1
-        tell, self._committer.notes = self._tell, None if self._tell is None else []
+        report, self._committer.notes = self._report, None if self._report is None else []
         try:
             commits = [commit.changes for commit in group]
             self.section.check_root()
@@ -240,15 +241,15 @@ class Writer:
             self._committer.abandon()
             results = [error] * len(group)
         self._has_logged |= self._committer.segment_bytes > 0
-        if tell is not None and self._committer.notes:
-            self._tell_notes(tell, self._committer.notes)
-        self.told = self.begun
+        if report is not None and self._committer.notes:
+            self._report_notes(report, self._committer.notes)
+        self.reported = self.begun
         answer(zip((commit.future for commit in group), results, strict=True))
         return following
 
-    def _tell_notes(self, tell: Callable[[list[Note]], None], notes: list[Note]) -> None:
+    def _report_notes(self, report: Callable[[list[Note]], None], notes: list[Note]) -> None:
         try:
-            tell(notes)
+            report(notes)
         except Exception:
             # who watches finds it by looking; who waits for the commit must be answered
             _logger.exception("a commit could not be reported to those who watch %s", self._root)

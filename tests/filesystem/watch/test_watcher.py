@@ -341,7 +341,7 @@ async def test_closing_while_watching_begins_ends_it(store: Path, turns: int) ->
 
 def _is_noting(storage: FileStorage) -> bool:
     writer = storage._store.writer
-    return writer is not None and (writer._tell is not None or writer._committer.notes is not None)
+    return writer is not None and (writer._report is not None or writer._committer.notes is not None)
 
 
 async def test_nothing_is_noted_for_a_watch_that_never_began_or_has_ended(storage: FileStorage) -> None:
