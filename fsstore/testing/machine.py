@@ -1,8 +1,9 @@
 """A backend compared with a plain dict under random commands; needs hypothesis.
 
 The oracle is `StorageMachine.model`: a dict from ids to the records as they should be, kept by the rules of the
-contract alone. Filters and orders are judged by `fsstore.query.filters`, which defines what they mean. Where a store
-may be shared, commands go through two handles in turn; where it outlives its handles, it is opened again in between.
+contract alone. Filters and orders are judged by `fsstore.query.filters` and `orders`, which define what they mean.
+Where a store may be shared, commands go through two handles in turn; where it outlives its handles, it is opened again
+in between.
 """
 
 from __future__ import annotations
