@@ -26,20 +26,10 @@ from fsstore.model.lists import Tail, list_at, tail_of
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.operations import completed, expiring, json_object, operating
 from fsstore.model.patch import Steps
-from fsstore.model.records import (
-    Clock,
-    Filters,
-    Guarantees,
-    Ids,
-    JsonObject,
-    Outcomes,
-    Records,
-    check_id,
-    check_ids,
-)
+from fsstore.model.records import Clock, Filters, Guarantees, Ids, JsonObject, Outcomes, Records, check_id, check_ids
 from fsstore.model.times import format_time, utc_now
 from fsstore.query.columns import ENVELOPE, metadata_of
-from fsstore.query.filters import parse_order
+from fsstore.query.orders import check_bounds, parse_order
 from fsstore.query.relation import guarded_select, relation_over
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
@@ -277,9 +267,10 @@ class IUnifiedStorage(ABC):
     ) -> Watch:
         """Return the changes of the records that match, for `async for`, each once: see `Watch`, `Change` and `Gap`.
 
-        `since` is a datetime or ISO 8601 text (naive: local time): records that were updated then or later are told
-        first, as they are now, the one that was updated longest ago first. What was deleted or has left the filter
-        before the watch began is not known. A watcher that leaves more than `max_queued` changes waiting gets a `Gap`.
+        `since` is a datetime or ISO 8601 text (naive: local time): records that were updated then or later are
+        reported first, as they are now, the one that was updated longest ago first. What was deleted or has left the
+        filter before the watch began is not known. A watcher that leaves more than `max_queued` changes waiting gets a
+        `Gap`.
 
         Raises StorageUnavailableError where `guarantees.watching` is False, StorageValidationError.
         """
@@ -304,19 +295,6 @@ class TailRecord(NamedTuple):
     type: str
     version: int
     tail: Tail
-
-
-def check_bounds(limit: int | None, offset: int) -> None:
-    """Raise StorageValidationError unless limit and offset are counts."""
-    for name, value in (("limit", 0 if limit is None else limit), ("offset", offset)):
-        if type(value) is not int or value < 0:
-            raise StorageValidationError(reason=f"must be a whole number, zero or more, not {value!r}", path=name)
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raise StorageValidationError unless it is a positive count."""
-    if type(batch_size) is not int or batch_size < 1:
-        raise StorageValidationError(reason=f"must be a positive whole number, not {batch_size!r}", path="batch_size")
 
 
 def summary(record: Mapping[str, Any]) -> JsonObject:

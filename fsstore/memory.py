@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from fsstore.errors import StorageClosedError
-from fsstore.interfaces import IUnifiedStorage, check_batch_size
-from fsstore.model.mutations import AnyMutation, apply_each, floor_above, outcome_of
+from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.mutations import AnyMutation, apply_each, outcome_of
 from fsstore.model.records import (
     Clock,
     Filters,
@@ -24,9 +24,11 @@ from fsstore.model.records import (
     check_id,
     version_of,
 )
+from fsstore.model.successor import floor_above
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
 from fsstore.query.filters import parse
+from fsstore.query.orders import check_batch_size
 from fsstore.watching.ledger import KnownState, Ledger
 from fsstore.watching.watch import MAX_QUEUED, Watch
 

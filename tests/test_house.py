@@ -78,6 +78,7 @@ ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 
 SYSTEM_USERS = {
     "filesystem.disk.files": "it is the one who calls the system",
+    "filesystem.disk.descriptors": "its part that has only a descriptor",
     "filesystem.disk.directories": "its part about what files lie in",
     "filesystem.disk.syscalls": "its part that Python does not offer",
     "filesystem.disk.system": "it asks what the system is",
@@ -139,6 +140,7 @@ PURE_OF_OS = {
     "environ",
     "sep",
     "devnull",
+    "stat_result",
     "path.abspath",
 }
 """Names of `os` that ask no file system."""

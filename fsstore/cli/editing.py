@@ -85,7 +85,7 @@ def _save_edited(store: str | None, session_id: str, draft: Path, given: bytes, 
 
 
 async def _seen(sessions: "SessionService", session_id: str, *, create: bool) -> "JsonObject | None":
-    from fsstore.model.mutations import Expected  # noqa: PLC0415 - only this command needs it
+    from fsstore.model.expected import Expected  # noqa: PLC0415 - only this command needs it
 
     if create:
         # of any type: a document that is no session is in the way too

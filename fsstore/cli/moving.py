@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 
 STANDARD_STREAM = "-"
 
+RedactedPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redact",
+        metavar="PATH",
+        help="Replace the value there with [redacted]: settings.api_key, messages.*.text; a bare key is in the "
+        "metadata or at the top of the session. May be repeated.",
+    ),
+]
+RedactedPatterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--redact-pattern",
+        metavar="REGEX",
+        help="Replace what the pattern finds in strings, or only its group `secret`, if it has one.",
+    ),
+]
+RedactsSecrets = Annotated[
+    bool, typer.Option("--redact-secrets", help="Replace what looks like a secret, as scrub finds it.")
+]
+
 
 def import_(
     sources: Annotated[
@@ -77,24 +98,9 @@ def export(
     *,
     where: Where = None,
     filter_text: FilterText = None,
-    redact: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Replace the value there with [redacted]: settings.api_key, messages.*.text; a bare key is in the "
-            "metadata or at the top of the session. May be repeated.",
-        ),
-    ] = None,
-    redact_pattern: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="REGEX",
-            help="Replace what the pattern finds in strings, or only its group `secret`, if it has one.",
-        ),
-    ] = None,
-    redact_secrets: Annotated[
-        bool, typer.Option("--redact-secrets", help="Replace what looks like a secret, as scrub finds it.")
-    ] = False,
+    redact: RedactedPaths = None,
+    redact_pattern: RedactedPatterns = None,
+    redact_secrets: RedactsSecrets = False,
     store: Store = None,
     max_bytes: MaxBytes = None,
     quiet: Quiet = False,

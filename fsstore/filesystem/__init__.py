@@ -162,7 +162,7 @@ record contradicts its document, and `refresh` finds what other programs have ch
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
 A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
-commits the store is looked for at its path (`skeleton.StoreRoot`): the directory, and the marker in it. If it is
+commits the store is looked for at its path (`marker.StoreRoot`): the directory, and the marker in it. If it is
 removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there
 raises StorageUnavailableError, and `health_check` is degraded; when it is back, everything goes on. Device and inode of
 the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and

@@ -3,8 +3,8 @@
 Owns which part knows which other. Opening is O(1): the skeleton is made or recognised, the counters are opened, the
 writer thread is started. Everything here blocks, so it runs in a thread of its own, but for `end_later`.
 
-A store that is not closed ends with whoever has it, or with the program. So its threads, and what they run, know nobody
-who has the store.
+A store that is not closed ends with its last owner, or with the program. So its threads, and what they run, hold no
+reference to an owner.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from fsstore.errors import StorageError, StorageUnavailableError
+from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton, prepare_control
+from fsstore.filesystem.documents.marker import largest_document
+from fsstore.filesystem.documents.skeleton import open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.batches import Batches
@@ -34,6 +35,8 @@ from fsstore.filesystem.log.presence import Presence
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.threads import Readers
 from fsstore.filesystem.write.commit import Committer
+from fsstore.filesystem.write.critical_section import CriticalSection
+from fsstore.filesystem.write.failures import Failures
 from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import check_sqlite, tell_child
@@ -48,7 +51,7 @@ _EXIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a store is opened; `FileStorage.open` documents each."""
+    """How a store is opened; `FileStorage.open` documents each. Raises StorageValidationError for one out of range."""
 
     create: bool
     fsync: bool
@@ -59,6 +62,16 @@ class Options:
     allow_network: bool
     live: bool = False
     polling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reconcile not in ("first-use", "off"):
+            raise StorageValidationError(
+                reason=f"must be 'first-use' or 'off', not {self.reconcile!r}", path="reconcile"
+            )
+        if self.max_bytes is not None and (type(self.max_bytes) is not int or self.max_bytes < 1):
+            raise StorageValidationError(
+                reason=f"must be a positive number of bytes, not {self.max_bytes!r}", path="max_bytes"
+            )
 
 
 class OpenStore:
@@ -71,9 +84,9 @@ class OpenStore:
         self.options = options
         self.process = os.getpid()
         self.at_end: list[Callable[[], None]] = []
-        """What is called before everything ends, to stop whoever watches."""
+        """What is called before everything ends, to stop watching."""
         self._ended = threading.Event()
-        try:
+        with _public_errors(str(tree.root)):
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
@@ -91,18 +104,6 @@ class OpenStore:
             self.presence = Presence(tree)
             if self.writable:
                 self._come_in()
-        except NotAFileError as error:
-            raise StorageUnavailableError(
-                reason="something that is no regular file or directory stands in the way",
-                path=str(error.filename or tree.root),
-                errno=error.errno,
-                advice="move it away",
-            ) from error
-        except StorageError:
-            # one of them is an OSError, too
-            raise
-        except OSError as error:
-            raise unavailable(error, str(tree.root)) from error
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
@@ -154,15 +155,23 @@ class OpenStore:
             durable=self.options.fsync,
             clock=clock,
         )
+        section = CriticalSection(
+            StoreLock(self.tree, self.counters),
+            committer,
+            self.documents,
+            self.counters,
+            self.presence,
+            timeout_seconds=self.options.lock_timeout_seconds,
+        )
         writer = Writer(
+            section,
             committer,
             self.recovery,
+            Failures(committer, self.recovery, self.counters, self.documents),
             # a log of its own, since it reads and deletes in another thread than the one that appends
             Checkpoint(self.documents, Log(self.tree, self.counters), self.counters),
-            StoreLock(self.tree, self.counters),
             counters=self.counters,
-            presence=self.presence,
-            documents=self.documents,
+            root=str(self.tree.root),
             lock_timeout_seconds=self.options.lock_timeout_seconds,
         )
         writer.start()
@@ -217,3 +226,22 @@ class OpenStore:
         self.presence.leave()
         atexit.unregister(self._end_at_exit)
         self._ended.set()
+
+
+@contextmanager
+def _public_errors(root: str) -> Iterator[None]:
+    """Raise what the system refuses as StorageUnavailableError."""
+    try:
+        yield
+    except NotAFileError as error:
+        raise StorageUnavailableError(
+            reason="something that is no regular file or directory stands in the way",
+            path=str(error.filename or root),
+            errno=error.errno,
+            advice="move it away",
+        ) from error
+    except StorageError:
+        # one of them is an OSError, too
+        raise
+    except OSError as error:
+        raise unavailable(error, root) from error

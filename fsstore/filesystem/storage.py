@@ -23,29 +23,28 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
+from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.filesystem.care.health import health, unreadable
 from fsstore.filesystem.care.repair import repair
 from fsstore.filesystem.care.report import RepairReport, VerifyReport
 from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
-from fsstore.filesystem.documents.unreadable import Refusal
-from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
-from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
+from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import check_batch_size, check_bounds, parse_order
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -74,8 +73,7 @@ class FileStorage(IUnifiedStorage):
         self._closing: Future[None] | None = None
         self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
-        self._reopening = threading.Lock()
-        tell_child(self)
+        self._reopening = _Reopening()
 
     @classmethod
     async def open(
@@ -111,12 +109,6 @@ class FileStorage(IUnifiedStorage):
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
-        if reconcile not in ("first-use", "off"):
-            raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
-        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
-            raise StorageValidationError(
-                reason=f"must be a positive number of bytes, not {max_bytes!r}", path="max_bytes"
-            )
         options = Options(
             create=create,
             fsync=fsync,
@@ -130,25 +122,28 @@ class FileStorage(IUnifiedStorage):
         )
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
-        opening = asyncio.wrap_future(in_own_thread(storage._assemble))
+        await storage._start()
+        return storage
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        opening = asyncio.wrap_future(in_own_thread(self._assemble))
         try:
             await asyncio.shield(opening)
-            await storage._recover_if_needed()
+            await self._recover_if_needed()
         except GeneratorExit:
             # nobody waits for it any more, and nobody can: what is open ends by itself
             raise
         except BaseException:
             # also when cancelled, and in a task of its own, since whoever cancels may do so again
-            await asyncio.shield(asyncio.ensure_future(storage._abandon(opening)))
+            await asyncio.shield(asyncio.ensure_future(self._abandon(opening)))
             raise
-        if live:
-            storage._go_live()
-        return storage
-
-    # -- opening and closing ------------------------------------------------------------------------------------------
+        if self._options.live:
+            self._go_live()
 
     async def _abandon(self, opening: asyncio.Future[None]) -> None:
-        """Close again what is being opened."""
+        """Close what is being opened."""
         await asyncio.wait([opening])
         if opening.exception() is None:
             await self.close()
@@ -183,13 +178,9 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            with self._reopening:
+            with self._reopening.lock:
                 if self._store.process != os.getpid():
                     self._open_again()
-
-    def in_child(self) -> None:
-        """Let the child open everything again, whatever threads of its parent were doing."""
-        self._reopening = threading.Lock()
 
     def _open_again(self) -> None:
         """Open everything again in a child of fork, where nothing of the parent's works; see `forking`."""
@@ -305,30 +296,7 @@ class FileStorage(IUnifiedStorage):
         more bytes than are read; each with `file` and `reason`.
         """
         self._check_open()
-        trouble = self._store.writer.checkpoints.error if self._store.writer is not None else ""
-        found: dict[str, Any] = {"documents": None, "document_bytes": None, **_by_kind(self._refused())}
-        try:
-            await self._reading.refresh()
-            found = await self._reading.ask(self._found)
-        except StorageUnavailableError as error:
-            # health is reported also when it is bad
-            trouble = trouble or str(error)
-        return await self._reading.in_thread(partial(self._report, found, trouble))
-
-    def _found(self, index: Index) -> dict[str, Any]:
-        return {
-            "documents": index.count(parse(None), without=self._documents.unreadable.documents()),
-            "document_bytes": index.total_bytes(),
-            **_by_kind(self._left_out(index)),
-        }
-
-    def _left_out(self, index: Index) -> dict[str, Refusal]:
-        damaged = (Refusal(problem.name, problem.reason, False) for problem in index.inventory.problems())
-        # what cannot be read now may have been damaged when it could
-        return {problem.name: problem for problem in damaged} | self._refused()
-
-    def _refused(self) -> dict[str, Refusal]:
-        return {refusal.name: refusal for refusal in self._documents.unreadable.all()}
+        return await health(self._store, self._reading)
 
     async def unreadable(self) -> Records:
         """Return what lists leave out, as the index and earlier reads know it, by name: `file` and `reason` of each.
@@ -336,31 +304,7 @@ class FileStorage(IUnifiedStorage):
         O(what is left out), and what a list costs where the index is not up to date.
         """
         self._check_open()
-        left_out = await self._reading.ask(self._left_out)
-        return [_problem(left_out[name]) for name in sorted(left_out)]
-
-    def _report(self, found: dict[str, Any], trouble: str) -> dict[str, Any]:
-        writer, segments, quarantined = self._store.writer, None, None
-        waiting = sorted(self._documents.waiting)
-        try:
-            segments, quarantined = len(self._store.log.numbers()), len(self._tree.entries(QUARANTINE))
-        except OSError as error:
-            trouble = trouble or str(unavailable(error, str(self._tree.root)))
-        return {
-            "status": "degraded" if found["corrupt"] or found["too_large"] or waiting or trouble else "ok",
-            "backend": "filesystem",
-            "path": str(self._tree.root),
-            **found,
-            "writable": writer is not None,
-            "durable": self.guarantees.durable,
-            "shard_depth": self._documents.layout.shard_depth,
-            "log_segments": segments,
-            "waiting": waiting,
-            "quarantined": quarantined,
-            "trouble": trouble or None,
-            "lock": None if writer is None else "directory" if writer.locks_directory() else "file",
-            "index": "memory" if self._store.index_file.in_memory else "file",
-        }
+        return await unreadable(self._store, self._reading)
 
     # -- derived methods, faster --------------------------------------------------------------------------------------
 
@@ -506,6 +450,18 @@ class FileStorage(IUnifiedStorage):
         return await repair(self._store, self._reading, progress=progress)
 
 
+class _Reopening:
+    """Holds the lock under which a child of fork opens a storage again, and makes a new one in each child."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """Make a lock that no thread of the parent has taken."""
+        self.lock = threading.Lock()
+
+
 def _clock_of(storage: FileStorage) -> Clock:
     """Return the clock of a storage, which may be turned while it is open, without keeping the storage."""
     opened, found = storage.clock, weakref.ref(storage)
@@ -522,15 +478,3 @@ def _end_dropped(store: OpenStore) -> None:
     if store.process == os.getpid():
         store.end_later()
         warnings.warn(f"the store {store.tree.root} was not closed", ResourceWarning, stacklevel=2)
-
-
-def _by_kind(left_out: Mapping[str, Refusal]) -> dict[str, Records]:
-    refusals = [left_out[name] for name in sorted(left_out)]
-    return {
-        "corrupt": [_problem(refusal) for refusal in refusals if not refusal.is_too_large],
-        "too_large": [_problem(refusal) for refusal in refusals if refusal.is_too_large],
-    }
-
-
-def _problem(refusal: Refusal) -> JsonObject:
-    return {"file": refusal.name, "reason": refusal.reason}

@@ -4,117 +4,25 @@ Most of them are data, so that a backend may turn one into one statement, or int
 `Pop`, `Delete` and `Check`, each with what is `Expected`; the first four have a `Stamp` that says where the times come
 from. What only a function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that
 takes its place.
-`apply` means the same for every backend, and keeps the rules:
-
-- `version` grows by one with every change of that document; the caller's value is ignored. That of a new record is one
-  above the `floor`, which is the highest version that was ever deleted in this store, 0 at first: so a version names
-  one state of a document, also where it was deleted and made again;
-- `created_at` is given for a new record, or else is the time of the change, and survives; `updated_at` is the time of
-  the change, but never before what it was, nor before `created_at`, whatever the clock says; what is given for it is
-  checked, and counts only where the mutation keeps the times it was given;
-- times are kept as instants, in the one form that `fsstore.model.times` has for them.
+`apply` means the same for every backend, and keeps the rules of `successor`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import EllipsisType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
+from fsstore.errors import StorageConflictError, StorageNotFoundError
+from fsstore.model.expected import Expected
 from fsstore.model.lists import extended, list_at, shortened, unknown
 from fsstore.model.patch import RECORD_TOPS, TOP, Steps, merge_patch, misread_keys, refuse_misread
-from fsstore.model.records import JsonObject, Outcome, Outcomes, check_envelope, version_of
-from fsstore.model.times import canonical_time, with_canonical_times
+from fsstore.model.records import JsonObject, Outcome, Outcomes, version_of
+from fsstore.model.successor import Stamp, stamped
+from fsstore.model.times import with_canonical_times
 from fsstore.model.values import copy_value, write_json
-
-_HIGHEST_FLOOR = 1 << 53
 
 C = TypeVar("C")
 Rule: TypeAlias = Callable[[JsonObject | None], JsonObject | None]
-
-
-class Expected(NamedTuple):
-    """What a mutation expects to find; it is refused, and its whole commit with it, where it finds something else."""
-
-    version: int | None = None
-    """The version that is there; 0 for none, None for any."""
-    type: str | None = None
-    """The type that a record has, if there is one."""
-    exists: bool = False
-    """There is a record."""
-    seen: JsonObject | EllipsisType | None = ...
-    """The whole record that is there, None for none; `...` for any."""
-
-    @property
-    def is_any(self) -> bool:
-        """Whether a record that is there need not be read to know that it may be replaced or removed."""
-        return self.version is None and self.seen is ...
-
-    def check(self, record_id: str, current: JsonObject | None) -> None:
-        """Raise StorageConflictError, or StorageNotFoundError, unless that is what is there."""
-        if self.type is not None and current is not None and current["type"] != self.type:
-            raise StorageConflictError(
-                id=record_id,
-                expected=0,
-                actual=current["version"],
-                reason=f"there is a document of type {current['type']!r} under that id",
-                advice=f"choose another id for the {self.type}, or delete that document first",
-            )
-        if self.version is not None:
-            self._check_version(record_id, version_of(current))
-        if self.seen is not ...:
-            _check_seen(record_id, current, self.seen)
-        if self.exists and current is None:
-            raise StorageNotFoundError(id=record_id)
-
-    def _check_version(self, record_id: str, actual: int) -> None:
-        expected: Any = self.version
-        if type(expected) is not int or expected < 0:
-            raise StorageValidationError(
-                reason=f"must be a version, or 0 for none, not {expected!r}",
-                path="expected_version",
-                id=record_id,
-                advice="pass get_record(...)['version']",
-            )
-        if actual != expected:
-            raise StorageConflictError(id=record_id, expected=expected, actual=actual)
-
-
-def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:
-    """Compare value by value: a version does not tell a document that was made again, or edited by hand."""
-    # as text, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
-    if write_json(current) != write_json(seen):
-        raise StorageConflictError(
-            id=record_id,
-            expected=version_of(seen),
-            actual=version_of(current),
-            reason="its content is not what was read",
-        )
-
-
-def floor_above(floor: int, version: int) -> int:
-    """Return the floor after a record of that version was deleted.
-
-    A version that no store counts to was written by hand. It does not raise the floor, which nothing could then be made
-    above.
-    """
-    return max(floor, version) if version <= _HIGHEST_FLOOR else floor
-
-
-class Stamp(NamedTuple):
-    """Where the times of a changed record come from, and whether its data repeats its envelope."""
-
-    keep_times: bool = False
-    """`created_at` and `updated_at` stay as they are given (an import), where they are given."""
-    at: str | None = None
-    """The time of the change, in the store's form; None for that of the commit."""
-    is_mirrored: bool = False
-    """The envelope is mirrored in `data.metadata`, as that of a session is, and times are given there.
-
-    `session_id`, which is the id, and the times stand in both; `thread_id` is taken from the metadata. What else stands
-    beside the data stays when the record is saved over.
-    """
 
 
 class Save(NamedTuple):
@@ -348,70 +256,3 @@ def apply_each(changes: Iterable[C], apply: Callable[[C], Outcome]) -> Outcomes:
         error.index = len(outcomes)
         raise
     return outcomes
-
-
-def stamped(
-    record_id: str, made: JsonObject, current: JsonObject | None, stamp: Stamp, now: str, *, floor: int = 0
-) -> JsonObject:
-    """Return what was made of a record as its next version. Raises StorageValidationError when it is no record."""
-    record = dict(made)
-    if record.setdefault("id", record_id) != record_id:
-        raise StorageValidationError(reason="the id of a document cannot be changed", path="$.id", id=record_id)
-    record["version"] = (floor if current is None else version_of(current)) + 1
-    if stamp.is_mirrored:
-        _mirror(record, current, stamp, now)
-    else:
-        # also what does not count is checked: whether a save is refused does not hang on what is there
-        given = _given(record, "$", record_id)
-        record["created_at"], record["updated_at"] = _times(given, current, stamp, now)
-    check_envelope(record)
-    return record
-
-
-def _mirror(record: JsonObject, current: JsonObject | None, stamp: Stamp, now: str) -> None:
-    """Let envelope and metadata tell the same."""
-    record_id, data = record["id"], record["data"]
-    metadata = metadata_of(data, record_id)
-    # what stands in the metadata of a record that is there may have been written by another program
-    counts = current is None or stamp.keep_times
-    given = _given(metadata, "$.metadata", record_id) if counts else (None, None)
-    created, updated = _times(given, current, stamp, now)
-    mirrored = {"session_id": record_id, "created_at": created, "updated_at": updated}
-    record.update(mirrored)
-    record.pop("thread_id", None)
-    if isinstance(thread_id := metadata.get("thread_id"), str):
-        record["thread_id"] = thread_id
-    record["data"] = {**data, "metadata": {**metadata, **mirrored}}
-
-
-def metadata_of(data: Mapping[str, Any], record_id: str) -> JsonObject:
-    """Return the metadata of data, {} where it has none; raise StorageValidationError unless it is an object."""
-    metadata = data.get("metadata", {})
-    if type(metadata) is not dict:
-        raise StorageValidationError(
-            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=record_id
-        )
-    return metadata
-
-
-def _given(times: Mapping[str, Any], path: str, record_id: str) -> tuple[str | None, str | None]:
-    """Return the times of creation and of the last update that stand there. Raises StorageValidationError."""
-    created, updated = times.get("created_at"), times.get("updated_at")
-    if created is not None:
-        created = canonical_time(created, f"{path}.created_at", record_id)
-    if updated is not None:
-        updated = canonical_time(updated, f"{path}.updated_at", record_id)
-    return created, updated
-
-
-def _times(given: tuple[str | None, str | None], current: JsonObject | None, stamp: Stamp, now: str) -> tuple[str, str]:
-    """Return the times that a record gets, of creation and of the last update."""
-    now, (created, updated) = stamp.at or now, given
-    if stamp.keep_times:
-        updated = updated or max(now, created or now)
-        return created or updated, updated
-    if current is None:
-        created = created or now
-        return created, max(now, created)
-    # a clock that was set back must not take an update before what was there
-    return current["created_at"], max(now, current["updated_at"], current["created_at"])

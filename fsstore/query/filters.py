@@ -1,4 +1,4 @@
-r"""The words of filters and orders, turned into conditions. Pure: no I/O.
+r"""The words of filters, turned into conditions. Pure: no I/O.
 
 `matches` is the definition of what a filter means. The vocabulary is MongoDB's, with its meaning, a strict
 subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
@@ -15,7 +15,7 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
   datetimes or ISO 8601 text, and None; see `fsstore.model.times`. `$regex` and `$exists` see what is written there.
 - A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
-  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is told in
+  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is in
   `fsstore.query.conditions`.
 - Values are JSON, and what reads as such: see `fsstore.query.operands`.
 - What cannot be understood raises StorageValidationError, which names the place in the filter.
@@ -33,7 +33,7 @@ from typing import Any
 from fsstore.errors import StorageValidationError
 from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import TIME_PATHS
-from fsstore.model.values import MAX_DEPTH, copy_value, is_text
+from fsstore.model.values import MAX_DEPTH, copy_value
 from fsstore.query.conditions import (
     COMPARISONS,
     EVERYTHING,
@@ -45,7 +45,6 @@ from fsstore.query.conditions import (
     Matches,
     Not,
     OneOf,
-    Order,
     Path,
     Present,
     TimeField,
@@ -56,8 +55,6 @@ from fsstore.query.operands import (
     FOREIGN_OPERATORS,
     LIST_OPERATORS,
     Steps,
-    meant_order,
-    order_in_words,
     plain,
     refusal,
     refuse_bare_operators,
@@ -72,7 +69,6 @@ from fsstore.query.steps import read_step, written_steps
 _CONTAINERS = frozenset({dict, list, tuple})
 _PATTERN_ADVICE = "write it without look-around and back-references, and shorter"
 _MOST_PARSED, _LARGE_BYTES = 512, 64 << 10
-RECENT_FIRST = Order(("updated_at",), descending=True)
 
 
 def matches(filters: Filters | None, record: JsonObject) -> bool:
@@ -278,36 +274,3 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
         steps,
         advice=f"known are {' '.join(sorted(_KNOWN))}{instead}",
     )
-
-
-# -- orders --------------------------------------------------------------------------------------------------
-
-
-def parse_order(order_by: str | None) -> Order:
-    """Understand `order_by`: a path, `-` before it for descending; None is the most recently updated first.
-
-    Raises StorageValidationError for what is no path.
-    """
-    if order_by is None:
-        return RECENT_FIRST
-    path, sign = order_path(order_by)
-    return Order(parse_path(path, ("order_by",)), descending=bool(sign))
-
-
-def order_path(order_by: Any) -> tuple[str, str]:
-    """Return the path of an order, and its sign. Raises StorageValidationError for what is no path."""
-    if (
-        not isinstance(order_by, str)
-        or not is_text(order_by)
-        or order_by in ("", "-")
-        or order_by != order_in_words(order_by)
-    ):
-        raise StorageValidationError(
-            reason=f"must be one path, not {order_by!r}",
-            path="order_by",
-            advice=f'write it as text, - before it for descending: order_by="{meant_order(order_by)}"',
-        )
-    sign = "-" if order_by.startswith("-") else ""
-    path = order_by.removeprefix("-")
-    parse_path(path, ("order_by",))
-    return path, sign

@@ -13,8 +13,9 @@ from enum import Enum
 from typing import Any
 
 from fsstore.model.records import Filters
-from fsstore.query.filters import as_mapping, order_path
+from fsstore.query.filters import as_mapping
 from fsstore.query.operands import LOGICAL_OPERATORS, Steps, check_depth, refusal
+from fsstore.query.orders import order_path
 from fsstore.query.steps import written_steps
 
 

@@ -20,7 +20,8 @@ from typing import TypeAlias
 from pydantic_core import from_json
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
-from fsstore.model.mutations import Expected, Save
+from fsstore.model.expected import Expected
+from fsstore.model.mutations import Save
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.redaction.redact import Match, find, hide

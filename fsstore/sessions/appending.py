@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
+from fsstore.model.expected import Expected
 from fsstore.model.lists import list_at, tail_of
-from fsstore.model.mutations import Append, Expected, Patch, Pop, Save, Stamp
+from fsstore.model.mutations import Append, Patch, Pop, Save
 from fsstore.model.patch import Steps, merge_patch
 from fsstore.model.records import JsonObject, check_id
+from fsstore.model.successor import Stamp
 from fsstore.model.times import TIME_KEYS
 from fsstore.model.values import copy_value, snapshot
 from fsstore.query.filters import parse_path

@@ -23,9 +23,11 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
-from fsstore.model.mutations import Delete, Expected, Patch, Save, Stamp, metadata_of
+from fsstore.model.expected import Expected
+from fsstore.model.mutations import Delete, Patch, Save
 from fsstore.model.patch import TOP, misread_keys
 from fsstore.model.records import Filters, JsonObject, check_id
+from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse

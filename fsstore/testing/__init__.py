@@ -29,15 +29,13 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             *("cleanup", "exactness", "finding", "lists", "machine", "patches", "records", "tasks", "transactions"),
+            *("times", "versions", "watching", "sessions"),
             *(
-                "session_appends",
-                "session_changes",
-                "session_edits",
-                "session_lists",
-                "session_models",
-                "sessions",
-                "times",
-                "watching",
+                f"session_{part}"
+                for part in (
+                    *("appends", "changes", "edit_timeouts", "edits", "lists", "models", "refusals", "times"),
+                    *("transactions", "typed", "versions"),
+                )
             ),
         )
     )
@@ -51,19 +49,21 @@ from fsstore.testing.lists import ListContract  # noqa: E402
 from fsstore.testing.patches import PatchContract, SessionPatchContract  # noqa: E402
 from fsstore.testing.records import RecordContract  # noqa: E402
 from fsstore.testing.session_appends import SessionAppendContract, SessionTailContract  # noqa: E402
-from fsstore.testing.session_changes import SessionEditContract, SessionTransactionContract  # noqa: E402
-from fsstore.testing.session_edits import (  # noqa: E402
-    SessionEditInsideContract,
-    SessionEditReturnContract,
-    SessionEditTimeoutContract,
-)
+from fsstore.testing.session_changes import SessionEditContract  # noqa: E402
+from fsstore.testing.session_edit_timeouts import SessionEditTimeoutContract  # noqa: E402
+from fsstore.testing.session_edits import SessionEditInsideContract, SessionEditReturnContract  # noqa: E402
 from fsstore.testing.session_lists import SessionListContract  # noqa: E402
 from fsstore.testing.session_models import SessionModelContract  # noqa: E402
+from fsstore.testing.session_refusals import SessionRefusalContract  # noqa: E402
+from fsstore.testing.session_times import SessionTimeContract  # noqa: E402
+from fsstore.testing.session_transactions import SessionTransactionContract  # noqa: E402
 from fsstore.testing.session_typed import SessionTypedContract  # noqa: E402
+from fsstore.testing.session_versions import SessionVersionContract  # noqa: E402
 from fsstore.testing.sessions import SessionRecordContract  # noqa: E402
 from fsstore.testing.tasks import TaskContract  # noqa: E402
-from fsstore.testing.times import SessionTimeContract, TimeContract  # noqa: E402
+from fsstore.testing.times import TimeContract  # noqa: E402
 from fsstore.testing.transactions import TransactionContract  # noqa: E402
+from fsstore.testing.versions import VersionContract  # noqa: E402
 from fsstore.testing.watching import WatchContract  # noqa: E402
 
 __all__ = ["HandClock", "SessionContract", "StorageContract", "WatchContract"]
@@ -71,6 +71,7 @@ __all__ = ["HandClock", "SessionContract", "StorageContract", "WatchContract"]
 
 class StorageContract(
     RecordContract,
+    VersionContract,
     PatchContract,
     ExactnessContract,
     FindingContract,
@@ -85,9 +86,11 @@ class StorageContract(
 
 class SessionContract(
     SessionRecordContract,
+    SessionVersionContract,
     SessionModelContract,
     SessionTypedContract,
     SessionListContract,
+    SessionRefusalContract,
     SessionPatchContract,
     SessionAppendContract,
     SessionTailContract,

@@ -1,8 +1,9 @@
 """A backend compared with a plain dict under random commands; needs hypothesis.
 
 The oracle is `StorageMachine.model`: a dict from ids to the records as they should be, kept by the rules of the
-contract alone. Filters and orders are judged by `fsstore.query.filters`, which defines what they mean. Where a store
-may be shared, commands go through two handles in turn; where it outlives its handles, it is opened again in between.
+contract alone. Filters and orders are judged by `fsstore.query.filters` and `orders`, which define what they mean.
+Where a store may be shared, commands go through two handles in turn; where it outlives its handles, it is opened again
+in between.
 """
 
 from __future__ import annotations
@@ -19,31 +20,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from fsstore.errors import (
-    StorageConflictError,
-    StorageNotFoundError,
-    StorageTransactionError,
-    StorageValidationError,
-)
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageTransactionError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.model.clock import HandClock
 from fsstore.model.mutations import AnyMutation, deleting, patching, saving
 from fsstore.model.patch import RECORD_TOPS, merge_patch, misread_keys, refuse_misread
 from fsstore.model.records import JsonObject, Records
-from fsstore.query.filters import matches, parse_order
+from fsstore.query.filters import matches
+from fsstore.query.orders import parse_order
 from fsstore.testing.backend import DAY_SECONDS, outlives_its_handle
-from fsstore.testing.draws import (
-    DELETES,
-    FILTERS,
-    IDS,
-    ORDERS,
-    PATCHES,
-    RECORDS,
-    SAVES,
-    UPDATES,
-    VERSIONS,
-    WHICH,
-)
+from fsstore.testing.draws import DELETES, FILTERS, IDS, ORDERS, PATCHES, RECORDS, SAVES, UPDATES, VERSIONS, WHICH
 from fsstore.testing.examples import REFUSED_VALUES, exact_text
 
 T = TypeVar("T")
@@ -164,7 +150,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(which=WHICH, record_id=IDS, patch=PATCHES)
     def update(self, which: int, record_id: str, patch: JsonObject) -> None:
-        """Patch a record, or be told that it is not there, or what the patch would make."""
+        """Patch a record, or find that it is not there, or what the patch would make."""
         call = self.handle(which).update(record_id, patch)
         if record_id in self.model and is_misread(self.model[record_id], patch):
             self.refused(call, StorageValidationError)

@@ -6,12 +6,7 @@ from typing import Any
 
 import pytest
 
-from fsstore.errors import (
-    StorageConflictError,
-    StorageNotFoundError,
-    StorageTransactionError,
-    StorageValidationError,
-)
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageTransactionError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
 from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving, unchanged

@@ -36,7 +36,7 @@ def age(store: Path, history: History) -> None:
             work = history.works.get(json.loads(path.read_bytes())["data"]["number"])
             if work is not None:
                 os.utime(path, ns=(work.begun_ns, work.begun_ns))
-    signature = files._signature
+    signature = vars(files)["signature_in"]
     vars(files)["_signature"] = lambda found: signature(found)._replace(ctime_ns=found.st_mtime_ns)
 
 

@@ -22,7 +22,6 @@ from tests.campaign.troubled import PLACES
 
 ROOT = Path(__file__).parents[2]
 MADE_BY_EACH_TRIAL = {"open", "close"}
-MADE_BY_THE_SYSTEM = {"in_child"}
 READS_NOTHING = {"clock", "watch"}
 """What `watch` gives is tried in `tests/filesystem/watch`."""
 
@@ -48,6 +47,6 @@ async def test_no_public_call_is_forgotten(tmp_path: Path) -> None:
     async with await FileStorage.open(tmp_path) as storage:
         calls = Calls(storage, Model(), tmp_path)
         made = [*calls.found, *calls.counted, *calls.asked, *calls.written, *victims(storage)]
-    known = {name.split(" ")[0] for name in made} | MADE_BY_EACH_TRIAL | MADE_BY_THE_SYSTEM | READS_NOTHING
+    known = {name.split(" ")[0] for name in made} | MADE_BY_EACH_TRIAL | READS_NOTHING
     public = {name for face in (FileStorage, SessionService) for name in dir(face) if not name.startswith("_")}
     assert public - known == set()

@@ -10,7 +10,8 @@ from typing import Any
 from fsstore import FileStorage
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
-from fsstore.query.filters import matches, parse_order
+from fsstore.query.filters import matches
+from fsstore.query.orders import parse_order
 
 FILTERS: tuple[JsonObject, ...] = (
     {},

@@ -10,7 +10,7 @@ import pytest
 
 from fsstore import FileStorage, SessionService
 from fsstore.filesystem.disk import files, trust
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature, signature_in
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
 from tests.filesystem.rescan import contradictions, documents, records
@@ -238,12 +238,12 @@ async def test_an_edit_within_the_tick_of_its_save_is_found_whatever_the_system_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system_clock_ns: int
 ) -> None:
     """Every time of a file is that of one tick, so that a signature tells nothing of the edit."""
-    real, now, tick_ns = files._signature, time.time_ns, time.time_ns()
+    real, now, tick_ns = signature_in, time.time_ns, time.time_ns()
 
     def coarse(found: os.stat_result) -> Signature:
         return real(found)._replace(mtime_ns=tick_ns, ctime_ns=tick_ns)
 
-    monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(files, "signature_in", coarse)
     monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     monkeypatch.setattr(time, "time_ns", lambda: min(now(), tick_ns + SECOND_NS) + system_clock_ns)
     async with await FileStorage.open(tmp_path, fsync=False) as storage:

@@ -16,7 +16,8 @@ import pytest_asyncio
 from fsstore import FileStorage, open_storage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk import files, system
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.descriptors import read_all
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log.records import NO_DOCUMENT, LoggedChange, pack, unpack
 from fsstore.interfaces import IUnifiedStorage
@@ -173,15 +174,13 @@ async def test_counters_full_of_noise_lose_nothing(store: Path) -> None:
 
 
 async def test_a_segment_of_a_terabyte_is_an_error_of_the_store(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = files._read_all
-
     def out_of_memory(descriptor: int, size: int) -> bytes:
         # not tried, since a system that promises more memory than it has would read for hours
         if size == TERABYTE:
             raise MemoryError
-        return real(descriptor, size)
+        return read_all(descriptor, size)
 
-    monkeypatch.setattr(files, "_read_all", out_of_memory)
+    monkeypatch.setattr(files, "read_all", out_of_memory)
     segment = store / ".fsstore/log/000000000009.log"
     terabyte(segment, store)
     error = await in_time(FileStorage.open(store))

@@ -96,8 +96,8 @@ async def test_an_acknowledged_save_survives_when_it_and_the_unsynced_edit_befor
     for module in (records, system):
         vars(module)["boot_id"] = lambda: "after the second cut"
     # nobody can set a ctime, and the file that came back has an old one
-    signature = files._signature
-    monkeypatch.setattr(files, "_signature", lambda found: signature(found)._replace(ctime_ns=1))
+    signature = vars(files)["signature_in"]
+    monkeypatch.setattr(files, "signature_in", lambda found: signature(found)._replace(ctime_ns=1))
     async with open_storage(cut) as storage:
         record = await storage.load("a")
     assert record is not None

@@ -30,7 +30,6 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log import counters
-from fsstore.filesystem.log.lock import StoreLock
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
 from tests.filesystem.crashing import in_child
@@ -496,64 +495,6 @@ async def test_a_shard_that_is_gone_is_no_store_that_is_gone(tmp_path: Path) -> 
         assert (await storage.health_check())["status"] == "ok"
 
 
-async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # the lock is kept for more to come, as long as it may be
-    monkeypatch.setattr(StoreLock, "linger_seconds", lambda _lock, _state: 1.0)
-    store = tmp_path / "store"
-    async with await FileStorage.open(tmp_path / "other") as other:
-        await other.batch_save([{"id": "a", "data": "other"}, {"id": "x", "data": "other"}])
-    async with await FileStorage.open(store) as storage:
-        await storage.batch_save([{"id": "a", "data": "first"}, {"id": "b", "data": "first"}])
-        await contents(storage)
-        store.rename(tmp_path / "away")
-        (tmp_path / "other").rename(store)
-        refused = 0
-        for _ in range(20):
-            try:
-                await storage.save({"id": "c", "data": "other"})
-                break
-            except StorageUnavailableError:
-                refused += 1
-        # the writer may still have the lock of the first one, and lets go of it at once
-        assert refused <= 1
-        found = await contents(storage)
-        assert {key: record["data"] for key, record in found.items()} == dict.fromkeys("acx", "other")
-    assert not place(tmp_path / "away", "c").exists()
-
-
-async def test_what_waits_for_the_index_of_the_first_store_does_not_reach_the_index_of_the_other(
-    tmp_path: Path,
-) -> None:
-    store = tmp_path / "store"
-    async with await FileStorage.open(tmp_path / "other") as other:
-        await other.save({"id": "x"})
-        await other.list()
-    async with await FileStorage.open(store) as storage:
-        await storage.list()
-
-        writer = storage._store.writer
-        assert writer is not None
-        # not the hold of the list, which may linger
-        await until(lambda: not writer.is_holding)
-        with pytest.MonkeyPatch.context() as patch:
-            release = writer._release
-
-            def releasing() -> None:
-                # the rows of what was saved in this hold are written now
-                patch.undo()
-                store.rename(tmp_path / "away")
-                (tmp_path / "other").rename(store)
-                release()
-
-            patch.setattr(writer, "_release", releasing)
-            await storage.save({"id": "a"})
-            await until(lambda: not writer.is_holding)
-    async with await FileStorage.open(store, reconcile="off") as storage:
-        assert await storage.query("SELECT id FROM documents") == [{"id": "x"}]
-
-
 async def test_another_store_of_another_depth_in_the_place_is_refused(tmp_path: Path) -> None:
     store = tmp_path / "store"
     async with await FileStorage.open(tmp_path / "other", shard_depth=2) as other:
@@ -642,7 +583,10 @@ async def test_the_end_of_a_list_is_that_of_the_file_whoever_has_written_it(tmp_
             await writer.append_session("a", [number])
             assert await sessions.read_tail("a", 2) == (list(range(number + 1))[-2:], max(number - 1, 0), number + 1)
         path = place(tmp_path, "a")
-        path.write_text(path.read_text().replace("29", "92"))
+        record = json.loads(path.read_text())
+        # not any 29 of the text: it may be the minute
+        record["data"]["messages"][-1] = 92
+        path.write_text(json.dumps(record))
         assert (await sessions.read_tail("a", 1)).items == [92]
         await sessions.delete_session("a")
         with pytest.raises(StorageNotFoundError):

@@ -16,7 +16,8 @@ from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageValidationError
 from fsstore.model.clock import HandClock
 from fsstore.model.records import JsonObject
-from fsstore.query.filters import matches, parse_order
+from fsstore.query.filters import matches
+from fsstore.query.orders import parse_order
 from fsstore.testing.finding import ids_of
 from fsstore.testing.sessions import names
 from fsstore.testing.times import TIME_FILTERS, WRITTEN

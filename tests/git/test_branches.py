@@ -10,7 +10,7 @@ import pytest
 
 from fsstore import SessionService
 from fsstore.filesystem.disk import files, trust
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from tests.git.conftest import Repository, assert_right, open_store
 
 HOUR_NS = 3_600_000_000_000
@@ -160,7 +160,7 @@ async def test_a_flip_flop_within_one_tick_of_the_clock_gives_no_stale_answer(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, inode: str
 ) -> None:
     """A tick of an hour, and a file system that may give the number of a removed file to the next one."""
-    real = files._signature
+    real = vars(files)["signature_in"]
 
     def coarse(found: os.stat_result) -> Signature:
         number, size, *times = real(found)
@@ -170,7 +170,7 @@ async def test_a_flip_flop_within_one_tick_of_the_clock_gives_no_stale_answer(
             1 if inode == "kept" and is_document else number, size, *(time - time % HOUR_NS + HOUR_NS for time in times)
         )
 
-    monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(files, "signature_in", coarse)
     monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     await twins(repository, 8)
     async with await open_store(repository.store) as storage:

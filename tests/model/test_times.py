@@ -16,7 +16,8 @@ from fsstore.model.mutations import saving
 from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time, format_time, has_offset, instant_of, utc_now, with_canonical_times
 from fsstore.query.conditions import Order
-from fsstore.query.filters import matches, parse, parse_order
+from fsstore.query.filters import matches, parse
+from fsstore.query.orders import parse_order
 from fsstore.testing.times import NO_TIMES, SAME_MOMENT, LocalZones
 
 TIME = "2026-01-31T09:15:00.000000+00:00"

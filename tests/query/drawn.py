@@ -11,7 +11,8 @@ from typing import Any
 from fsstore.model.records import JsonObject
 from fsstore.model.times import TIME_PATHS
 from fsstore.query.conditions import ABSENT, Order, reached
-from fsstore.query.filters import parse_order, parse_path
+from fsstore.query.filters import parse_path
+from fsstore.query.orders import parse_order
 
 SCALARS: list[Any] = [
     None, True, False, 0, 1, -1, 2, 1.0, 0.0, -0.0, 0.1, 0.5, 2.5, 1e300, -1e300, 5e-324, 0.30000000000000004,

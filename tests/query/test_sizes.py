@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fsstore.errors import StorageValidationError
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
 from fsstore.query.limits import (
     MAX_FILTER_CHARACTERS,
     MAX_FILTER_CONDITIONS,
@@ -13,6 +13,7 @@ from fsstore.query.limits import (
     MAX_PATH_STEPS,
     MAX_PATTERN_CHARACTERS,
 )
+from fsstore.query.orders import parse_order
 
 
 def nested(operator: str, levels: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from fsstore.errors import StorageValidationError
-from fsstore.model.mutations import Expected
+from fsstore.model.expected import Expected
 from fsstore.sessions.appending import appending_session, check_count, continuing_session, list_steps, popping_session
 
 NOW = "2026-01-31T09:15:00.000000+00:00"

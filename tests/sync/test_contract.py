@@ -16,22 +16,27 @@ from fsstore.model.clock import HandClock
 from fsstore.testing import StorageContract
 from fsstore.testing.patches import SessionPatchContract
 from fsstore.testing.session_appends import SessionAppendContract, SessionTailContract
-from fsstore.testing.session_changes import SessionEditContract, SessionTransactionContract
+from fsstore.testing.session_changes import SessionEditContract
 from fsstore.testing.session_edits import SessionEditReturnContract
 from fsstore.testing.session_lists import SessionListContract
 from fsstore.testing.session_models import SessionModelContract
+from fsstore.testing.session_refusals import SessionRefusalContract
+from fsstore.testing.session_times import SessionTimeContract
+from fsstore.testing.session_transactions import SessionTransactionContract
 from fsstore.testing.session_typed import SessionTypedContract
+from fsstore.testing.session_versions import SessionVersionContract
 from fsstore.testing.sessions import SessionRecordContract
-from fsstore.testing.times import SessionTimeContract
 from tests.sync.turned import TurnedSessions, TurnedStorage
 
 
 class Contract(
     StorageContract,
     SessionRecordContract,
+    SessionVersionContract,
     SessionModelContract,
     SessionTypedContract,
     SessionListContract,
+    SessionRefusalContract,
     SessionPatchContract,
     SessionAppendContract,
     SessionTailContract,

@@ -34,7 +34,7 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.interfaces import Progress
-from fsstore.model.mutations import floor_above
+from fsstore.model.successor import floor_above
 
 _logger = logging.getLogger("fsstore")
 _MOVED = (Kind.UNREADABLE, Kind.WRONG_PLACE)

@@ -200,6 +200,9 @@ class Directories:
 
     def _stat(self, name: str) -> os.stat_result:
         base, parent = self._enter(name)
+        if parent is None:
+            # so of most names that are looked at: they lie in the control directory
+            return os.lstat(base)
         try:
             return os.stat(base, dir_fd=parent, follow_symlinks=False)
         finally:

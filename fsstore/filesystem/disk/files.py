@@ -20,13 +20,14 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
+from fsstore.filesystem.disk.descriptors import read_all, write_all
 from fsstore.filesystem.disk.directories import COMMON, Directories
+from fsstore.filesystem.disk.signatures import INODE_BITS, UNTOLD, Signature, identity_of, signature_in
 from fsstore.filesystem.disk.syscalls import exchange
 from fsstore.filesystem.disk.system import NotAFileError, flag
 
@@ -47,38 +48,7 @@ _SHARING_VIOLATIONS = {5, 32}
 _READ_TRIES = 100
 # of which two may lie on both sides of a tick
 _LOOKS, _TICK_NS = 4, 500_000
-# Windows has numbers of 128 bits
-_INODE_BITS = 128
-_PIECE_BYTES = 64 << 10
 _SHARING_RETRIES, _SHARING_PAUSE_SECONDS = 200, 0.005
-
-
-class Signature(NamedTuple):
-    """What a stat says of a file's content without reading it: size in bytes, times in nanoseconds.
-
-    `trust` says when it stands for the content.
-    """
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @property
-    def changed_ns(self) -> int:
-        """When the file was changed last: the later time, since an old mtime may have been put back."""
-        return max(self.mtime_ns, self.ctime_ns)
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether the file lies on another device than the store did when it was opened."""
-        return self.inode >= 1 << _INODE_BITS
-
-
-Stat: TypeAlias = os.stat_result
-
-UNTOLD = Signature(0, 0, 0, 0)
-"""Of a file that is there, or was a moment ago."""
 
 
 class TooLargeError(OSError):
@@ -120,7 +90,7 @@ class Tree(Directories):
         try:
             for _ in range(_READ_TRIES):
                 before = self._regular(descriptor, name, max_bytes)
-                data = _read_all(descriptor, before.size)
+                data = read_all(descriptor, before.size)
                 # somebody may write the file in place while we read: only bytes framed by one signature are its own
                 if len(data) == before.size and self._signed(os.fstat(descriptor)) == before:
                     return data, before
@@ -208,16 +178,9 @@ class Tree(Directories):
         return None
 
     def _replace(self, source: str, target: str) -> Signature | None:
-        old, old_parent = self._enter(source)
-        try:
-            new, new_parent = self._enter(target)
-            try:
-                os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-                return self._signature_at(new, new_parent)
-            finally:
-                self._leave(new_parent)
-        finally:
-            self._leave(old_parent)
+        with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
+            os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+            return self._signature_at(new, new_parent)
 
     def exchange(self, source: str, target: str) -> Signature | None:
         """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.
@@ -261,7 +224,7 @@ class Tree(Directories):
         if found is None:
             return None
         # those of the control directory are held against open descriptors, which have numbers as the system gives them
-        return _signature(found) if name.startswith(self._trusted) else self._signed(found)
+        return signature_in(found) if name.startswith(self._trusted) else self._signed(found)
 
     def moment(self, name: str = "") -> Signature | None:
         """Return the signature of a directory, which changes with the names in it; None when it is not there."""
@@ -309,19 +272,13 @@ class Tree(Directories):
 
     def link(self, source: str, target: str) -> bool:
         """Give a file a second name, which must be free; False where there are no links, or not of this file."""
-        old, old_parent = self._enter(source)
-        try:
-            new, new_parent = self._enter(target)
+        with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
             try:
                 os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
             except OSError as error:
                 if error.errno in _NO_LINK:
                     return False
                 raise
-            finally:
-                self._leave(new_parent)
-        finally:
-            self._leave(old_parent)
         return True
 
     def signatures(self, name: str) -> Iterator[tuple[str, Signature | None]]:
@@ -333,13 +290,13 @@ class Tree(Directories):
                 yield base, self._signed(found) if stat.S_ISREG(found.st_mode) else None
 
     def _signed(self, found: os.stat_result) -> Signature:
-        signature = _signature(found)
+        signature = signature_in(found)
         if found.st_dev == self.device:
             return signature
         if self.device is None:
             self.device = found.st_dev
             return signature
-        return signature._replace(inode=(found.st_dev + 1 << _INODE_BITS) + signature.inode)
+        return signature._replace(inode=(found.st_dev + 1 << INODE_BITS) + signature.inode)
 
     def _signature_at(self, base: str, parent: int | None) -> Signature | None:
         try:
@@ -369,66 +326,9 @@ class Tree(Directories):
             os.close(descriptor)
 
 
-def identity_of(found: os.stat_result) -> int:
-    """Return device and inode as one number: what is mounted elsewhere has files of the same inode numbers."""
-    return found.st_dev << 64 | found.st_ino
-
-
-def stat_of(signature: Signature, device: int) -> Stat:
-    """Return a stat of a regular file on a device that has that signature."""
-    inode, size, mtime_ns, ctime_ns = signature
-    fields = (stat.S_IFREG, inode, device, 1, 0, 0, size, 0, mtime_ns // 10**9, ctime_ns // 10**9)
-    return os.stat_result(fields, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
-
-
 def _is_no_file(base: str, parent: int | None) -> bool:
     """Whether there is something else than a file; what is not there any more was swept away, and was one."""
     try:
         return not stat.S_ISREG(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode)
     except OSError:
         return False
-
-
-def _signature(found: os.stat_result) -> Signature:
-    return Signature(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def _read_all(descriptor: int, size: int) -> bytes:
-    if hasattr(os, "pread"):
-        # one byte more than the size, so that a file that has just grown shows as such
-        data = os.pread(descriptor, size + 1, 0)
-        if len(data) == size:
-            return data
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    parts = []
-    wanted = size + 1
-    while wanted > 0 and (part := os.read(descriptor, wanted)):
-        parts.append(part)
-        wanted -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of the bytes, however many calls that takes."""
-    written = os.write(descriptor, data)
-    while written < len(data):
-        written += os.write(descriptor, memoryview(data)[written:])
-
-
-def write_parts(descriptor: int, parts: Iterable[bytes]) -> None:
-    """Write all of the parts, one after another, in pieces that need no fresh memory."""
-    piece: list[bytes] = []
-    size = 0
-    for part in parts:
-        piece.append(part)
-        size += len(part)
-        if size >= _PIECE_BYTES:
-            write_all(descriptor, b"".join(piece))
-            piece, size = [], 0
-    if piece:
-        write_all(descriptor, b"".join(piece))
-
-
-def sync_data(descriptor: int) -> None:
-    """Bring a file's bytes to the disk, and of its metadata only what reading them needs."""
-    getattr(os, "fdatasync", os.fsync)(descriptor)

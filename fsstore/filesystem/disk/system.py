@@ -47,7 +47,7 @@ def refuses_writing(error: OSError) -> bool:
 
 
 def filesystem_type(path: Path) -> str:
-    """Return the type of the file system that holds a path, as proc(5) lists it; empty where that is not told."""
+    """Return the type of the file system that holds a path, as proc(5) lists it; empty where it does not say."""
     try:
         mounts = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
         resolved = path.resolve()

@@ -27,7 +27,8 @@ that is set back to the nanosecond. On a file system that another machine serves
 
 from __future__ import annotations
 
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import filesystem_type
 
 RACY_NS = 2_100_000_000

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.model.records import JsonObject
 

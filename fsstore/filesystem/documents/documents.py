@@ -21,7 +21,8 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from fsstore.errors import Outcome, StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature, TooLargeError, Tree
+from fsstore.filesystem.disk.files import TooLargeError, Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.disk.trust import Trust, is_sure
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
@@ -36,7 +37,7 @@ from fsstore.filesystem.documents.codec import (
 )
 from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
-from fsstore.filesystem.documents.skeleton import StoreRoot
+from fsstore.filesystem.documents.marker import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.lists import Tail
 from fsstore.model.patch import Steps

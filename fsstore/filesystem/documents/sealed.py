@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.splice import spliced
-from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Save, stamped
+from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Save
 from fsstore.model.records import JsonObject
+from fsstore.model.successor import stamped
 from fsstore.model.values import snapshot
 
 

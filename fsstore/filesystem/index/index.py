@@ -38,7 +38,7 @@ from fsstore.filesystem.index.terms import functions
 from fsstore.filesystem.index.upserts import Described, described, put_problems, put_rows, remove
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
-from fsstore.query.filters import RECENT_FIRST
+from fsstore.query.orders import RECENT_FIRST
 from fsstore.query.plan import Plan, Start
 from fsstore.query.relation import TEMPORARY_IN_FILES, guarded_select
 

@@ -20,7 +20,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents

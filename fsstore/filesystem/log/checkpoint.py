@@ -26,7 +26,8 @@ from functools import partial
 from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.disk.files import KEEP, Tree, identity_of
+from fsstore.filesystem.disk.files import KEEP, Tree
+from fsstore.filesystem.disk.signatures import identity_of
 from fsstore.filesystem.documents.documents import Documents, directories_of
 from fsstore.filesystem.documents.layout import CHECKPOINT
 from fsstore.filesystem.log.counters import Counters

@@ -47,7 +47,7 @@ from typing import NamedTuple
 
 from fsstore.filesystem.disk.files import KEEP, READ, WRITE, Tree
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, MOST_SEGMENTS, STAGING
-from fsstore.model.mutations import floor_above
+from fsstore.model.successor import floor_above
 
 _COUNTER = struct.Struct("<Q")
 _ALL, _PLACED = struct.Struct("<15Q"), struct.Struct("<2Q")

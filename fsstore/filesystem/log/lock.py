@@ -26,7 +26,8 @@ from importlib.util import find_spec
 from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.disk.files import KEEP, WRITE, Tree, identity_of
+from fsstore.filesystem.disk.files import KEEP, WRITE, Tree
+from fsstore.filesystem.disk.signatures import identity_of
 from fsstore.filesystem.documents.layout import COUNTERS, LOCK
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.forking import tell_child

@@ -25,7 +25,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from fsstore.filesystem.disk.files import CREATE, WRITE, Tree, sync_data, write_all, write_parts
+from fsstore.filesystem.disk.descriptors import sync_data, write_all, write_parts
+from fsstore.filesystem.disk.files import CREATE, WRITE, Tree
 from fsstore.filesystem.documents.layout import LOG, segment_name, segment_number
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment, pack, pack_header, unpack

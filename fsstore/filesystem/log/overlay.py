@@ -23,7 +23,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.disk.files import Signature, Stat, TooLargeError, Tree, stat_of
+from fsstore.filesystem.disk.files import TooLargeError, Tree
+from fsstore.filesystem.disk.signatures import Signature, Stat, stat_of
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
 from fsstore.filesystem.documents.documents import directories_of

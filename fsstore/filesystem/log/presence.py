@@ -20,7 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fsstore.errors import StorageTimeoutError
-from fsstore.filesystem.disk.files import KEEP, Tree, identity_of
+from fsstore.filesystem.disk.files import KEEP, Tree
+from fsstore.filesystem.disk.signatures import identity_of
 from fsstore.filesystem.documents.layout import PRESENCE
 from fsstore.forking import tell_child
 

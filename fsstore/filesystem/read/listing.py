@@ -15,7 +15,6 @@ import logging
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from functools import partial
 from itertools import count, islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,6 +28,7 @@ from fsstore.model.records import JsonObject, Records
 from fsstore.query.conditions import Condition, Order
 
 _unreadable = logging.getLogger("fsstore.unreadable")
+_LEFT_OUT = "%s is left out of a list: %s"
 
 _Matches: TypeAlias = Callable[[JsonObject], bool]
 
@@ -169,14 +169,17 @@ class Listing:
         """Leave one out that cannot be read now. Raises the error where others cannot be read either."""
         self._documents.check_its_own(error)
         if name in self._documents.waiting:
-            _unreadable.warning("%s is left out of a list: %s", name, error.reason)
+            _unreadable.warning(_LEFT_OUT, name, error.reason)
 
     def _read_again(self, name: str, matches: _Matches) -> JsonObject | None:
         """Return what a document has become; None where it does not match any more, or cannot be read."""
         try:
-            document = self._read(name, partial(self._documents.read_named, name))
+            document = self._documents.read_named(name)
         except StorageUnavailableError as error:
             self._pass_over(name, error)
+            return None
+        except StorageCorruptedError as error:
+            _unreadable.warning(_LEFT_OUT, name, error.reason)
             return None
         return document.record if document is not None and matches(document.record) else None
 
@@ -217,11 +220,8 @@ class Listing:
     def _read_row(self, row: Row, *, keeping: bool) -> Document | None:
         if self._documents.name(row.id) != row.name:
             raise IndexDamagedError(f"{row.name} is not the file of {row.id!r}")
-        return self._read(row.name, partial(self._documents.read, row.id, keeping=keeping))
-
-    def _read(self, name: str, read: Callable[[], Document | None]) -> Document | None:
         try:
-            return read()
+            return self._documents.read(row.id, keeping=keeping)
         except StorageCorruptedError as error:
-            _unreadable.warning("%s is left out of a list: %s", name, error.reason)
+            _unreadable.warning(_LEFT_OUT, row.name, error.reason)
             return None

@@ -19,17 +19,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.disk.trust import is_settled, is_sure
-from fsstore.filesystem.documents.documents import Document
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.rows import Known
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
+from fsstore.filesystem.watch.observation import Observation
 from fsstore.filesystem.watch.suspects import Suspect, Suspects
 from fsstore.watching.changes import Origin
 from fsstore.watching.ledger import KnownState
@@ -37,16 +36,6 @@ from fsstore.watching.ledger import KnownState
 _GONE_SECONDS, _UNREADABLE_SECONDS = 0.05, 0.3
 _BATCH_PAUSE_SECONDS, _INDEX_PAUSE_SECONDS, _TROUBLE_PAUSE_SECONDS = 0.001, 0.003, 0.5
 _PATIENCE_SECONDS = 1.0
-
-
-class Observation(NamedTuple):
-    """A document as it was seen: with what is there, or with the mark of what cannot be read, or absent."""
-
-    document: Document | None = None
-    unreadable: int | None = None
-    is_known: bool = False
-    is_sure: bool = False
-    """Whether what was seen stands for the file as long as it has the same mark: see `trust`."""
 
 
 class ChangeClassifier:
@@ -207,7 +196,7 @@ class ChangeClassifier:
         for name, observation in news.items():
             row, suspect = rows.get(name), suspects[name]
             suspect.is_external |= observation.document is None and name in self._missing
-            is_indexed = _is_indexed(observation, row)
+            is_indexed = observation.is_indexed_as(row)
             if not (is_indexed or suspect.is_external) and self._is_waiting_for(name, observation, indexing, suspect):
                 self.suspects.postpone({name: suspect}, _INDEX_PAUSE_SECONDS)
                 continue
@@ -301,14 +290,6 @@ class ChangeClassifier:
         with suppress(StorageClosedError, StorageUnavailableError):
             if not writer.lock_is_held():
                 writer.tidy(lambda: None)
-
-
-def _is_indexed(observation: Observation, row: Known | None) -> bool:
-    """Whether the index says of a document what was seen."""
-    if observation.document is None:
-        return row is None
-    document = observation.document
-    return row is not None and (row.signature, row.digest) == (document.signature, document.digest)
 
 
 def _is_old(signature: Signature) -> bool:

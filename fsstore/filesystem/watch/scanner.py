@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of

@@ -13,7 +13,8 @@ from fsstore.filesystem.read.isolation import Isolation, OutdatedError
 from fsstore.filesystem.watch.watcher import Watcher
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Filters, JsonObject
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import parse_order
 from fsstore.watching.ledger import Ledger
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 
 _SLICE = 100
 

@@ -132,7 +132,7 @@ class Watcher:
                     self._known.doubt(name, now)
             del rows
             if writer is not None:
-                writer.tell(self._queue.put)
+                writer.report_to(self._queue.put)
                 # the group that is under way is not noted: it is found by looking, before anything is published
                 self._receive_commits()
             # a mount where no event comes from the other side is only looked at
@@ -152,7 +152,7 @@ class Watcher:
                 self.ready.set_exception(failure)
         finally:
             if writer is not None:
-                writer.tell(None)
+                writer.report_to(None)
             self._source.close()
 
     def _step(self) -> None:
@@ -230,7 +230,7 @@ class Watcher:
         self._committed.clear()
         writer = self._store.writer
         begun = 0 if writer is None else writer.begun
-        while writer is not None and writer.told < begun and not self._is_stopping:
+        while writer is not None and writer.reported < begun and not self._is_stopping:
             self._receive(0.001)
         self._receive(0.0)
         return set(self._committed)

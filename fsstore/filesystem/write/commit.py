@@ -27,7 +27,7 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Damage, Documents

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import InConflictError, decode_examined
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
@@ -29,8 +29,9 @@ from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, 
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, floor_above, overrides
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
+from fsstore.model.successor import floor_above
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
 

@@ -10,7 +10,7 @@ A crash leaves what was not written yet; the counters are odd then, and whoever 
 
 from __future__ import annotations
 
-from fsstore.filesystem.disk.files import UNTOLD
+from fsstore.filesystem.disk.signatures import UNTOLD
 from fsstore.filesystem.disk.trust import Trust
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import NOT_OURS, Entry, Problem, recorded_by_commit

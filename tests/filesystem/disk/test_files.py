@@ -16,20 +16,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from fsstore.filesystem.disk import directories, files, syscalls
-from fsstore.filesystem.disk.files import (
-    CREATE,
-    KEEP,
-    READ,
-    WRITE,
-    TooLargeError,
-    Tree,
-    sync_data,
-    write_all,
-    write_parts,
-)
-from fsstore.filesystem.disk.system import (
-    NotAFileError,
-)
+from fsstore.filesystem.disk.descriptors import sync_data
+from fsstore.filesystem.disk.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree
+from fsstore.filesystem.disk.system import NotAFileError
 
 if not hasattr(os, "mkfifo"):
     pytest.skip("what stands in the way of a file here are things this system has not", allow_module_level=True)
@@ -401,23 +390,6 @@ def test_the_signature_of_a_directory_changes_with_the_names_in_it(tree: Tree) -
     assert tree.moment() is not None
 
 
-def test_a_long_record_is_written_in_pieces(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [os.urandom(30_000) for _ in range(20)] + [b"", b"end"]
-    sizes: list[int] = []
-    write = os.write
-
-    def writing(descriptor: int, data: bytes) -> int:
-        sizes.append(len(data))
-        return write(descriptor, data)
-
-    monkeypatch.setattr(os, "write", writing)
-    descriptor = tree.open("file", files.CREATE)
-    write_parts(descriptor, parts)
-    os.close(descriptor)
-    assert (tree.root / "file").read_bytes() == b"".join(parts)
-    assert max(sizes) < 100_000
-
-
 def _in_pieces(read: Callable[..., bytes], descriptor: int, size: int, *where: int) -> bytes:
     return read(descriptor, min(size, 3), *where)
 
@@ -752,16 +724,6 @@ def test_data_is_synced_by_what_the_system_has(tree: Tree, synced: list[int], mo
     os.close(descriptor)
 
     assert synced == [signature.inode] * 2
-
-
-def test_all_bytes_are_written_however_many_calls_it_takes(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "write", writing(*[7] * 100))
-    descriptor = tree.open("file", CREATE)
-
-    write_all(descriptor, bytes(range(250)))
-    os.close(descriptor)
-
-    assert tree.read("file", max_bytes=LIMIT)[0] == bytes(range(250))
 
 
 # -- exchanging ------------------------------------------------------------------------------------------------------

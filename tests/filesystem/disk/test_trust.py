@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageConflictError, StorageCorruptedError
 from fsstore.filesystem.disk import trust
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import RACY_NS, Trust, is_settled, is_sure, shows_every_change
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode

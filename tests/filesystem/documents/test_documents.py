@@ -13,6 +13,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk import files
+from fsstore.filesystem.disk.descriptors import read_all
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents import cache, codec, documents
@@ -49,7 +50,7 @@ def test_a_file_that_changes_under_each_read_is_given_up(tmp_path: Path, monkeyp
     path = tmp_path / store.name("a")
     path.parent.mkdir()
     path.write_bytes(b"{}")
-    read_all, reads = files._read_all, 0
+    reads = 0
 
     def read_and_grow(descriptor: int, size: int) -> bytes:
         nonlocal reads
@@ -59,7 +60,7 @@ def test_a_file_that_changes_under_each_read_is_given_up(tmp_path: Path, monkeyp
         path.write_bytes(path.read_bytes() + b" ")
         return data
 
-    monkeypatch.setattr(files, "_read_all", read_and_grow)
+    monkeypatch.setattr(files, "read_all", read_and_grow)
 
     with pytest.raises(StorageUnavailableError, match="all the time"):
         store.read("a")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
@@ -17,7 +17,8 @@ from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query import sizes
 from fsstore.query.conditions import EVERYTHING, Condition
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import parse_order
 
 ABSENT: Any = object()
 SIGNATURE = Signature(1, 2, 3, 4)

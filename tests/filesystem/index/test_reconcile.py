@@ -12,7 +12,7 @@ import pytest_asyncio
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk import files, trust
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.index.rows import Known
 from fsstore.watching.changes import Absorbed
@@ -137,13 +137,13 @@ async def test_an_edit_within_one_tick_of_the_clock_is_found_also_where_the_file
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tick of an hour, and a file that was brought here with the time of its making, as rsync and tar do."""
-    real, hour = files._signature, 3_600_000_000_000
+    real, hour = vars(files)["signature_in"], 3_600_000_000_000
 
     def coarse(found: os.stat_result) -> Signature:
         inode, size, mtime_ns, ctime_ns = real(found)
         return Signature(inode, size, mtime_ns, ctime_ns - ctime_ns % hour + hour)
 
-    monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(files, "signature_in", coarse)
     monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     async with await FileStorage.open(tmp_path) as storage:
         await fill(storage)

@@ -1,6 +1,6 @@
 import pytest
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.index.rows import (
     NOT_OURS,

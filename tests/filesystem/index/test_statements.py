@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry
 from fsstore.filesystem.index.statements import Prepared, counting, following, selecting
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
-from fsstore.query.filters import matches, parse, parse_order
+from fsstore.query.filters import matches, parse
+from fsstore.query.orders import parse_order
 from fsstore.query.plan import Start
 from tests.query.drawn import OPERAND_TIMES, SCALARS, TIMES, WRITTEN_TIMES, some_filter, some_order, some_record
 

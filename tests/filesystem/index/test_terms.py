@@ -9,7 +9,8 @@ import pytest
 from fsstore.filesystem.index.schema import CREATE
 from fsstore.filesystem.index.terms import Terms, functions
 from fsstore.model.records import JsonObject
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import parse_order
 
 HOSTILE = "'; DROP TABLE entry; --"
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from fsstore import Change, FileStorage, Watch
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.watch import classifier
+from fsstore.filesystem.watch.observation import Observation
 from fsstore.filesystem.watch.suspects import Suspect
 from tests.filesystem.faults import DEADLINE_SECONDS, place, until
 from tests.filesystem.watched import all_told, document, name_of, next_of, put, told
@@ -115,7 +117,7 @@ async def test_a_write_that_follows_another_before_the_index_has_it_is_waited_fo
     waits: list[tuple[str, bool]] = []
     judged_second = threading.Event()
 
-    def is_waiting(own: Any, name: str, observation: classifier.Observation, counted: int, suspect: Suspect) -> bool:
+    def is_waiting(own: Any, name: str, observation: Observation, counted: int, suspect: Suspect) -> bool:
         assert observation.document is not None
         status = observation.document.record["data"]["metadata"]["status"]
         waits.append((status, real(own, name, observation, counted, suspect)))
@@ -168,7 +170,7 @@ async def test_an_edit_that_another_process_has_noticed_first_stays_external(
     noticed = threading.Event()
     real = classifier.ChangeClassifier._see
 
-    def wait(own: classifier.ChangeClassifier, suspects: dict[str, Suspect]) -> dict[str, classifier.Observation]:
+    def wait(own: classifier.ChangeClassifier, suspects: dict[str, Suspect]) -> dict[str, Observation]:
         observations = real(own, suspects)
         noticed.wait(20)
         return observations
@@ -199,12 +201,12 @@ async def test_a_write_that_another_process_reads_again_stays_the_store_s(
 
 
 @pytest.fixture
-def observations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, classifier.Observation]]:
+def observations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Observation]]:
     """Return all that is seen, as it is seen."""
-    seen: list[tuple[str, classifier.Observation]] = []
+    seen: list[tuple[str, Observation]] = []
     real = classifier.ChangeClassifier._observe
 
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> classifier.Observation:
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> Observation:
         found = real(own, name, suspect)
         seen.append((name, found))
         return found
@@ -219,7 +221,7 @@ async def test_a_document_that_is_gone_for_a_moment_was_never_gone(
     """It is back when it is looked at for the second time."""
     real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
 
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> classifier.Observation:
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> Observation:
         looks.append(name)
         if looks.count(name_of("n1")) == 2:
             (store / "aside").rename(path)
@@ -235,7 +237,7 @@ async def test_half_a_document_is_waited_for(
     storage: FileStorage,
     changes: Watch,
     store: Path,
-    observations: list[tuple[str, classifier.Observation]],
+    observations: list[tuple[str, Observation]],
     caplog: Any,
 ) -> None:
     whole = encode(document("n1", "written slowly"), max_bytes=1 << 20)
@@ -256,7 +258,7 @@ async def test_half_a_document_that_becomes_what_it_was_is_no_change(
     real, path, looks = classifier.ChangeClassifier._observe, place(store, "n1"), list[str]()
     whole = path.read_bytes()
 
-    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> classifier.Observation:
+    def observation(own: classifier.ChangeClassifier, name: str, suspect: Suspect) -> Observation:
         looks.append(name)
         if looks.count(name_of("n1")) == 2:
             path.write_bytes(whole)

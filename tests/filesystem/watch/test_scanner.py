@@ -14,7 +14,8 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.disk.files import Signature, Tree
+from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.watch import scanner

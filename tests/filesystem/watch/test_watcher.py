@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fsstore import Change, FileStorage, Gap, StorageClosedError, StorageUnavailableError, Watch
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout, leads_to
 from fsstore.filesystem.watch import classifier, watcher
@@ -254,13 +254,13 @@ async def test_an_edit_within_one_tick_of_the_clock_is_told(
     """Two edits that leave the same signature: the event says that the file was written."""
     from fsstore.filesystem.disk import files, trust  # noqa: PLC0415 - its clock is what is turned
 
-    real, hour = files._signature, 3_600_000_000_000
+    real, hour = vars(files)["signature_in"], 3_600_000_000_000
 
     def coarse(found: os.stat_result) -> Signature:
         inode, size, mtime_ns, ctime_ns = real(found)
         return Signature(inode, size, mtime_ns - mtime_ns % hour + hour, ctime_ns - ctime_ns % hour + hour)
 
-    monkeypatch.setattr(files, "_signature", coarse)
+    monkeypatch.setattr(files, "signature_in", coarse)
     monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: False)
     async with storage.watch() as changes:
         for status in ("aaa", "bbb", "ccc"):
@@ -341,7 +341,7 @@ async def test_closing_while_watching_begins_ends_it(store: Path, turns: int) ->
 
 def _is_noting(storage: FileStorage) -> bool:
     writer = storage._store.writer
-    return writer is not None and (writer._tell is not None or writer._committer.notes is not None)
+    return writer is not None and (writer._report is not None or writer._committer.notes is not None)
 
 
 async def test_nothing_is_noted_for_a_watch_that_never_began_or_has_ended(storage: FileStorage) -> None:

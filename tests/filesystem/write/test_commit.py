@@ -407,7 +407,7 @@ async def test_commits_go_on_when_the_step_behind_them_fails(
 async def test_a_watcher_that_can_not_be_told_keeps_no_commit_from_its_answer(tmp_path: Path) -> None:
     async with await open_filled(tmp_path, fsync=False) as storage, asyncio.timeout(20):
         assert storage._store.writer is not None
-        storage._store.writer.tell(lambda _notes: 1 / 0)  # type: ignore[arg-type]
+        storage._store.writer.report_to(lambda _notes: 1 / 0)  # type: ignore[arg-type]
         await _batch(storage)
         await _insert(storage)
         assert set(await contents(storage)) == {"a", "b", "d", "Z 1"}

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.filesystem.disk.files import Signature
+from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import Trust
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.write import index_updates
 from fsstore.filesystem.write.draft import Draft
 from fsstore.filesystem.write.index_updates import IndexUpdates, row_of
-from fsstore.query.filters import parse, parse_order
+from fsstore.query.filters import parse
+from fsstore.query.orders import parse_order
 from tests.filesystem.faults import until
 from tests.filesystem.watched import document
 

@@ -12,8 +12,10 @@ from fsstore.errors import StorageConflictError
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.model.mutations import Append, Expected, Patch, Pop, Stamp
+from fsstore.model.expected import Expected
+from fsstore.model.mutations import Append, Patch, Pop
 from fsstore.model.records import JsonObject
+from fsstore.model.successor import Stamp
 from tests.filesystem.documents.test_lists import LISTS, OBJECTS
 
 NOW, LATER = "2026-01-31T09:15:00.000000+00:00", "2026-01-31T09:16:00.000000+00:00"

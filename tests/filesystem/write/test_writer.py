@@ -309,16 +309,6 @@ async def test_reads_that_are_under_way_when_a_store_is_closed_end(tmp_path: Pat
     assert {type(result) for result in results if isinstance(result, BaseException)} <= {StorageClosedError}
 
 
-async def test_a_writer_that_has_stopped_takes_no_more_jobs(storage: FileStorage) -> None:
-    writer = storage._store.writer
-    assert writer is not None
-    await storage.close()
-    with pytest.raises(StorageClosedError):
-        writer.call(lambda: None)
-    with pytest.raises(StorageClosedError):
-        writer.commit([])
-
-
 async def test_stores_that_come_and_go_leave_no_descriptor_and_no_thread(tmp_path: Path) -> None:
     async def visit() -> None:
         async with await FileStorage.open(tmp_path) as storage:
