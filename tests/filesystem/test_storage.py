@@ -436,7 +436,7 @@ async def asked(sessions: SessionService, export: Path) -> dict[str, Any]:
     came: dict[str, Any] = {}
     for name, call in calls.items():
         try:
-            came[name] = await asyncio.wait_for(call(), 8)
+            came[name] = await asyncio.wait_for(call(), 30)
         except StorageError as error:
             came[name] = error
     return came
