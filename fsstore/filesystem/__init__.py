@@ -161,6 +161,11 @@ say enough. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
+To write the index needs the store lock, and whoever holds that may be stopped. So whoever asks the index waits a second
+for the lock, or for what is committed to reach the index, and then copies the index into memory, compares all documents
+with the copy, and asks that (`private_index`); it is compared again after each commit, and given up when the file
+answers again. What still waits for the lock: the end of a batch that is being put in place, `verify`, and `repair`.
+
 A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
 commits the store is looked for at its path (`skeleton.StoreRoot`): the directory, and the marker in it. If it is
 removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there

@@ -234,8 +234,7 @@ class Writer:
         """
         job: _Job | None = first
         try:
-            is_tidying = isinstance(first, _Call) and first.is_tidying
-            self._acquire(self._left_seconds(first.since), (lambda: self._stopped) if is_tidying else None)
+            self._acquire(self._left_seconds(first.since), partial(self._is_pointless, first))
             self._waiting_since = None
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
@@ -249,6 +248,10 @@ class Writer:
             return job
         finally:
             self._release()
+
+    def _is_pointless(self, job: _Commit | _Call) -> bool:
+        """Whether nobody waits for a job any more. A commit counts, whoever has cancelled the wait for it."""
+        return isinstance(job, _Call) and (job.future.cancelled() or (job.is_tidying and self._stopped))
 
     def _left_seconds(self, since: float) -> float:
         """Return how long a job that was queued then may still wait for the lock: it has waited while others did."""
