@@ -19,7 +19,7 @@ from typing import Literal
 
 from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.system import NotAFileError, refuse_file, unavailable
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.skeleton import largest_document, open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
@@ -75,6 +75,7 @@ class OpenStore:
         """What is called before everything ends, to stop whoever watches."""
         self._ended = threading.Event()
         try:
+            refuse_file(tree.root)
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )

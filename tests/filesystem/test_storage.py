@@ -30,9 +30,9 @@ from fsstore.errors import (
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
-from fsstore.filesystem.index import index as index_module
 from fsstore.filesystem.log import counters
 from fsstore.filesystem.log.lock import StoreLock
+from fsstore.query.relation import guarded_select
 from fsstore.testing.finding import ENDLESS_QUERY
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
@@ -792,16 +792,16 @@ async def test_the_first_query_beside_what_is_too_large_uses_the_index_that_is_t
 async def test_queries_that_nobody_waits_for_any_more_leave_the_readers_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, select = list[str](), index_module.guarded_select
+    begun = list[str]()
 
     def noted(connection: sqlite3.Connection, query: str, *arguments: Any, **options: Any) -> Any:
         begun.append(query)
-        return select(connection, query, *arguments, **options)
+        return guarded_select(connection, query, *arguments, **options)
 
     async with await FileStorage.open(tmp_path) as storage:
         await storage.save({"id": "a"})
         await storage.count()
-        monkeypatch.setattr(index_module, "guarded_select", noted)
+        monkeypatch.setattr("fsstore.filesystem.index.index.guarded_select", noted)
         # as many as there are threads
         queries = [asyncio.ensure_future(storage.query(ENDLESS_QUERY)) for _ in range(4)]
         await until(lambda: len(begun) == len(queries))
