@@ -97,7 +97,7 @@ class IUnifiedStorage(ABC):
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
         the path of what cannot be stored. What is there and is damaged, or too large to be read, is replaced; it is set
-        aside first.
+        aside first. StorageCorruptedError is raised, and nothing changed, where git has left a conflict in it.
         """
         complete = completed(record)
         await self.commit([saving(complete)])

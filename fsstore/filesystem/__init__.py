@@ -130,7 +130,9 @@ the system refuses to read, and what is too large to be read, is known to this o
 user may be able to read it, or the same one in a moment. An unconditional save replaces what is damaged or too large,
 and brings it to quarantine before its commit point; where that cannot be done, the save is refused and nothing has
 changed. An unconditional delete removes it, and keeps it there only where that is asked for. Every other change of it
-raises, and so does any change of what the system refuses to read, or of a document in which git has left a conflict.
+raises. So does any change, a save and a delete too, of what the system refuses to read, since nobody knows what would
+be replaced and it could not be set aside; and of a document in which git has left a conflict: it is no damage but work
+of two people, both sides of which stand in the file, where `git` waits for somebody to choose.
 
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
