@@ -279,7 +279,7 @@ class FileStorage(IUnifiedStorage):
         after = ""
         while True:
             last, records = await self._reading.ask_whole(
-                partial(self._listing.batch, condition=condition, after=after, size=batch_size)
+                partial(self._listing.batch, condition=condition, after=after, size=batch_size), goes_on=bool(after)
             )
             if records:
                 yield records

@@ -48,8 +48,8 @@ class PrivateIndex:
     def catch_up(self, moment: object, steps: Steps | None = None) -> Absorbed:
         """Make it agree with the documents; one stat a document, and one read for each that differs.
 
-        Nothing is done where it was done for the same `moment`, which is another one after each commit; for None it is
-        always done. Raises StorageUnavailableError.
+        Nothing is done where it was done for the same `moment`, which is another one after each commit; for None, which
+        is like no other, it is always done. Raises StorageUnavailableError.
         """
         with self._turn:
             if moment is not None and moment == self._moment:

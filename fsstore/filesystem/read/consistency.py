@@ -82,6 +82,8 @@ class Reading:
         self._next_try = 0.0
         # of the lock's holder that was waited for in vain: how often the lock was taken then
         self._busy = -1
+        # the counters when the copy in memory was last compared, while a commit was under way
+        self._private_moment: object = None
 
     # -- other threads ------------------------------------------------------------------------------------------------
 
@@ -325,7 +327,9 @@ class Reading:
         # one trouble chases the other: nobody can commit meanwhile
         return await self._at_last(partial(self._caught_up, work))
 
-    async def _ask_private(self, work: Callable[[Index, Isolation], T], *, has_documents: bool) -> T:
+    async def _ask_private(
+        self, work: Callable[[Index, Isolation], T], *, has_documents: bool, goes_on: bool = False
+    ) -> T:
         """Answer without the store lock: from an index in memory, compared with all documents.
 
         `has_documents` says that the work reads documents, and keeps to one side of each batch by itself. Only one that
@@ -337,13 +341,17 @@ class Reading:
             before, root = self._store.counters.look(), self._store.documents.root.check()
             if before.applying & 1:
                 continue
-            # while `indexing` is odd, no counter tells one commit from the next
-            moment = None if before.indexing & 1 else (root, before.stale, before.indexing, before.applying)
+            moment: tuple[object, ...] | None = (root, before.stale, before.indexing, before.applying)
+            if before.indexing & 1 and not (goes_on and moment == self._private_moment):
+                # no counter tells one commit from the next
+                self._private_moment, moment = moment, None
             isolation = Isolation(self._store, before.applying)
             try:
-                await self.in_thread(partial(private.catch_up, moment))
+                if moment is None or not before.indexing & 1:
+                    await self.in_thread(partial(private.catch_up, moment))
                 answer = await self.in_thread(partial(private.use, partial(_isolated, work, isolation)))
             except IndexDamagedError:
+                self._private_moment = None
                 await self.in_thread(private.forget)
                 continue
             except OutdatedError:
@@ -358,6 +366,7 @@ class Reading:
             raise self._unusable(error) from error
 
     async def _forget_private(self) -> None:
+        self._private_moment = None
         if self._store.private_index.is_kept:
             await self.in_thread(self._store.private_index.forget)
 
@@ -395,8 +404,11 @@ class Reading:
                 await self._soon_under_lock(partial(self._store.reconciler.absorb, part))
 
     @_typed
-    async def ask_whole(self, work: Callable[[Index, Isolation], T]) -> T:
-        """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`."""
+    async def ask_whole(self, work: Callable[[Index, Isolation], T], *, goes_on: bool = False) -> T:
+        """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`.
+
+        `goes_on` says that the answer need not have what was committed since the one before it, but for batches.
+        """
         await self._look_again()
         if self._store.overlay is not None:
             isolation: Isolation = Undisturbed(self._store, 0)
@@ -404,7 +416,7 @@ class Reading:
         try:
             answer = await self._ask_file_whole(work)
         except LockBusyError:
-            return await self._ask_private(work, has_documents=True)
+            return await self._ask_private(work, has_documents=True, goes_on=goes_on)
         await self._forget_private()
         return answer
 

@@ -206,6 +206,38 @@ async def test_an_answer_beside_a_held_lock_has_each_commit_that_the_index_lacks
         assert not storage._store.private_index.is_kept
 
 
+async def test_a_stream_beside_a_held_lock_compares_the_documents_once(
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.batch_save([{"id": f"a{number}", "data": 1} for number in range(6)])
+        await storage.list()
+        private, compared = storage._store.private_index, list[object]()
+        catch_up = private.catch_up
+
+        def counted(moment: object) -> Absorbed:
+            compared.append(moment)
+            return catch_up(moment)
+
+        monkeypatch.setattr(private, "catch_up", counted)
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            for _ in range(2):
+                # a stream that begins is compared anew
+                compared.clear()
+                streamed = [record["id"] async for batch in storage.stream_list(batch_size=1) for record in batch]
+                assert streamed == ["a", *(f"a{number}" for number in range(6))]
+                assert compared == [None]
+            stream = storage.stream_list(batch_size=1)
+            assert await anext(stream)
+            # as another answer of the index file gives it up
+            private.forget()
+            assert [record["id"] async for batch in stream for record in batch] == [f"a{n}" for n in range(6)]
+        finally:
+            elsewhere.release()
+
+
 async def test_only_the_first_read_beside_a_held_lock_waits_for_it(
     tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
