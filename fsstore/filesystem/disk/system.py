@@ -40,6 +40,12 @@ class NotAFileError(OSError):
     """The name is there and is not a regular file."""
 
 
+class AdvisedError(OSError):
+    """An error of the system for which the caller knows what to do."""
+
+    advice = ""
+
+
 def flag(name: str) -> int:
     """Return a flag for opening a file, 0 where the system has none of that name."""
     return int(getattr(os, name, 0))
@@ -88,6 +94,8 @@ def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) ->
 
 def _advice(error: OSError, path: str) -> str | None:
     """Return what to do about a path that this user may not use; None where nothing is known but the error."""
+    if isinstance(error, AdvisedError):
+        return error.advice
     if error.errno == errno.EPERM and sys.platform == "linux":
         quoted = shlex.quote(path)
         return (
