@@ -7,6 +7,7 @@ only for speed, under the same published contract tests (`fsstore.testing`).
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
@@ -30,7 +31,7 @@ from fsstore.model.records import Clock, Filters, Guarantees, Ids, JsonObject, O
 from fsstore.model.times import format_time, utc_now
 from fsstore.query.columns import ENVELOPE, metadata_of
 from fsstore.query.orders import check_bounds, parse_order
-from fsstore.query.relation import guarded_select, relation_over
+from fsstore.query.relation import clock_while_wanted, guarded_select, relation_over
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -86,7 +87,7 @@ class IUnifiedStorage(ABC):
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
         the path of what cannot be stored. What is there and is damaged, or too large to be read, is replaced; it is set
-        aside first.
+        aside first. StorageCorruptedError is raised, and nothing changed, where git has left a conflict in it.
         """
         complete = completed(record)
         await self.commit([saving(complete)])
@@ -175,12 +176,13 @@ class IUnifiedStorage(ABC):
         """Run one read-only SELECT over the relation `documents`; anything else raises StorageValidationError.
 
         Columns: id, type, version, created_at, updated_at, session_id, thread_id, metadata (JSON text).
-        Times are text in UTC; a datetime among the parameters is compared as such a text.
+        Times are text in UTC; a datetime among the parameters is compared as such a text. It runs in another thread,
+        and what it may cost is bounded: see `fsstore.query.limits`. Raises StorageTimeoutError.
         """
         async with aclosing(self.stream_list()) as batches:
-            rows = [record async for batch in batches for record in batch]
-        with using_sqlite(), closing(relation_over(rows)) as connection:
-            return guarded_select(connection, query, params)
+            records = [record async for batch in batches for record in batch]
+        with clock_while_wanted() as clock:
+            return await asyncio.to_thread(_selected, records, query, params, clock)
 
     async def unreadable(self) -> Records:
         """Return what lists leave out since it cannot be read: `file` and `reason` of each."""
@@ -287,6 +289,11 @@ class IUnifiedStorage(ABC):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _selected(records: Records, query: str, params: Any, clock: Callable[[], float]) -> Records:
+    with using_sqlite(), closing(relation_over(records)) as connection:
+        return guarded_select(connection, query, params, clock=clock)
 
 
 class TailRecord(NamedTuple):

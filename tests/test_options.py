@@ -7,6 +7,7 @@ import pytest
 import fsstore
 from fsstore import sync
 from fsstore.filesystem.storage import FileStorage
+from fsstore.memory import MemoryStorage
 from fsstore.model.times import utc_now
 
 OPENINGS = {
@@ -47,3 +48,9 @@ def test_the_options_that_are_shown_are_those_of_the_backend(returned: str, open
 
 def test_help_on_the_backend_shows_permissions_in_octal() -> None:
     assert "file_mode: 'int' = 0o600" in str(inspect.signature(FileStorage.open))
+
+
+@pytest.mark.parametrize("opening", [FileStorage.open, MemoryStorage])
+def test_help_on_the_backends_shows_the_clock_by_its_name(opening: Callable[..., object]) -> None:
+    assert "= utc_now" in str(inspect.signature(opening))
+    assert "0x" not in pydoc.plain(pydoc.render_doc(opening))

@@ -2,7 +2,7 @@
 
 0 done, 1 not found, 2 wrong usage or input, 3 conflict, 4 corrupt, 5 unavailable, timed out or closed, 70 an error in
 fsstore itself, 130 stopped by the user, 141 the reader of the output went away. For scrub 1 is that secrets were found,
-and for import --skip-invalid 2 is that something was left out.
+for import --skip-invalid 2 is that something was left out, and for import 4 that a document could not be replaced.
 """
 
 from fsstore.errors import (
@@ -13,6 +13,7 @@ from fsstore.errors import (
     StorageTransactionError,
     StorageValidationError,
 )
+from fsstore.filesystem.disk.system import unavailable
 
 NOT_FOUND, USAGE, CONFLICT, CORRUPT, UNAVAILABLE = 1, 2, 3, 4, 5
 EXPOSED = 1
@@ -40,8 +41,7 @@ def explain(error: BaseException) -> tuple[int, str]:
         if isinstance(error, kind):
             return code, str(error)
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return UNAVAILABLE, f"{where}{error.strerror or error}; free what is missing and try again"
+        return UNAVAILABLE, str(unavailable(error, "the system"))
     if is_usage_error(error):
         return USAGE, _usage(error)
     return (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsstore.cli.options import FilterText, MaxBytes, Store, Where, left_out, with_store
+from fsstore.cli.options import FilterText, ReadBytes, Store, Where, left_out, with_store
 from fsstore.cli.output import Column, cell, list_items, say, show_json_text, show_lines, show_table
 from fsstore.cli.where import parse_filter
 
@@ -59,7 +59,7 @@ def ls(
     offset: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first so many.")] = 0,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
     store: Store = None,
-    max_bytes: MaxBytes = None,
+    max_bytes: ReadBytes = None,
 ) -> None:
     """List sessions, the most recently updated first.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsstore.cli.failures import CORRUPT, USAGE
-from fsstore.cli.options import FilterText, MaxBytes, Quiet, Store, Where, left_out, with_store
+from fsstore.cli.options import FilterText, MaxBytes, Quiet, ReadBytes, Store, Where, left_out, with_store
 from fsstore.cli.output import counted, format_bytes, say
 from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter
@@ -63,7 +63,9 @@ def import_(
 ) -> int:
     """Save sessions from JSON lines, or from a folder of JSON files.
 
-    A session of the same id is replaced. Times in the metadata are kept. If it is interrupted, import again.
+    A session of the same id is replaced. Times in the metadata are kept. If it is interrupted, import again. Where a
+    document cannot be replaced (permission, chattr +i, a conflict of git), it is left out and named, and the exit code
+    is 4.
     """
 
     async def work(sessions: "SessionService") -> "list[TransferReport]":
@@ -77,6 +79,7 @@ def import_(
                         sessions,
                         source,
                         skip_invalid=skip_invalid,
+                        skip_refused=True,
                         replace_surrogates=replace_surrogates,
                         progress=progress,
                         on_skip=_name_skipped,
@@ -88,6 +91,8 @@ def import_(
     reports = with_store(store, work, create=True, max_bytes=max_bytes, fsync=fsync)
     if not quiet:
         say("; ".join([_summary("imported", reports, time.perf_counter() - started), *_mended(reports)]))
+    if any(report.refused for report in reports):
+        return CORRUPT
     return USAGE if any(report.skipped for report in reports) else 0
 
 
@@ -102,7 +107,7 @@ def export(
     redact_pattern: RedactedPatterns = None,
     redact_secrets: RedactsSecrets = False,
     store: Store = None,
-    max_bytes: MaxBytes = None,
+    max_bytes: ReadBytes = None,
     quiet: Quiet = False,
 ) -> int:
     """Write sessions as JSON lines, in the order of their ids.
@@ -146,6 +151,8 @@ def _mended(reports: "list[TransferReport]") -> Iterator[str]:
     """Give what an import was asked to do about sessions that are invalid."""
     if skipped := sum(report.skipped for report in reports):
         yield f"{counted(skipped, 'invalid session')} left out"
+    if refused := sum(report.refused for report in reports):
+        yield f"{counted(refused, 'session')} could not be saved"
     if replaced := sum(report.replaced for report in reports):
         yield f"{counted(replaced, 'lone surrogate')} replaced"
 

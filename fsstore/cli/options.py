@@ -54,6 +54,16 @@ MaxBytes = Annotated[
         help="The largest session that is written. Default: what the store says, or 64 MiB; up to 256 MiB is read.",
     ),
 ]
+ReadBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        envvar="FSSTORE_MAX_BYTES",
+        metavar="N",
+        min=1,
+        help="The largest session that is read, where that is more than 256 MiB; a larger one is left out.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
 

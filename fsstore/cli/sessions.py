@@ -13,6 +13,7 @@ from fsstore.cli.options import (
     ExpectedVersion,
     FilterText,
     MaxBytes,
+    ReadBytes,
     Store,
     Where,
     complete_id,
@@ -104,7 +105,7 @@ def get(
     store: Store = None,
     record: Annotated[bool, typer.Option("--record", help="The whole record: version and times too.")] = False,
     shape: Annotated[Shape, typer.Option("--format", help="Indented, or on one line.")] = Shape.json,
-    max_bytes: MaxBytes = None,
+    max_bytes: ReadBytes = None,
 ) -> None:
     """Print a session as JSON."""
     found = with_store(store, lambda sessions: sessions.get_record(session_id), max_bytes=max_bytes)

@@ -130,7 +130,9 @@ the system refuses to read, and what is too large to be read, is known to this o
 user may be able to read it, or the same one in a moment. An unconditional save replaces what is damaged or too large,
 and brings it to quarantine before its commit point; where that cannot be done, the save is refused and nothing has
 changed. An unconditional delete removes it, and keeps it there only where that is asked for. Every other change of it
-raises, and so does any change of what the system refuses to read, or of a document in which git has left a conflict.
+raises. So does any change, a save and a delete too, of what the system refuses to read, since nobody knows what would
+be replaced and it could not be set aside; and of a document in which git has left a conflict: it is no damage but work
+of two people, both sides of which stand in the file, where `git` waits for somebody to choose.
 
 `repair` is for what no crash explains, such as bad blocks and edits gone wrong: under the lock it renames what cannot
 be read as the document of its name into quarantine, and a whole document in the wrong place to its right one if that is
@@ -160,6 +162,11 @@ to pause while the last of it is read (`isolation`). It begins anew only after a
 say enough. The index never decides what exists: no returned
 record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
 against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+
+To write the index needs the store lock, and whoever holds that may be stopped. So whoever asks the index waits a second
+for the lock, or for what is committed to reach the index, and then copies the index into memory, compares all documents
+with the copy, and asks that (`private_index`); it is compared again after each commit, and given up when the file
+answers again. What still waits for the lock: the end of a batch that is being put in place, `verify`, and `repair`.
 
 A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
 commits the store is looked for at its path (`marker.StoreRoot`): the directory, and the marker in it. If it is

@@ -19,11 +19,12 @@ from typing import Literal
 
 from fsstore.errors import StorageError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.system import NotAFileError, refuse_file, unavailable
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.marker import largest_document
 from fsstore.filesystem.documents.skeleton import open_skeleton, prepare_control
 from fsstore.filesystem.index.index_file import IndexFile
+from fsstore.filesystem.index.private_index import PrivateIndex
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.checkpoint import Checkpoint
@@ -87,6 +88,7 @@ class OpenStore:
         """What is called before everything ends, to stop watching."""
         self._ended = threading.Event()
         with _public_errors(str(tree.root)):
+            refuse_file(tree.root)
             layout, self.writable = open_skeleton(
                 tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
             )
@@ -107,6 +109,7 @@ class OpenStore:
         self._own_documents = self.documents.for_one_thread(keeps=_KEPT_DIRECTORIES)
         self.index_file = IndexFile(tree, self.counters, in_memory=not self.writable)
         self.reconciler = Reconciler(self.documents, self.index_file)
+        self.private_index = PrivateIndex(self.documents, self.index_file)
         self.batches = Batches(tree)
         # who may not write can only read what waits in the log
         self.overlay = Overlay(shown, layout, self.log, self.counters) if isinstance(shown, OverlaidTree) else None
@@ -219,6 +222,7 @@ class OpenStore:
     def _let_go(self) -> None:
         self._stop_reading()
         self.log.close()
+        self.private_index.forget()
         self.index_file.close()
         self.counters.close()
         self._own_documents.tree.forget_parents()

@@ -45,6 +45,7 @@ from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size, check_bounds, parse_order
+from fsstore.query.relation import clock_while_wanted
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -269,7 +270,7 @@ class FileStorage(IUnifiedStorage):
         after = ""
         while True:
             last, records = await self._reading.ask_whole(
-                partial(self._listing.batch, condition=condition, after=after, size=batch_size)
+                partial(self._listing.batch, condition=condition, after=after, size=batch_size), goes_on=bool(after)
             )
             if records:
                 yield records
@@ -365,11 +366,12 @@ class FileStorage(IUnifiedStorage):
         return counted
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
-        """Run one read-only SELECT over the index."""
+        """Run one read-only SELECT over the index; what nobody waits for any more is ended."""
         self._check_open()
-        rows: Records = await self._reading.ask(
-            lambda index: index.query(query, params, without=self._documents.unreadable.documents())
-        )
+        with clock_while_wanted() as clock:
+            rows: Records = await self._reading.ask(
+                lambda index: index.query(query, params, without=self._documents.unreadable.documents(), clock=clock)
+            )
         return rows
 
     async def refresh(self, progress: Progress | None = None) -> Absorbed:

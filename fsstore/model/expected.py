@@ -27,8 +27,8 @@ class Expected(NamedTuple):
         """Whether a record that is there need not be read to know that it may be replaced or removed."""
         return self.version is None and self.seen is ...
 
-    def check(self, record_id: str, current: JsonObject | None) -> None:
-        """Raise StorageConflictError, or StorageNotFoundError, unless that is what is there."""
+    def check(self, record_id: str, current: JsonObject | None, *, advice: str | None = None) -> None:
+        """Raise StorageConflictError, or StorageNotFoundError, with that advice, unless that is what is there."""
         if self.type is not None and current is not None and current["type"] != self.type:
             raise StorageConflictError(
                 id=record_id,
@@ -42,7 +42,7 @@ class Expected(NamedTuple):
         if self.seen is not ...:
             _check_seen(record_id, current, self.seen)
         if self.exists and current is None:
-            raise StorageNotFoundError(id=record_id)
+            raise StorageNotFoundError(id=record_id, advice=advice)
 
     def _check_version(self, record_id: str, actual: int) -> None:
         expected: Any = self.version

@@ -165,7 +165,7 @@ class Delete(NamedTuple):
 
     def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> None:  # noqa: ARG002 - as the others have it
         """Return None: nothing takes the place of what is there."""
-        self.expected.check(self.id, current)
+        self.expected.check(self.id, current, advice="check the id; there is nothing to remove")
 
 
 class Check(NamedTuple):

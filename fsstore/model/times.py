@@ -34,9 +34,19 @@ _DAY_OF_YEAR = re.compile(r"([0-9]{4})-?([0-9]{3})(T.*)?")
 _PART_OF_AN_HOUR = re.compile(r"[^0-9:][0-9]{2}(:?[0-9]{2})?[.,]")
 
 
-def utc_now() -> datetime:
-    """Return the present time, aware, in UTC."""
-    return datetime.now(UTC)
+class _SystemClock:
+    """The clock of the system. No function, since `help` shows where that lies in memory when it is a default."""
+
+    def __call__(self) -> datetime:
+        """Return the present time, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def __repr__(self) -> str:
+        return "utc_now"
+
+
+utc_now = _SystemClock()
+"""Returns the present time, aware, in UTC."""
 
 
 def format_time(moment: datetime) -> str:

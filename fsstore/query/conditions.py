@@ -115,9 +115,9 @@ class Field:
                 break
             value = value.get(step)
         else:
-            if type(value) is not list:
-                # most paths lead through objects to one value
-                return self.test.accepts(value)
+            # most paths lead through objects to one value
+            accepts = self.test.accepts
+            return accepts(value) or (type(value) is list and any(map(accepts, value)))
         return any(self.test.accepts(value) for value in _candidates(record, self.path))
 
 

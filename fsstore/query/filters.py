@@ -63,7 +63,7 @@ from fsstore.query.operands import (
     with_times_as_text,
 )
 from fsstore.query.patterns import Pattern, PatternError
-from fsstore.query.sizes import check_size, check_work
+from fsstore.query.sizes import check_size, check_work, without_duplicates
 from fsstore.query.steps import read_step, written_steps
 
 _CONTAINERS = frozenset({dict, list, tuple})
@@ -122,9 +122,12 @@ def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
 
 def _parse_object(filters: JsonObject) -> Condition:
     # a filter is JSON itself: the copy refuses what is not, and later changes by the caller do not reach it
-    condition = _parse_filter(copy_value(plain(filters, ())), ())
+    words = copy_value(plain(filters, ()))
+    condition = _parse_filter(words, ())
     check_work(condition)
-    return condition
+    # what is written twice counts twice, and is looked for once
+    fewer = without_duplicates(words)
+    return condition if fewer is words else _parse_filter(fewer, ())
 
 
 def _parse_filter(filters: Any, steps: Steps) -> Condition:

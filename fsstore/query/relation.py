@@ -7,11 +7,12 @@ backend with an index has it as a view, any other builds it in memory.
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date
 from typing import Any
 
@@ -89,6 +90,16 @@ def relation_over(records: Iterable[JsonObject]) -> sqlite3.Connection:
     places = ", ".join("?" * len(COLUMNS))
     connection.executemany(f"INSERT INTO {RELATION} VALUES ({places})", map(relation_row, records))  # noqa: S608 - constants
     return connection
+
+
+@contextmanager
+def clock_while_wanted() -> Iterator[Callable[[], float]]:
+    """Give a clock for a query in another thread, which it ends once nobody waits for its answer any more."""
+    is_over = False
+    try:
+        yield lambda: math.inf if is_over else time.monotonic()
+    finally:
+        is_over = True
 
 
 def guarded_select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -14,8 +15,9 @@ from fsstore.query.limits import (
     MAX_FILTER_PATTERNS,
     MAX_FILTER_VALUES,
 )
-from fsstore.query.operands import refusal
+from fsstore.query.operands import LIST_OPERATORS, refusal
 
+_LISTS = LIST_OPERATORS | {"$and", "$or", "$nor"}
 _PARTS_A_VALUE = 2
 _ADVICE = "ask for less at a time"
 
@@ -65,6 +67,28 @@ def check_work(condition: Condition) -> None:
     ):
         if count > most:
             raise _refusal(name, f"{count}, more than {most}")
+
+
+def without_duplicates(filters: Any) -> Any:
+    """Return a filter of JSON without what is written twice beside itself, which each record would be held against.
+
+    The very same object where there is nothing of that.
+    """
+    if not isinstance(filters, dict):
+        return filters
+    found = {key: _distinct(value) if key in _LISTS else without_duplicates(value) for key, value in filters.items()}
+    return filters if all(found[key] is value for key, value in filters.items()) else found
+
+
+def _distinct(values: Any) -> Any:
+    if not isinstance(values, list):
+        return values
+    fewer = [without_duplicates(value) for value in values]
+    if len(fewer) > 1:
+        # this form tells 1 from True and from 1.0
+        fewer = list({repr(value): value for value in fewer}.values())
+    is_same = len(fewer) == len(values) and all(map(operator.is_, fewer, values))
+    return values if is_same else fewer
 
 
 def _refusal(what: str, how_many: str) -> StorageValidationError:

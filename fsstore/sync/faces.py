@@ -276,7 +276,7 @@ class StorageMethods:
         `datetime.now()` gives it. `created_at` counts for a new record and survives; `updated_at` is checked, and then
         stamped, with a time that is never before what it was. Both are kept in UTC. Raises StorageValidationError with
         the path of what cannot be stored. What is there and is damaged, or too large to be read, is replaced; it is set
-        aside first.
+        aside first. StorageCorruptedError is raised, and nothing changed, where git has left a conflict in it.
         """
         return self._calls.run(lambda: self._inner.save(record))
 
@@ -332,7 +332,8 @@ class StorageMethods:
         """Run one read-only SELECT over the relation `documents`; anything else raises StorageValidationError.
 
         Columns: id, type, version, created_at, updated_at, session_id, thread_id, metadata (JSON text).
-        Times are text in UTC; a datetime among the parameters is compared as such a text.
+        Times are text in UTC; a datetime among the parameters is compared as such a text. It runs in another thread,
+        and what it may cost is bounded: see `fsstore.query.limits`. Raises StorageTimeoutError.
         """
         return self._calls.run(lambda: self._inner.query(query, params))
 

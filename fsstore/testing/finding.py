@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable
 from contextlib import aclosing
@@ -110,6 +111,8 @@ REFUSED_FILTERS: dict[str, Any] = {
     "nothing, but no object": [],
 }
 """Filters that mean nothing."""
+
+ENDLESS_QUERY = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 
 REFUSED_QUERIES: dict[str, str] = {
     "insert": "INSERT INTO documents (id) VALUES ('x')",
@@ -282,3 +285,19 @@ class FindingContract(BackendFixtures):
         assert accepted == []
         assert await storage.query("SELECT id FROM documents") == [{"id": "a"}]
         assert await storage.count() == 1
+
+    async def test_a_query_without_end_keeps_nobody_waiting(self, storage: IUnifiedStorage) -> None:
+        """It runs beside the event loop, and ends when nobody waits for it any more."""
+        await storage.save({"id": "a"})
+        queries = [asyncio.ensure_future(storage.query(ENDLESS_QUERY)) for _ in range(6)]
+        for _ in range(100):
+            # what others of the loop do meanwhile
+            await asyncio.sleep(0)
+
+        assert not any(query.done() for query in queries)
+        for query in queries:
+            query.cancel()
+        await asyncio.wait(queries)
+        assert all(query.cancelled() for query in queries)
+        async with asyncio.timeout(5):
+            assert await storage.query("SELECT count(*) AS n FROM documents") == [{"n": 1}]

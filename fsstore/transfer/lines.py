@@ -26,6 +26,8 @@ class TransferReport:
     bytes: int = 0
     skipped: int = 0
     """Sessions that an import has left out, since the store cannot hold them."""
+    refused: int = 0
+    """Sessions that an import has left out, since the system does not let their documents be replaced."""
     skips: tuple[str, ...] = ()
     """Where these stand, and why: the first hundred of them."""
     replaced: int = 0

@@ -1,10 +1,14 @@
+import errno
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fsstore.cli import main
+from fsstore.filesystem.disk.files import Tree
 from tests.cli.conftest import Run, Terminal, lines, run_in_shell
 
 Save = Callable[..., None]
@@ -246,3 +250,50 @@ def test_an_export_without_what_cannot_be_read_names_it_and_ends_with_4_every_ti
     assert (result.code, len(result.out.splitlines())) == (4, 2)
     path.unlink()
     assert fsstore("export", tmp_path / "out.jsonl").code == 0
+
+
+def test_an_import_goes_on_where_one_document_cannot_be_replaced(
+    fsstore: Run,
+    source: Path,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    fsstore("import", source, "-q")
+    refuse = Tree.refuse_placing
+
+    def refusing(self: Tree, name: str, **options: Any) -> None:
+        if name.endswith("/s1.json"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), self.path(name))
+        refuse(self, name, **options)
+
+    monkeypatch.setattr(Tree, "refuse_placing", refusing)
+    source.write_text(source.read_text().replace("new", "newer"))
+
+    code = main(["import", str(source)])
+
+    left_out, summary = capsysbinary.readouterr().err.decode().splitlines()
+    assert code == 4
+    assert left_out.startswith(f"fsstore: left out: {source}, line 2: {store}/")
+    assert "/s1.json: Operation not permitted; " in left_out
+    assert summary.startswith("fsstore: imported 2 sessions ")
+    assert summary.endswith("; 1 session could not be saved")
+    monkeypatch.undo()
+    found = {path.stem: json.loads(path.read_text())["data"]["metadata"]["status"] for path in store.glob("??/s?.json")}
+    assert found == {"s0": "newer", "s1": "new", "s2": "newer"}
+
+
+def test_an_import_of_which_nothing_can_be_saved_raises_what_the_system_said(
+    source: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def refusing(self: Tree, name: str, **_: Any) -> None:
+        raise PermissionError(errno.EACCES, "its directory cannot be written", self.path(name))
+
+    monkeypatch.setattr(Tree, "refuse_placing", refusing)
+
+    code = main(["import", str(source), "--store", str(store)])
+
+    last = capsysbinary.readouterr().err.decode().splitlines()[-1]
+    assert code == 5
+    assert last.startswith("fsstore: error: ")
+    assert "its directory cannot be written" in last

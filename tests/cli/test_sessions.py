@@ -144,15 +144,25 @@ def test_a_document_edited_by_hand_beyond_what_can_be_saved_is_printed_as_it_is(
         assert "7" * 30 in result.out
 
 
-@pytest.mark.parametrize("command", [["get"], ["update", "--set", "a=1"], ["rm"]])
-def test_a_session_that_is_not_there_is_not_found(fsstore: Run, command: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (["get"], "check the id, or save the document first"),
+        (["update", "--set", "a=1"], "check the id, or save the document first"),
+        (["rm"], "check the id; there is nothing to remove"),
+    ],
+)
+def test_a_session_that_is_not_there_is_not_found(fsstore: Run, command: list[str], advice: str) -> None:
     fsstore("init")
     result = fsstore(*command, "absent")
-    assert result == (
-        1,
-        "",
-        "fsstore: error: there is no document 'absent'; check the id, or save the document first\n",
-    )
+    assert result == (1, "", f"fsstore: error: there is no document 'absent'; {advice}\n")
+
+
+@pytest.mark.parametrize("command", ["get", "ls", "export"])
+def test_the_help_of_commands_that_read_speaks_of_what_is_read(fsstore: Run, command: str) -> None:
+    said = " ".join(fsstore(command, "--help").out.split())
+    assert "The largest session that is read" in said
+    assert "that is written" not in said
 
 
 def test_ids_that_look_like_options_or_paths_are_ids(fsstore: Run, typed: Callable[[str], None]) -> None:

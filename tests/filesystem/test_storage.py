@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import documents
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log import counters
+from fsstore.query.relation import guarded_select
+from fsstore.testing.finding import ENDLESS_QUERY
 from fsstore.transfer import export_sessions
 from tests.filesystem import mounts
 from tests.filesystem.crashing import in_child
@@ -687,7 +690,8 @@ async def test_jobs_that_wait_for_the_lock_together_wait_for_it_once(tmp_path: P
         holding = holder.call(hold)
         await asyncio.to_thread(held.wait)
         started = asyncio.get_running_loop().time()
-        came = await asyncio.gather(*(storage.refresh() for _ in range(12)), return_exceptions=True)
+        jobs = (storage._reading.under_lock(lambda: None) for _ in range(12))
+        came = await asyncio.gather(*jobs, return_exceptions=True)
         saved = await asyncio.gather(storage.save({"id": "b"}), return_exceptions=True)
         taken = asyncio.get_running_loop().time() - started
         go.set()
@@ -724,3 +728,25 @@ async def test_the_first_query_beside_what_is_too_large_uses_the_index_that_is_t
             assert await storage.query("SELECT id FROM documents") == [{"id": "a"}]
         assert (await storage.health_check())["index"] == "file"
     assert "cannot be used" not in caplog.text
+
+
+async def test_queries_that_nobody_waits_for_any_more_leave_the_readers_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[str]()
+
+    def noted(connection: sqlite3.Connection, query: str, *arguments: Any, **options: Any) -> Any:
+        begun.append(query)
+        return guarded_select(connection, query, *arguments, **options)
+
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+        await storage.count()
+        monkeypatch.setattr("fsstore.filesystem.index.index.guarded_select", noted)
+        # as many as there are threads
+        queries = [asyncio.ensure_future(storage.query(ENDLESS_QUERY)) for _ in range(4)]
+        await until(lambda: len(begun) == len(queries))
+        for query in queries:
+            query.cancel()
+        async with asyncio.timeout(5):
+            assert await storage.query("SELECT count(*) AS n FROM documents") == [{"n": 1}]

@@ -14,6 +14,7 @@ from fsstore.query.limits import (
     MAX_PATTERN_CHARACTERS,
 )
 from fsstore.query.orders import parse_order
+from fsstore.query.sizes import without_duplicates
 
 
 def nested(operator: str, levels: int) -> dict[str, Any]:
@@ -85,3 +86,37 @@ def test_the_text_of_a_long_path_is_not_in_the_error() -> None:
     with pytest.raises(StorageValidationError) as refused:
         parse({".".join("a" * 10_000): 1})
     assert len(str(refused.value)) < 200
+
+
+COPIES = MAX_FILTER_CONDITIONS - 10
+REPEATED: list[tuple[Any, Any]] = [
+    ({"a": {"$all": ["x"] * COPIES}}, {"a": {"$all": ["x"]}}),
+    ({"a": {"$in": [{"b": 1}] * COPIES}}, {"a": {"$in": [{"b": 1}]}}),
+    ({"a": {"$nin": [["x"]] * COPIES}}, {"a": {"$nin": [["x"]]}}),
+    ({"$and": [{"a": 1}] * COPIES}, {"$and": [{"a": 1}]}),
+    ({"$or": [{"a": "y"}] * COPIES}, {"$or": [{"a": "y"}]}),
+    ({"$nor": [{"a": {"$gt": 5}}] * COPIES}, {"$nor": [{"a": {"$gt": 5}}]}),
+    ({"$or": [{"a": {"$not": {"$all": ["x"] * 100}}}] * 2}, {"$or": [{"a": {"$not": {"$all": ["x"]}}}]}),
+    ({"a": {"$all": [1, True, 1.0, 1, True]}}, {"a": {"$all": [1, True, 1.0]}}),
+]
+
+
+@pytest.mark.parametrize(("repeated", "once"), REPEATED)
+def test_what_is_written_many_times_is_looked_for_once(repeated: Any, once: Any) -> None:
+    assert without_duplicates(repeated) == once
+    assert repr(without_duplicates(repeated)) == repr(once)
+    assert parse(repeated) == parse(once)
+
+
+@pytest.mark.parametrize("filters", [{"a": {"$all": [1, True, "1"]}}, {"a": [1, 1]}, {"$or": [{"a": 1}, {"b": 1}]}])
+def test_what_is_written_once_stays_as_it_is(filters: Any) -> None:
+    assert without_duplicates(filters) is filters
+
+
+def test_a_filter_that_repeats_itself_takes_no_longer_over_a_thousand_records() -> None:
+    records = [{"id": str(number), "a": ["x"] * 50} for number in range(1000)]
+    for filters in ({"a": {"$all": ["x"] * COPIES}}, {"$or": [{"a": "y"}] * COPIES}):
+        condition, began = parse(filters), time.thread_time()
+        for record in records:
+            condition.matches(record)
+        assert time.thread_time() - began < 1

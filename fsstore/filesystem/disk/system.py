@@ -8,6 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from fsstore.errors import Outcome, StorageUnavailableError
@@ -34,6 +38,12 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 class NotAFileError(OSError):
     """The name is there and is not a regular file."""
+
+
+class AdvisedError(OSError):
+    """An error of the system for which the caller knows what to do."""
+
+    advice = ""
 
 
 def flag(name: str) -> int:
@@ -71,10 +81,70 @@ def boot_id() -> str:
 
 
 def unavailable(error: OSError, path: str, *, outcome: Outcome | None = None) -> StorageUnavailableError:
-    """Say an error of the system in the words of the store."""
+    """Say an error of the system in the words of the store; `path` is the file at fault, or the store."""
+    reason, named = error.strerror or str(error) or type(error).__name__, os.fspath(error.filename or path)
+    if not Path(os.fsdecode(named)).is_absolute():
+        # what was opened relative to a descriptor; of a path that is known there is no need to name it
+        base = os.fsdecode(named)
+        named, reason = path, reason if Path(path).name == Path(base).name else f"{base}: {reason}"
     return StorageUnavailableError(
-        reason=error.strerror or str(error) or type(error).__name__,
-        path=str(error.filename or path),
-        errno=error.errno,
-        outcome=outcome,
+        reason=reason, path=str(named), errno=error.errno, advice=_advice(error, str(named)), outcome=outcome
     )
+
+
+def _advice(error: OSError, path: str) -> str | None:
+    """Return what to do about a path that this user may not use; None where nothing is known but the error."""
+    if isinstance(error, AdvisedError):
+        return error.advice
+    if error.errno == errno.EPERM and sys.platform == "linux":
+        quoted = shlex.quote(path)
+        return (
+            f"if it is immutable or append-only (lsattr -d {quoted} shows that), let root end it "
+            f"(chattr -ia {quoted}); otherwise give this user the permission, or run as one who has it"
+        )
+    found = _closed(path) if error.errno == errno.EACCES and hasattr(os, "geteuid") else None
+    if found is None:
+        return None
+    closed, seen = found
+    quoted, user = shlex.quote(closed), os.geteuid()
+    what, mode = ("it" if closed == path else closed), stat.filemode(seen.st_mode)
+    needed = stat.S_IRUSR | stat.S_IWUSR | (stat.S_IXUSR if stat.S_ISDIR(seen.st_mode) else 0)
+    if seen.st_uid == user and seen.st_mode & needed == needed:
+        return None
+    if seen.st_uid == user:
+        return f"{what} is yours and has the mode {mode}: give this user the permission (chmod u+rwX {quoted})"
+    how = f"chown {user} {quoted}, as root" if closed == path else "chmod, chown or setfacl, as its owner or root"
+    return (
+        f"{what} belongs to {_user(seen.st_uid)} and has the mode {mode}, and this is {_user(user)}: "
+        f"give this user the permission ({how}), or run as one who has it"
+    )
+
+
+def _closed(path: str) -> tuple[str, os.stat_result] | None:
+    """Return what refuses a path: itself, or the first directory above it that cannot be entered."""
+    for each in (path, *map(str, Path(path).parents)):
+        with suppress(OSError):
+            return each, os.lstat(each)
+    return None
+
+
+def _user(number: int) -> str:
+    with suppress(ImportError, KeyError):
+        import pwd  # noqa: PLC0415 - not on every system
+
+        return f"{pwd.getpwuid(number).pw_name} ({number})"
+    return f"user {number}"
+
+
+def refuse_file(root: Path) -> None:
+    """Raise StorageUnavailableError where a file stands in the place of a store's directory, or of one above it."""
+    for path in (root, *root.parents):
+        with suppress(OSError):
+            if stat.S_ISDIR(path.stat().st_mode):
+                return
+            raise StorageUnavailableError(
+                reason=f"{'it' if path == root else path} is a file, and a store is a directory",
+                path=str(root),
+                errno=errno.ENOTDIR,
+                advice="name a directory: that of the store, or of a new one; sessions of a file are read by `import`",
+            )

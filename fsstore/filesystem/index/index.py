@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
@@ -90,6 +91,11 @@ class Index:
         if configure is not None:
             configure(getattr(sqlite3, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE"), True)  # noqa: B009 - unknown to 3.11
         self._connection.close()
+
+    def copy(self, other: Index) -> None:
+        """Hold what another index holds, in place of what is here; O(its bytes)."""
+        with translated():
+            other._connection.backup(self._connection)
 
     def truncate_log(self) -> None:
         """Fold the write-ahead log into the file and empty it, if nobody else is reading; two syncs.
@@ -236,11 +242,16 @@ class Index:
         return is_few
 
     def query(
-        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None, *, without: Sequence[str] = ()
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        without: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> list[JsonObject]:
         """Run one SELECT over the relation `documents`, as `relation.guarded_select` does, but for some documents."""
         with translated(), self._relation_without(without):
-            return guarded_select(self._connection, query, params, behind=BEHIND_RELATION)
+            return guarded_select(self._connection, query, params, behind=BEHIND_RELATION, clock=clock)
 
     @contextmanager
     def _relation_without(self, names: Sequence[str]) -> Iterator[None]:

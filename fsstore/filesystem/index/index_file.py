@@ -166,6 +166,20 @@ class IndexFile:
                 self._memory.close()
                 self._memory = None
 
+    def copied(self) -> Index:
+        """Return an index in memory that holds what this one does, or nothing if it cannot be read; O(its bytes).
+
+        The caller closes it.
+        """
+        with using_sqlite():
+            copy = Index.open(None)
+            try:
+                self.use(copy.copy)
+            except (IndexDamagedError, IndexUnavailableError):
+                copy.close()
+                return Index.open(None)
+            return copy
+
     def generation(self) -> int:
         """Return what tells one index from the next: negative for one in memory, 0 when there is no file."""
         if self.in_memory:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.signatures import Signature
@@ -27,12 +27,12 @@ from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import is_shard, shard_of
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
 from fsstore.filesystem.threads import submitted
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
 
+T = TypeVar("T")
 _unreadable = logging.getLogger("fsstore.unreadable")
 _UNKNOWN = Signature(0, 0, 0, 0)
 _FEW_SHARDS, _AHEAD = 16, 8
@@ -68,10 +68,20 @@ class Compared(NamedTuple):
     since_ns: int
 
 
+class Rows(Protocol):
+    """What keeps an index: the file that all share, or the memory of one open store."""
+
+    def use(self, work: Callable[[Index], T], *, writing: bool = False) -> T:
+        """Let the index be asked, or changed."""
+
+    def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
+        """Change rows."""
+
+
 class Reconciler:
     """Brings the index of one store in agreement with its documents."""
 
-    def __init__(self, documents: Documents, index_file: IndexFile) -> None:
+    def __init__(self, documents: Documents, index_file: Rows) -> None:
         self._documents = documents
         self._index_file = index_file
         # for those who watch, None when nobody does: what was indexed, and gone when it was read again by somebody who

@@ -22,12 +22,14 @@ Damage with whole records behind it is not the work of a crash, and is reported 
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 
 from fsstore.filesystem.disk.descriptors import sync_data, write_all, write_parts
 from fsstore.filesystem.disk.files import CREATE, WRITE, Tree
-from fsstore.filesystem.documents.layout import LOG, segment_name, segment_number
+from fsstore.filesystem.disk.system import AdvisedError
+from fsstore.filesystem.documents.layout import LOG, QUARANTINE, segment_name, segment_number
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment, pack, pack_header, unpack
 
@@ -239,6 +241,10 @@ class Log:
                 data, _ = self._tree.read(segment_name(number), max_bytes=NO_LIMIT)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    raise _unreadable(error, self._tree.path(segment_name(number))) from error
+                raise
             is_followed = bool(segments) and segments[-1].number == number + 1
             segments.append(unpack(number, data[: segments[-1].previous_size] if is_followed else data))
         return segments[::-1]
@@ -255,3 +261,16 @@ class Log:
             os.close(descriptor)
         self._number, self._named = -1, False
         self._end = self._ahead = -1
+
+
+def _unreadable(error: OSError, path: str) -> AdvisedError:
+    """Return the error of a segment that the medium does not give back.
+
+    Nobody moves it away by himself: it may be read at the next try, and it may hold the only copy of a commit.
+    """
+    advised = AdvisedError(error.errno, error.strerror, path)
+    advised.advice = (
+        "try again, and check the medium; commits that were not in place yet are in this file alone. If it cannot be "
+        f"saved, close every program that has the store open, move the file to {QUARANTINE}/, and run fsstore verify"
+    )
+    return advised

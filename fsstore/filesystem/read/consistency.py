@@ -4,6 +4,8 @@ Joins the event loop and the reader threads. Invariants:
 - The index is reconciled before its first use, and again whenever it has become stale or is another one. An answer
   counts only if the index is still the same afterwards, and the store still at its path: one that is gone raises.
 - While the index file cannot be used, one in memory answers, which is reconciled again after every commit.
+- Nobody waits long for the store lock to ask the index: where that must be written first, or lacks what is committed,
+  and the holder of the lock does not let go in a moment, a copy in memory answers (`private_index`).
 - A read of many documents never mixes the two sides of a batch (`isolation`).
 - Whoever finds a batch half done, and nobody holding the lock, recovers; who may not write reads the log (`overlay`).
 """
@@ -20,6 +22,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.layout import LOCK
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
@@ -38,6 +41,8 @@ _ABSORBED_AT_ONCE, _CONFIRMED_AT_ONCE = 200, 5_000
 _POLL_SECONDS = 0.0005
 _POLLS_A_LOOK = 20
 _TRY_SECONDS = 1.0
+_MOMENT_SECONDS = 1.0
+"""As long as a holder keeps the lock that is at work."""
 
 
 Method: TypeAlias = Callable[Concatenate["Reading", P], Coroutine[Any, Any, T]]
@@ -58,6 +63,10 @@ def _typed(method: Method[P, T]) -> Method[P, T]:
     return call
 
 
+class LockBusyError(Exception):
+    """The store lock was not to be had in a moment; nothing was done."""
+
+
 class Reading:
     """The waiting side of one open store."""
 
@@ -71,6 +80,10 @@ class Reading:
         # the counter `applying` for which it is known what waits for its place
         self.applied = -1
         self._next_try = 0.0
+        # of the lock's holder that was waited for in vain: how often the lock was taken then
+        self._busy = -1
+        # the counters when the copy in memory was last compared, while a commit was under way
+        self._private_moment: object = None
 
     # -- other threads ------------------------------------------------------------------------------------------------
 
@@ -98,10 +111,53 @@ class Reading:
         return await self.in_thread(run)
 
     async def _changing_index(self, run: Callable[[], T]) -> T:
-        """Do the same for what changes the index alone: one in memory is nobody else's, and needs no lock."""
+        """Do the same for what changes the index alone: one in memory is nobody else's, and needs no lock.
+
+        Raises LockBusyError.
+        """
         if self._store.writer is None:
             return await self.in_thread(run)
-        return await self.under_lock(run)
+        return await self._soon_under_lock(run)
+
+    async def _soon_under_lock(self, run: Callable[[], T]) -> T:
+        """Run a function under the store lock if that can be had in a moment. Raises LockBusyError."""
+        writer = self._store.writer
+        if writer is None:
+            return await self.under_lock(run)
+        self._check_holder()
+        queued = writer.call(run)
+        done = asyncio.wrap_future(queued)
+        try:
+            await asyncio.wait([done], timeout=self._moment_seconds)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        # one that has begun has the lock, and comes to its end
+        if not done.done() and queued.cancel():
+            raise self._busy_holder()
+        try:
+            return await done
+        except StorageTimeoutError as error:
+            if error.path != self._store.tree.path(LOCK):
+                raise
+            raise self._busy_holder() from error
+
+    @property
+    def _moment_seconds(self) -> float:
+        return min(_MOMENT_SECONDS, self._store.options.lock_timeout_seconds / 2)
+
+    def _busy_holder(self) -> LockBusyError:
+        self._busy = self._store.counters.read().lock_acquisitions
+        return LockBusyError()
+
+    def _check_holder(self) -> None:
+        """Raise LockBusyError if the lock is held by the very one that was waited for in vain."""
+        writer = self._store.writer
+        if self._busy < 0 or writer is None:
+            return
+        if self._store.counters.read().lock_acquisitions == self._busy and writer.lock_is_held():
+            raise LockBusyError
+        self._busy = -1
 
     def reread(self, names: Sequence[str]) -> None:
         """Have documents that are not what the index says read again, soon; called in any thread."""
@@ -178,8 +234,8 @@ class Reading:
     async def _place_waiting(self) -> None:
         """Try again to put in place what waits: what was in the way may be gone."""
         # what goes wrong is said by whoever reads what still waits
-        with suppress(StorageTimeoutError, StorageUnavailableError):
-            await self.under_lock(self._store.recovery.run)
+        with suppress(LockBusyError, StorageTimeoutError, StorageUnavailableError):
+            await self._soon_under_lock(self._store.recovery.run)
 
     @_typed
     async def recover_if_left(self) -> None:
@@ -190,11 +246,14 @@ class Reading:
             await self.under_lock(lambda: None)
 
     async def _await_indexed(self) -> State:
-        """Wait until what is committed has reached the index, and return the counters as they are then."""
+        """Wait until what is committed has reached the index, and return the counters as they are then.
+
+        Raises LockBusyError.
+        """
         if self._rereading is not None and not self._rereading.done():
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
-                await self.under_lock(lambda: None)
+                await self._soon_under_lock(lambda: None)
         counters, writer = self._store.counters, self._store.writer
         state = counters.look()
         if state.indexing == UNNAMED:
@@ -204,30 +263,36 @@ class Reading:
             return state
         if writer.is_holding:
             # a call comes after all commits, and after the index has them
-            await self.under_lock(lambda: None)
+            await self._soon_under_lock(lambda: None)
         else:
+            self._check_holder()
             # another process updates the index soon if that is requested
             with suppress(OSError):
                 counters.increase("index_requests")
-            await self._await(lambda: counters.look().indexing == state.indexing)
+            if not await self._await_end(lambda: counters.look().indexing == state.indexing, self._moment_seconds):
+                raise self._busy_holder()
         state = counters.look()
         # removed while they were waited for
         return await self._await_indexed() if state.indexing == UNNAMED else state
 
     async def _await(self, is_busy: Callable[[], bool]) -> None:
-        timeout_seconds, writer = self._store.options.lock_timeout_seconds, self._store.writer
-        loop = asyncio.get_running_loop()
+        timeout_seconds = self._store.options.lock_timeout_seconds
+        if not await self._await_end(is_busy, timeout_seconds):
+            raise StorageTimeoutError(reason="the end of a commit", path=self._root, timeout_seconds=timeout_seconds)
+
+    async def _await_end(self, is_busy: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Wait for a commit of somebody's, and recover where its writer has died; False if it took too long."""
+        loop, writer = asyncio.get_running_loop(), self._store.writer
         deadline, looks = loop.time() + timeout_seconds, 0
         while is_busy():
             looks += 1
             if looks % _POLLS_A_LOOK == 0 and writer is not None and not writer.lock_is_held():
                 await self.under_lock(lambda: None)
-                return
+                return True
             if loop.time() >= deadline:
-                raise StorageTimeoutError(
-                    reason="the end of a commit", path=self._root, timeout_seconds=timeout_seconds
-                )
+                return False
             await asyncio.sleep(_POLL_SECONDS)
+        return True
 
     # -- the index ----------------------------------------------------------------------------------------------------
 
@@ -240,6 +305,14 @@ class Reading:
         await self._look_again()
         if self._store.overlay is not None:
             return await self._ask_overlaid(self._store.overlay, work)
+        try:
+            answer = await self._ask_file(work)
+        except LockBusyError:
+            return await self._ask_private(lambda index, _: work(index), has_documents=False)
+        await self._forget_private()
+        return answer
+
+    async def _ask_file(self, work: Callable[[Index], T]) -> T:
         await self.await_applied()
         for _ in range(_TRIES):
             agreed = await self._await_agreed()
@@ -253,6 +326,49 @@ class Reading:
                     return answer
         # one trouble chases the other: nobody can commit meanwhile
         return await self._at_last(partial(self._caught_up, work))
+
+    async def _ask_private(
+        self, work: Callable[[Index, Isolation], T], *, has_documents: bool, goes_on: bool = False
+    ) -> T:
+        """Answer without the store lock: from an index in memory, compared with all documents.
+
+        `has_documents` says that the work reads documents, and keeps to one side of each batch by itself. Only one that
+        is never still, since batches come all the time, waits for the lock in the end.
+        """
+        private = self._store.private_index
+        for _ in range(_TRIES):
+            await self.await_applied()
+            before, root = self._store.counters.look(), self._store.documents.root.check()
+            if before.applying & 1:
+                continue
+            moment: tuple[object, ...] | None = (root, before.stale, before.indexing, before.applying)
+            if before.indexing & 1 and not (goes_on and moment == self._private_moment):
+                # no counter tells one commit from the next
+                self._private_moment, moment = moment, None
+            isolation = Isolation(self._store, before.applying)
+            try:
+                if moment is None or not before.indexing & 1:
+                    await self.in_thread(partial(private.catch_up, moment))
+                answer = await self.in_thread(partial(private.use, partial(_isolated, work, isolation)))
+            except IndexDamagedError:
+                self._private_moment = None
+                await self.in_thread(private.forget)
+                continue
+            except OutdatedError:
+                continue
+            after = self._store.counters.look()
+            is_still = has_documents or after.applying == before.applying
+            if is_still and after.stale == before.stale and self._store.documents.root.check() == root:
+                return answer
+        try:
+            return await self.under_lock(partial(self._caught_up_whole, work))
+        except (IndexDamagedError, IndexUnavailableError) as error:
+            raise self._unusable(error) from error
+
+    async def _forget_private(self) -> None:
+        self._private_moment = None
+        if self._store.private_index.is_kept:
+            await self.in_thread(self._store.private_index.forget)
 
     async def _ask_overlaid(self, overlay: Overlay, work: Callable[[Index], T]) -> T:
         """Do the same where nothing can be written: the index in memory is brought up to date, however often."""
@@ -281,19 +397,30 @@ class Reading:
         if not self._store.documents.unreadable.is_due():
             return
         # whoever asks gets an answer all the same
-        with suppress(StorageError, IndexDamagedError, IndexUnavailableError):
+        with suppress(StorageError, IndexDamagedError, IndexUnavailableError, LockBusyError):
             names = await self._in_index(self._store.reconciler.look_again)
             for at in range(0, len(names), _ABSORBED_AT_ONCE):
                 part = names[at : at + _ABSORBED_AT_ONCE]
-                await self.under_lock(partial(self._store.reconciler.absorb, part))
+                await self._soon_under_lock(partial(self._store.reconciler.absorb, part))
 
     @_typed
-    async def ask_whole(self, work: Callable[[Index, Isolation], T]) -> T:
-        """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`."""
+    async def ask_whole(self, work: Callable[[Index, Isolation], T], *, goes_on: bool = False) -> T:
+        """Do the same with work that reads many documents, and keeps to one side of each batch by its `Isolation`.
+
+        `goes_on` says that the answer need not have what was committed since the one before it, but for batches.
+        """
         await self._look_again()
         if self._store.overlay is not None:
             isolation: Isolation = Undisturbed(self._store, 0)
             return await self._ask_overlaid(self._store.overlay, partial(_isolated, work, isolation))
+        try:
+            answer = await self._ask_file_whole(work)
+        except LockBusyError:
+            return await self._ask_private(work, has_documents=True, goes_on=goes_on)
+        await self._forget_private()
+        return answer
+
+    async def _ask_file_whole(self, work: Callable[[Index, Isolation], T]) -> T:
         for _ in range(_TRIES):
             await self.await_applied()
             # before the index is awaited: a batch that is put in place after that need not be in it
@@ -326,10 +453,10 @@ class Reading:
         return self.in_thread(partial(self._store.index_file.use, work))
 
     async def _replace_index(self, error: IndexDamagedError | IndexUnavailableError) -> None:
-        """Go on with a new file, or in memory where the file cannot be used."""
+        """Go on with a new file, or in memory where the file cannot be used. Raises LockBusyError."""
         try:
             if isinstance(error, IndexDamagedError):
-                await self.under_lock(partial(self._store.index_file.renew, error))
+                await self._soon_under_lock(partial(self._store.index_file.renew, error))
                 return
         except (IndexDamagedError, IndexUnavailableError) as unusable:
             # the new one, too
@@ -344,7 +471,7 @@ class Reading:
 
     async def _at_last(self, run: Callable[[], T]) -> T:
         try:
-            return await self.under_lock(run)
+            return await self._soon_under_lock(run)
         except (IndexDamagedError, IndexUnavailableError) as error:
             raise self._unusable(error) from error
 
@@ -372,10 +499,16 @@ class Reading:
         self._store.index_file.try_file()
         self._next_try = 0.0
         await self.await_applied()
-        await self._await_indexed()
-        return await self._refresh(progress)
+        try:
+            await self._await_indexed()
+            return await self._refresh(progress)
+        except LockBusyError:
+            # what is found is in the copy alone, so the file must not answer before it has that too
+            self._reconciled = None
+            return await self.in_thread(partial(self._store.private_index.catch_up, None, Steps(progress)))
 
     async def _refresh(self, progress: Progress | None = None) -> Absorbed:
+        self._check_holder()
         counters = self._store.counters
         if self._store.writer is None:
             before = self._index_state(counters.read())

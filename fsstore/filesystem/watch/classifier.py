@@ -6,7 +6,8 @@ Used by the thread of `watcher`. Invariants:
 - Nothing is read, and nothing published, while a batch is being put in place.
 - A document that is gone, or cannot be read, is looked at again before that is believed: git and editors take files
   away for a moment, and write them in parts.
-- One that cannot be read is no change. It becomes a problem in the index, and is reported once it can be read again.
+- One that cannot be read is no change. It becomes a problem in the index. A file that was damaged is reported once it
+  can be read again; one that was away with its shard, only if it comes back as another document.
 
 Whose a change is: `indexing` is odd from before a commit's first file until its rows are in the index. So when it has
 been even once, or has become another number, since a file was seen, a commit of fsstore has left its row, which says
@@ -181,8 +182,9 @@ class ChangeClassifier:
             return
         state = self._known.get(name)
         if state is not None:
-            # whatever can be read there next is reported
-            self._known.adopt(name, state._replace(content=None), mark)
+            # a file that was damaged is reported when it can be read again, whatever it holds then; where a shard is
+            # none for a while, or something stands in a file's place, what was published counts
+            self._known.adopt(name, state._replace(content=None) if mark else state, mark)
         self._unreadable[name] = mark
         self._note_certainty(name, observation)
         self._stale.append(name)

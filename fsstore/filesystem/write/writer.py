@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
@@ -165,10 +166,7 @@ class Writer:
         """
         job: Job | None = first
         try:
-            is_tidying = isinstance(first, Call) and first.is_tidying
-            self.section.acquire(
-                self._left_seconds(first.since), (lambda: self._jobs.is_stopped) if is_tidying else None
-            )
+            self.section.acquire(self._left_seconds(first.since), partial(self._is_pointless, first))
             self._waiting_since = None
         except Exception as error:  # noqa: BLE001 - it must reach those who wait, and the thread lives on
             return self._refuse(first, error)
@@ -182,6 +180,10 @@ class Writer:
             return job
         finally:
             self.section.release()
+
+    def _is_pointless(self, job: Commit | Call) -> bool:
+        """Whether nobody waits for a job any more. A commit counts, whoever has cancelled the wait for it."""
+        return isinstance(job, Call) and (job.future.cancelled() or (job.is_tidying and self._jobs.is_stopped))
 
     def _left_seconds(self, since: float) -> float:
         """Return how long a job that was queued then may still wait for the lock: it has waited while others did."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOG, STAGING, segment_name
+from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, LOG, QUARANTINE, STAGING, segment_name
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.log import Log, NotSyncedError, UnknownOutcomeError
 from fsstore.filesystem.log.records import LoggedChange
@@ -397,6 +398,24 @@ def test_a_segment_whose_name_could_not_be_synced_takes_no_record(
     assert counters.read() == State(newest=1, sealed=1)
     append(log, saved("b"))
     assert ids(log) == [[], ["b"]]
+
+
+def test_a_segment_that_the_medium_does_not_give_back_is_named_with_what_to_do(
+    log: Log, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, saved("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", failing(errno.EIO))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)) as raised:
+            log.read(log.numbers())
+
+    said = unavailable(raised.value, str(tree.root))
+    assert said.path == tree.path(segment_name(1))
+    assert said.errno == errno.EIO
+    assert "commits that were not in place yet are in this file alone. If it cannot be saved" in said.advice
+    assert f"move the file to {QUARANTINE}/" in said.advice
+    # nothing has moved it
+    assert ids(log) == [["a"]]
 
 
 def test_a_log_without_its_directory_takes_no_record(log: Log, tree: Tree) -> None:

@@ -1,6 +1,7 @@
 import asyncio
+import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,14 @@ import pytest_asyncio
 
 from fsstore import FileStorage
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents.layout import COUNTERS
+from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.layout import COUNTERS, INDEX, INDEX_FILES
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read.isolation import Isolation
+from fsstore.watching.changes import Absorbed
+from tests.filesystem.faults import place, until
 
 
 @pytest_asyncio.fixture
@@ -96,3 +100,209 @@ async def test_no_half_of_a_batch_is_read_whose_counters_are_removed(storage: Fi
     assert counters.are_named()
     assert not counters.look().unfinished
     elsewhere.close()
+
+
+# -- beside a lock that nobody lets go of -----------------------------------------------------------------------------
+
+WITHOUT_END = 600.0
+Left = Callable[[Path], None]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[StoreLock]:
+    """Give the lock as another process has it."""
+    lock = StoreLock(tree := Tree(tmp_path), Counters(tree))
+    yield lock
+    lock.close()
+
+
+def write(store: Path, record_id: str, value: int) -> None:
+    """Put a document in place without the index, as an editor does it, or a commit that is not at its end."""
+    times = dict.fromkeys(("created_at", "updated_at"), "2026-01-31T09:15:00.000000+00:00")
+    record = {"id": record_id, "type": "document", "version": 1, "data": value, **times}
+    file = place(store, record_id)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(encode(record, max_bytes=1 << 20))
+
+
+def nothing(_: Path) -> None:
+    """Leave everything as it is."""
+
+
+def never_listed(store: Path) -> None:
+    for name in (INDEX, *INDEX_FILES):
+        (store / name).unlink(missing_ok=True)
+
+
+def a_damaged_index(store: Path) -> None:
+    never_listed(store)
+    (store / INDEX).write_bytes(b"no index " * 1000)
+
+
+def an_edit_by_hand(store: Path) -> None:
+    write(store, "a", 5)
+    place(store, "c").unlink()
+
+
+def a_commit_that_the_index_lacks(store: Path) -> None:
+    counters = Counters(Tree(store))
+    counters.open()
+    counters.write(indexing=counters.read().indexing | 1)
+    counters.close()
+    write(store, "a", 5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
+@pytest.mark.parametrize(
+    "left", [nothing, never_listed, a_damaged_index, an_edit_by_hand, a_commit_that_the_index_lacks]
+)
+async def test_reads_answer_beside_a_lock_that_nobody_lets_go_of(
+    tmp_path: Path, elsewhere: StoreLock, left: Left
+) -> None:
+    async with await FileStorage.open(tmp_path) as writing:
+        await writing.batch_save([{"id": each, "data": 1} for each in "abc"])
+        await writing.list()
+    left(tmp_path)
+    wanted = {file.stem: json.loads(file.read_bytes())["data"] for file in tmp_path.glob("??/*.json")}
+    elsewhere.acquire(10)
+    async with (
+        asyncio.timeout(60),
+        await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as reading,
+    ):
+        assert {record["id"]: record["data"] for record in await reading.list()} == wanted
+        streamed = [record async for batch in reading.stream_list(batch_size=1) for record in batch]
+        assert {record["id"]: record["data"] for record in streamed} == wanted
+        assert await reading.count() == len(wanted)
+        assert await reading.count({"data": wanted["a"]}) == list(wanted.values()).count(wanted["a"])
+        assert await reading.query("SELECT count(*) AS n FROM documents") == [{"n": len(wanted)}]
+        assert {record["id"] for record in await reading.list_metadata()} == wanted.keys()
+        assert (await reading.health_check())["documents"] == len(wanted)
+        write(tmp_path, "edited", 7)
+        assert (await reading.refresh()).changed == ["edited"]
+        assert (await reading.list({"data": 7}))[0]["id"] == "edited"
+
+
+async def test_an_answer_beside_a_held_lock_has_each_commit_that_the_index_lacks(
+    tmp_path: Path, elsewhere: StoreLock
+) -> None:
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.save({"id": "a", "data": 1})
+        await storage.list()
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            async with asyncio.timeout(60):
+                for value in range(10, 13):
+                    # whoever holds the lock goes on committing, and the counters stay as they are
+                    write(tmp_path, f"more-{value}", value)
+                    assert await storage.count() == value - 8
+                    assert len(await storage.list({"data": {"$gte": 10}})) == value - 9
+        finally:
+            elsewhere.release()
+        assert storage._store.private_index.is_kept
+        # the commit that was left is finished first
+        assert await storage.count() == 4
+        assert len(await storage.list()) == 4
+        assert not storage._store.private_index.is_kept
+
+
+async def test_a_stream_beside_a_held_lock_compares_the_documents_once(
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.batch_save([{"id": f"a{number}", "data": 1} for number in range(6)])
+        await storage.list()
+        private, compared = storage._store.private_index, list[object]()
+        catch_up = private.catch_up
+
+        def counted(moment: object) -> Absorbed:
+            compared.append(moment)
+            return catch_up(moment)
+
+        monkeypatch.setattr(private, "catch_up", counted)
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            for _ in range(2):
+                # a stream that begins is compared anew
+                compared.clear()
+                streamed = [record["id"] async for batch in storage.stream_list(batch_size=1) for record in batch]
+                assert streamed == ["a", *(f"a{number}" for number in range(6))]
+                assert compared == [None]
+            stream = storage.stream_list(batch_size=1)
+            assert await anext(stream)
+            # as another answer of the index file gives it up
+            private.forget()
+            assert [record["id"] async for batch in stream for record in batch] == [f"a{n}" for n in range(6)]
+        finally:
+            elsewhere.release()
+
+
+async def test_only_the_first_read_beside_a_held_lock_waits_for_it(
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.save({"id": "a", "data": 1})
+        await storage.list()
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            assert await storage.count() == 1
+            monkeypatch.setattr("fsstore.filesystem.read.consistency._MOMENT_SECONDS", WITHOUT_END)
+            async with asyncio.timeout(60):
+                assert [
+                    record["data"] for batch in [await storage.list(), await storage.list()] for record in batch
+                ] == [5, 5]
+        finally:
+            elsewhere.release()
+
+
+async def test_no_half_of_a_batch_is_seen_beside_a_held_lock(tmp_path: Path, elsewhere: StoreLock) -> None:
+    """Who holds the lock goes on, with a batch, while another one compares the documents for an answer."""
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.batch_save([{"id": "a", "data": 1}, {"id": "b", "data": 1}])
+        await storage.list()
+        store, counted = storage._store, list[int]()
+        private, agree = store.private_index, store.private_index.catch_up
+
+        def agree_beside_a_batch(moment: object) -> Absorbed:
+            absorbed = agree(moment)
+            if not counted:
+                number = store.counters.applying()
+                store.batches.note(number + 1, [storage._documents.name(each) for each in "ab"])
+                for each in "ab":
+                    write(tmp_path, each, 2)
+                store.counters.write(applying=number + 2)
+            counted.append(1)
+            return absorbed
+
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(private, "catch_up", agree_beside_a_batch)
+                assert {record["id"]: record["data"] for record in await storage.list()} == {"a": 2, "b": 2}
+                counted.clear()
+                assert await storage.count({"type": "document"}) == 2
+                assert len(counted) == 2, "what reads no documents is asked again"
+        finally:
+            elsewhere.release()
+
+
+async def test_a_cancelled_read_leaves_nothing_waiting_for_the_lock(tmp_path: Path, elsewhere: StoreLock) -> None:
+    async with await FileStorage.open(tmp_path) as writing:
+        await writing.save({"id": "a", "data": 1})
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        elsewhere.acquire(10)
+        reading, store = storage._reading, storage._store
+        waiting = asyncio.ensure_future(reading._soon_under_lock(lambda: None))
+        assert store.writer is not None
+        await until(lambda: store.writer is not None and store.writer._waiting_since is not None)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        try:
+            async with asyncio.timeout(30):
+                await storage.close()
+        finally:
+            elsewhere.release()

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import subprocess
 import threading
 import time
@@ -285,6 +286,35 @@ async def test_what_can_not_be_read_is_no_change_and_is_told_when_it_can(
     assert await told(changes, 1) == [("updated", "n1", "external")]
     place(store, "n2").rmdir()
     assert await told(changes, 1) == [("deleted", "n2", "external")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("what", ["a link", "a file", "a directory in the place of the document"])
+async def test_what_comes_back_as_it_was_is_no_change(
+    storage: FileStorage, changes: Watch, store: Path, what: str
+) -> None:
+    path, aside = place(store, "n1"), store / "aside"
+    moved = path if "directory" in what else path.parent
+    moved.rename(aside)
+    if what == "a link":
+        moved.symlink_to(aside)
+    elif what == "a file":
+        moved.touch()
+    else:
+        moved.mkdir()
+    await until(lambda: len(storage._store.index_file.use(lambda index: index.inventory.problems())) > 0)
+    assert await all_told(storage, changes) == []
+
+    if moved.is_dir() and not moved.is_symlink():
+        moved.rmdir()
+    else:
+        moved.unlink()
+    aside.rename(moved)
+    await storage.refresh()
+    assert await all_told(storage, changes) == []
+
+    path.write_bytes(encode(document("n1", "edited"), max_bytes=1 << 20))
+    assert await told(changes, 1) == [("updated", "n1", "external")]
 
 
 async def test_a_foreign_file_is_nobody_s_business(storage: FileStorage, changes: Watch, store: Path) -> None:

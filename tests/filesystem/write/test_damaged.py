@@ -306,3 +306,31 @@ async def test_a_crash_behind_the_commit_point_leaves_the_new_document_and_the_d
         assert record is not None
         assert record["data"] == {"is": "after"}
     assert b"garbage" in [path.read_bytes() for path in _kept(left)]
+
+
+@pytest.mark.parametrize("change", ["save", "batch_save", "delete", "delete and keep", "batch_delete"])
+async def test_a_document_in_which_git_has_left_a_conflict_is_neither_replaced_nor_removed(
+    tmp_path: Path, change: str
+) -> None:
+    """Both sides stand in that file alone, and it is for a person to choose."""
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a", "data": 1})
+        file = place(tmp_path, "a")
+        text = file.read_text()
+        conflict = f"<<<<<<< ours\n{text}=======\n{text.replace('1', '2')}>>>>>>> theirs\n"
+        file.write_text(conflict)
+        changes: dict[str, Callable[[], Awaitable[object]]] = {
+            "save": lambda: storage.save({"id": "a", "data": 3}),
+            "batch_save": lambda: storage.batch_save([{"id": "b"}, {"id": "a", "data": 3}]),
+            "delete": lambda: storage.delete("a"),
+            "delete and keep": lambda: storage.delete("a", keep_damaged=True),
+            "batch_delete": lambda: storage.batch_delete(["a", "b"]),
+        }
+
+        with pytest.raises(StorageCorruptedError, match="keep one side of each conflict") as refused:
+            await changes[change]()
+
+        assert refused.value.outcome == "not applied"
+        assert file.read_text() == conflict
+        assert await storage.load("b") is None
+        assert (await storage.health_check())["quarantined"] == 0
