@@ -73,9 +73,12 @@ record, everything is logged, so that a replay never undoes a later write.
 Versions do not repeat: a document that is made begins one above the `floor`, the highest version that fsstore has
 deleted in this store. The floor is raised in the counters before the deletion is placed, and told by the deletion's
 record; before that record goes, it is brought to the disk in a file of its own. Recovery takes the highest of the
-three. What is not seen: deletions by hand and by git, and what was deleted before `.fsstore` was removed while no
-process had the store open. A version above 2^53 was written by hand and raises no floor. Repair raises it to what a
-damaged document tells.
+three. A document that cannot be read counts as deleted: when it gives way, when the index leaves it out, and when it is
+repaired, the floor is raised to the version that its bytes tell (a truncated one tells none, since the version is its
+last line) and to the one that the index knew of it. What is not seen: deletions by hand and by git, what was deleted
+before `.fsstore` was removed while no process had the store open, and the version of a document that was truncated, or
+emptied, while the index did not know it: never listed and written by another program, or after the index was lost. A
+version above 2^53 was written by hand and raises no floor.
 
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.

@@ -114,7 +114,7 @@ class Committer:
         self._counters = counters
         self._index_updates = index_updates
         self._recovery = recovery
-        self._drafting = Drafting(documents, clock)
+        self._drafting = Drafting(documents, clock, self._version_lost)
         self._quarantine = Quarantine(documents.tree)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
@@ -188,6 +188,11 @@ class Committer:
             self.finish()
             self._recovery.run()
             self.state = self._counters.read()
+
+    def _version_lost(self, name: str) -> int:
+        """Return the version that a damaged document had, as far as the index knows."""
+        self._tidy()
+        return self._index_updates.version_of(name)
 
     def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
