@@ -194,12 +194,6 @@ later store does until the system has written the page back: bytes and index row
 believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
 is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
 transactions compare whole records.
-The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers). Bytes that were read or
-placed lately are kept, and one stat stands for reading them as long as they are sure (`cache`); otherwise they are read
-again, and if they are the same, only parsed. A list takes rows from the index and
-contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
-record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
-against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
 
 What is remembered of files
 ---------------------------
