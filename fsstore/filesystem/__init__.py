@@ -144,6 +144,12 @@ and so do all copies of a document that is whole in its place. Then the index be
 Before a commit is answered, its segment of the log and the counters must still have their names. Where somebody has
 removed them, the control directory is made anew, the record is written once more, and recovery finishes the commit.
 
+Somebody may also put older ones in their place, under running processes: rename a copy of `.fsstore` to it, which is
+the same as removing it, or write an old `seq` over the one that is there. So whoever takes the lock looks which
+segments there are. Counters that do not know the newest one say nothing: all of the log is replayed, in the order of
+its segments, before anything is appended. What such counters have forgotten besides is the floor, where the file
+`floor` is older too and no open store has seen a higher one, and a sync that has failed since.
+
 Reading
 -------
 Each look at the counters also looks whether they have their name: where not, whoever reads takes the lock first, which
