@@ -175,7 +175,9 @@ commits the store is looked for at its path (`skeleton.StoreRoot`): the director
 removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there
 raises StorageUnavailableError, and `health_check` is degraded; when it is back, everything goes on. Device and inode of
 the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and
-nothing that is known of the first is believed of it.
+nothing that is known of the first is believed of it. So is a medium that has died and was mounted again, although its
+inodes are the same: it is another device as long as a descriptor is open on the dead one, and an open store keeps one.
+All of its log is replayed, and the store goes on.
 
 Who may only read
 -----------------
