@@ -91,7 +91,11 @@ deleted, the oldest first, each deletion synced before the next. Each document i
 one syncfs(2), which does not hear of every loss: ext4 tells of a delayed allocation that failed only the call that has
 written the page back. A second fsync that succeeds proves nothing about bytes that a first one has lost. So a sync that
 fails is noted in the counters (`unsynced`) before another process may begin a checkpoint; from then on none deletes
-anything, until whoever takes the lock next has written those documents anew from the log, and synced them.
+anything, until whoever takes the lock next has written those documents anew from the log, and synced them. A directory
+that names shards cannot be written anew under those who read: a name is made in it and taken away again, so that its
+block is written once more. That is the block with room for a name, which of a root on blocks of 4 KiB is the only one;
+in a larger directory of a file system without a journal, the name of a shard may stay lost after such a failure (with
+a journal, the file system refuses all writing from then on, and the log stays).
 
 Recovery
 --------

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from operator import itemgetter
@@ -34,7 +34,7 @@ from fsstore.filesystem.documents.codec import (
     examine,
     version_told,
 )
-from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
 from fsstore.filesystem.documents.skeleton import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
@@ -386,6 +386,18 @@ class Documents:
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
+
+    def change_above(self, names: Iterable[str]) -> None:
+        """Change the directories that name the shards of documents, so that the next sync writes them once more.
+
+        After a sync that has failed the system may hold their blocks for written. Best effort: a name is made and taken
+        away again, which changes the block that has room for it.
+        """
+        draft = f".{MARKER}.{secrets.token_hex(8)}"
+        for directory in {above for name in names for above in ("", *directories_of(name)[:-1])}:
+            with suppress(OSError):
+                self.tree.write_new(f"{directory}/{draft}" if directory else draft, b"")
+                self.tree.unlink(f"{directory}/{draft}" if directory else draft)
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
