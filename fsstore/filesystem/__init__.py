@@ -118,7 +118,11 @@ all others, and the log goes on (`waiting`). The commit raises StorageUnavailabl
 that document raise it too, in every process, and lists, counts and queries leave it out: what lies in its place is
 never served as if it were current. Changes of it are refused. `health_check` names it. Whoever reads it or changes it
 tries again, at most a second passes until a list does, and opening the store does it as well. A deletion waits like a
-value.
+value. The file is a segment of the log with one record: what the document is to become, and hashes of what it was,
+against which recovery compares what lies there by then. It is synced, named and its directory synced before the segment
+goes that it stands for; it goes when the document is in its place and synced, before anything else is committed to that
+document. A crash in between leaves a file beside a document that is found equal, and the file goes then. The
+counter `waiting` tells the others: it grows whenever a file comes or goes, and is odd while there is one.
 
 What would make placing fail and can be known beforehand is refused before the commit point, with nothing written. Each
 save asks the system twice, which takes about 3 us (of 120 us and more that a durable one takes): whether the directory
