@@ -209,7 +209,11 @@ A store to a shared memory mapping of a document changes the file's times when i
 later store does until the system has written the page back: bytes and index rows that were taken in between are
 believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
 is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
-transactions compare whole records.
+transactions compare whole records. An older copy of `.fsstore` that was put in the place of the newer one: if its log
+was not empty when it was copied, documents that were deleted since come back from it (newer versions of documents stay,
+and the log's values go to quarantine). So restore documents without it. A clock that was set back between a commit and
+an edit by hand: the edit has the earlier time and the same version, and if the log is replayed before the next
+checkpoint, it goes to quarantine as if a power cut had brought it back.
 
 What is remembered of files
 ---------------------------
