@@ -46,6 +46,8 @@ READ_BYTES = 256 << 20
 """The largest document that is read, unless larger ones may be written."""
 
 _BASE = itemgetter(0)
+# a draft of a marker by its name, so that whoever completes a skeleton takes it away, too
+_CHANGING = f".{MARKER}.changing"
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
 _TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
@@ -391,13 +393,15 @@ class Documents:
         """Change the directories that name the shards of documents, so that the next sync writes them once more.
 
         After a sync that has failed the system may hold their blocks for written. Best effort: a name is made and taken
-        away again, which changes the block that has room for it.
+        away again, which changes the block that has room for it. Whoever is killed in between leaves the name to the
+        next one, who has the same to do. Only the holder of the store lock may.
         """
-        draft = f".{MARKER}.{secrets.token_hex(8)}"
         for directory in {above for name in names for above in ("", *directories_of(name)[:-1])}:
+            name = f"{directory}/{_CHANGING}" if directory else _CHANGING
             with suppress(OSError):
-                self.tree.write_new(f"{directory}/{draft}" if directory else draft, b"")
-                self.tree.unlink(f"{directory}/{draft}" if directory else draft)
+                self.tree.unlink(name)
+                self.tree.write_new(name, b"")
+                self.tree.unlink(name)
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""

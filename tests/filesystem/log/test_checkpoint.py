@@ -188,7 +188,7 @@ async def test_a_directory_that_could_not_be_synced_is_changed_before_it_is_sync
         def fails(name: str, arguments: tuple[object, ...]) -> bool:
             nonlocal left
             if name == "unlink" and Path(str(arguments[0])).name.startswith(".fsstore.json."):
-                seen.append("changed")
+                seen.extend(["changed"][seen[-1] == "changed" :])
             if name != "fsync" or Path(f"/proc/self/fd/{arguments[0]}").readlink() != naming:
                 return False
             seen.append("synced")
@@ -201,7 +201,7 @@ async def test_a_directory_that_could_not_be_synced_is_changed_before_it_is_sync
             await storage.save({"id": "n0"})
             assert control(tmp_path, "waiting") == []
         # to the system a block is written once a sync of it has failed
-        assert seen == ["synced", *(["changed"] * depth + ["synced"]) * (1 + again)]
+        assert seen == ["synced", *["changed", "synced"] * (1 + again)]
         assert list(tmp_path.rglob(".fsstore.json.*")) == []
 
 
