@@ -73,9 +73,12 @@ record, everything is logged, so that a replay never undoes a later write.
 Versions do not repeat: a document that is made begins one above the `floor`, the highest version that fsstore has
 deleted in this store. The floor is raised in the counters before the deletion is placed, and told by the deletion's
 record; before that record goes, it is brought to the disk in a file of its own. Recovery takes the highest of the
-three. What is not seen: deletions by hand and by git, and what was deleted before `.fsstore` was removed while no
-process had the store open. A version above 2^53 was written by hand and raises no floor. Repair raises it to what a
-damaged document tells.
+three. A document that cannot be read counts as deleted: when it gives way, when the index leaves it out, and when it is
+repaired, the floor is raised to the version that its bytes tell (a truncated one tells none, since the version is its
+last line) and to the one that the index knew of it. What is not seen: deletions by hand and by git, what was deleted
+before `.fsstore` was removed while no process had the store open, and the version of a document that was truncated, or
+emptied, while the index did not know it: never listed and written by another program, or after the index was lost. A
+version above 2^53 was written by hand and raises no floor.
 
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.
@@ -88,7 +91,11 @@ deleted, the oldest first, each deletion synced before the next. Each document i
 one syncfs(2), which does not hear of every loss: ext4 tells of a delayed allocation that failed only the call that has
 written the page back. A second fsync that succeeds proves nothing about bytes that a first one has lost. So a sync that
 fails is noted in the counters (`unsynced`) before another process may begin a checkpoint; from then on none deletes
-anything, until whoever takes the lock next has written those documents anew from the log, and synced them.
+anything, until whoever takes the lock next has written those documents anew from the log, and synced them. A directory
+that names shards cannot be written anew under those who read: a name is made in it and taken away again, so that its
+block is written once more. That is the block with room for a name, which of a root on blocks of 4 KiB is the only one;
+in a larger directory of a file system without a journal, the name of a shard may stay lost after such a failure (with
+a journal, the file system refuses all writing from then on, and the log stays).
 
 Recovery
 --------
@@ -111,7 +118,11 @@ all others, and the log goes on (`waiting`). The commit raises StorageUnavailabl
 that document raise it too, in every process, and lists, counts and queries leave it out: what lies in its place is
 never served as if it were current. Changes of it are refused. `health_check` names it. Whoever reads it or changes it
 tries again, at most a second passes until a list does, and opening the store does it as well. A deletion waits like a
-value.
+value. The file is a segment of the log with one record: what the document is to become, and hashes of what it was,
+against which recovery compares what lies there by then. It is synced, named and its directory synced before the segment
+goes that it stands for; it goes when the document is in its place and synced, before anything else is committed to that
+document. A crash in between leaves a file beside a document that is found equal, and the file goes then. The
+counter `waiting` tells the others: it grows whenever a file comes or goes, and is odd while there is one.
 
 What would make placing fail and can be known beforehand is refused before the commit point, with nothing written. Each
 save asks the system twice, which takes about 3 us (of 120 us and more that a durable one takes): whether the directory
@@ -143,6 +154,12 @@ and so do all copies of a document that is whole in its place. Then the index be
 Before a commit is answered, its segment of the log and the counters must still have their names. Where somebody has
 removed them, the control directory is made anew, the record is written once more, and recovery finishes the commit.
 
+Somebody may also put older ones in their place, under running processes: rename a copy of `.fsstore` to it, which is
+the same as removing it, or write an old `seq` over the one that is there. So whoever takes the lock looks which
+segments there are. Counters that do not know the newest one say nothing: all of the log is replayed, in the order of
+its segments, before anything is appended. What such counters have forgotten besides is the floor, where the file
+`floor` is older too and no open store has seen a higher one, and a sync that has failed since.
+
 Reading
 -------
 Each look at the counters also looks whether they have their name: where not, whoever reads takes the lock first, which
@@ -173,7 +190,9 @@ commits the store is looked for at its path (`marker.StoreRoot`): the directory,
 removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there
 raises StorageUnavailableError, and `health_check` is degraded; when it is back, everything goes on. Device and inode of
 the directory identify it: what is put in its place is another store, with an index, a log and a lock of its own, and
-nothing that is known of the first is believed of it.
+nothing that is known of the first is believed of it. So is a medium that has died and was mounted again, although its
+inodes are the same: it is another device as long as a descriptor is open on the dead one, and an open store keeps one.
+All of its log is replayed, and the store goes on.
 
 Who may only read
 -----------------
@@ -197,13 +216,11 @@ A store to a shared memory mapping of a document changes the file's times when i
 later store does until the system has written the page back: bytes and index rows that were taken in between are
 believed until then; `verify --hash` finds them. Deletions by hand and by git leave no version behind: a document that
 is made again in that place may get a version that was used before, and `expected_version` cannot tell. Edits and
-transactions compare whole records.
-The bytes are framed by two looks at the file, and examined (the envelope, times, long numbers). Bytes that were read or
-placed lately are kept, and one stat stands for reading them as long as they are sure (`cache`); otherwise they are read
-again, and if they are the same, only parsed. A list takes rows from the index and
-contents from the files, and is made again if a batch came in between. The index never decides what exists: no returned
-record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
-against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+transactions compare whole records. An older copy of `.fsstore` that was put in the place of the newer one: if its log
+was not empty when it was copied, documents that were deleted since come back from it (newer versions of documents stay,
+and the log's values go to quarantine). So restore documents without it. A clock that was set back between a commit and
+an edit by hand: the edit has the earlier time and the same version, and if the log is replayed before the next
+checkpoint, it goes to quarantine as if a power cut had brought it back.
 
 What is remembered of files
 ---------------------------

@@ -62,14 +62,27 @@ class Image:
         """Bring all that is written to the disk, as the system does by itself after a while."""
         _run("sync", "--file-system", str(self.mount))
 
+    def come_back(self) -> None:
+        """Take the mount away under those who use it, who keep what they have open, and mount it again.
+
+        As a medium that was pulled out: it comes back as another device.
+        """
+        _run("umount", "-l", str(self.mount))
+        device = _run("losetup", "--find", "--show", str(self._image))
+        _run("mount", "-t", self._type, device, str(self.mount))
+        # when the mount goes
+        _run("losetup", "--detach", device)
+
     def detach(self) -> None:
         """Take the mount away, once those who were killed have let go of it."""
         for _ in range(_UNMOUNT_TRIES):
             try:
-                return _run("umount", str(self.mount))
+                _run("umount", str(self.mount))
             except subprocess.CalledProcessError:
                 time.sleep(0.1)
-        return _run("umount", "-l", str(self.mount))
+            else:
+                return
+        _run("umount", "-l", str(self.mount))
 
 
 def why_not(directory: Path) -> str:
@@ -88,5 +101,5 @@ def why_not(directory: Path) -> str:
         return f"an image cannot be mounted here: {error}"
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def _run(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.needs_root
 ROOT = Path(__file__).parents[2]
 AFTER = {"a new start": (50, ""), "the same boot": (30, "--same-boot")}
 """How many cycles, and the option."""
-TIMES = 8
+TIMES = 12
 MOUNTED = {
     "as usual": "",
     "committing often": "commit=1,nodelalloc",

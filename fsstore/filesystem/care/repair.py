@@ -108,6 +108,8 @@ class Mover:
 
     def renew_index(self) -> None:
         """Throw the index away; whoever uses it next makes it anew."""
+        # what stays, though it cannot be read, may tell no version, and its row goes
+        self._raise_floor(self._store.index_file.version_of(self._documents.unreadable.documents()))
         self._store.index_file.try_file()
         try:
             self._store.index_file.renew(IndexDamagedError("a repair replaces it"))
@@ -186,10 +188,16 @@ class Mover:
 
     def _keep_floor(self, name: str) -> None:
         """Let a document that is made in the place of a damaged one begin above the version that one had."""
+        floor = self._store.index_file.version_of([name])
         with suppress(OSError):
-            # what is no file has no version
+            # what is no file tells no version
             data, _ = self._tree.read(name, max_bytes=self._store.documents.max_bytes)
-            self._store.counters.keep_floor(floor_above(0, version_told(data)))
+            floor = floor_above(floor, version_told(data))
+        self._raise_floor(floor)
+
+    def _raise_floor(self, floor: int) -> None:
+        with suppress(OSError):
+            self._store.counters.keep_floor(floor)
 
     def _put_in_place(self, name: str, place: str) -> bool:
         """Give a document its right name; False when that is taken. Never replaces what somebody else puts there."""

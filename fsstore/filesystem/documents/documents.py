@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from operator import itemgetter
@@ -35,7 +35,7 @@ from fsstore.filesystem.documents.codec import (
     examine,
     version_told,
 )
-from fsstore.filesystem.documents.layout import STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
 from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
 from fsstore.filesystem.documents.marker import StoreRoot
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
@@ -47,6 +47,8 @@ READ_BYTES = 256 << 20
 """The largest document that is read, unless larger ones may be written."""
 
 _BASE = itemgetter(0)
+# a draft of a marker by its name, so that whoever completes a skeleton takes it away, too
+_CHANGING = f".{MARKER}.changing"
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
 _TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
@@ -387,6 +389,20 @@ class Documents:
             for directory in directories_of(name):
                 self.tree.make_directory(directory)
             return self.tree.replace(staged, name)
+
+    def change_above(self, names: Iterable[str]) -> None:
+        """Change the directories that name the shards of documents, so that the next sync writes them once more.
+
+        After a sync that has failed the system may hold their blocks for written. Best effort: a name is made and taken
+        away again, which changes the block that has room for it. Whoever is killed in between leaves the name to the
+        next one, who has the same to do. Only the holder of the store lock may.
+        """
+        for directory in {above for name in names for above in ("", *directories_of(name)[:-1])}:
+            name = f"{directory}/{_CHANGING}" if directory else _CHANGING
+            with suppress(OSError):
+                self.tree.unlink(name)
+                self.tree.write_new(name, b"")
+                self.tree.unlink(name)
 
     def clear_staging(self) -> None:
         """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""

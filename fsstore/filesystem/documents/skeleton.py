@@ -1,9 +1,10 @@
 """The skeleton of a store: its control directory, beside the marker. Makes a store, knows one, refuses what is none.
 
 The control directory has a format number of its own, in the file `txn`. In format 1 that was the staging directory, so
-fsstore 0.1.0 cannot make it, and refuses to open the store; one that has it open already cannot stage anything. A
-control directory of format 1 is taken over under its lock: what was staged there moves into the new staging directory,
-where recovery sweeps it away, and the log is read as it is.
+fsstore 0.1.0 cannot make it, and refuses to open the store; one that has it open already cannot stage anything, and so
+save nothing. It can read and delete, under the same lock, and its deletions may raise no floor. A control directory of
+format 1 is taken over under its lock: what was staged there moves into the new staging directory, where recovery sweeps
+it away, and the log is read as it is.
 
 Owns what has to be there before a document can be; what makes a directory a store is in `marker`. Making it is
 idempotent and safe against another process doing the same: each part is made with O_EXCL or mkdir. In the control

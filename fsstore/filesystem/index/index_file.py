@@ -17,8 +17,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import NamedTuple, TypeVar
 
 from fsstore.filesystem.disk.files import CREATE, Tree
@@ -30,6 +31,7 @@ from fsstore.filesystem.index.rows import Entry, Problem
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.log.counters import Counters
 from fsstore.forking import disconnect_at_fork, using_sqlite
+from fsstore.model.successor import floor_above
 
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
@@ -82,8 +84,27 @@ class IndexFile:
         self._counters.increase("stale")
 
     def apply(self, entries: Iterable[Entry], removed: Iterable[str], problems: Iterable[Problem] = ()) -> None:
-        """Change rows, as the holder of the store lock. Raises IndexDamagedError, IndexUnavailableError."""
+        """Change rows, as the holder of the store lock. Raises IndexDamagedError, IndexUnavailableError.
+
+        What is damaged may tell no version any more, and its row goes: the floor is raised to what that knows.
+        """
+        problems = list(problems)
+        floor = self.version_of([problem.name for problem in problems])
+        if floor and not self._has_no_file:
+            # where the disk refuses, the counters know it
+            with suppress(OSError):
+                self._counters.keep_floor(floor)
         self.use(lambda index: index.apply(entries, removed, problems), writing=True)
+
+    def version_of(self, names: Sequence[str]) -> int:
+        """Return the highest version that rows of these names know, 0 where there are none, or they cannot be read."""
+        if not names:
+            return 0
+        try:
+            versions = self.use(lambda index: index.inventory.versions(names))
+        except (IndexDamagedError, IndexUnavailableError):
+            return 0
+        return reduce(floor_above, versions, 0)
 
     def mark_complete(self) -> None:
         """Note in the index that it has seen every document, as the holder of the store lock."""

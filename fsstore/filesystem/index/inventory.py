@@ -40,6 +40,7 @@ SELECT coalesce(group_concat(line, ''), ''), coalesce(sum(is_racy), 0) FROM (
 _KNOWN_OF = f"SELECT name, {_FILE} FROM entry WHERE name IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _LARGER = "SELECT name FROM entry INDEXED BY entry_file WHERE CAST(size AS INTEGER) > ?"
 _IDS_OF = "SELECT id FROM entry WHERE name IN (SELECT value FROM json_each(?))"
+_VERSIONS_OF = "SELECT version FROM entry WHERE name IN (SELECT value FROM json_each(?))"
 _ENTRIES = f"SELECT name, id, version, {_FILE} FROM entry"  # noqa: S608 - constants
 _SAYS = f"SELECT user_id, status, tags, {', '.join(SUMMARY_COLUMNS)} FROM entry WHERE name = ?"  # noqa: S608 - constants
 _PROBLEMS = f"SELECT name, reason, {_FILE} FROM problem ORDER BY name"  # noqa: S608 - constants
@@ -97,6 +98,11 @@ class Inventory:
         """Return the ids of those documents that are indexed; O(names)."""
         with translated(), understood():
             return [str(row[0]) for row in self._connection.execute(_IDS_OF, (json_array(names),))]
+
+    def versions(self, names: Sequence[str]) -> list[int]:
+        """Return the versions of those documents that are indexed; O(names)."""
+        with translated(), understood():
+            return [int(row[0]) for row in self._connection.execute(_VERSIONS_OF, (json_array(names),))]
 
     def entries(self) -> Iterator[tuple[str, str, int, Known]]:
         """Give name, id, version and what else is known of every document; O(documents)."""

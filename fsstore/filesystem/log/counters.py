@@ -144,7 +144,9 @@ class Counters:
         self._kept_floor = self._read_floor()
         self._seen_floor = max(self._seen_floor, self._kept_floor)
         if self._descriptor >= 0:
-            self._seen_floor = max(self._seen_floor, self.read().floor)
+            with suppress(OSError):
+                # nothing more can be read where the medium has died and was mounted again; then the log tells it
+                self._seen_floor = max(self._seen_floor, self.read().floor)
             # not closed yet, since another thread may be reading through it at this moment
             self._retired.append(self._descriptor)
         there = os.fstat(opened)

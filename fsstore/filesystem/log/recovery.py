@@ -294,6 +294,7 @@ class Recovery:
                 for history in histories:
                     if not history.is_written and not self._waits(history):
                         self._settle_or_keep(history, anew=True)
+                self._documents.change_above(self._documents.name(history.last.id) for history in histories)
             self._sync([history for history in histories if history.durable or history.waits], newest)
             for number in numbers:
                 self._log.delete(number)
@@ -326,6 +327,7 @@ class Recovery:
             self._counters.write(unsynced=newest)
             for name in failed:
                 self._settle_or_keep(of_name[name], anew=True)
+            self._documents.change_above(failed)
             failed = sync_documents(self._documents, failed.keys() - self.waits.keys())
         for name, error in failed.items():
             self._keep(of_name[name], Waits(error, is_in_place=True))

@@ -114,7 +114,7 @@ class Committer:
         self._counters = counters
         self._index_updates = index_updates
         self._recovery = recovery
-        self._drafting = Drafting(documents, clock)
+        self._drafting = Drafting(documents, clock, self._version_lost)
         self._quarantine = Quarantine(documents.tree)
         self._durable = durable
         # what was put in place, and the directory that it was staged in, until they are tidied up
@@ -123,6 +123,8 @@ class Committer:
         self._knows_clock = False
         # where the counters were counted when the log was last used
         self._file = counters.file
+        # whether the counters have been held against the log since the lock was taken
+        self._is_checked = False
         # what `indexing` was set to while a commit is under way, else 0
         self._indexing = 0
         # False when temp files would not go: the counter then stays odd, since recovery is due
@@ -143,6 +145,7 @@ class Committer:
         renewed |= self._file != self._counters.file
         self._file = self._counters.file
         state = self._counters.read()
+        renewed |= self._is_ahead_of(state)
         is_left = state.unfinished and not self._indexing
         if renewed:
             self._recovery.distrust_all()
@@ -155,6 +158,13 @@ class Committer:
             self._index_requests = state.index_requests
         self._recovery.waiting.look()
         self.state = state
+
+    def _is_ahead_of(self, state: State) -> bool:
+        """Whether the log has newer segments than the counters tell: somebody has put older ones in their place."""
+        if self._is_checked:
+            return self._log.position[0] > state.newest
+        self._is_checked = True
+        return max(self._log.numbers(), default=0) > state.newest
 
     def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
         """Carry out commits, each all or nothing, and return what became of each; the callers may be answered.
@@ -189,6 +199,11 @@ class Committer:
             self._recovery.run()
             self.state = self._counters.read()
 
+    def _version_lost(self, name: str) -> int:
+        """Return the version that a damaged document had, as far as the index knows."""
+        self._tidy()
+        return self._index_updates.version_of(name)
+
     def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
         try:
@@ -204,6 +219,7 @@ class Committer:
 
     def end(self) -> None:
         """Do what is left to do before the lock is released, or leave it to recovery."""
+        self._is_checked = False
         try:
             self.finish()
         except Exception as error:  # noqa: BLE001 - whatever it is, the lock is released and the thread lives on
@@ -251,7 +267,7 @@ class Committer:
         # what it knows of its segment may not be so any more
         self._log.close()
         self._placed, self._untidy = [], 0
-        self._indexing, self._is_clean = 0, True
+        self._indexing, self._is_clean, self._is_checked = 0, True, False
 
     # -- on disk ------------------------------------------------------------------------------------------------------
 

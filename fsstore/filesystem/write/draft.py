@@ -4,7 +4,8 @@ Owns the step before anything is written. Knows nothing of the log, of temp file
 thread alone, under the lock. Invariants:
 - A commit that is refused leaves no draft, and what earlier commits of the group have drafted stays.
 - Over what is damaged, or too large to be read, only a mutation goes that would do the same over anything
-  (`overrides`); every other one is refused, and nothing else of the group. It is set aside before it is replaced.
+  (`overrides`); every other one is refused, and nothing else of the group. It is set aside before it is replaced, and
+  what takes its place begins above its version, as far as that is known.
 - What this process has placed or read lately is not read again if it is sure that nobody has touched it (`trust`), and
   not parsed again if its bytes are the same.
 - No draft holds anything of a caller's: a save was written down when it was taken in (`sealed`), and of what other
@@ -109,9 +110,11 @@ class Group:
 class Drafting:
     """Drafts groups of commits for one open store."""
 
-    def __init__(self, documents: Documents, clock: Clock) -> None:
+    def __init__(self, documents: Documents, clock: Clock, version_lost: Callable[[str], int]) -> None:
+        """`version_lost` gives the version that is known of a damaged document by its name, 0 where none is."""
         self._documents = documents
         self._clock = clock
+        self._version_lost = version_lost
 
     def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
@@ -183,7 +186,8 @@ class Drafting:
         part: JsonObject | None = None
         data: bytes | None = None
         is_kept = True
-        own.floor = floor_above(own.floor, damage.version)
+        for version in damage.version, self._version_lost(draft.name):
+            own.floor = floor_above(own.floor, version)
         if isinstance(change, SealedSave):
             # as where nothing is there
             part, data = self._saved(change, draft, own.floor)

@@ -45,6 +45,14 @@ class IndexUpdates:
                 [name for name, document in placed.items() if document is None],
             )
 
+    def version_of(self, name: str) -> int:
+        """Return the version that the index knows of a document, or is about to, 0 where it knows none.
+
+        Raises OSError as `write` does.
+        """
+        self.write()
+        return self._index_file.version_of([name])
+
     def rest(self) -> None:
         """Leave no trace of what was deleted in the files of the index, when nothing else is to be done."""
         self._index_file.truncate_log()

@@ -173,6 +173,38 @@ async def test_each_sync_that_fails_keeps_the_log(tmp_path: Path, faults: Faults
         assert storage._counters.read().is_doubtful
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("again", [False, True], ids=["in a checkpoint", "and in the recovery"])
+async def test_a_directory_that_could_not_be_synced_is_changed_before_it_is_synced_again(
+    tmp_path: Path, faults: Faults, *, depth: int, again: bool
+) -> None:
+    async with await FileStorage.open(tmp_path, shard_depth=depth) as storage:
+        await storage.save({"id": "n0"})
+        naming = (tmp_path / storage._documents.name("n0")).parent.parent
+        emptying = await sealed(storage)
+        seen: list[str] = []
+        left = 1 + again
+
+        def fails(name: str, arguments: tuple[object, ...]) -> bool:
+            nonlocal left
+            if name == "unlink" and Path(str(arguments[0])).name.startswith(".fsstore.json."):
+                seen.extend(["changed"][seen[-1] == "changed" :])
+            if name != "fsync" or Path(f"/proc/self/fd/{arguments[0]}").readlink() != naming:
+                return False
+            seen.append("synced")
+            left -= 1
+            return left >= 0
+
+        with faults.where(fails):
+            with pytest.raises(NotSyncedError):
+                emptying.run()
+            await storage.save({"id": "n0"})
+            assert control(tmp_path, "waiting") == []
+        # to the system a block is written once a sync of it has failed
+        assert seen == ["synced", *["changed", "synced"] * (1 + again)]
+        assert list(tmp_path.rglob(".fsstore.json.*")) == []
+
+
 async def test_counters_that_were_lost_say_nothing_of_what_was_synced(tmp_path: Path) -> None:
     store = tmp_path / "store"
     async with await FileStorage.open(store) as storage:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, FLOOR, STAGING
+from fsstore.filesystem.log import counters as counting
 from fsstore.filesystem.log.counters import UNNAMED, Counters, State, even, odd
 
 NAMES = State._fields
@@ -361,6 +363,27 @@ def test_a_floor_that_was_kept_outlives_the_counters(counters: Counters, tree: T
 def test_an_open_store_remembers_a_floor_that_nobody_has_kept(counters: Counters, tree: Tree) -> None:
     counters.write(floor=7)
     tree.unlink(COUNTERS)
+
+    assert counters.open()
+    counters.mend()
+
+    assert counters.read().floor == 7
+
+
+def test_counters_that_can_be_read_no_more_are_opened_anew(
+    counters: Counters, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as on a medium that has died and was mounted again under an open store
+    read, dead = counting._read_at, counters._descriptor
+
+    def fails(descriptor: int, size: int) -> bytes:
+        if descriptor == dead:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(descriptor, size)
+
+    monkeypatch.setattr(counting, "_read_at", fails)
+    (tree.root / COUNTERS).rename(tree.root / "elsewhere")
+    counters.note_floor(7)
 
     assert counters.open()
     counters.mend()

@@ -488,3 +488,28 @@ async def test_a_version_written_by_hand_that_no_store_counts_to_raises_no_floor
         place(tmp_path, "a").write_text(text.replace('"version": 1', f'"version": {2**63 - 1}'))
         await storage.delete("a")
         assert await made_again(storage) == 1
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["one process", "two processes"])
+async def test_no_commit_is_lost_by_counters_that_are_older_than_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, others: bool
+) -> None:
+    monkeypatch.setattr(writer, "_IDLE_SECONDS", 600)
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as storage, await FileStorage.open(store) as other:
+        await storage.save(note("a"))
+        older = (store / ".fsstore/seq").read_bytes()
+        for _ in range(3):
+            with busy_writer(storage):
+                storage._store.counters.write(sealed=storage._store.counters.read().newest)
+            await storage.save(note("a"))
+        # in place, as `cp` does it: the file keeps its inode, and nobody misses its name
+        (store / ".fsstore/seq").write_bytes(older)
+        await (other if others else storage).save({**note("a"), "data": {"value": "last"}})
+        left = cut_off(storage, store, tmp_path / "left")
+    # as a power cut takes it that was not synced
+    place(left, "a").unlink()
+    async with await FileStorage.open(left) as storage:
+        record = await storage.load("a")
+        assert record is not None
+        assert (record["data"], record["version"]) == ({"value": "last"}, 5)

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage, SessionService
-from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageError, StorageUnavailableError
 from tests.filesystem.faults import Faults, busy_writer, contents, control, cut_off, place
 from tests.filesystem.hostile import in_time
 
@@ -39,6 +39,10 @@ def garbage(path: Path) -> None:
 
 def empty(path: Path) -> None:
     path.write_bytes(b"")
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 30)
 
 
 def another_id(path: Path) -> None:
@@ -334,3 +338,53 @@ async def test_a_document_in_which_git_has_left_a_conflict_is_neither_replaced_n
         assert file.read_text() == conflict
         assert await storage.load("b") is None
         assert (await storage.health_check())["quarantined"] == 0
+
+
+REPLACED: dict[str, Change] = {
+    "save": SAVES["save"],
+    "batch": SAVES["batch"],
+    "delete and save": lambda sessions: _each(sessions.delete_session("n1"), SAVES["save"](sessions)),
+    "repair and save": lambda sessions: _each(_repair(sessions), SAVES["save"](sessions)),
+}
+
+
+async def _repair(sessions: SessionService) -> None:
+    assert isinstance(sessions.storage, FileStorage)
+    await sessions.storage.repair()
+
+
+async def _each(*changes: Awaitable[Any]) -> None:
+    for change in changes:
+        await change
+
+
+@pytest.mark.parametrize("damage", [empty, truncated, a_terabyte, a_directory], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("change", REPLACED)
+@pytest.mark.parametrize("known", ["to its writer", "to the index", "and seen by a list"])
+async def test_no_compare_and_swap_takes_what_replaced_damage_for_what_was_there_before(
+    store: Path, damage: Damage, change: str, known: str
+) -> None:
+    async with await FileStorage.open(store) as storage:
+        sessions = SessionService(storage)
+        for number in range(6):
+            await sessions.save_session("n1", _session(str(number)))
+        if known == "to its writer":
+            damage(place(store, "n1"))
+            await _replace_and_compare(sessions, change)
+            return
+    damage(place(store, "n1"))
+    if known == "and seen by a list":
+        async with await FileStorage.open(store) as storage:
+            assert await storage.count() == len(BEFORE) - 1
+    async with await FileStorage.open(store) as storage:
+        await _replace_and_compare(SessionService(storage), change)
+
+
+async def _replace_and_compare(sessions: SessionService, change: str) -> None:
+    await REPLACED[change](sessions)
+    for version in range(1, 8):
+        with pytest.raises(StorageConflictError):
+            await sessions.save_session("n1", _session("lost"), expected_version=version)
+    record = await sessions.get_record("n1")
+    assert record is not None
+    assert (record["version"], record["data"]["is"]) == (8, "after")

@@ -36,7 +36,7 @@ def documents(tmp_path: Path) -> Documents:
 @pytest.fixture
 def draft(documents: Documents) -> Callable[..., Group]:
     clock = HandClock()
-    drafting = Drafting(documents, clock)
+    drafting = Drafting(documents, clock, lambda name: 0)  # noqa: ARG005 - an index that knows nothing
 
     def draft(*commits: list[AnyMutation]) -> Group:
         def sealed(change: AnyMutation) -> Sealed:
