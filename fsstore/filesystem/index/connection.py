@@ -56,14 +56,21 @@ def connect(path: str | None) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up, and make the tables if there are none."""
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    # what is deleted is overwritten: metadata of a deleted session is nobody's any more
-    connection.execute("PRAGMA secure_delete = ON")
+    begin_file(connection)
     _begin_log(connection)
     if _version(connection) == 0:
         _create(connection)
     verify(connection)
+
+
+def begin_file(connection: sqlite3.Connection) -> None:
+    """Set up what a file without tables has for good, and what is the connection's own."""
+    # before the first page: pages that are free can then be given back, some at a time
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    # what is deleted is overwritten: metadata of a deleted session is nobody's any more
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin_log(connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
@@ -152,7 +152,7 @@ class Reconciler:
         for line in files - rows:
             name, *values = line.rsplit("/", 5)[:5]
             there[name] = Signature._make(map(int, values))
-        names = [*there, *{line.rsplit("/", 5)[0] for line in rows - files} - there.keys()]
+        names = sorted({*there, *(line.rsplit("/", 5)[0] for line in rows - files)})
         depth = self._documents.layout.shard_depth
         if not all(leads_to(name, depth) == (name, True) for name in names):
             raise IndexDamagedError(_FOREIGN)
@@ -229,6 +229,19 @@ class Reconciler:
         marked = [marked_as_read(entry, before.get(entry.name)) for entry in entries]
         self._index_file.apply(marked, absorbed.removed, problems)
         return absorbed
+
+    def read(self, names: Iterable[str]) -> list[Entry]:
+        """Return rows of documents for an index that has none of them; without the lock, so others may be there by now.
+
+        Those that cannot be read are left out: a later comparison finds them.
+        """
+        entries: list[Entry] = []
+        for name in names:
+            with suppress(StorageCorruptedError, StorageUnavailableError):
+                entry = self._entry(name)
+                if entry is not None:
+                    entries.append(marked_as_read(entry, None))
+        return entries
 
     def _entry(self, name: str) -> Entry | None:
         document = self._documents.read_named(name)
