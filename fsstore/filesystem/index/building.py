@@ -12,7 +12,6 @@ To put rows into an index in use changes random pages of each of its b-trees ove
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -42,8 +41,9 @@ class IndexBuild:
         self.name = name
         self._tree = tree
         self._guard = threading.Lock()
+        self._is_closed = False
         with using_sqlite(), translated():
-            self._connection: sqlite3.Connection | None = connect(tree.path(name))
+            self._connection = connect(tree.path(name))
             begin_file(self._connection)
             self._connection.execute("PRAGMA journal_mode = OFF")
             self._connection.execute("PRAGMA synchronous = OFF")
@@ -53,7 +53,7 @@ class IndexBuild:
         """Put rows of documents that are not in it yet. What is nested too deep to be indexed is left out."""
         rows = [(*each.values, digest(each.data)) for each in map(described, entries) if isinstance(each, Described)]
         with self._guard, using_sqlite(), translated():
-            if self._connection is not None:
+            if not self._is_closed:
                 self._connection.execute("BEGIN")
                 insert_rows(self._connection, rows)
                 self._connection.execute("COMMIT")
@@ -61,7 +61,7 @@ class IndexBuild:
     def finish(self) -> None:
         """Make what finds the rows, and bring the file to the disk."""
         with self._guard, using_sqlite(), translated():
-            if self._connection is not None:
+            if not self._is_closed:
                 self._connection.executescript(
                     f"BEGIN; {_TAGS}; {FINDING} PRAGMA user_version = {SCHEMA_NUMBER}; COMMIT"
                 )
@@ -70,12 +70,12 @@ class IndexBuild:
     def take_over(self, path: str) -> None:
         """Take over the rows of the index in use, as the holder of the store lock; then the file is whole."""
         with self._guard, using_sqlite(), translated():
-            if self._connection is not None:
+            if not self._is_closed:
                 self._connection.execute("ATTACH ? AS used", (path,))
                 self._connection.executescript(f"BEGIN; {_TAKE_OVER} COMMIT")
                 self._connection.execute("DETACH used")
                 self._connection.close()
-                self._connection = None
+                self._is_closed = True
         self._sync()
 
     def _sync(self) -> None:
@@ -87,9 +87,9 @@ class IndexBuild:
     def drop(self) -> None:
         """Give up what was not installed."""
         with self._guard, using_sqlite():
-            if self._connection is not None:
+            if not self._is_closed:
                 self._connection.close()
-                self._connection = None
+                self._is_closed = True
         # what cannot be removed now is removed by whoever makes an index next
         with suppress(OSError):
             self._tree.unlink(self.name)
