@@ -16,7 +16,9 @@ from fsstore.filesystem.index.schema import CREATE, SCHEMA_NUMBER
 
 # only programs of somebody else's keep it locked, and whoever waits for them may hold the store lock
 _BUSY_TIMEOUT_SECONDS = 2.0
-_CACHE_KIB = 16 * 1024
+# each thread of an open store has a connection, and fills this; with four times as much nothing was faster, as the
+# system keeps the pages too
+_CACHE_KIB = 4 * 1024
 # as long as the redo log: folding the log into the file costs two syncs, which shorter logs pay more often
 _LOG_PAGES = 4 * 1024
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
