@@ -12,14 +12,17 @@ from typing import Protocol, TypeVar
 from fsstore.errors import StorageClosedError
 from fsstore.filesystem.index.building import IndexBuild
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
+from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
 from fsstore.filesystem.open_store import OpenStore
+from fsstore.query.conditions import EVERYTHING
 
 T = TypeVar("T")
 
 MANY = 2_000
 """So many documents that are not indexed are worth it."""
 _READ_AT_ONCE = 500
+_FEW_TAKEN_OVER = 4
 
 
 class Threads(Protocol):
@@ -38,15 +41,20 @@ async def make_index(
     """Have these documents, which that `generation` of the index lacks, indexed by a new one.
 
     Returns the ids of those that were read; then the index is another one. Returns None, and the documents are to be
-    absorbed one by one, where the index has seen all documents before, or is in memory, or whatever goes wrong.
+    absorbed one by one, where the index has seen all documents before, or has many of them by commits, or is in memory,
+    or whatever goes wrong.
     """
     index_file = store.index_file
     if store.writer is None or generation <= 0:
         return None
     try:
-        if await threads.in_thread(lambda: index_file.use(lambda index: index.get_meta("complete"))):
-            # somebody else may have made it just now
-            return None if index_file.generation() == generation else []
+        is_complete, rows = await threads.in_thread(lambda: index_file.use(_filled_so_far))
+        if index_file.generation() != generation:
+            # somebody else has made it just now
+            return []
+        # rows would be taken over one by one, with the lock held
+        if is_complete or rows > len(names) // _FEW_TAKEN_OVER:
+            return None
         build = await threads.in_thread(index_file.begin_build)
     except (IndexDamagedError, IndexUnavailableError):
         return None
@@ -63,6 +71,10 @@ async def make_index(
             await threads.in_thread(build.drop)
         except StorageClosedError:
             build.drop()
+
+
+def _filled_so_far(index: Index) -> tuple[bool, int]:
+    return index.get_meta("complete") is not None, index.count(EVERYTHING) or 0
 
 
 async def _filled(threads: Threads, store: OpenStore, build: IndexBuild, names: list[str], steps: Steps) -> list[str]:

@@ -127,6 +127,25 @@ async def test_what_is_written_while_an_index_is_made_is_in_it(
     assert [known[name].is_by_commit for name in names] == [True, True, False, False]
 
 
+async def test_where_commits_have_made_many_rows_the_others_are_absorbed(
+    store: Path, put: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be taken over while the lock is held."""
+    made: list[str] = []
+    begin = IndexFile.begin_build
+
+    def note(index_file: IndexFile) -> IndexBuild:
+        made.append("begun")
+        return begin(index_file)
+
+    monkeypatch.setattr(IndexFile, "begin_build", note)
+    async with await FileStorage.open(store, fsync=False) as storage:
+        await storage.batch_save({"id": f"x{n}", "data": {"metadata": {"status": "new"}}} for n in range(MANY // 2))
+        assert await statuses(storage) == OLD | {f"x{number}": "new" for number in range(MANY // 2)}
+    assert made == []
+    assert sum(put) >= MANY
+
+
 async def test_two_that_make_an_index_at_once_get_one(store: Path, put: list[int]) -> None:
     async with (
         await FileStorage.open(store, fsync=False) as one,
