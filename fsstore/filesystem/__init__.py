@@ -21,7 +21,7 @@ The format
         floor                 the highest version that was deleted, in decimal; written by checkpoints
         log/000000000001.log  the redo log (`log`); empty when the store is idle
         txn                   format number of this directory: a file, since fsstore 0.1.0 expects a directory
-        staging/              files on their way to their places: one file, or a directory a batch
+        staging/              files on their way to their places: one file, or a directory a batch; an index being made
         index.sqlite3         the metadata index (`index`), a cache of what the documents say
         waiting/              what could not be put in its place yet, a file for each document (`waiting`)
         quarantine/           what recovery and repair set aside; never deleted by us
@@ -177,8 +177,10 @@ contents from the files. If batches came in between, it reads what they have tou
 done before the next one comes; nobody waits for it meanwhile. Where they come faster than that, the writers are asked
 to pause while the last of it is read (`isolation`). It begins anew only after a recovery, and where `batches` does not
 say enough. The index never decides what exists: no returned
-record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each shard
-against the rows, names and signatures of all of them as one text, and looks name by name only where these differ.
+record contradicts its document, and `refresh` finds what other programs have changed: it holds the files of each outer
+shard against the rows, names and signatures of all of them as lines of one text, and looks at the names whose lines
+differ. The index of a store that has none is made aside, without the lock, and put in place whole; then it is compared
+(`building`).
 
 To write the index needs the store lock, and whoever holds that may be stopped. So whoever asks the index waits a second
 for the lock, or for what is committed to reach the index, and then copies the index into memory, compares all documents

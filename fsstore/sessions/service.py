@@ -300,7 +300,11 @@ class SessionService(ISessionStore):
         order_by: str | None = None,
         offset: int = 0,
     ) -> list[JsonObject]:
-        """Return the matching sessions, by default the most recently updated first, ties by id."""
+        """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
+        after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
+        """
         records = await self.storage.list(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )

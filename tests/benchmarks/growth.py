@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from tests.benchmarks.rounds import Spread
 
 Figures: TypeAlias = dict[str, list[float]]
 
+_SETTLE_SECONDS, _IDLE_SECONDS = 3.0, 10.0
 _BATCH, _CALLS, _LISTS, _PAGE, _SIZE_KB = 1000, 300, 30, 50, 8
 ROWS = {
     "open": "ms",
@@ -41,6 +43,10 @@ ROWS = {
     "list metadata": "us",
     "list sessions": "us",
     "count": "us",
+    "refresh after 1 % changed": "x without",
+    "idle live store": "% of a core",
+    "first list of a clone": "x scandir and stat",
+    "written for it": "x its index",
 }
 """What is measured, and in which unit."""
 
@@ -60,6 +66,8 @@ async def grow(directory: Path, scales: list[int], rounds: int, tell: Callable[[
         for number in range(rounds):
             tell(f"{documents} documents, round {number + 1}")
             await _round(directory, documents, figures, number)
+        tell(f"{documents} documents, as a clone")
+        await _clone(directory, figures)
         told[documents] = figures
     return told
 
@@ -87,6 +95,45 @@ async def _round(directory: Path, documents: int, figures: Figures, number: int)
         for row, calls in asked.items():
             figures[row].append(1e6 * await _seconds(partial(_all, calls)) / len(calls))
         await store.batch_delete_sessions(f"n-{number}-{at}" for at in range(len(contents)))
+        figures["refresh after 1 % changed"].append(await _changed(store, directory, documents))
+    figures["idle live store"].append(await _idle(directory))
+
+
+async def _changed(store: fsstore.SessionService, directory: Path, documents: int) -> float:
+    """Return what a refresh costs after one document in a hundred was touched, as a multiple of one without changes."""
+    await store.refresh()
+    without = await _seconds(store.refresh)
+    for path in random.sample(list(directory.glob("[0-9a-f][0-9a-f]/*.json")), documents // 100):
+        os.utime(path, ns=(random.randrange(10**18),) * 2)
+    return await _seconds(store.refresh) / without
+
+
+async def _idle(directory: Path) -> float:
+    """Return which share of a core a live store takes when nothing happens, in percent."""
+    async with fsstore.open_sessions(directory, fsync=False, live=True) as store, store.watch():
+        await asyncio.sleep(_SETTLE_SECONDS)
+        started, cpu = time.perf_counter(), time.process_time()
+        await asyncio.sleep(_IDLE_SECONDS)
+        return 100 * (time.process_time() - cpu) / (time.perf_counter() - started)
+
+
+async def _clone(directory: Path, figures: Figures) -> None:
+    """Measure the first list of a store that has its documents and nothing else, and what is written for it."""
+    shutil.rmtree(directory / ".fsstore")
+    scan = await _seconds(lambda: asyncio.to_thread(_scan, directory))
+    async with fsstore.open_sessions(directory, fsync=False) as store:
+        written = _written()
+        first = await _seconds(lambda: store.list_metadata({"status": "active"}, _PAGE))
+        figures["first list of a clone"].append(first / scan)
+        index = sum(path.stat().st_size for path in (directory / ".fsstore").glob("index.sqlite3*"))
+        figures["written for it"].append((_written() - written) / index)
+
+
+def _written() -> int:
+    """Return how many bytes this process has written, to whichever file; 0 where the system does not count them."""
+    counts = Path("/proc/self/io")
+    found = dict(line.split(": ") for line in counts.read_text().splitlines()) if counts.exists() else {}
+    return int(found.get("wchar", 0))
 
 
 async def _all(calls: list[tuple[Any, ...]]) -> None:

@@ -418,14 +418,18 @@ class Documents:
             else:
                 self.tree.unlink(name)
 
-    def shards(self) -> Iterator[str]:
+    def shards(self, within: str = "") -> Iterator[str]:
         """Give the names of the shards that are there, in order; foreign names are passed over.
 
-        Something else under a shard's name is given too: no document in its place can be read. Raises
-        StorageUnavailableError.
+        `within` gives those of one directory alone. Something else under a shard's name is given too: no document in
+        its place can be read. Raises StorageUnavailableError.
         """
+        depth = self.layout.shard_depth - len(within.split("/")) if within else self.layout.shard_depth
         try:
-            yield from self._shards("", self.layout.shard_depth)
+            if within and not (depth and self.tree.is_directory(within)):
+                yield within
+            else:
+                yield from self._shards(within, depth)
         except OSError as error:
             raise unavailable(error, str(self.tree.root)) from error
 
@@ -457,24 +461,38 @@ class Documents:
         self.unreadable.forget(f"{shard}/")
         return found
 
-    def inventory(self, shard: str) -> str | None:
-        """Return names and signatures of a shard's documents in one text, as `Inventory.text` does of the rows.
+    def outer_shards(self) -> list[str]:
+        """Return the directories of the root that are shards, or hold them. Raises StorageUnavailableError."""
+        try:
+            return sorted(filter(is_shard, self.tree.entries()))
+        except OSError as error:
+            raise unavailable(error, str(self.tree.root)) from error
+
+    def inventory(self, outer: str) -> str | None:
+        """Return names and signatures of all documents in an outer shard, a line each, as `Inventory.text` does.
 
         None where that is not known: a name may stand for something else, or be none that can be read, or be elsewhere.
         """
         try:
-            stats = sorted(self.tree.stats(shard), key=_BASE)
+            if self.layout.shard_depth == 1:
+                return self._inventory(outer)
+            parts = [self._inventory(f"{outer}/{base}") for base in sorted(filter(is_shard, self.tree.entries(outer)))]
         except OSError:
             return None
-        device = self.tree.device
+        return None if None in parts else "".join(filter(None, parts))
+
+    def _inventory(self, shard: str) -> str | None:
+        stats, device = sorted(self.tree.stats(shard), key=_BASE), self.tree.device
         if not all(found and stat.S_ISREG(found.st_mode) and found.st_dev == device for _, found in stats):
             return None
-        # a base holds no slash, so lines are never taken for others
+        documents = [(base, found) for base, found in stats if found is not None and is_document(base)]
+        # a base holds no slash, and with no end of a line in it no two are taken for one another
+        if any("\n" in base for base, _ in documents):
+            return None
         return "".join(
             [
-                f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/"
-                for base, found in stats
-                if found is not None and is_document(base)
+                f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/\n"
+                for base, found in documents
             ]
         )
 

@@ -16,7 +16,9 @@ from fsstore.filesystem.index.schema import CREATE, SCHEMA_NUMBER
 
 # only programs of somebody else's keep it locked, and whoever waits for them may hold the store lock
 _BUSY_TIMEOUT_SECONDS = 2.0
-_CACHE_KIB = 16 * 1024
+# each thread of an open store has a connection, and fills this; with four times as much nothing was faster, as the
+# system keeps the pages too
+_CACHE_KIB = 4 * 1024
 # as long as the redo log: folding the log into the file costs two syncs, which shorter logs pay more often
 _LOG_PAGES = 4 * 1024
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
@@ -56,14 +58,21 @@ def connect(path: str | None) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up, and make the tables if there are none."""
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    # what is deleted is overwritten: metadata of a deleted session is nobody's any more
-    connection.execute("PRAGMA secure_delete = ON")
+    begin_file(connection)
     _begin_log(connection)
     if _version(connection) == 0:
         _create(connection)
     verify(connection)
+
+
+def begin_file(connection: sqlite3.Connection) -> None:
+    """Set up what a file without tables has for good, and what is the connection's own."""
+    # before the first page: pages that are free can then be given back, some at a time
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    # what is deleted is overwritten: metadata of a deleted session is nobody's any more
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin_log(connection: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +25,8 @@ from typing import NamedTuple, TypeVar
 
 from fsstore.filesystem.disk.files import CREATE, Tree
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES
+from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES, STAGING
+from fsstore.filesystem.index.building import IndexBuild
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Problem
@@ -36,6 +38,7 @@ from fsstore.model.successor import floor_above
 T = TypeVar("T")
 _logger = logging.getLogger("fsstore")
 _LOG, _SHARED_MEMORY, *_ = INDEX_FILES
+_BUILDS = f"{STAGING}/index-"
 _REPLACED = "its write-ahead log has been replaced"
 
 
@@ -110,6 +113,36 @@ class IndexFile:
         """Note in the index that it has seen every document, as the holder of the store lock."""
         self.use(lambda index: index.set_meta("complete", "1"), writing=True)
 
+    def begin_build(self) -> IndexBuild:
+        """Begin to make an index aside, which `install` puts in place. Raises IndexUnavailableError."""
+        name = f"{_BUILDS}{secrets.token_hex(8)}"
+        with _unavailable():
+            os.close(self._tree.open(name, CREATE))
+        return IndexBuild(self._tree, name)
+
+    def install(self, build: IndexBuild, generation: int) -> None:
+        """Let an index that was made aside be the index, as the holder of the store lock.
+
+        Nothing is done where another one is in use by now than that `generation`: somebody was faster. Raises
+        IndexDamagedError, IndexUnavailableError; then there may be no index.
+        """
+        if self.in_memory or self.generation() != generation:
+            return
+        with _unavailable():
+            build.take_over(self._tree.path(INDEX))
+            held = self._held()
+            if held is not None:
+                with using_sqlite():
+                    self._forget(held)
+            self._remove()
+            self._tree.replace(build.name, INDEX)
+            self._counters.increase("stale")
+            # of those who were killed, or are too late
+            for base in self._tree.entries(STAGING):
+                if f"{STAGING}/{base}".startswith(_BUILDS):
+                    self._tree.unlink(f"{STAGING}/{base}")
+        self.use(lambda index: None, writing=True)  # noqa: ARG005 - that it can be used is all
+
     def truncate_log(self) -> None:
         """Have the write-ahead log hold nothing of what was changed and deleted, if that can be done now.
 
@@ -130,16 +163,19 @@ class IndexFile:
         if held is not None:
             with using_sqlite():
                 self._forget(held)
-        with self._guard:
-            self._companies.clear()
         if not self.in_memory and self._is_current(generation):
             # that there is none yet is nothing to warn of
             _logger.log(logging.WARNING if generation else logging.INFO, "the index is made anew: %s", error)
-            # the file itself first: without its write-ahead log it would be a whole index of an earlier time
-            for name in reversed(INDEX_FILES):
-                with _unavailable():
-                    self._tree.unlink(name)
+            self._remove()
         self.use(lambda index: None, writing=True)  # noqa: ARG005 - that it can be used is all
+
+    def _remove(self) -> None:
+        with self._guard:
+            self._companies.clear()
+        # the file itself first: without its write-ahead log it would be a whole index of an earlier time
+        for name in reversed(INDEX_FILES):
+            with _unavailable():
+                self._tree.unlink(name)
 
     # -- everybody's side ---------------------------------------------------------------------------------------------
 

@@ -31,9 +31,9 @@ _KNOWN = " UNION ALL ".join(
 )
 # the rule of `trust` in SQL: what exceeds its integers is text, which becomes the largest of them, and is never sure
 _INVENTORY = """
-SELECT coalesce(group_concat(line, ''), ''), coalesce(sum(is_racy), 0) FROM (
-    SELECT name || '/' || inode || '/' || size || '/' || mtime_ns || '/' || ctime_ns || '/' AS line,
-        recorded_ns - max(CAST(mtime_ns AS INTEGER), CAST(ctime_ns AS INTEGER)) < :racy AS is_racy
+SELECT coalesce(group_concat(line, ''), '') FROM (
+    SELECT name || '/' || inode || '/' || size || '/' || mtime_ns || '/' || ctime_ns || '/' || iif(
+        recorded_ns - max(CAST(mtime_ns AS INTEGER), CAST(ctime_ns AS INTEGER)) < :racy, '?', '') || char(10) AS line
     FROM entry INDEXED BY entry_file WHERE name >= :low AND name < :high ORDER BY name
 )
 """
@@ -58,24 +58,29 @@ class Inventory:
             found = {shard for table in ("entry", "problem") for shard in self._shards(table)}
         return sorted(found)
 
-    def _shards(self, table: str) -> Iterator[str]:
+    def _shards(self, table: str, *, outer: bool = False) -> Iterator[str]:
         first = f"SELECT min(name) FROM {table} WHERE name >= ?"  # noqa: S608 - a constant
         bound = ""
         while (name := self._connection.execute(first, (bound,)).fetchone()[0]) is not None:
-            shard = name.rpartition("/")[0]
+            shard = name.partition("/")[0] if outer else name.rpartition("/")[0]
             yield shard
             # "0" comes right after "/", so this is before every name that lies elsewhere
             bound = f"{shard}0"
 
-    def text(self, shard: str) -> tuple[str, bool]:
-        """Return names and signatures of all rows of a shard in one text, and whether one of them is racy.
+    def outer_shards(self) -> list[str]:
+        """Return the outermost directories that rows and problems lie in; O(directories)."""
+        with translated(), understood():
+            found = {outer for table in ("entry", "problem") for outer in self._shards(table, outer=True)}
+        return sorted(found)
+
+    def text(self, outer: str) -> str:
+        """Return names and signatures of all rows of an outer shard, a line each; that of a racy row has a mark.
 
         Made by SQLite, without the interpreter lock. What is not as it should be makes the text another one.
         """
         with translated(), understood():
-            bounds = {"low": f"{shard}/", "high": f"{shard}0", "racy": RACY_NS}
-            text, racy = self._connection.execute(_INVENTORY, bounds).fetchone()
-            return str(text), bool(racy)
+            bounds = {"low": f"{outer}/", "high": f"{outer}0", "racy": RACY_NS}
+            return str(self._connection.execute(_INVENTORY, bounds).fetchone()[0])
 
     def signatures(self, prefix: str = "") -> dict[str, Known]:
         """Return what is known of the files whose names begin so, problems included."""

@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
@@ -24,7 +24,7 @@ from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents
-from fsstore.filesystem.documents.layout import is_shard, shard_of
+from fsstore.filesystem.documents.layout import is_shard, leads_to, shard_of
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known, Problem, marked_as_read
@@ -36,6 +36,7 @@ T = TypeVar("T")
 _unreadable = logging.getLogger("fsstore.unreadable")
 _UNKNOWN = Signature(0, 0, 0, 0)
 _FEW_SHARDS, _AHEAD = 16, 8
+_FOREIGN = "a row names a file that is none of a document"
 
 
 class Steps:
@@ -92,14 +93,16 @@ class Reconciler:
         """Compare all files with their rows; one stat a document, and one read where the row is racy."""
         index.verify()
         compared = Compared([], [], time.time_ns())
-        shards = sorted({*self._documents.shards(), *_checked(index.inventory.shards())})
+        shards = sorted({*self._documents.outer_shards(), *_checked(index.inventory.outer_shards())})
         # of which the text that is compared says nothing: one may be gone
-        with_problems = {shard_of(problem.name) for problem in index.inventory.problems()}
+        with_problems = {problem.name.partition("/")[0] for problem in index.inventory.problems()}
         with closing(self._inventories(shards)) as inventories:
             for done, (shard, found) in enumerate(zip(shards, inventories, strict=True), 1):
-                # most shards are as they were, and need not be looked at name by name
-                if shard in with_problems or index.inventory.text(shard) != (found, False):
+                # most documents are as they were, and need not be looked at one by one
+                if shard in with_problems or found is None:
                     self._compare_names(index, shard, compared)
+                elif (text := index.inventory.text(shard)) != found:
+                    self._compare_lines(index, text, found, compared)
                 if progress is not None:
                     progress(done, len(shards))
         # what lies in their places is older than what was committed, and may be what the rows know
@@ -134,27 +137,50 @@ class Reconciler:
         return True
 
     def _inventories(self, shards: list[str]) -> Generator[str | None]:
-        """Give the inventory of each shard; of many in a thread that looks ahead while the index is asked."""
+        """Give the inventory of each outer shard; of many in a thread that looks ahead while the index is asked."""
         if len(shards) < _FEW_SHARDS:
             yield from map(self._documents.inventory, shards)
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
-            ahead: deque[Future[str | None]] = deque()
-            for shard in shards:
-                ahead.append(submitted(looking, self._documents.inventory, shard))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft().result()
-            for future in ahead:
-                yield future.result()
-
-    def _compare_names(self, index: Index, shard: str, compared: Compared) -> None:
-        known = index.inventory.signatures(f"{shard}/")
+        # the one that is looked at stays open for the shards in it
+        documents = self._documents.for_one_thread(keeps=1)
         try:
-            there = self._documents.signatures(shard)
-        except StorageUnavailableError as error:
-            self._documents.check_its_own(error)
-            # each is read, if it can be: that they cannot be listed does not say that any of them is gone
-            there = {}
+            with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
+                ahead: deque[Future[str | None]] = deque()
+                for shard in shards:
+                    ahead.append(submitted(looking, documents.inventory, shard))
+                    if len(ahead) > _AHEAD:
+                        yield ahead.popleft().result()
+                for future in ahead:
+                    yield future.result()
+        finally:
+            documents.tree.forget_parents()
+
+    def _compare_lines(self, index: Index, text: str, found: str, compared: Compared) -> None:
+        """Compare the documents of an outer shard whose lines are different, or mark a row as racy."""
+        rows, files = set(text.split("\n")), set(found.split("\n"))
+        there: dict[str, Signature | None] = {}
+        for line in files - rows:
+            name, *values = line.rsplit("/", 5)[:5]
+            there[name] = Signature._make(map(int, values))
+        names = sorted({*there, *(line.rsplit("/", 5)[0] for line in rows - files)})
+        depth = self._documents.layout.shard_depth
+        if not all(leads_to(name, depth) == (name, True) for name in names):
+            raise IndexDamagedError(_FOREIGN)
+        self._compare_some(index.inventory.known(names), there, compared)
+
+    def _compare_names(self, index: Index, within: str, compared: Compared) -> None:
+        """Compare all documents of a shard, or of the shards in a directory."""
+        known = index.inventory.signatures(f"{within}/")
+        there: dict[str, Signature | None] = {}
+        for shard in sorted({*self._documents.shards(within), *_checked(list(map(shard_of, known)))}):
+            try:
+                there.update(self._documents.signatures(shard))
+            except StorageUnavailableError as error:
+                # each is read, if it can be: that they cannot be listed does not say that any of them is gone
+                self._documents.check_its_own(error)
+        self._compare_some(known, there, compared)
+
+    def _compare_some(self, known: dict[str, Known], there: Mapping[str, Signature | None], compared: Compared) -> None:
         for name, signature in there.items():
             row = known.pop(name, None)
             if row is None or (differs(signature, row) and not self._is_confirmed(name, signature, row)):
@@ -214,6 +240,19 @@ class Reconciler:
         self._index_file.apply(marked, absorbed.removed, problems)
         return absorbed
 
+    def read(self, names: Iterable[str]) -> list[Entry]:
+        """Return rows of documents for an index that has none of them; without the lock, so others may be there by now.
+
+        Those that cannot be read are left out: a later comparison finds them.
+        """
+        entries: list[Entry] = []
+        for name in names:
+            with suppress(StorageCorruptedError, StorageUnavailableError):
+                entry = self._entry(name)
+                if entry is not None:
+                    entries.append(marked_as_read(entry, None))
+        return entries
+
     def _entry(self, name: str) -> Entry | None:
         document = self._documents.read_named(name)
         if document is None:
@@ -233,7 +272,7 @@ class Reconciler:
 def _checked(shards: list[str]) -> list[str]:
     # nothing outside of the store is read, whatever a row says
     if not all(is_shard(part) for shard in shards for part in shard.split("/")):
-        raise IndexDamagedError("a row names a file that is none of a document")
+        raise IndexDamagedError(_FOREIGN)
     return shards
 
 

@@ -56,10 +56,17 @@ BEHIND_RELATION = frozenset({*ENVELOPE, "metadata", "top_metadata"})
 _RELATION = f"""SELECT {", ".join(ENVELOPE)},
     nullif(coalesce(nullif(metadata, 'null'), top_metadata), 'null') AS metadata FROM entry"""  # noqa: S608 - constants
 
-CREATE = f"""
+TABLES = f"""
 CREATE TABLE entry (
     entry INTEGER PRIMARY KEY, name NOT NULL, id NOT NULL, {", ".join((*SETTLED_COLUMNS, *MOVING_COLUMNS))}
 );
+CREATE TABLE tag (tag, entry INTEGER, PRIMARY KEY (tag, entry)) WITHOUT ROWID;
+CREATE TABLE problem (name PRIMARY KEY, reason, {", ".join(FILE_COLUMNS)}) WITHOUT ROWID;
+CREATE TABLE meta (key PRIMARY KEY, value) WITHOUT ROWID;
+CREATE VIEW {RELATION} AS {_RELATION};
+"""
+"""What holds rows."""
+FINDING = """
 CREATE UNIQUE INDEX entry_name ON entry (name);
 CREATE UNIQUE INDEX entry_id ON entry (id);
 CREATE INDEX entry_file ON entry (name, inode, size, mtime_ns, ctime_ns, recorded_ns);
@@ -74,7 +81,6 @@ CREATE INDEX entry_type ON entry (type, odd) WHERE odd IS NULL;
 CREATE INDEX entry_odd ON entry (updated_at DESC, id) WHERE odd IS NOT NULL;
 CREATE INDEX entry_odd_id ON entry (id) WHERE odd IS NOT NULL;
 
-CREATE TABLE tag (tag, entry INTEGER, PRIMARY KEY (tag, entry)) WITHOUT ROWID;
 CREATE TRIGGER entry_solves_problem AFTER INSERT ON entry BEGIN
     DELETE FROM problem WHERE name = new.name;
 END;
@@ -88,12 +94,9 @@ CREATE TRIGGER tags_of_changed AFTER UPDATE OF tags ON entry WHEN old.tags IS NO
     DELETE FROM tag WHERE entry = old.entry AND tag IN (SELECT value FROM json_each(old.tags));
     INSERT INTO tag SELECT DISTINCT value, new.entry FROM json_each(new.tags);
 END;
-
-CREATE TABLE problem (name PRIMARY KEY, reason, {", ".join(FILE_COLUMNS)}) WITHOUT ROWID;
-CREATE TABLE meta (key PRIMARY KEY, value) WITHOUT ROWID;
-
-CREATE VIEW {RELATION} AS {_RELATION};
-"""  # noqa: S608 - constants
+"""
+"""What finds them, and keeps them in step."""
+CREATE = TABLES + FINDING
 SHOWING = f"DROP VIEW temp.{RELATION}"
 """Ends what `hiding` does."""
 

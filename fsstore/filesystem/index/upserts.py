@@ -74,6 +74,11 @@ def put_problems(cursor: sqlite3.Cursor, problems: Iterable[Problem]) -> None:
         cursor.execute(_REPLACE_PROBLEM, (name, reason, *signature_values(signature), data_digest, recorded_ns))
 
 
+def insert_rows(connection: sqlite3.Connection, rows: list[Values]) -> None:
+    """Put rows whose names and ids are not there into a table that nothing finds rows in yet."""
+    connection.executemany(_INSERT, rows)
+
+
 def put_rows(cursor: sqlite3.Cursor, rows: list[Values], sizes: Sequence[int] = _ROWS_AT_ONCE) -> None:
     """Put rows into `entry`, as values of ENTRY_COLUMNS; a name or an id that is there elsewhere gives way.
 

@@ -29,6 +29,7 @@ from fsstore.filesystem.index.reconcile import Steps
 from fsstore.filesystem.log.counters import UNNAMED, State, even
 from fsstore.filesystem.log.overlay import Moment, Overlay
 from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.read.first_index import MANY, make_index
 from fsstore.filesystem.read.isolation import Isolation, OutdatedError, Undisturbed
 from fsstore.interfaces import Progress
 from fsstore.watching.changes import Absorbed
@@ -515,22 +516,30 @@ class Reading:
             absorbed = await self._compared(progress)
             self._reconciled = before
             return absorbed
+        absorbed = Absorbed()
         for _ in range(_TRIES):
             before = self._index_state(counters.read())
             try:
-                absorbed = await self._compared(progress)
+                absorbed.add(await self._compared(progress))
             except (IndexDamagedError, IndexUnavailableError) as error:
                 await self._replace_index(error)
             else:
                 if self._index_state(counters.read()) == before and not before.commits & 1:
                     self._reconciled = before
                     return absorbed
-        return await self._at_last(self._catch_up)
+                progress = None
+        absorbed.add(await self._at_last(self._catch_up))
+        return absorbed
 
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, index_file, reconciler = Absorbed(), self._store.index_file, self._store.reconciler
-        steps = Steps(progress)
+        steps, generation = Steps(progress), index_file.generation()
         differing, confirmed, since_ns = await self._in_index(lambda index: reconciler.compare(index, steps.compared))
+        if len(differing) >= MANY:
+            made = await make_index(self, self._store, generation, differing, steps)
+            if made is not None:
+                # there is another index now, and it is compared in its turn
+                return Absorbed(changed=made)
         for at in range(0, len(confirmed), _CONFIRMED_AT_ONCE):
             names = confirmed[at : at + _CONFIRMED_AT_ONCE]
             await self._changing_index(partial(reconciler.confirm, names, since_ns))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 _logger = logging.getLogger("fsstore")
-_GROUP_MS, _STEP_MS, _LONGEST_MS = 50, 10, 100
+_GROUP_MS, _STEP_MS, _LONGEST_MS = 50, 25, 100
 _WRITTEN = 2
 """How watchfiles says that a file was written in place, or its times were set."""
 
@@ -105,7 +105,8 @@ class Events:
             # True would also pass over directories that get no watch because there are too many
             ignore_permission_denied=False,
         ):
-            self._report(EventBatch([Hint(path, change == _WRITTEN) for change, path in changes], begun=not begun))
+            if changes or not begun:
+                self._report(EventBatch([Hint(path, change == _WRITTEN) for change, path in changes], begun=not begun))
             begun = True
             for other in earlier:
                 other.set()

@@ -50,7 +50,11 @@ class Scanner:
         self._known = known
         # None for one that is to be compared again
         self._moments: dict[str, Signature | None] = {}
-        self._inodes: dict[str, int] = {}
+        self.directories: frozenset[tuple[str, int]] = frozenset()
+        """The directories there were at the last look, each with its inode: what is to be followed.
+
+        The same set as long as these are the same: there may be 65 000, and every step asks.
+        """
         self._suspected: dict[str, None] = {}
         self._sweep: Iterator[str] = iter(())
         self._sweep_began = 0.0
@@ -59,11 +63,6 @@ class Scanner:
         # whether a look has succeeded since everything was suspect
         self._has_looked = False
         self._pace = BESIDE_EVENTS
-
-    @property
-    def directories(self) -> frozenset[tuple[str, int]]:
-        """The directories there were at the last look, each with its inode: what is to be followed."""
-        return frozenset(self._inodes.items())
 
     def set_pace(self, pace: Pace) -> None:
         """Go faster or slower from now on."""
@@ -83,7 +82,7 @@ class Scanner:
         """Compare everything at the next steps."""
         # the next look finds that every directory differs, and those that are gone
         self._moments.clear()
-        self._inodes.clear()
+        self.directories = frozenset()
         self._next_look = 0.0
         self._has_looked = False
 
@@ -127,7 +126,9 @@ class Scanner:
             moment = found.get(shard)
             if moment is None or moment != self._moments.get(shard):
                 self._suspected[shard] = None
-        self._inodes = {shard: moment.inode for shard, moment in found.items() if moment is not None}
+        directories = frozenset((shard, moment.inode) for shard, moment in found.items() if moment is not None)
+        if directories != self.directories:
+            self.directories = directories
         self._moments = {
             shard: moment if moment is not None and is_sure(moment, seen_ns) else None
             for shard, moment in found.items()

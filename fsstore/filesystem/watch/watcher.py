@@ -266,7 +266,8 @@ class Watcher:
     def _follow(self, now: float) -> None:
         """Have the directories followed that there are."""
         wanted = self._scanner.directories
-        if self._polling or not wanted or wanted == self._followed:
+        # by identity, since to compare tens of thousands in every step would take more than all looks together
+        if self._polling or not wanted or wanted is self._followed:
             self._next_follow = 0.0
             return
         if now < self._next_follow:

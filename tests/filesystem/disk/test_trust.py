@@ -71,7 +71,7 @@ def test_the_index_follows_the_same_rule(inode: int, mtime_ns: int, ctime_ns: in
         index.apply([Entry("3f/a.json", document("a"), signature, b"", seen_ns)])
         (known,) = index.inventory.signatures().values()
         assert (known.signature, known.recorded_ns) == (signature, seen_ns)
-        assert index.inventory.text("3f")[1] == known.is_racy == (not is_sure(signature, seen_ns))
+        assert index.inventory.text("3f").endswith("?\n") == known.is_racy == (not is_sure(signature, seen_ns))
     finally:
         index.close()
 

@@ -15,6 +15,7 @@ from fsstore.filesystem.index.connection import (
     verify,
 )
 from fsstore.filesystem.index.schema import SCHEMA_NUMBER
+from fsstore.filesystem.open_store import _READERS
 
 
 @pytest.fixture
@@ -32,6 +33,12 @@ def test_a_path_of_any_characters_names_its_own_file(connection: sqlite3.Connect
 def test_it_is_set_up_for_many_readers_and_power_cuts(connection: sqlite3.Connection) -> None:
     settings = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
     assert settings == {"journal_mode": "wal", "synchronous": 1}
+
+
+def test_the_connections_of_an_open_store_keep_few_pages(connection: sqlite3.Connection) -> None:
+    """Each of its threads has one, and fills what it may keep within minutes."""
+    kib = -connection.execute("PRAGMA cache_size").fetchone()[0]
+    assert 0 < kib * (_READERS + 1) <= 24 * 1024
 
 
 def test_preparing_again_changes_nothing(connection: sqlite3.Connection) -> None:

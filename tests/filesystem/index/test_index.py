@@ -577,3 +577,40 @@ def test_a_query_is_answered_over_the_relation(index: Index) -> None:
     assert index.query("SELECT id, metadata FROM documents WHERE id < :id", {"id": "b"}) == [
         {"id": "a", "metadata": '{"status":"open"}'}
     ]
+
+
+def test_after_many_deletions_the_file_is_as_small_as_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    index = Index.open(str(path))
+    entries = [entry(record(f"n{number:05}", metadata={"title": "x" * 900})) for number in range(4_000)]
+    index.apply(entries)
+    index.truncate_log()
+    full = path.stat().st_size
+    # a few free pages are used again sooner than they are worth the trouble
+    index.apply([], [each.name for each in entries[:200]])
+    index.truncate_log()
+    assert path.stat().st_size == full
+    index.apply([], [each.name for each in entries[:3_600]])
+    index.truncate_log()
+    assert path.stat().st_size < full / 4
+    assert index.check(thorough=True) == ""
+    assert len(ids(index)) == 400
+    index.close()
+
+
+def test_to_give_pages_back_keeps_nobody_waiting_for_long(tmp_path: Path) -> None:
+    """Each transaction moves a bounded number of pages, and ends where somebody else is writing."""
+    index, other = Index.open(str(tmp_path / "index")), Index.open(str(tmp_path / "index"))
+    entries = [entry(record(f"n{number:05}", metadata={"title": "x" * 900})) for number in range(4_000)]
+    index.apply(entries)
+    index.apply([], [each.name for each in entries])
+    statements: list[str] = []
+    index._connection.set_trace_callback(statements.append)
+    with other._transaction(), pytest.raises(IndexUnavailableError):
+        index.truncate_log()
+    index.truncate_log()
+    vacuums = [statement for statement in statements if "incremental_vacuum" in statement]
+    assert len(vacuums) > 2
+    assert all(0 < int(statement.partition("(")[2].rstrip(")")) <= 500 for statement in vacuums)
+    index.close()
+    other.close()

@@ -27,14 +27,21 @@ def test_signatures_are_those_of_one_directory(index: Index) -> None:
 
 
 def test_the_inventory_of_a_shard_names_its_rows_in_order_with_their_signatures(index: Index) -> None:
-    assert index.inventory.text("3f") == ("", False)
+    assert index.inventory.text("3f") == ""
     names = ["3f/b.json", "3f/a.json.json", "3f/a.json", "3f0/c.json", "40/a.json"]
     sure = 100 + RACY_NS
     index.apply([entry(record(name), name=name, signature=Signature(1, 2, 3, 100), recorded_ns=sure) for name in names])
     ordered = ("3f/a.json", "3f/a.json.json", "3f/b.json")
-    assert index.inventory.text("3f") == ("".join(f"{name}/1/2/3/100/" for name in ordered), False)
+    lines = [f"{name}/1/2/3/100/\n" for name in ordered]
+    assert index.inventory.text("3f") == "".join(lines)
     index.apply([entry(record("x"), name="3f/x.json", signature=Signature(1, 2, 3, 100), recorded_ns=sure - 1)])
-    assert index.inventory.text("3f")[1]
+    assert index.inventory.text("3f") == "".join([*lines, "3f/x.json/1/2/3/100/?\n"])
+
+
+def test_the_inventory_of_an_outer_shard_has_the_rows_of_all_shards_in_it(index: Index) -> None:
+    names = ["3e/ff/z.json", "3f/00/b.json", "3f/0a/a.json", "40/00/a.json"]
+    index.apply([entry(record(name), name=name) for name in names])
+    assert [line.rsplit("/", 5)[0] for line in index.inventory.text("3f").splitlines()] == names[1:3]
 
 
 def test_shards_are_told_once_each_problems_included(index: Index) -> None:
@@ -42,6 +49,7 @@ def test_shards_are_told_once_each_problems_included(index: Index) -> None:
     index.apply([entry(record(name), name=name) for name in names], [], [Problem("7f/x.json", "", SIGNATURE)])
 
     assert index.inventory.shards() == ["00", "3f/0a", "3f/0b", "7f", "ff"]
+    assert index.inventory.outer_shards() == ["00", "3f", "7f", "ff"]
 
 
 def test_known_documents_are_found_by_name_and_problems_are_none(index: Index) -> None:

@@ -11,9 +11,12 @@ import pytest_asyncio
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
-from fsstore.filesystem.disk import files, trust
+from fsstore.filesystem.disk import directories, files, trust
 from fsstore.filesystem.disk.signatures import Signature
-from fsstore.filesystem.index.reconcile import Reconciler
+from fsstore.filesystem.index.connection import IndexDamagedError
+from fsstore.filesystem.index.index import Index
+from fsstore.filesystem.index.inventory import Inventory
+from fsstore.filesystem.index.reconcile import Compared, Reconciler
 from fsstore.filesystem.index.rows import Known
 from fsstore.watching.changes import Absorbed
 from tests.filesystem.faults import contents, place
@@ -195,7 +198,7 @@ async def test_where_each_change_shows_nothing_is_compared_by_hash(
         raise AssertionError
 
     monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: True)
-    monkeypatch.setattr(Reconciler, "_compare_names", never)
+    monkeypatch.setattr(Reconciler, "_compare_some", never)
     for _ in range(2):
         async with await FileStorage.open(tmp_path) as storage:
             await fill(storage)
@@ -469,3 +472,112 @@ async def test_whatever_becomes_of_the_index_while_open_answers_are_those_of_the
         assert await statuses(storage) == await statuses(other) == expected
     async with await FileStorage.open(store, reconcile="off") as storage:
         assert await statuses(storage) == expected
+
+
+# -- what a comparison costs ------------------------------------------------------------------------------------------
+
+
+class Looked:
+    """What a comparison asks for: names one by one, whole shards, texts of rows, directories on the way to others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.shards: list[str] = []
+        self.texts: list[str] = []
+        self.parents: list[str] = []
+        known, signatures, text = Inventory.known, Inventory.signatures, Inventory.text
+        opened = directories._open_directory
+
+        def note_known(inventory: Inventory, names: Sequence[str]) -> dict[str, Known]:
+            self.names += names
+            return known(inventory, names)
+
+        def note_signatures(inventory: Inventory, prefix: str = "") -> dict[str, Known]:
+            self.shards.append(prefix)
+            return signatures(inventory, prefix)
+
+        def note_text(inventory: Inventory, outer: str) -> str:
+            self.texts.append(outer)
+            return text(inventory, outer)
+
+        def note_parent(path: str, parent: int | None) -> int:
+            self.parents.append(path)
+            return opened(path, parent)
+
+        monkeypatch.setattr(Inventory, "known", note_known)
+        monkeypatch.setattr(Inventory, "signatures", note_signatures)
+        monkeypatch.setattr(Inventory, "text", note_text)
+        monkeypatch.setattr(directories, "_open_directory", note_parent)
+
+
+def compare(storage: FileStorage) -> Compared:
+    return storage._store.index_file.use(storage._store.reconciler.compare)
+
+
+@pytest.mark.parametrize("shard_depth", [1, 2])
+async def test_of_a_shard_in_which_one_document_differs_no_other_is_looked_at_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_depth: int
+) -> None:
+    async with await FileStorage.open(tmp_path, shard_depth=shard_depth) as storage:
+        await storage.batch_save({"id": f"n{number}", "data": {}} for number in range(600))
+        await storage.refresh()
+        changed, gone, new = (storage._documents.name(name) for name in ("n1", "n2", "x"))
+        os.utime(tmp_path / changed, ns=(DAY_NS, DAY_NS))
+        (tmp_path / gone).unlink()
+        (tmp_path / new).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / new).write_text("garbage")
+        monkeypatch.setattr(trust, "shows_every_change", lambda _tree, _name: True)
+        looked = Looked(monkeypatch)
+        assert sorted(compare(storage).differing) == sorted([changed, gone, new])
+        assert sorted(looked.names) == sorted([changed, gone, new])
+        assert looked.shards == []
+
+
+async def test_a_row_that_is_racy_is_looked_at_and_no_other_of_its_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.batch_save({"id": f"n{number}", "data": {}} for number in range(600))
+        assert await storage.count() == 600
+        racy = storage._documents.name("n1")
+
+        def age(index: Index) -> None:
+            later, now = "UPDATE entry SET recorded_ns = recorded_ns + ?", "UPDATE entry SET recorded_ns = mtime_ns"
+            index._connection.execute(later, (DAY_NS & ~1,))
+            index._connection.execute(f"{now} WHERE name = ?", (racy,))
+
+        storage._store.index_file.use(age, writing=True)
+        looked = Looked(monkeypatch)
+        compared = compare(storage)
+        assert (compared.differing, compared.confirmed) == ([], [racy])
+        assert (looked.names, looked.shards) == ([racy], [])
+
+
+async def test_a_comparison_of_many_shards_asks_the_index_once_for_each_outer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, shard_depth=2) as storage:
+        await storage.batch_save({"id": f"n{number}", "data": {}} for number in range(600))
+        await storage.refresh()
+        outer = {path.name for path in tmp_path.glob("[0-9a-f][0-9a-f]")}
+        assert len(list(tmp_path.glob("[0-9a-f][0-9a-f]/*"))) > 2 * len(outer)
+        looked = Looked(monkeypatch)
+        compare(storage)
+        assert sorted(looked.texts) == sorted(outer)
+        # each is entered once, and the shards are opened from there
+        assert len(looked.parents) <= len(outer)
+
+
+async def test_a_row_that_names_what_is_no_document_of_the_store_makes_the_index_anew(store: Path) -> None:
+    async with await FileStorage.open(store) as storage:
+        await storage.list()
+        for name in ("00/../../x.json", "00/x", "00/00/x.json", "00/a\nb.json/1/2/3/4/\n00/../x.json"):
+
+            def plant(index: Index, name: str = name) -> None:
+                index._connection.execute("UPDATE entry SET name = ? WHERE id = 'n1'", (name,))
+
+            storage._store.index_file.use(plant, writing=True)
+            with pytest.raises(IndexDamagedError):
+                compare(storage)
+            await storage.refresh()
+            assert await statuses(storage) == OLD

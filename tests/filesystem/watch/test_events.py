@@ -1,9 +1,11 @@
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsstore.filesystem.watch.events import EventBatch, Events
+from fsstore.filesystem.watch.events import EventBatch, Events, Hint
 from tests.filesystem.faults import until
 
 
@@ -47,4 +49,23 @@ async def test_a_source_that_can_not_begin_says_so(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     events.follow([str(tmp_path)])
     assert reported[1].error == "can't start new thread"
+    events.close()
+
+
+async def test_nothing_is_reported_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each report wakes the watcher, and each look for events is a wake of its own."""
+    asked: list[dict[str, Any]] = []
+    turns: tuple[set[tuple[int, str]], ...] = (set(), set(), {(1, "x")}, set())
+
+    def watch(*_paths: str, **options: Any) -> Iterator[set[tuple[int, str]]]:
+        asked.append(options)
+        yield from turns
+
+    monkeypatch.setattr("watchfiles.watch", watch)
+    reported: list[EventBatch] = []
+    events = Events(reported.append)
+    events.follow([str(tmp_path)])
+    await until(lambda: not any(thread.name == "fsstore-events" for thread in threading.enumerate()))
+    assert reported == [EventBatch([], begun=True), EventBatch([Hint("x", is_written=False)])]
+    assert asked[0]["step"] >= 25
     events.close()

@@ -254,3 +254,16 @@ async def test_a_directory_that_can_not_be_entered_keeps_no_other_waiting(
         assert await told(changes, 1) == [("updated", "n2", "external")]
         is_closed.clear()
         assert await told(changes, 1) == [("updated", "n1", "external")]
+
+
+def test_the_directories_are_the_same_set_as_long_as_there_is_no_other(looking: Looking, store: Path) -> None:
+    """Every step of the watcher asks for them, and there may be tens of thousands."""
+    looking.learn()
+    looking.look()
+    before = looking.scanner.directories
+    looking.look()
+    looking.sweep()
+    assert looking.scanner.directories is before
+    put(store, "x")
+    looking.look()
+    assert looking.scanner.directories == before | {(name_of("x")[:2], place(store, "x").parent.stat().st_ino)}
