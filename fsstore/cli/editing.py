@@ -200,12 +200,15 @@ def _check(session: "JsonObject", session_id: str) -> None:
     try:
         load_model(SessionData, session, session_id=session_id, created_at=now, updated_at=now)
     except StorageValidationError as error:
-        raise StorageValidationError(reason=error.reason, path="$.data" + str(error.path).removeprefix("$")) from error
+        # the advice is for a caller of Python
+        refused = StorageValidationError(reason=error.reason, path=error.path, id=session_id)
+        refused.word_for_sessions()
+        raise refused from error
     named = session.get("metadata", {}).get("session_id", session_id)
     if named != session_id:
         raise StorageValidationError(
             reason=f"the id is {session_id!r} and cannot be changed to {named!r}",
-            path="$.data.metadata.session_id",
+            path="$.metadata.session_id",
             advice="put it back, and use edit --create for a new session",
         )
 

@@ -38,6 +38,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code for an error, and its text."""
     for kind, code in _CODES:
         if isinstance(error, kind):
+            error.word_for_sessions()
             return code, str(error)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

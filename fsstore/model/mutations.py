@@ -389,7 +389,10 @@ def metadata_of(data: Mapping[str, Any], record_id: str) -> JsonObject:
     metadata = data.get("metadata", {})
     if type(metadata) is not dict:
         raise StorageValidationError(
-            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=record_id
+            reason=f"must be an object, not {type(metadata).__name__}",
+            path="$.metadata",
+            id=record_id,
+            advice="write it as in {'status': 'open'}; a model is written by value.model_dump(mode=\"json\")",
         )
     return metadata
 

@@ -271,12 +271,13 @@ _COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
 def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
     if name in _KNOWN:
         return refusal(f"the operator {name} cannot stand here; {misplaced}", steps)
-    (nearest,) = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)
-    instead = f"; instead of {name}: {FOREIGN_OPERATORS[name]}" if name in FOREIGN_OPERATORS else ""
+    nearest = difflib.get_close_matches(name, _KNOWN, n=1)
+    meant = f"did you mean {nearest[0]}? " if nearest else ""
+    instead = f"{FOREIGN_OPERATORS[name]}; " if name in FOREIGN_OPERATORS else meant
     return refusal(
-        f"unknown operator {name}, the nearest is {nearest}",
+        f"the operator {name} is not supported",
         steps,
-        advice=f"known are {' '.join(sorted(_KNOWN))}{instead}",
+        advice=f"{instead}supported are {' '.join(sorted(_KNOWN))}",
     )
 
 

@@ -192,7 +192,10 @@ class SessionMethods:
     def list_sessions(
         self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
     ) -> list[JsonObject]:
-        """Return the matching sessions, by default the most recently updated first, ties by id."""
+        """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
+        """
         return self._calls.run(lambda: self._inner.list_sessions(filters, limit, order_by=order_by, offset=offset))
 
     def list_metadata(

@@ -151,7 +151,7 @@ def test_a_session_that_is_not_there_is_not_found(fsstore: Run, command: list[st
     assert result == (
         1,
         "",
-        "fsstore: error: there is no document 'absent'; check the id, or save the document first\n",
+        "fsstore: error: there is no session 'absent'; check the id, or save the session first\n",
     )
 
 
