@@ -277,7 +277,7 @@ class IUnifiedStorage(ABC):
     ) -> Watch:
         """Return the changes of the records that match, for `async for`, each once: see `Watch`, `Change` and `Gap`.
 
-        `since` is a datetime or ISO 8601 text (naive: local time): records that were updated then or later are told
+        `since` is a datetime or ISO 8601 text (naive: local time): records that were updated then or later are reported
         first, as they are now, the one that was updated longest ago first. What was deleted or has left the filter
         before the watch began is not known. A watcher that leaves more than `max_queued` changes waiting gets a `Gap`.
 

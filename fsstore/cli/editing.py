@@ -3,7 +3,7 @@
 Invariants:
 - Nothing is saved but what is valid, and only over exactly what the editor was given: somebody else's change in
   between, also one by hand, is never lost.
-- What was written in the editor is never lost either: whatever refuses it, the file stays, and its place is told.
+- What was written in the editor is never lost either: whatever refuses it, the file stays, and its place is reported.
 - The text lies in a private directory, 0700 with a file of 0600, so that also what an editor leaves beside it is
   private; it is removed once nothing in it is needed any more.
 - The store is closed while the editor is open.
@@ -45,7 +45,7 @@ _PLACE = re.compile(r"(?P<reason>.*) at line (?P<line>[0-9]+) column (?P<column>
 def edit(
     session_id: SessionId,
     *,
-    create: Annotated[bool, typer.Option("--create", help="Write a new session; it must not be there yet.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Write a new session; it must not exist yet.")] = False,
     store: Store = None,
 ) -> None:
     """Change a session in an editor, and save what is valid.

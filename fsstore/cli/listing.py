@@ -53,10 +53,10 @@ def ls(
     filter_text: FilterText = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="[-]KEY", help="Order by a key, - for descending. Default: -updated_at."),
+        typer.Option(metavar="[-]KEY", help="Sort by a key; - for descending. Default: -updated_at."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many.")] = None,
-    offset: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first so many.")] = 0,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Maximum number of sessions.")] = None,
+    offset: Annotated[int, typer.Option(metavar="N", min=0, help="Number of sessions to skip.")] = 0,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
     store: Store = None,
     max_bytes: MaxBytes = None,

@@ -91,7 +91,7 @@ def _instant(value: Any) -> str:
     """Return the text of an instant; raise ValueError, with the reason, where there is none."""
     moment = _read(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
-        raise ValueError(f"{type(value).__name__} is no time")  # noqa: TRY004 - the caller's input, told with its reason
+        raise ValueError(f"{type(value).__name__} is no time")  # noqa: TRY004 - the caller's input, refused with its reason
     try:
         text = format_time(moment)
     except Exception as error:  # the zone of a datetime is the caller's code, and may raise anything

@@ -15,7 +15,7 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
   datetimes or ISO 8601 text, and None; see `fsstore.model.times`. `$regex` and `$exists` see what is written there.
 - A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
-  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is told in
+  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is described in
   `fsstore.query.conditions`.
 - Values are JSON, and what reads as such: see `fsstore.query.operands`.
 - What cannot be understood raises StorageValidationError, which names the place in the filter.

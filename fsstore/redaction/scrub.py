@@ -73,7 +73,7 @@ async def find_secrets(
     done = 0
     async with aclosing(service.storage.stream_list(batch_size=_BATCH_DOCUMENTS)) as batches:
         async for batch in batches:
-            # looking takes its time, and other tasks shall not wait for it
+            # looking takes its time, and other tasks must not wait for it
             yield await asyncio.to_thread(_exposed, rules, batch)
             done += len(batch)
             if progress is not None:
