@@ -225,6 +225,8 @@ class StorageUnavailableError(StorageError):
         numbers.EROFS: "mount the file system for writing, or open the store elsewhere",
         numbers.EMFILE: "close files, or raise the limit of open files (ulimit -n), and try again",
         numbers.ENFILE: "close files, or raise the system's limit of open files, and try again",
+        numbers.EEXIST: "choose a path where there is a directory, or nothing",
+        numbers.ENOTDIR: "choose a path where there is a directory, or nothing",
         numbers.ENOENT: "restore what is missing, or check the path",
         numbers.EIO: "check the medium and the system's log before you trust it with more",
     }

@@ -164,6 +164,8 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ({"a": {"$eq": frozenset({1})}}, "$.a['$eq']", "a frozenset has no order"),
     ({"$or": [{"b": 1}, {"a": {"$in": [1, {2}]}}]}, "$['$or'][1].a['$in'][1]", "a set has no order"),
     ({"a": {"gte": 1, "lt": 5}}, "$.a", "compares with an object that has the key 'gte'"),
+    ({"a": {">": 1}}, "$.a", "compares with an object that has the key '>'"),
+    ({"a": {"<=": 1, "ne": 5}}, "$.a", "compares with an object that has the key '<='"),
     ({"a": {"$gtt": 1}}, "$.a['$gtt']", "the operator $gtt is not supported"),
     ({"$ande": []}, "$['$ande']", "the operator $ande is not supported"),
     ({"$or": [{"b": 1}, {"a": {"$exist": True}}]}, "$['$or'][1].a['$exist']", "the operator $exist is not supported"),
@@ -284,6 +286,17 @@ def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
         parse({"a": {"$options": "i"}})
     with pytest.raises(StorageValidationError, match=r"did you mean \$exists\? supported are \$all"):
         parse({"a": {"$exist": True}})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [(">", "$gt"), ("<=", "$lte"), ("==", "$eq"), ("!=", "$ne"), ("gte", "$gte")]
+)
+def test_an_operator_of_another_form_is_answered_with_ours(written: str, meant: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse({"a": {written: 1}})
+
+    assert refused.value.advice.startswith(f"write '{meant}' for the operator")
+    assert matches({"a": {"$eq": {written: 1}}}, {"a": {written: 1}})
 
 
 def test_a_filter_nested_too_deep_is_refused_and_not_a_recursion() -> None:
