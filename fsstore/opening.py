@@ -62,7 +62,8 @@ class Opening(Generic[T]):
 
         def __getattr__(self, name: str) -> NoReturn:
             raise AttributeError(
-                f"the store is not open yet, so it has no {name!r}; write `async with open_sessions(path) as sessions:` "
+                f"the store is not open yet, so it has no {name!r}; "
+                "write `async with open_sessions(path) as sessions:` "
                 f"or `sessions = await open_sessions(path)`; {_WITHOUT_LOOP}"
             )
 
