@@ -118,7 +118,7 @@ def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -
 
 @showing_options("Opening[SessionService]")
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
-    """Open a store of sessions; see `open_storage` for the options and errors."""
+    """Open a store of sessions; see `open_storage` for the errors, `help(fsstore.FileStorage.open)` for the options."""
 
     async def opener() -> SessionService:
         return SessionService(await open_storage(url, **options))
