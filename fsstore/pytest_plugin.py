@@ -239,7 +239,7 @@ class _Endings:
 
 
 class _Renewal:
-    """Gathers what the tests made of their fixtures, writes it at the end of the run, and tells about it."""
+    """Gathers what the tests made of their fixtures, writes it at the end of the run, and reports it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

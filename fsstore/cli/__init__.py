@@ -1,7 +1,7 @@
 """The command line: `fsstore init | put | get | edit | ls | count | update | rm | watch | import | export | ...`.
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
-error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
+error (`failures` says which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
 `watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands, `options` is
 what they share, `where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository`
 and `attributes` are its settings, `driver` is what it starts, `transcript` is how it shows a document, and `marking`

@@ -112,7 +112,7 @@ async def _save(sessions: "SessionService", session_id: str, data: "JsonObject",
     if seen is None:
         await sessions.save_session(session_id, data, expected_version=0)
         return
-    # not by the version alone, which does not tell a document from one that was edited by hand meanwhile
+    # not by the version alone, which does not distinguish a document from one that was edited by hand meanwhile
     mutation, _ = editing_session(session_id, data, format_time(sessions.storage.clock()), seen=seen)
     await sessions.storage.commit([mutation])
 

@@ -2,7 +2,7 @@
 
 Most of them are data, so that a backend may turn one into one statement, or into bytes: `Save`, `Patch`, `Append`,
 `Pop`, `Delete` and `Check`, each with what is `Expected`; the first four have a `Stamp` that says where the times come
-from. What only a function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that
+from. What only a function can express is a `Mutation`: one id, and a rule from the record that is there to the one that
 takes its place.
 `apply` means the same for every backend, and keeps the rules:
 
@@ -82,7 +82,7 @@ class Expected(NamedTuple):
 
 
 def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:
-    """Compare value by value: a version does not tell a document that was made again, or edited by hand."""
+    """Compare value by value: a version does not show a document that was made again, or edited by hand."""
     # as text, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
     if write_json(current) != write_json(seen):
         raise StorageConflictError(
@@ -369,7 +369,7 @@ def stamped(
 
 
 def _mirror(record: JsonObject, current: JsonObject | None, stamp: Stamp, now: str) -> None:
-    """Let envelope and metadata tell the same."""
+    """Let envelope and metadata say the same."""
     record_id, data = record["id"], record["data"]
     metadata = metadata_of(data, record_id)
     # what stands in the metadata of a record that is there may have been written by another program

@@ -117,7 +117,7 @@ def _read(text: str) -> datetime:
 
 def _advice(value: Any) -> str:
     if isinstance(value, datetime):
-        return "give one within the years 1 to 9999, in UTC too, and with a zone that tells its offset"
+        return "give one within the years 1 to 9999, in UTC too, and with a zone that knows its offset"
     if isinstance(value, date):
         return f"combine the date with a time of day: {_ADVICE}"
     if isinstance(value, int | float):

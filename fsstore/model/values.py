@@ -52,7 +52,7 @@ def snapshot(value: Any, *, record_id: str | None = None) -> Any:
     try:
         return _plain(value)
     except (TypeError, RecursionError):
-        # the rule tells what is wrong, and where
+        # the rule names what is wrong, and where
         return copy_value(value, record_id=record_id)
 
 

@@ -9,7 +9,7 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 - `$gt $gte $lt $lte` take a number, a string or a boolean and match within that type only. Null, objects and
   arrays have no order and are refused.
 - `$regex` takes a regular expression, which may be found anywhere in a string, also in arrays; flags are written into
-  it, as in `(?i)draft`. It is RE2's, as `fsstore.query.patterns` tells.
+  it, as in `(?i)draft`. It is RE2's, as `fsstore.query.patterns` describes.
 - `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
   stand beside the paths and take at least one filter.
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
@@ -93,7 +93,7 @@ def parse(filters: Filters | None) -> Condition:
         return _parse_object(with_times_as_text(given))
     check_size(given)
     try:
-        # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
+        # the same filters come again and again; in this form 1 differs from True and from 1.0, and no subclass is taken
         written = marshal.dumps(given, 2)
     except ValueError:
         return _parse_object(with_times_as_text(given))
@@ -120,7 +120,7 @@ def _is_deep(value: Any, most: int) -> bool:
 
 @lru_cache(maxsize=_MOST_PARSED)
 def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
-    # the zone tells what a time without an offset means
+    # the zone decides what a time without an offset means
     return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
 
 

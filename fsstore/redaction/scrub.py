@@ -3,7 +3,7 @@
 Documents of every type are looked at, and all of each, and files in quarantine; memory is bounded by a batch. A
 document that cannot be read is left out here, as in every list, and `health_check` names it. Invariants:
 
-- Nothing that is given out holds a secret: it tells where, by which rule, and how long.
+- Nothing that is given out holds a secret: it says where, by which rule, and how long.
 - A replacement is an ordinary commit on what was read: a document that changed in between is read again, and looked at
   again. What a session is stays as it is: its `updated_at` becomes that of the replacement.
 - One document that cannot be changed does not keep the others from it.

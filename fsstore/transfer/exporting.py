@@ -26,7 +26,7 @@ async def export_sessions(
     """Write the matching sessions to a file, or to standard output for `-`, in the order of their ids.
 
     The file is readable by its owner only, unless it was there before with other rights. What `redact` finds, made by
-    `Redaction.of`, is replaced by `[redacted]`, and the report tells how often, and which rule found nothing.
+    `Redaction.of`, is replaced by `[redacted]`, and the report says how often, and which rule found nothing.
     Raises StorageUnavailableError when it cannot be written; BrokenPipeError passes through.
     """
     sessions = size = 0

@@ -41,9 +41,9 @@ async def import_sessions(
 
     A session that is there already is replaced; times in the metadata are kept. One commit a batch (100 sessions or
     4 MB). Raises StorageValidationError, with file and line, at the first line that is not a session the store can
-    hold; the error tells how many sessions were imported until then, and they stay.
+    hold; the error says how many sessions were imported until then, and they stay.
 
-    `skip_invalid` leaves such lines and files out, counts them in the report, and tells each to `on_skip`. Errors of
+    `skip_invalid` leaves such lines and files out, counts them in the report, and reports each to `on_skip`. Errors of
     the system and of the store are raised all the same. `replace_surrogates` puts U+FFFD for each lone surrogate; what
     would make two keys of an object, or two ids, the same is invalid.
     """

@@ -31,7 +31,7 @@ _HEADINGS = r"^\[.*$"
 
 @dataclass(frozen=True, slots=True)
 class GitStore:
-    """A store in a repository: its directory, and what its marker tells."""
+    """A store in a repository: its directory, and what its marker says."""
 
     root: Path
     shard_depth: int
