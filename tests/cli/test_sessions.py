@@ -420,7 +420,7 @@ def test_an_order_that_is_none_is_refused_with_the_remedy(fsstore: Run, save: Sa
     refused = fsstore("ls", "--sort", "")
 
     assert refused.code == 2
-    assert 'order_by="-updated_at"' in refused.err.replace("\n", " ")
+    assert "--sort -updated_at" in refused.err.replace("\n", " ")
 
 
 @pytest.mark.usefixtures("store")
