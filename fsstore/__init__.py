@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fsstore import sync as sync
     from fsstore.errors import StorageClosedError as StorageClosedError
     from fsstore.errors import StorageConflictError as StorageConflictError
     from fsstore.errors import StorageCorruptedError as StorageCorruptedError
@@ -94,6 +95,8 @@ _HOMES = {
     "SessionData": "sessions.models",
     "SessionMetadata": "sessions.models",
     "Watch": "watching.watch",
+    # a module itself
+    "sync": "sync",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list
@@ -109,7 +112,8 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415
 
-        value = getattr(import_module(f"{__name__}.{home}"), name)
+        module = import_module(f"{__name__}.{home}")
+        value = module if home == name else getattr(module, name)
         globals()[name] = value
         return value
 

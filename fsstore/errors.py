@@ -9,11 +9,15 @@ next. An error about a write also says what became of it: `outcome` is "not appl
 from __future__ import annotations
 
 import errno as numbers
+import re
 from typing import Any, ClassVar, Literal
 
 from fsstore.printing import printable
 
 Outcome = Literal["not applied", "applied", "unknown"]
+
+_IN_RECORD = re.compile(r"\$\.data(?=[.\[]|\Z)")
+_DOCUMENT = re.compile(r"\bdocument(?=s?\b)")
 
 
 class StorageError(Exception):
@@ -44,6 +48,8 @@ class StorageError(Exception):
     outcome: Outcome = "not applied"
 
     _usual_advice: ClassVar[str] = "see the error that caused it"
+    _noun = "document"
+    _has_own_text = False
 
     def __init__(
         self,
@@ -66,20 +72,40 @@ class StorageError(Exception):
         if outcome is not None:
             self.outcome = outcome
         if text is not None:
-            self.message, self.advice = str(text), advice or ""
+            self.message, self.advice, self._has_own_text = str(text), advice or "", True
             super().__init__(text)
         else:
             self.message = printable(self._happened())
             self.advice = printable(self._advised() if advice is None else advice)
-            super().__init__(f"{self.message}; {self.advice}" if self.advice else self.message)
+            super().__init__(self._joined())
 
     def _happened(self) -> str:
         """Say what happened, as far as the fields say."""
         return self.reason or "the operation failed"
 
     def _advised(self) -> str:
-        """Say what to do next, where whoever raises this does not."""
+        """Say what to do next, where the code that raises this does not."""
         return self._usual_advice
+
+    def _joined(self) -> str:
+        return f"{self.message}; {self.advice}" if self.advice else self.message
+
+    def _named(self) -> str:
+        return f"the {self._noun}" if self.id is None else f"{self._noun} {self.id!r}"
+
+    def word_for_sessions(self) -> None:
+        """Word the error for a caller of sessions: it names a session, and a JSON path starts at the session.
+
+        A text of the caller's own stays as it is. Doing it again changes nothing.
+        """
+        if self._noun == "session" or self._has_own_text:
+            return
+        self._noun = "session"
+        if self.id is not None and self.path is not None and _IN_RECORD.match(self.path):
+            self.path = "$" + self.path.removeprefix("$.data")
+        self.message = printable(self._happened())
+        self.advice = _DOCUMENT.sub("session", self.advice)
+        self.args = (self._joined(),)
 
     def advise(self, more: str) -> None:
         """Add to what the caller can do next; it becomes part of the text."""
@@ -108,7 +134,7 @@ class StorageNotFoundError(StorageError):
     _usual_advice = "check the id, or save the document first"
 
     def _happened(self) -> str:
-        return "there is no such document" if self.id is None else f"there is no document {self.id!r}"
+        return f"there is no such {self._noun}" if self.id is None else f"there is no {self._noun} {self.id!r}"
 
 
 class StorageConflictError(StorageError):
@@ -121,7 +147,7 @@ class StorageConflictError(StorageError):
     _usual_advice = "read it again and repeat the change, or use edit_session, which does that"
 
     def _happened(self) -> str:
-        name = _document(self.id)
+        name = self._named()
         if self.expected is None or self.actual is None:
             return f"{name} is in conflict: {self.reason or 'it is not what was read'}"
         more = f" ({self.reason})" if self.reason else ""
@@ -134,7 +160,7 @@ class StorageValidationError(StorageError, ValueError):
     _usual_advice = "correct the input"
 
     def _happened(self) -> str:
-        where = f"{_document(self.id)}: " if self.id is not None else ""
+        where = f"{self._named()}: " if self.id is not None else ""
         at = f"{self.path}: " if self.path else ""
         return f"{where}{at}{self.reason or 'the input is not valid'}"
 
@@ -145,7 +171,7 @@ class StorageCorruptedError(StorageError):
     _usual_advice = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside"
 
     def _happened(self) -> str:
-        name = "the file" if self.id is None else _document(self.id)
+        name = "the file" if self.id is None else self._named()
         at = f" at {self.path}" if self.path else ""
         return f"{name}{at} cannot be read: {self.reason or 'it is damaged'}"
 
@@ -199,6 +225,8 @@ class StorageUnavailableError(StorageError):
         numbers.EROFS: "mount the file system for writing, or open the store elsewhere",
         numbers.EMFILE: "close files, or raise the limit of open files (ulimit -n), and try again",
         numbers.ENFILE: "close files, or raise the system's limit of open files, and try again",
+        numbers.EEXIST: "choose a path where there is a directory, or nothing",
+        numbers.ENOTDIR: "choose a path where there is a directory, or nothing",
         numbers.ENOENT: "restore what is missing, or check the path",
         numbers.EIO: "check the medium and the system's log before you trust it with more",
     }
@@ -217,11 +245,7 @@ class StorageTooLargeError(StorageUnavailableError):
 
     def _happened(self) -> str:
         at = f" at {self.path}" if self.path else ""
-        return f"{_document(self.id)}{at} is too large: {self.reason or 'it has more bytes than are read'}"
+        return f"{self._named()}{at} is too large: {self.reason or 'it has more bytes than are read'}"
 
     def _advised(self) -> str:
         return self._usual_advice
-
-
-def _document(record_id: str | None) -> str:
-    return "the document" if record_id is None else f"document {record_id!r}"

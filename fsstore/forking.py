@@ -1,4 +1,4 @@
-"""What a fork does to stores that are open: SQLite is quiet at that moment, and the child is told.
+"""What a fork does to stores that are open: SQLite is quiet at that moment, and the child is notified.
 
 A child of fork has one thread. What the others were doing stands still in it for ever: a lock that one of them held is
 never released, and a call of SQLite never ends. SQLite also remembers, for a whole process, which locks it has on which
@@ -6,8 +6,8 @@ file, and in a child takes those of its parent for its own. Invariants:
 - SQLite is used inside `using_sqlite` only. A fork waits until nobody is inside, 50 ms at most, lets nobody in until it
   is over, and closes the connections to files before it: so the child inherits none, and both open their own again.
 - Where SQLite was not quiet by then, it may never be used in the child: `check_sqlite` and `using_sqlite` raise
-  StorageClosedError there. So they do in a process that was forked past the interpreter, which then told nobody.
-- Whoever has descriptors or locks that a child must not share is told there, before anything else runs.
+  StorageClosedError there. So they do in a process that was forked past the interpreter, which then notified nobody.
+- An object with descriptors or locks that a child must not share is notified there, before anything else runs.
 
 The rule for callers: a child opens a store again at its first use; what was under way at the fork stays the parent's.
 """
@@ -128,7 +128,7 @@ def disconnect_at_fork(who: Connected) -> None:
 
 
 def tell_child(who: Inheriting) -> None:
-    """Have an object told in each child of fork, for as long as it lives."""
+    """Have an object notified in each child of fork, for as long as it lives."""
     _INHERITING.add(who)
 
 

@@ -221,7 +221,7 @@ class LegacySessionStoreAdapter(ISessionStore):
 
     def _begin(self, opening: AbstractAsyncContextManager[ISessionService, Any]) -> _OwnLoop:
         own = _OwnLoop(opening, self._url)
-        # whoever forgets to close must not keep a thread; at exit the loop itself takes care, and waits
+        # a program that forgets to close must not keep a thread; at exit the loop itself takes care, and waits
         weakref.finalize(self, _end_dropped, own, self._url).atexit = False
         return own
 
@@ -281,7 +281,7 @@ class _OwnLoop:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
+        except BaseException as error:  # noqa: BLE001 - handed to the caller that waits for it
             (self._ended if self._begun.done() else self._begun).set_exception(error)
         else:
             self._ended.set_result(None)
@@ -316,7 +316,7 @@ def _submit(loop: asyncio.AbstractEventLoop, call: Call[T]) -> Future[T]:
         if answer.set_running_or_notify_cancel():
             task = loop.create_task(run())
             task.add_done_callback(finish)
-            # a loop alone lets a task be collected; whoever waits for the answer keeps this one
+            # a loop alone lets a task be collected; the caller that waits for the answer keeps this one
             answer.add_done_callback(lambda _: task)
 
     def finish(done: asyncio.Task[T]) -> None:

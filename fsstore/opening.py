@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Generic, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast, overload
 from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
@@ -30,6 +30,8 @@ class _Closable(Protocol):
 
 
 T = TypeVar("T", bound=_Closable)
+
+_WITHOUT_LOOP = "in a program without an event loop use fsstore.sync"
 
 
 class Opening(Generic[T]):
@@ -49,6 +51,21 @@ class Opening(Generic[T]):
     async def __aexit__(self, *_: object) -> None:
         if self._opened is not None:
             await self._opened.close()
+
+    if not TYPE_CHECKING:
+        # a type checker knows that neither is there
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"a store is opened by `async with`; {_WITHOUT_LOOP}")
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"the store is not open yet, so it has no {name!r}; "
+                "write `async with open_sessions(path) as sessions:` "
+                f"or `sessions = await open_sessions(path)`; {_WITHOUT_LOOP}"
+            )
 
 
 @overload
@@ -101,7 +118,7 @@ def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -
 
 @showing_options("Opening[SessionService]")
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
-    """Open a store of sessions; see `open_storage` for the options and errors."""
+    """Open a store of sessions; see `open_storage` for the errors, `help(fsstore.FileStorage.open)` for the options."""
 
     async def opener() -> SessionService:
         return SessionService(await open_storage(url, **options))

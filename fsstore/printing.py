@@ -1,6 +1,6 @@
 """Text from a store, made fit to be shown: what would steer a terminal, or turn the writing round, is escaped. Pure.
 
-Names of files, ids, and what parsers say of the bytes they met come from whoever can write into the store. They reach
+Names of files, ids, and what parsers say of the bytes they met come from all who can write into the store. They reach
 people through errors and log messages. Invariant: the text of an error that fsstore makes, and every message on one of
 its loggers, is printable; the fields of an error stay as they are.
 """

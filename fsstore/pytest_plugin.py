@@ -6,7 +6,7 @@ none of this next to nothing: what it needs of fsstore is imported by the fixtur
 Invariants:
 - The fixtures are synchronous, and open and close their store in a thread of their own. So they serve sync tests and
   async ones under any plugin, also when asked for while a loop is running. The service itself belongs to no loop: what
-  it awaits, it makes in the loop of whoever calls.
+  it awaits, it makes in the loop of the caller.
 - What is opened is closed when the test ends, however it ends; then its outcome is taken, when nothing writes any more.
 - Only a test that passed as a whole (setup, call, subtests, teardown) renews fixtures, and only at the end of the run,
   in one process: under pytest-xdist the outcomes travel with the reports of the workers to their controller.
@@ -239,18 +239,18 @@ class _Endings:
 
 
 class _Renewal:
-    """Gathers what the tests made of their fixtures, writes it at the end of the run, and tells about it."""
+    """Gathers what the tests made of their fixtures, writes it at the end of the run, and reports it."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._told: dict[str, tuple[str, Differences | None]] = {}
+        self._states: dict[str, tuple[str, Differences | None]] = {}
         self._updates: list[Update] = []
         self._unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        told = getattr(report, "fsstore", None)
-        if told is not None:
-            self._told[report.nodeid] = told
+        state = getattr(report, "fsstore", None)
+        if state is not None:
+            self._states[report.nodeid] = state
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         from fsstore.fixtures.updates import Ending, write_back  # noqa: PLC0415
@@ -258,10 +258,10 @@ class _Renewal:
         is_whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         if not is_whole or session.shouldfail or session.shouldstop:
             # those that did not run might have disagreed
-            self._unwritten = [f"nothing is written, since the run was not finished: {test}" for test in self._told]
+            self._unwritten = [f"nothing is written, since the run was not finished: {test}" for test in self._states]
             return
         endings = []
-        for test, (fixtures, found) in sorted(self._told.items()):
+        for test, (fixtures, found) in sorted(self._states.items()):
             if found is None:
                 self._unwritten.append(f"not written, since it did not pass: {test}")
             else:
@@ -271,7 +271,7 @@ class _Renewal:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._told:
+        if not self._states:
             return
         terminalreporter.write_sep("=", "fsstore fixtures")
         for line in self._unwritten:

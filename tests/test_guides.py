@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fsstore.cli.guides import TOPICS
 from tests.command_guide import GUIDE, command_guide
 
 GUIDES = Path(fsstore.__file__).parent / "guides"
-EXAMPLES = {"sessions": ["tour", "recent"], "append": ["turn"], "durability": ["careful"]}
+EXAMPLES = {"sessions": ["tour", "recent"], "append": ["turn"], "durability": ["careful"], "moving": ["side_by_side"]}
 """The functions of the guides that are given open sessions."""
 
 
@@ -64,6 +65,44 @@ def test_every_function_of_a_guide_that_takes_sessions_is_run() -> None:
             if inspect.iscoroutinefunction(value) and list(inspect.signature(value).parameters) == ["sessions"]
         ]
         assert found == [*EXAMPLES.get(topic, []), *elsewhere.get(topic, [])], topic
+
+
+class OldStore:
+    """A store of the old kind, with what JSON does not have in it."""
+
+    def list_sessions(self) -> list[dict[str, Any]]:
+        moment = datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
+        return [
+            {
+                "metadata": {"session_id": name, "status": "open", "created_at": moment, "due": moment},
+                "messages": [{"role": "user", "content": "é"}],
+            }
+            for name in ("a", "b/c", "Ü")
+        ]
+
+
+async def test_an_old_store_is_moved_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names, old, store = names_of("moving"), OldStore(), tmp_path / "my_sessions"
+    (commands,) = (block.splitlines() for block in blocks("moving", "text"))
+
+    assert names["write_out"](old, tmp_path / "old.jsonl") == 3
+    for command in commands:
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-m", "fsstore", *shlex.split(command)[1:]], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        if "count" in command:
+            assert done.stdout == "3\n"
+
+    assert await asyncio.to_thread(names["different"], old, store) == []
+    async with fsstore.open_sessions(store) as sessions:
+        assert (await sessions.list_metadata({"session_id": "a"}))[0][
+            "created_at"
+        ] == "2026-01-31T09:15:00.000000+00:00"
+        await sessions.delete_session("a")
+        await sessions.update_session("Ü", {"messages": []})
+    assert await asyncio.to_thread(names["different"], old, store) == ["a", "Ü"]
 
 
 async def test_a_backend_as_the_guide_writes_it_is_one() -> None:

@@ -347,7 +347,7 @@ def names_for_the_type_checker() -> dict[str, str]:
     """Return the names that `fsstore/__init__.py` imports for type checkers, with their modules."""
     (block,) = (node for node in tree_of("").body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
     return {
-        alias.name: str(node.module).removeprefix("fsstore.")
+        alias.name: alias.name if node.module == "fsstore" else str(node.module).removeprefix("fsstore.")
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
@@ -365,6 +365,14 @@ def test_every_public_name_resolves_and_is_documented(name: str) -> None:
 
     assert name in dir(fsstore)
     assert isinstance(value, str) or value.__doc__ or name == "Outcome"
+
+
+def test_the_blocking_calls_are_there_after_a_plain_import() -> None:
+    program = (
+        "import fsstore, sys; assert 'fsstore.sync' not in sys.modules; print(fsstore.sync.open_sessions.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("fsstore.sync.opening\n", "")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

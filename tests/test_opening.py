@@ -490,3 +490,22 @@ async def test_a_further_backend_is_one_more_row(monkeypatch: pytest.MonkeyPatch
         await open_storage("odd:", pool=3)
     with pytest.raises(StorageValidationError, match="file: or memory: or odd:"):
         await open_storage("redis:")
+
+
+def test_a_store_that_was_not_opened_says_how(tmp_path: Path) -> None:
+    opening: Any = open_sessions(tmp_path / "store")
+
+    with pytest.raises(AttributeError, match=r"no 'list_sessions'; write `async with open_sessions.*fsstore\.sync"):
+        opening.list_sessions()
+    with pytest.raises(TypeError, match=r"`async with`.*fsstore\.sync"), opening:
+        pass
+    assert not hasattr(opening, "__wrapped__")
+    assert not (tmp_path / "store").exists()
+
+
+async def test_a_file_where_the_store_would_be_is_answered_with_what_may_be_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    for path in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(StorageUnavailableError, match="choose a path where there is a directory, or nothing"):
+            await open_sessions(path)

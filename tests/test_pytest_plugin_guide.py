@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pytest_projects import WITH_PLUGIN, Project
+from tests.pytest_projects import ASYNCIO, WITH_PLUGIN, Project
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
 SECTION = (ROOT / "fsstore" / "guides" / "fixtures.md").read_text("utf-8")
-IMPORT, TEST, UPDATE, DIFF = re.findall(r"^```\w+\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
+IMPORT, TEST, ASYNC_TEST, UPDATE, DIFF = re.findall(r"^```\w+\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 
 
 def do(project: Project, line: str) -> str:
@@ -81,3 +81,10 @@ def test_twenty_sessions_in_git_and_a_test_that_mutates_give_a_diff_to_review(
     project.git("commit", "-qam", "Renew fixtures")
     assert "0 files written" in do(project, UPDATE)
     assert project.git("diff", "--stat") == ""
+
+
+def test_the_async_test_passes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(pytester, monkeypatch)
+    project.write(ASYNC_TEST)
+
+    project.run_apart(*ASYNCIO).assert_outcomes(passed=1)

@@ -1,10 +1,10 @@
 """The command line: `fsstore init | put | get | edit | ls | count | update | rm | watch | import | export | ...`.
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
-error (`failures` tells which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
+error (`failures` says which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
 `watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands, `options` is
 what they share, `where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository`
-and `attributes` are what it is told, `driver` is what it starts, `transcript` is how it shows a document, and `marking`
+and `attributes` are its settings, `driver` is what it starts, `transcript` is how it shows a document, and `marking`
 how a conflict looks in one.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         code = _run(given)
-        # here, since an error while the interpreter shuts down could not be told any more
+        # here, since an error while the interpreter shuts down could not be reported any more
         _flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: every error becomes an exit code
         return _fail(error, debug=debug)

@@ -17,7 +17,7 @@ def can_ask() -> bool:
 def confirm(question: str, *, unasked: str) -> None:
     """Go on if the user says yes. Raises typer.Abort if not.
 
-    Raises StorageValidationError where nobody can be asked: `unasked` tells what would have been done.
+    Raises StorageValidationError where nobody can be asked: `unasked` says what would have been done.
     """
     if not can_ask():
         raise StorageValidationError(reason=unasked, advice="add --yes if that is what you want")

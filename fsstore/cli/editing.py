@@ -3,7 +3,7 @@
 Invariants:
 - Nothing is saved but what is valid, and only over exactly what the editor was given: somebody else's change in
   between, also one by hand, is never lost.
-- What was written in the editor is never lost either: whatever refuses it, the file stays, and its place is told.
+- What was written in the editor is never lost either: whatever refuses it, the file stays, and its place is reported.
 - The text lies in a private directory, 0700 with a file of 0600, so that also what an editor leaves beside it is
   private; it is removed once nothing in it is needed any more.
 - The store is closed while the editor is open.
@@ -45,7 +45,7 @@ _PLACE = re.compile(r"(?P<reason>.*) at line (?P<line>[0-9]+) column (?P<column>
 def edit(
     session_id: SessionId,
     *,
-    create: Annotated[bool, typer.Option("--create", help="Write a new session; it must not be there yet.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Write a new session; it must not exist yet.")] = False,
     store: Store = None,
 ) -> None:
     """Change a session in an editor, and save what is valid.
@@ -112,7 +112,7 @@ async def _save(sessions: "SessionService", session_id: str, data: "JsonObject",
     if seen is None:
         await sessions.save_session(session_id, data, expected_version=0)
         return
-    # not by the version alone, which does not tell a document from one that was edited by hand meanwhile
+    # not by the version alone, which does not distinguish a document from one that was edited by hand meanwhile
     mutation, _ = editing_session(session_id, data, format_time(sessions.storage.clock()), seen=seen)
     await sessions.storage.commit([mutation])
 
@@ -200,12 +200,15 @@ def _check(session: "JsonObject", session_id: str) -> None:
     try:
         load_model(SessionData, session, session_id=session_id, created_at=now, updated_at=now)
     except StorageValidationError as error:
-        raise StorageValidationError(reason=error.reason, path="$.data" + str(error.path).removeprefix("$")) from error
+        # the advice is for a caller of Python
+        refused = StorageValidationError(reason=error.reason, path=error.path, id=session_id)
+        refused.word_for_sessions()
+        raise refused from error
     named = session.get("metadata", {}).get("session_id", session_id)
     if named != session_id:
         raise StorageValidationError(
             reason=f"the id is {session_id!r} and cannot be changed to {named!r}",
-            path="$.data.metadata.session_id",
+            path="$.metadata.session_id",
             advice="put it back, and use edit --create for a new session",
         )
 

@@ -39,6 +39,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code for an error, and its text."""
     for kind, code in _CODES:
         if isinstance(error, kind):
+            error.word_for_sessions()
             return code, str(error)
     if isinstance(error, OSError):
         return UNAVAILABLE, str(unavailable(error, "the system"))

@@ -18,7 +18,7 @@ TOPICS = {
     "append": "histories that grow, and large sessions",
     "models": "sessions as pydantic models",
     "durability": "what survives what, and recovery",
-    "watching": "changes as they happen, whoever makes them",
+    "watching": "changes as they happen, made by fsstore or by hand",
     "command-line": "every command and option",
     "fixtures": "sessions for tests, in pytest",
     "git": "sessions in a repository: diffs and merges",
@@ -39,7 +39,7 @@ def _complete(incomplete: str) -> list[str]:
 def guide(
     topic: Annotated[
         str | None,
-        typer.Argument(metavar="TOPIC", help="The guide; without it, what there is.", autocompletion=_complete),
+        typer.Argument(metavar="TOPIC", help="The topic; without it, the list of topics.", autocompletion=_complete),
     ] = None,
 ) -> None:
     """Print a guide of the manual, or the list of them."""

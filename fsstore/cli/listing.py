@@ -12,6 +12,7 @@ import typer
 from fsstore.cli.options import FilterText, ReadBytes, Store, Where, left_out, with_store
 from fsstore.cli.output import Column, cell, list_items, say, show_json_text, show_lines, show_table
 from fsstore.cli.where import parse_filter
+from fsstore.errors import StorageValidationError
 
 if TYPE_CHECKING:
     from fsstore.model.records import Filters, JsonObject
@@ -53,10 +54,10 @@ def ls(
     filter_text: FilterText = None,
     sort: Annotated[
         str | None,
-        typer.Option(metavar="[-]KEY", help="Order by a key, - for descending. Default: -updated_at."),
+        typer.Option(metavar="[-]KEY", help="Sort by a key; - for descending. Default: -updated_at."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many.")] = None,
-    offset: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first so many.")] = 0,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Maximum number of sessions.")] = None,
+    offset: Annotated[int, typer.Option(metavar="N", min=0, help="Number of sessions to skip.")] = 0,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
     store: Store = None,
     max_bytes: ReadBytes = None,
@@ -66,7 +67,7 @@ def ls(
     A table for people (times in UTC), the ids alone, or whole sessions as JSON. What cannot be read is left out, and
     named on standard error.
     """
-    order_by = None if sort in _DEFAULT_ORDERS else sort
+    order_by = None if sort in _DEFAULT_ORDERS else _order(sort)
     wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset)
 
     async def work(sessions: "SessionService") -> str:
@@ -75,6 +76,22 @@ def ls(
 
     if missing := with_store(store, work, max_bytes=max_bytes):
         say(missing)
+
+
+def _order(sort: str | None) -> str | None:
+    """Return an order; what is none is refused in the words of the command line."""
+    from fsstore.query.operands import meant_order  # noqa: PLC0415 - the same
+    from fsstore.query.orders import order_path  # noqa: PLC0415 - only this option needs it
+
+    try:
+        order_path(sort)
+    except StorageValidationError as error:
+        raise StorageValidationError(
+            reason=f"must be one key, not {sort!r}",
+            path="--sort",
+            advice=f"write - before the key for descending: --sort {meant_order(sort)}",
+        ) from error
+    return sort
 
 
 def count(where: Where = None, filter_text: FilterText = None, store: Store = None) -> None:

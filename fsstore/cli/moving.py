@@ -51,7 +51,7 @@ def import_(
     store: Store = None,
     skip_invalid: Annotated[
         bool,
-        typer.Option("--skip-invalid", help="Leave out what is no valid session, name each, and exit with 2."),
+        typer.Option("--skip-invalid", help="Skip what is not a valid session, name each, and exit with 2."),
     ] = False,
     replace_surrogates: Annotated[
         bool,
@@ -130,11 +130,11 @@ def export(
 
     started = time.perf_counter()
     report, missing = with_store(store, work, max_bytes=max_bytes)
-    told = [] if quiet else [_summary("exported", [report], time.perf_counter() - started)]
-    told += _redacted(report, quiet=quiet) if rules != Redaction() else []
-    told += [missing] if missing else []
-    if told:
-        say("; ".join(told))
+    parts = [] if quiet else [_summary("exported", [report], time.perf_counter() - started)]
+    parts += _redacted(report, quiet=quiet) if rules != Redaction() else []
+    parts += [missing] if missing else []
+    if parts:
+        say("; ".join(parts))
     return CORRUPT if missing else 0
 
 

@@ -17,7 +17,7 @@ def is_shown(*, quiet: bool = False) -> bool:
 def bar(
     label: str, total: int | None = None, *, counts_bytes: bool = False, quiet: bool = False
 ) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Show a bar while the block runs, and give what moves it, to so many of how many; None where nobody sees it."""
+    """Show a bar while the block runs, and give what moves it: steps done, steps in all; None where it is hidden."""
     if not is_shown(quiet=quiet):
         yield None
         return

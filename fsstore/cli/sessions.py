@@ -144,15 +144,15 @@ def update(
 
 def rm(
     session_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Their ids.", autocompletion=complete_id)
+        list[str] | None, typer.Argument(metavar="ID", help="The ids of the sessions.", autocompletion=complete_id)
     ] = None,
     *,
     where: Where = None,
     filter_text: FilterText = None,
     store: Store = None,
-    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ids that are not there are no error.")] = False,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Ids that do not exist are no error.")] = False,
     keep_damaged: Annotated[
-        bool, typer.Option("--keep-damaged", help="Bring what cannot be read to .fsstore/quarantine instead.")
+        bool, typer.Option("--keep-damaged", help="Move what cannot be read to .fsstore/quarantine instead.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove what matches without asking.")] = False,
 ) -> int:
@@ -273,7 +273,7 @@ def _read_standard_input(most: int) -> bytes:
 
 
 def _read(file: BinaryIO, most: int) -> bytes:
-    """Read so many bytes at most; room is made for what comes, not for what may."""
+    """Read at most that many bytes; memory is taken for what comes, not for what may."""
     data = bytearray()
     while part := file.read(min(most - len(data), _PART_BYTES)):
         data += part

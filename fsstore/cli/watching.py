@@ -47,7 +47,7 @@ def watch(
 ) -> int:
     """Report every change of a session as it happens, until Ctrl-C.
 
-    Changes count whoever makes them: fsstore in any process, an editor, or git. With --where, a session that begins
+    All changes count: those of fsstore in any process, of an editor, and of git. With --where, a session that begins
     to match is reported as created, and one that no longer matches as deleted.
     """
     filters = parse_filter(where or (), filter_text)
@@ -70,12 +70,12 @@ def watch(
 
 
 def _show_line(change: "Change | Gap") -> None:
-    told = _as_json(change)
-    if told["kind"] == "gap":
-        _show_cells(("gap", "", "", f"{told['dropped']} changes were dropped; what is different now follows"))
+    shown = _as_json(change)
+    if shown["kind"] == "gap":
+        _show_cells(("gap", "", "", f"{shown['dropped']} changes were dropped; what is different now follows"))
         return
-    status = cell(told["metadata"].get("status"))
-    _show_cells((told["kind"], told["origin"], f"v{told['version']}", told["id"], status))
+    status = cell(shown["metadata"].get("status"))
+    _show_cells((shown["kind"], shown["origin"], f"v{shown['version']}", shown["id"], status))
 
 
 def _show_cells(cells: Sequence[str]) -> None:

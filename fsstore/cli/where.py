@@ -6,7 +6,7 @@ r"""What is written after `--where` and `--set`, turned into filters and patches
   make it a string in any case. After `~` everything is the pattern as it stands. What the service itself stamps (the id
   and the times) is always text, so that `updated_at>=2026` is understood as a time: it begins with that year, local
   time.
-- Nobody wants to tell 5 from the text "5" in a shell: where `=` and `!=` compare with a number, `true` or `false`, its
+- Nobody in a shell means 5 and not the text "5": where `=` and `!=` compare with a number, `true` or `false`, its
   text counts as well. Quotes ask for the text alone. `null` is null, and what is missing.
 - A key is a path as the service understands it: bare means metadata, dotted starts at the session. A key that has a dot
   in it, or begins with `$`, is written with a backslash: `a\.b`, `\$ref` (see `fsstore.query.steps`).
@@ -83,7 +83,7 @@ def parse_settings(settings: Sequence[str], patch: "JsonObject | None" = None) -
 
 
 def parse_object(text: str | bytes, name: str) -> "JsonObject":
-    """Return a JSON object, read exactly; `name` tells the user what was read."""
+    """Return a JSON object, read exactly; `name` names for the user what was read."""
     try:
         found = read_exact(text)
     except ValueError as error:

@@ -191,7 +191,7 @@ def are_kept(keys: set[str], lists: Lists, merged: Sequence[Any]) -> bool:
 
 
 def _known_in(lists: Sequence[list[Any]]) -> Callable[[Any], str]:
-    """Return what tells the elements of some lists apart: the id where none holds it twice, else what they hold."""
+    """Return what distinguishes the elements of some lists: the id where none holds it twice, else what they hold."""
     counts = [Counter(map(name_of, values)) for values in lists]
     unusable = {"", *(name for counted in counts for name, times in counted.items() if times > 1)}
 

@@ -43,7 +43,7 @@ def merge_items(lists: Lists, tokens: Tokens, steps: tuple[Any, ...], merge_part
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """An element: what it has become, the version that tells its time, and its place in the base, if it is there."""
+    """An element: what it has become, the version that gives its time, and its place in the base, if it is there."""
 
     part: Part
     seen: Any

@@ -58,7 +58,7 @@ class Expected(NamedTuple):
 
 
 def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:
-    """Compare value by value: a version does not tell a document that was made again, or edited by hand."""
+    """Compare value by value: a version does not show a document that was made again, or edited by hand."""
     # as text, since to Python 1 equals True and 1.0, and a hand edit from one to the other is one
     if write_json(current) != write_json(seen):
         raise StorageConflictError(

@@ -2,7 +2,7 @@
 
 Most of them are data, so that a backend may turn one into one statement, or into bytes: `Save`, `Patch`, `Append`,
 `Pop`, `Delete` and `Check`, each with what is `Expected`; the first four have a `Stamp` that says where the times come
-from. What only a function can tell is a `Mutation`: one id, and a rule from the record that is there to the one that
+from. What only a function can express is a `Mutation`: one id, and a rule from the record that is there to the one that
 takes its place.
 `apply` means the same for every backend, and keeps the rules of `successor`.
 """

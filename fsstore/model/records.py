@@ -1,6 +1,6 @@
 """The words of the store: records, guarantees, outcomes and pages, and what an id and an envelope are. Pure.
 
-A record is a plain `dict` (its stored shape is documented by `Record`). `mutations` tells how one becomes the next.
+A record is a plain `dict` (its stored shape is documented by `Record`). `mutations` says how one becomes the next.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Guarantees:
     external_edits: bool
     """Documents may be changed by other programs while the store is open."""
     watching: bool = False
-    """`watch` tells what changes."""
+    """`watch` reports what changes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def stamped(
 
 
 def _mirror(record: JsonObject, current: JsonObject | None, stamp: Stamp, now: str) -> None:
-    """Let envelope and metadata tell the same."""
+    """Let envelope and metadata say the same."""
     record_id, data = record["id"], record["data"]
     metadata = metadata_of(data, record_id)
     # what stands in the metadata of a record that is there may have been written by another program
@@ -86,7 +86,10 @@ def metadata_of(data: Mapping[str, Any], record_id: str) -> JsonObject:
     metadata = data.get("metadata", {})
     if type(metadata) is not dict:
         raise StorageValidationError(
-            reason=f"must be an object, not {type(metadata).__name__}", path="$.metadata", id=record_id
+            reason=f"must be an object, not {type(metadata).__name__}",
+            path="$.metadata",
+            id=record_id,
+            advice="write it as in {'status': 'open'}; a model is written by value.model_dump(mode=\"json\")",
         )
     return metadata
 

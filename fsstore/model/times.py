@@ -101,7 +101,7 @@ def _instant(value: Any) -> str:
     """Return the text of an instant; raise ValueError, with the reason, where there is none."""
     moment = _read(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime):
-        raise ValueError(f"{type(value).__name__} is no time")  # noqa: TRY004 - the caller's input, told with its reason
+        raise ValueError(f"{type(value).__name__} is no time")  # noqa: TRY004 - the caller's input, refused with its reason
     try:
         text = format_time(moment)
     except Exception as error:  # the zone of a datetime is the caller's code, and may raise anything
@@ -127,7 +127,7 @@ def _read(text: str) -> datetime:
 
 def _advice(value: Any) -> str:
     if isinstance(value, datetime):
-        return "give one within the years 1 to 9999, in UTC too, and with a zone that tells its offset"
+        return "give one within the years 1 to 9999, in UTC too, and with a zone that knows its offset"
     if isinstance(value, date):
         return f"combine the date with a time of day: {_ADVICE}"
     if isinstance(value, int | float):

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from fsstore.errors import StorageValidationError
+from fsstore.model.remedies import remedy
 
 MAX_DEPTH = 200
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
@@ -51,7 +52,7 @@ def snapshot(value: Any, *, record_id: str | None = None) -> Any:
     try:
         return _plain(value)
     except (TypeError, RecursionError):
-        # the rule tells what is wrong, and where
+        # the rule names what is wrong, and where
         return copy_value(value, record_id=record_id)
 
 
@@ -128,7 +129,7 @@ def _format_step(step: str | int) -> str:
 
 def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> Any:
     if reason := _refusal(value, len(steps)):
-        raise StorageValidationError(reason=reason, path=format_path(steps), id=record_id)
+        raise StorageValidationError(reason=reason, path=format_path(steps), id=record_id, advice=remedy(value))
     if type(value) is str and (reason := lone_surrogate(value)):
         raise StorageValidationError(
             reason=f"the string holds {reason}", path=format_path(steps), id=record_id, advice=SURROGATE_ADVICE
@@ -143,7 +144,10 @@ def _copy(value: Any, steps: tuple[str | int, ...], record_id: str | None) -> An
 def _key(key: Any, steps: tuple[str | int, ...], record_id: str | None) -> str:
     if type(key) is not str:
         raise StorageValidationError(
-            reason=f"the key {key!r} is {type(key).__name__}, not str", path=format_path(steps), id=record_id
+            reason=f"the key {key!r} is {type(key).__name__}, not str",
+            path=format_path(steps),
+            id=record_id,
+            advice="write the key as text, as in str(key)",
         )
     if reason := lone_surrogate(key):
         raise StorageValidationError(
@@ -185,5 +189,5 @@ def _refusal(value: Any, depth: int) -> str:
 
 
 def _shortened(number: int) -> str:
-    # str() of an integer of more than 4300 digits raises, so a huge one is told by its size alone
+    # str() of an integer of more than 4300 digits raises, so of a huge one only the size is shown
     return str(number) if number.bit_length() < _READABLE_BITS else f"of {number.bit_length()} bits"

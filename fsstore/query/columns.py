@@ -32,7 +32,7 @@ class Location(NamedTuple):
 
 
 def locate(path: Path) -> Location | None:
-    """Return where an index keeps a path; None for what only the record's document tells."""
+    """Return where an index keeps a path; None for what only the record's document holds."""
     if len(path) == 1 and path[0] in ENVELOPE:
         return Location(path[0], None, ())
     if path[:2] == ("data", "metadata"):

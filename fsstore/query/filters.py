@@ -9,13 +9,13 @@ subset of it (https://www.mongodb.com/docs/manual/reference/operator/query/):
 - `$gt $gte $lt $lte` take a number, a string or a boolean and match within that type only. Null, objects and
   arrays have no order and are refused.
 - `$regex` takes a regular expression, which may be found anywhere in a string, also in arrays; flags are written into
-  it, as in `(?i)draft`. It is RE2's, as `fsstore.query.patterns` tells.
+  it, as in `(?i)draft`. It is RE2's, as `fsstore.query.patterns` describes.
 - `$exists` takes a boolean; null is there. `$not` stands under a path and takes operators. `$and $or $nor`
   stand beside the paths and take at least one filter.
 - At `created_at` and `updated_at` (of a record, and of the metadata of its data) instants are compared: operands are
   datetimes or ISO 8601 text, and None; see `fsstore.model.times`. `$regex` and `$exists` see what is written there.
 - A path is keys joined by dots; a key with a dot in it, or one that begins with `$`, is written with a backslash, as in
-  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is in
+  `a\.b` and `\$ref` (see `fsstore.query.steps`). How a path passes through arrays is described in
   `fsstore.query.conditions`.
 - Values are JSON, and what reads as such: see `fsstore.query.operands`.
 - What cannot be understood raises StorageValidationError, which names the place in the filter.
@@ -89,7 +89,7 @@ def parse(filters: Filters | None) -> Condition:
         return _parse_object(with_times_as_text(given))
     check_size(given)
     try:
-        # the same filters come again and again; this form tells 1 from True and from 1.0, and takes no subclasses
+        # the same filters come again and again; in this form 1 differs from True and from 1.0, and no subclass is taken
         written = marshal.dumps(given, 2)
     except ValueError:
         return _parse_object(with_times_as_text(given))
@@ -116,7 +116,7 @@ def _is_deep(value: Any, most: int) -> bool:
 
 @lru_cache(maxsize=_MOST_PARSED)
 def _parse_marshalled(filters: bytes, *_local_zone: object) -> Condition:
-    # the zone tells what a time without an offset means
+    # the zone decides what a time without an offset means
     return _parse_object(marshal.loads(filters))  # noqa: S302 - written a moment ago
 
 
@@ -270,10 +270,11 @@ _COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
 def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
     if name in _KNOWN:
         return refusal(f"the operator {name} cannot stand here; {misplaced}", steps)
-    (nearest,) = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0)
-    instead = f"; instead of {name}: {FOREIGN_OPERATORS[name]}" if name in FOREIGN_OPERATORS else ""
+    nearest = difflib.get_close_matches(name, _KNOWN, n=1)
+    meant = f"did you mean {nearest[0]}? " if nearest else ""
+    instead = f"{FOREIGN_OPERATORS[name]}; " if name in FOREIGN_OPERATORS else meant
     return refusal(
-        f"unknown operator {name}, the nearest is {nearest}",
+        f"the operator {name} is not supported",
         steps,
-        advice=f"known are {' '.join(sorted(_KNOWN))}{instead}",
+        advice=f"{instead}supported are {' '.join(sorted(_KNOWN))}",
     )

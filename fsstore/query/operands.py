@@ -49,6 +49,7 @@ _DOWNWARD = (-1, "-1", "desc", "DESC", "descending")
 _DIRECTION = re.compile(r"(?<!\\)\s+(asc|desc)(ending)?\Z", re.IGNORECASE)
 _COMMA = re.compile(r"(?<!\\),\s*")
 _BARE_OPERATORS = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "nin", "regex", "exists"})
+_SYMBOLS = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "=": "$eq", "==": "$eq", "!=": "$ne", "<>": "$ne"}
 _INSTEAD = {
     "$eq": "leave $eq out: {%(key)r: {%(name)r: ...}}",
     "$ne": "use {%(key)r: {'$not': {%(name)r: ...}}}",
@@ -186,13 +187,14 @@ def _without(name: str, place: Steps, steps: Steps, under: str) -> str:
 
 
 def refuse_bare_operators(value: Mapping[str, Any], steps: Steps) -> None:
-    """Raise StorageValidationError for an object whose keys are all operators that lack their `$`."""
-    if value and _BARE_OPERATORS.issuperset(value):
+    """Raise StorageValidationError for an object whose keys are all operators that lack their `$`, or symbols."""
+    if value and all(key in _BARE_OPERATORS or key in _SYMBOLS for key in value):
         name = next(iter(value))
+        operator = _SYMBOLS.get(name, f"${name}")
         raise refusal(
             f"compares with an object that has the key {name!r}",
             steps,
-            advice=f"write '${name}' for the operator, or {{'$eq': {{{name!r}: ...}}}} for the object",
+            advice=f"write '{operator}' for the operator, or {{'$eq': {{{name!r}: ...}}}} for the object",
         )
 
 

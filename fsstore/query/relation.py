@@ -36,7 +36,7 @@ COLUMNS = (*ENVELOPE, "metadata")
 _ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go into its parameters"
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 _JSON_TABLES = frozenset({"json_each", "json_tree"})
-# printf is not among them: the length that it is told to fill up may take it minutes, in one step
+# printf is not among them: filling up to the length that it is given may take minutes, in one step
 _FUNCTIONS = frozenset(
     """
     abs avg char coalesce concat concat_ws count glob group_concat hex ifnull iif instr length like
@@ -114,7 +114,7 @@ def guarded_select(
     """Run one SELECT over the relation and return its rows, each as a dict by column name.
 
     `behind` names the columns that the relation, where it is a view, reads in its turn. While the query runs, the
-    connection must not be used otherwise. What the query may cost is told by
+    connection must not be used otherwise. What the query may cost is set by
     `limits`. Raises StorageValidationError for anything but such a SELECT, and where it asks for too much, and
     StorageTimeoutError for one that takes too long; errors of the database itself stay as SQLite's.
     """

@@ -1,10 +1,10 @@
-"""What shall not be seen outside: finding it in a document, and the document without it. Pure: no I/O.
+"""What must not be seen outside: finding it in a document, and the document without it. Pure: no I/O.
 
-`fsstore.redaction.rules` tells what rules there are.
+`fsstore.redaction.rules` says what rules there are.
 
 Invariants:
 - What the store lives by is never hidden: the id, the type, the version, the times, and that a session has metadata. A
-  rule that finds something there is told so (`Match.stays`), and so is one that finds something in a key.
+  rule that finds something there is marked (`Match.stays`), and so is one that finds something in a key.
 - Hiding changes nothing but the values found, and never the document given. To hide again changes nothing.
 - What a match shows of itself is never what it has found: a hint says how long that is, and keys are masked in a path.
 """
@@ -118,7 +118,7 @@ def _leaves(record: JsonObject) -> Iterator[tuple[Steps, Any, Suspicion | None]]
         steps, value, suspicion = waiting.pop()
         yield steps, value, suspicion
         if type(value) is dict:
-            # what a suspicious object holds is a description as often as a secret, so its looks must tell
+            # what a suspicious object holds is a description as often as a secret, so its looks must decide
             inherited = None if suspicion is None else WEAK
             waiting += [((*steps, key), item, suspicion_of(key) or inherited) for key, item in reversed(value.items())]
         elif type(value) is list:

@@ -1,4 +1,4 @@
-"""Rules about what shall not be seen outside, as people write them. Pure: no I/O.
+"""Rules about what must not be seen outside, as people write them. Pure: no I/O.
 
 A rule is a place, a pattern, or whatever looks like a secret (`fsstore.redaction.shapes`):
 

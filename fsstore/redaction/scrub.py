@@ -3,7 +3,7 @@
 Documents of every type are looked at, and all of each, and files in quarantine; memory is bounded by a batch. A
 document that cannot be read is left out here, as in every list, and `health_check` names it. Invariants:
 
-- Nothing that is given out holds a secret: it tells where, by which rule, and how long.
+- Nothing that is given out holds a secret: it says where, by which rule, and how long.
 - A replacement is an ordinary commit on what was read: a document that changed in between is read again, and looked at
   again. What a session is stays as it is: its `updated_at` becomes that of the replacement.
 - One document that cannot be changed does not keep the others from it.
@@ -74,7 +74,7 @@ async def find_secrets(
     done = 0
     async with aclosing(service.storage.stream_list(batch_size=_BATCH_DOCUMENTS)) as batches:
         async for batch in batches:
-            # looking takes its time, and other tasks shall not wait for it
+            # looking takes its time, and other tasks must not wait for it
             yield await asyncio.to_thread(_exposed, rules, batch)
             done += len(batch)
             if progress is not None:

@@ -148,7 +148,7 @@ def _suspicion_of(key: str) -> Suspicion | None:
 class Shape:
     """How one kind of secret is written. A group `secret` is the part that is one; without it, all of a match is.
 
-    One of the `needles`, in lower case, is in every text that has the shape, which tells most texts apart at once.
+    One of the `needles`, in lower case, is in every text that has the shape, which rules most texts out at once.
     """
 
     name: str

@@ -19,7 +19,7 @@ from fsstore.model.patch import Steps, merge_patch
 from fsstore.model.records import JsonObject, check_id
 from fsstore.model.successor import Stamp
 from fsstore.model.times import TIME_KEYS
-from fsstore.model.values import copy_value, snapshot
+from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse_path
 from fsstore.sessions.models import dump_model
 from fsstore.sessions.mutations import SESSION, saving_session, updating_session
@@ -106,9 +106,17 @@ def _checked(session_id: str, items: Any) -> list[Any]:
             id=session_id,
             advice="put one item into a list: [item]",
         )
-    values = [dump_model(session_id, item) if isinstance(item, BaseModel) else item for item in items]
+    values = [_dumped(session_id, at, item) if isinstance(item, BaseModel) else item for at, item in enumerate(items)]
     copied: JsonObject = copy_value({"items": values}, record_id=session_id)
     return list(copied["items"])
+
+
+def _dumped(session_id: str, at: int, item: BaseModel) -> JsonObject:
+    try:
+        return dump_model(session_id, item)
+    except StorageValidationError as error:
+        path = format_path(("items", at)) + (error.path or "").removeprefix("$.data")
+        raise StorageValidationError(reason=error.reason, path=path, id=session_id, advice=error.advice) from error
 
 
 def _object(metadata: Any) -> Any:

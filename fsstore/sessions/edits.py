@@ -183,7 +183,7 @@ class EditCall:
             raise
         finally:
             run.is_active = False
-            # a coroutine that is thrown away is closed in the context of whoever does that
+            # a coroutine that is thrown away is closed in the context of the code that does that
             with suppress(ValueError):
                 _RUNS.reset(before)
         if returned is None or returned is draft:

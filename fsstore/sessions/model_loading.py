@@ -54,7 +54,7 @@ def load_model(kind: type[M], data: JsonObject, *, session_id: str, created_at: 
     found = _errors(fewest)[0]
     raise StorageValidationError(
         reason=found["msg"],
-        path=format_path(_place(view, found)),
+        path=format_path(("data", *_place(view, found))),
         id=session_id,
         advice="correct the session, or load it as the model that it was saved as",
     ) from fewest
@@ -70,7 +70,7 @@ def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
         # validators are the caller's, and may raise anything
         reason = f"a validator of {kind.__name__} raised {type(error).__name__}: {error}"
         raise StorageValidationError(
-            reason=reason, path="$", id=session_id, advice="correct the validator, or read the session as a dict"
+            reason=reason, path="$.data", id=session_id, advice="correct the validator, or read the session as a dict"
         ) from error
 
 

@@ -194,9 +194,8 @@ def _not_loaded(session_id: str, dumped: JsonObject, error: Exception) -> Storag
     except StorageValidationError as refused:
         return refused
     assert isinstance(error, StorageValidationError)  # noqa: S101 - the other is about text, which was looked at
-    path = "$.data" + str(error.path).removeprefix("$")
     refusal = StorageValidationError(
-        reason=f"the model would not load again: {error.reason}", path=path, id=session_id, advice=ADVICE
+        reason=f"the model would not load again: {error.reason}", path=error.path, id=session_id, advice=ADVICE
     )
     refusal.__cause__ = error
     return refusal

@@ -17,7 +17,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from enum import Enum
+from inspect import isawaitable
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -27,6 +29,7 @@ from fsstore.model.expected import Expected
 from fsstore.model.mutations import Delete, Patch, Save
 from fsstore.model.patch import TOP, misread_keys
 from fsstore.model.records import Filters, JsonObject, check_id
+from fsstore.model.remedies import remedy
 from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
@@ -233,10 +236,21 @@ def session_object(session_id: str, value: SessionInput, *, seen: Any = None) ->
         session = dict(value)
     else:
         raise StorageValidationError(
-            reason=f"a session must be an object, not {type(value).__name__}", path="$", id=session_id
+            reason=f"a session must be an object, not {type(value).__name__}",
+            path="$",
+            id=session_id,
+            advice=_object_instead(value),
         )
     metadata = session.get("metadata")
     return {**session, "metadata": _with_times(session_id, metadata, seen)} if type(metadata) is dict else session
+
+
+def _object_instead(value: Any) -> str:
+    if isinstance(value, str | bytes):
+        return "load the text first: json.loads(value)"
+    if is_dataclass(value) or isawaitable(value):
+        return remedy(value)
+    return "write it as in {'metadata': {'status': 'open'}, 'messages': []}"
 
 
 def _with_times(session_id: str, metadata: JsonObject, seen: Any) -> JsonObject:

@@ -45,6 +45,8 @@ from fsstore.sessions.mutations import (
 )
 from fsstore.sessions.transaction import SessionTransaction
 from fsstore.sessions.typed import ModelEdit, TypedSessions, editing, model_of
+from fsstore.sessions.unknown_keys import UnknownKeys
+from fsstore.sessions.wording import worded_for_sessions
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -54,14 +56,16 @@ _POPS = 100
 """How often the end of a list may be another before `pop_last` gives up."""
 
 
+@worded_for_sessions
 class SessionService(ISessionStore):
     """Sessions in a storage; also known to callers as `SessionStorageAdapter`."""
 
     def __init__(self, storage: IUnifiedStorage) -> None:
         self.storage = storage
-        # where blocking callers in other threads find whoever awaits for them
+        # where blocking callers in other threads find the loop that awaits for them
         self.loop = _running_loop()
         self._edits: Turns = {}
+        self.unknown_keys = UnknownKeys(storage)
 
     # -- one session --------------------------------------------------------------------------------------------------
 
@@ -304,10 +308,14 @@ class SessionService(ISessionStore):
 
         All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
         after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
+
+        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
         """
         records = await self.storage.list(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
+        if not records:
+            await self.unknown_keys.warn(filters)
         return [shown(record) for record in records]
 
     async def list_metadata(
@@ -322,6 +330,8 @@ class SessionService(ISessionStore):
         summaries = await self.storage.list_metadata(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
+        if not summaries:
+            await self.unknown_keys.warn(filters)
         return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
     async def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
@@ -334,6 +344,8 @@ class SessionService(ISessionStore):
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
         records = await self.storage.list(wanted, limit + 1)
+        if not records and cursor is None:
+            await self.unknown_keys.warn(filters)
         more = len(records) > limit
         return Page(
             [shown(record) for record in records[:limit]],
@@ -350,7 +362,10 @@ class SessionService(ISessionStore):
 
     async def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""
-        return await self.storage.count(sessions_only(filters))
+        number = await self.storage.count(sessions_only(filters))
+        if not number:
+            await self.unknown_keys.warn(filters)
+        return number
 
     async def batch_save_sessions(self, sessions: Mapping[str, SessionInput], *, keep_times: bool = False) -> None:
         """Insert or replace sessions, all or nothing. `keep_times` keeps the instants in their metadata."""
@@ -389,9 +404,9 @@ class SessionService(ISessionStore):
     ) -> Watch:
         """Return the changes of the matching sessions, each once, for `async for`: see `Watch`, `Change` and `Gap`.
 
-        What this store writes, what other processes write and what is edited by hand is told alike; a session that
+        What this store writes, what other processes write and what is edited by hand is reported alike; a session that
         begins to match is "created" for the watcher, one that no longer does "deleted". `since`, a datetime or
-        ISO 8601 text (naive: local time), first tells the sessions that were updated then or later. Raises
+        ISO 8601 text (naive: local time), first reports the sessions that were updated then or later. Raises
         StorageValidationError, and StorageUnavailableError where the storage cannot be watched.
         """
         watch = self.storage.watch(sessions_only(filters), since, max_queued=max_queued)

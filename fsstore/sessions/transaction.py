@@ -24,8 +24,10 @@ from fsstore.sessions.mutations import (
     shown,
     updating_session,
 )
+from fsstore.sessions.wording import worded_for_sessions
 
 
+@worded_for_sessions
 class SessionTransaction:
     """Reads and writes that become true together at the end of `async with`, if nothing that was read has changed.
 

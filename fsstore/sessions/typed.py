@@ -29,6 +29,8 @@ from fsstore.sessions.mutations import (
     shown,
 )
 from fsstore.sessions.transaction import SessionTransaction
+from fsstore.sessions.unknown_keys import UnknownKeys
+from fsstore.sessions.wording import worded_for_sessions
 
 M = TypeVar("M", bound=BaseModel)
 ModelEdit: TypeAlias = Callable[[M], Awaitable[M | None] | M | None]
@@ -62,6 +64,7 @@ class _Sessions(Protocol):
     """What the view asks of the service that gives it."""
 
     storage: IUnifiedStorage
+    unknown_keys: UnknownKeys
 
     async def save_session(
         self, session_id: str, session_data: SessionInput, *, expected_version: int | None = None
@@ -76,6 +79,7 @@ class _Sessions(Protocol):
     def transaction(self) -> SessionTransaction: ...
 
 
+@worded_for_sessions
 class TypedSessions(Generic[M]):
     """The sessions of a service as models of one class; `SessionService.typed` gives it."""
 
@@ -112,6 +116,8 @@ class TypedSessions(Generic[M]):
         records = await self._service.storage.list(
             sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
         )
+        if not records:
+            await self._service.unknown_keys.warn(filters)
         return [self._of(record) for record in records]
 
     async def page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> SessionPage[M]:
@@ -121,6 +127,8 @@ class TypedSessions(Generic[M]):
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
         records = await self._service.storage.list(wanted, limit + 1)
+        if not records and cursor is None:
+            await self._service.unknown_keys.warn(filters)
         items = [self._of(record) for record in records[:limit]]
         return SessionPage(items, cursor_after(records[limit - 1]) if len(records) > limit else None)
 
@@ -139,6 +147,7 @@ class TypedSessions(Generic[M]):
         return Session(record["id"], record["version"], created, updated, model_of(self._model, record))
 
 
+@worded_for_sessions
 class TypedTransaction(Generic[M]):
     """A `SessionTransaction` whose sessions are models of one class."""
 

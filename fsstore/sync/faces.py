@@ -192,7 +192,13 @@ class SessionMethods:
     def list_sessions(
         self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
     ) -> list[JsonObject]:
-        """Return the matching sessions, by default the most recently updated first, ties by id."""
+        """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
+        after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
+
+        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
+        """
         return self._calls.run(lambda: self._inner.list_sessions(filters, limit, order_by=order_by, offset=offset))
 
     def list_metadata(

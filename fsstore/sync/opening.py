@@ -223,7 +223,7 @@ class Watch:
             ) from error
 
     def close(self) -> None:
-        """Receive nothing any more; whoever waits for a change gets the end."""
+        """Receive nothing any more; a caller that waits for a change gets the end."""
         self._calls.run(self._inner.aclose)
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import pytest
 
-# before the modules are imported, so that a failing assert in them tells its values as one in a test file does
+# before the modules are imported, so that a failing assert in them shows its values as one in a test file does
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"

@@ -109,8 +109,8 @@ class ExactnessContract(BackendFixtures):
             for name, value in REFUSED_VALUES.items()
         }
 
-        told = {name: error and (error.id, error.outcome, str(error.path)[:14]) for name, error in errors.items()}
-        assert told == dict.fromkeys(REFUSED_VALUES, ("a", "not applied", "$.data.list[1]"))
+        found = {name: error and (error.id, error.outcome, str(error.path)[:14]) for name, error in errors.items()}
+        assert found == dict.fromkeys(REFUSED_VALUES, ("a", "not applied", "$.data.list[1]"))
         assert await storage.list() == [before]
 
     async def test_a_patch_without_end_is_refused(self, storage: IUnifiedStorage) -> None:

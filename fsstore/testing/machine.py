@@ -150,7 +150,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(which=WHICH, record_id=IDS, patch=PATCHES)
     def update(self, which: int, record_id: str, patch: JsonObject) -> None:
-        """Patch a record, or find that it is not there, or what the patch would make."""
+        """Patch a record, or get an error: it is not there, or what the patch would make is refused."""
         call = self.handle(which).update(record_id, patch)
         if record_id in self.model and is_misread(self.model[record_id], patch):
             self.refused(call, StorageValidationError)

@@ -33,7 +33,7 @@ REFUSED_FILTERS: dict[str, tuple[JsonObject, str, str]] = {
         "leave $eq out: {'ranking': {'$gt': ...}}",
     ),
     "a time": ({"created_at": {"$gt": "yesterday"}}, "$.created_at['$gt']", "give a datetime"),
-    "no path of a key": ({"$oops": 1}, "$['$oops']", "known are"),
+    "no path of a key": ({"$oops": 1}, "$['$oops']", "supported are"),
 }
 """Filters that are refused, the place that is named, and what to write instead, in the same words."""
 

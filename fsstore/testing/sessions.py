@@ -172,8 +172,8 @@ class SessionRecordContract(SessionFixtures):
                 sessions.edit_session("a", partial(_replaced, session), replace=True),
             ]
             errors = [await refusal(call, StorageValidationError) for call in calls]
-            told = [error and (error.id, str(error.path)[:23]) for error in errors]
-            assert (name, told) == (name, [("a", "$.data.metadata.list[1]")] * len(calls))
+            named = [error and (error.id, str(error.path)[:18]) for error in errors]
+            assert (name, named) == (name, [("a", "$.metadata.list[1]")] * len(calls))
 
         assert await sessions.get_record("a") == before
         assert await sessions.count_sessions() == 1

@@ -23,7 +23,7 @@ async def next_of(watch: Watch) -> Change | Gap:
     return await asyncio.wait_for(anext(watch), _SECONDS)
 
 
-async def told(watch: Watch, number: int) -> list[tuple[str, str, int]]:
+async def received(watch: Watch, number: int) -> list[tuple[str, str, int]]:
     """Return kind, id and version of the next changes."""
     found: list[tuple[str, str, int]] = []
     for _ in range(number):
@@ -57,8 +57,8 @@ class WatchContract(BackendFixtures):
             await asyncio.gather(*(storage.update("a", {"data": {"turn": turn}}) for turn in range(20)))
             await storage.batch_save([{"id": f"b{number}"} for number in range(5)])
 
-            assert await told(changes, 20) == [("updated", "a", version) for version in range(2, 22)]
-            assert sorted(await told(changes, 5)) == [("created", f"b{number}", 1) for number in range(5)]
+            assert await received(changes, 20) == [("updated", "a", version) for version in range(2, 22)]
+            assert sorted(await received(changes, 5)) == [("created", f"b{number}", 1) for number in range(5)]
 
     async def test_a_refused_commit_is_not_told(self, storage: IUnifiedStorage) -> None:
         async with storage.watch() as changes:
@@ -67,7 +67,7 @@ class WatchContract(BackendFixtures):
                 await storage.transaction(operations)
             await storage.save({"id": "b"})
 
-            assert await told(changes, 1) == [("created", "b", 1)]
+            assert await received(changes, 1) == [("created", "b", 1)]
 
     async def test_entering_and_leaving_the_filter_are_creation_and_deletion(self, storage: IUnifiedStorage) -> None:
         await storage.save({"id": "a", "data": {"metadata": {"status": "open"}}})
@@ -94,7 +94,7 @@ class WatchContract(BackendFixtures):
             await storage.update("a", {"data": {"text": "no"}})
             await storage.update("b", {"data": {"text": "yes"}})
 
-            assert await told(changes, 2) == [("deleted", "a", 2), ("created", "b", 2)]
+            assert await received(changes, 2) == [("deleted", "a", 2), ("created", "b", 2)]
 
     async def test_since_tells_first_what_was_updated_then_or_later(
         self, storage: IUnifiedStorage, clock: HandClock
@@ -109,19 +109,19 @@ class WatchContract(BackendFixtures):
         local = aware.astimezone().replace(tzinfo=None)
         for moment in (since, aware, local, local.isoformat(), since.replace(".000000+00:00", "Z")):
             async with storage.watch(since=moment) as changes:
-                assert await told(changes, 2) == [("created", "new", 1), ("updated", "changed", 2)]
+                assert await received(changes, 2) == [("created", "new", 1), ("updated", "changed", 2)]
         async with storage.watch({"id": {"$ne": "new"}}, since=since) as changes:
             await storage.update("old", {"data": {"turn": 1}})
 
-            assert await told(changes, 2) == [("updated", "changed", 2), ("updated", "old", 2)]
+            assert await received(changes, 2) == [("updated", "changed", 2), ("updated", "old", 2)]
             await storage.save({"id": "later"})
-            assert await told(changes, 1) == [("created", "later", 1)]
+            assert await received(changes, 1) == [("created", "later", 1)]
 
     async def test_a_slow_watcher_gets_a_gap_and_then_each_difference_once(self, storage: IUnifiedStorage) -> None:
         await storage.batch_save([{"id": record_id} for record_id in ("gone", "kept", "left")])
         async with storage.watch() as witness, storage.watch({"data.out": None}, max_queued=3) as changes:
             await storage.save({"id": "first"})
-            assert await told(changes, 1) == [("created", "first", 1)]
+            assert await received(changes, 1) == [("created", "first", 1)]
             for turn in range(5):
                 await storage.update("kept", {"data": {"turn": turn}})
             await storage.delete("gone")
@@ -130,7 +130,7 @@ class WatchContract(BackendFixtures):
             await storage.save({"id": "brief"})
             await storage.delete("brief")
             # a change reaches all watches at once, so that what the witness has seen has come here too
-            await told(witness, 11)
+            await received(witness, 11)
 
             gap = await next_of(changes)
             assert isinstance(gap, Gap)
@@ -143,14 +143,14 @@ class WatchContract(BackendFixtures):
                 ("updated", "kept"),
             ]
             await storage.update("first", {"data": {"turn": 1}})
-            assert await told(changes, 1) == [("updated", "first", 2)]
+            assert await received(changes, 1) == [("updated", "first", 2)]
 
     async def test_watchers_do_not_disturb_each_other(self, storage: IUnifiedStorage) -> None:
         async with storage.watch(max_queued=2), storage.watch() as changes:
             for number in range(10):
                 await storage.save({"id": f"{number}"})
 
-            assert await told(changes, 10) == [("created", f"{number}", 1) for number in range(10)]
+            assert await received(changes, 10) == [("created", f"{number}", 1) for number in range(10)]
 
     async def test_a_cancelled_watcher_loses_nothing_and_leaves_nothing(self, storage: IUnifiedStorage) -> None:
         tasks = asyncio.all_tasks()
@@ -161,7 +161,7 @@ class WatchContract(BackendFixtures):
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
                 await storage.save({"id": f"{number}"})
-                assert await told(changes, 1) == [("created", f"{number}", 1)]
+                assert await received(changes, 1) == [("created", f"{number}", 1)]
 
         assert asyncio.all_tasks() == tasks
 

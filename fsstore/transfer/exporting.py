@@ -1,4 +1,4 @@
-"""Sessions out of a store, in the order of their ids, without what shall not be seen outside."""
+"""Sessions out of a store, in the order of their ids, without what must not be seen outside."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def export_sessions(
     """Write the matching sessions to a file, or to standard output for `-`, in the order of their ids.
 
     The file is readable by its owner only, unless it was there before with other rights. What `redact` finds, made by
-    `Redaction.of`, is replaced by `[redacted]`, and the report tells how often, and which rule found nothing.
+    `Redaction.of`, is replaced by `[redacted]`, and the report says how often, and which rule found nothing.
     Raises StorageUnavailableError when it cannot be written; BrokenPipeError passes through.
     """
     sessions = size = 0
@@ -61,7 +61,7 @@ class _Redactor:
     async def lines(self, batch: list[JsonObject]) -> bytes:
         if self._rules == Redaction():
             return b"".join(map(session_line, batch))
-        # looking for patterns takes its time, and other tasks shall not wait for it
+        # looking for patterns takes its time, and other tasks must not wait for it
         return await asyncio.to_thread(lambda: b"".join(session_line(self._hidden(session)) for session in batch))
 
     def _hidden(self, session: JsonObject) -> JsonObject:

@@ -55,9 +55,9 @@ async def import_sessions(
 
     A session that is there already is replaced; times in the metadata are kept. One commit a batch (100 sessions or
     4 MB). Raises StorageValidationError, with file and line, at the first line that is not a session the store can
-    hold; the error tells how many sessions were imported until then, and they stay.
+    hold; the error says how many sessions were imported until then, and they stay.
 
-    `skip_invalid` leaves such lines and files out, counts them in the report, and tells each to `on_skip`.
+    `skip_invalid` leaves such lines and files out, counts them in the report, and reports each to `on_skip`.
     `skip_refused` does so with sessions whose documents the system does not let be replaced, or that hold conflicts of
     git, unless that is so of all. Other errors of the system and of the store are raised. `replace_surrogates` puts
     U+FFFD for each lone surrogate; what would make two keys of an object, or two ids, the same is invalid.

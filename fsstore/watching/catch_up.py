@@ -131,6 +131,6 @@ class CatchUp:
 
 
 def metadata_copy(record: JsonObject) -> JsonObject:
-    """Return a record's metadata, as a copy, since whoever wrote the record may hold it too."""
+    """Return a record's metadata, as a copy, since the writer of the record may hold it too."""
     metadata = metadata_of(record)
     return copy_value(metadata) if isinstance(metadata, dict) else {}

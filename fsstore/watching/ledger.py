@@ -7,7 +7,7 @@ it at once. Names are keys of the backend's choosing; nothing is read into them.
 - The ledger keeps no subscriber alive: one that nobody holds any more receives nothing.
 
 Used by several threads: `publish`, `subscribe`, `unsubscribe` and `end` take the guard; everything else belongs to the
-one thread that publishes, or to whoever holds the guard.
+one thread that publishes, or to the holder of the guard.
 """
 
 from __future__ import annotations

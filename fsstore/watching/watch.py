@@ -1,6 +1,6 @@
 """Giving watchers what changes: a watch, and its bounded queue.
 
-A backend publishes every change to a `Ledger`; every `Watch` on it receives it at once and gives it to whoever
+A backend publishes every change to a `Ledger`; every `Watch` on it receives it at once and gives it to the caller that
 iterates. No I/O here: what a watch must know of documents it requests from its `ChangeSource`.
 
 Invariants:
@@ -120,9 +120,9 @@ class Watch:
         self._has_started = True
 
     async def aclose(self) -> None:
-        """Receive nothing any more; whoever waits for a change gets the end."""
+        """Receive nothing any more; a caller that waits for a change gets the end."""
         if self._process != os.getpid():
-            # whoever waits does so in the parent
+            # callers that wait do so in the parent
             return
         self._ledger.unsubscribe(self)
         with self._ledger.guard:
@@ -147,7 +147,7 @@ class Watch:
         if self._ended is not None and not isinstance(self._ended, StorageClosedError):
             raise self._ended
 
-    # -- receiving; called with the guard, by whoever publishes -------------------------------------------------------
+    # -- receiving; called with the guard, by the publisher ---------------------------------------------------------
 
     def receive(self, serial: int, name: str, state: KnownState, origin: Origin, record: JsonObject | None) -> None:
         """Take a change of the ledger in; `record` None means that the document is gone."""

@@ -305,3 +305,13 @@ def test_whatever_looks_at_many_sessions_names_what_it_leaves_out(
     assert "10 files cannot be read and are left out" in result.err
     assert f"{paths[0].parent.name}/{paths[0].name}" in result.err
     assert "and 5 more" in result.err
+
+
+def test_an_order_that_is_none_is_refused_in_the_words_of_the_command_line(fsstore: Run) -> None:
+    result = fsstore("ls", "--sort", "updated_at desc")
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith(
+        "error: --sort: must be one key, not 'updated_at desc'; "
+        "write - before the key for descending: --sort -updated_at\n"
+    )

@@ -146,12 +146,12 @@ def test_debug_shows_the_traceback_wherever_it_stands(
     assert main(arguments) == 1
     shown = capsys.readouterr().err
     assert "Traceback (most recent call last)" in shown
-    assert shown.splitlines()[-1].startswith("fsstore: error: there is no document 'absent'")
+    assert shown.splitlines()[-1].startswith("fsstore: error: there is no session 'absent'")
 
 
 def test_debug_after_two_dashes_is_an_id(fsstore: Run) -> None:
     fsstore("init")
-    assert "there is no document '--debug'" in fsstore("get", "--", "--debug").err
+    assert "there is no session '--debug'" in fsstore("get", "--", "--debug").err
 
 
 def test_help_and_version_are_plain_text(fsstore: Run) -> None:
@@ -239,7 +239,7 @@ def test_a_process_reports_its_exit_code(save: Save) -> None:
     assert run_in_shell("get", "absent") == (
         1,
         "",
-        "fsstore: error: there is no document 'absent'; check the id, or save the document first\n",
+        "fsstore: error: there is no session 'absent'; check the id, or save the session first\n",
     )
     assert run_in_shell("put", stdin=b'{"metadata": {"session_id": "piped"}}').out == "piped\n"
 

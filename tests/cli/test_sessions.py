@@ -147,15 +147,15 @@ def test_a_document_edited_by_hand_beyond_what_can_be_saved_is_printed_as_it_is(
 @pytest.mark.parametrize(
     ("command", "advice"),
     [
-        (["get"], "check the id, or save the document first"),
-        (["update", "--set", "a=1"], "check the id, or save the document first"),
+        (["get"], "check the id, or save the session first"),
+        (["update", "--set", "a=1"], "check the id, or save the session first"),
         (["rm"], "check the id; there is nothing to remove"),
     ],
 )
 def test_a_session_that_is_not_there_is_not_found(fsstore: Run, command: list[str], advice: str) -> None:
     fsstore("init")
     result = fsstore(*command, "absent")
-    assert result == (1, "", f"fsstore: error: there is no document 'absent'; {advice}\n")
+    assert result == (1, "", f"fsstore: error: there is no session 'absent'; {advice}\n")
 
 
 @pytest.mark.parametrize("command", ["get", "ls", "export"])
@@ -430,7 +430,7 @@ def test_an_order_that_is_none_is_refused_with_the_remedy(fsstore: Run, save: Sa
     refused = fsstore("ls", "--sort", "")
 
     assert refused.code == 2
-    assert 'order_by="-updated_at"' in refused.err.replace("\n", " ")
+    assert "--sort -updated_at" in refused.err.replace("\n", " ")
 
 
 @pytest.mark.usefixtures("store")

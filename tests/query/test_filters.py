@@ -163,10 +163,12 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ({"a": {"$eq": frozenset({1})}}, "$.a['$eq']", "a frozenset has no order"),
     ({"$or": [{"b": 1}, {"a": {"$in": [1, {2}]}}]}, "$['$or'][1].a['$in'][1]", "a set has no order"),
     ({"a": {"gte": 1, "lt": 5}}, "$.a", "compares with an object that has the key 'gte'"),
-    ({"a": {"$gtt": 1}}, "$.a['$gtt']", "unknown operator $gtt, the nearest is $gt"),
-    ({"$ande": []}, "$['$ande']", "the nearest is $and"),
-    ({"$or": [{"b": 1}, {"a": {"$exist": True}}]}, "$['$or'][1].a['$exist']", "the nearest is $exists"),
-    ({"a": {"$?": 1}}, "$.a['$?']", "unknown operator"),
+    ({"a": {">": 1}}, "$.a", "compares with an object that has the key '>'"),
+    ({"a": {"<=": 1, "ne": 5}}, "$.a", "compares with an object that has the key '<='"),
+    ({"a": {"$gtt": 1}}, "$.a['$gtt']", "the operator $gtt is not supported"),
+    ({"$ande": []}, "$['$ande']", "the operator $ande is not supported"),
+    ({"$or": [{"b": 1}, {"a": {"$exist": True}}]}, "$['$or'][1].a['$exist']", "the operator $exist is not supported"),
+    ({"a": {"$?": 1}}, "$.a['$?']", "the operator $? is not supported"),
     ({"$gt": 1}, "$['$gt']", "stands under a path"),
     ({"$not": {"a": 1}}, "$['$not']", "stands under a path"),
     ({"a": {"$or": [{"b": 1}]}}, "$.a['$or']", "stands beside the paths"),
@@ -279,8 +281,21 @@ def test_every_key_has_a_path(steps: list[str]) -> None:
 
 
 def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
-    with pytest.raises(StorageValidationError, match=r"known are \$all \$and .* \$regex"):
+    with pytest.raises(StorageValidationError, match=r"is not supported; .*; supported are \$all \$and .* \$regex"):
         parse({"a": {"$options": "i"}})
+    with pytest.raises(StorageValidationError, match=r"did you mean \$exists\? supported are \$all"):
+        parse({"a": {"$exist": True}})
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [(">", "$gt"), ("<=", "$lte"), ("==", "$eq"), ("!=", "$ne"), ("gte", "$gte")]
+)
+def test_an_operator_of_another_form_is_answered_with_ours(written: str, meant: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse({"a": {written: 1}})
+
+    assert refused.value.advice.startswith(f"write '{meant}' for the operator")
+    assert matches({"a": {"$eq": {written: 1}}}, {"a": {written: 1}})
 
 
 def test_a_filter_nested_too_deep_is_refused_and_not_a_recursion() -> None:

@@ -1,7 +1,7 @@
 """What `.gitattributes` says about the documents of a store, among the lines that are the user's own. Pure: no I/O.
 
 The file lies in the store itself, so that it goes along where the store goes. Our lines stand together at its end,
-below one that tells whose they are; all other bytes stay as they are.
+below one that says whose they are; all other bytes stay as they are.
 """
 
 from __future__ import annotations

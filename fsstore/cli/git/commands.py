@@ -99,7 +99,7 @@ def merge(
     theirs: Version,
     path: Annotated[str, typer.Argument(help="The name of the document.")],
     *,
-    marker_size: Annotated[int, typer.Option(metavar="N", min=1, help="How long a conflict's markers are.")] = 7,
+    marker_size: Annotated[int, typer.Option(metavar="N", min=1, help="Length of the conflict markers.")] = 7,
 ) -> int:
     """Merge two versions of a document key by key.
 

@@ -12,7 +12,7 @@
 Invariants:
 - Markers stand at the beginning of a line, and name the path. A conflict with a removal has an empty side; a conflict
   of orders has the same elements on both sides.
-- Whoever keeps one side of each conflict, whichever, and removes the markers, is left with JSON: where the last part of
+- Keeping one side of each conflict, whichever, and removing the markers leaves JSON: where the last part of
   an object or a list may be gone, the comma stands before it.
 """
 
@@ -34,7 +34,7 @@ Lines: TypeAlias = list[str]
 
 
 def mark(merged: Merged, *, marker_size: int = MARKER_SIZE) -> bytes:
-    """Return the document as text, with a marker of so many characters around each side of each conflict."""
+    """Return the document as text, with a marker of that many characters around each side of each conflict."""
     lines = _join([_entry("", merged.value, "", marker_size)], marker_size)
     return "".join(f"{line}\n" for line in lines).encode()
 

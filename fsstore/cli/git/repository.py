@@ -1,4 +1,4 @@
-"""A git repository, as far as its stores need it: where they lie, and what git is told about them.
+"""A git repository, as far as its stores need it: where they lie, and how git is configured for them.
 
 Only the configuration of this one clone is written, never the user's own. git answers in codes and NUL-separated names;
 its words are only passed on.
@@ -31,7 +31,7 @@ _HEADINGS = r"^\[.*$"
 
 @dataclass(frozen=True, slots=True)
 class GitStore:
-    """A store in a repository: its directory, and what its marker tells."""
+    """A store in a repository: its directory, and what its marker says."""
 
     root: Path
     shard_depth: int
@@ -64,7 +64,7 @@ class Repository:
         names = sorted({os.fsdecode(name) for name in listed.stdout.split(b"\0") if name})
         return [store for name in names if (store := _store_at(self.root / name)) is not None]
 
-    # -- what git is told ---------------------------------------------------------------------------------------------
+    # -- the configuration ------------------------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Tell this clone how sessions are shown and merged; to do it again does no harm."""
@@ -174,7 +174,7 @@ def _store_at(marker: Path) -> GitStore | None:
 
 
 def _settings(python: str) -> dict[str, str]:
-    """Return what git is told; `python` is the interpreter that has fsstore.
+    """Return the configuration of git; `python` is the interpreter that has fsstore.
 
     Where that is gone, a diff shows the files as they are, and a merge is a conflict with both versions in the file.
     """
