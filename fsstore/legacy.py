@@ -35,8 +35,8 @@ from fsstore.errors import (
 from fsstore.forking import tell_child
 from fsstore.model.records import Filters, JsonObject, check_ids
 from fsstore.opening import open_sessions
+from fsstore.sessions.inputs import SessionInput
 from fsstore.sessions.interfaces import ISessionService
-from fsstore.sessions.mutations import SessionInput
 from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")

@@ -24,9 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
-from fsstore.filesystem.care.repair import repair
-from fsstore.filesystem.care.report import RepairReport, VerifyReport
-from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
@@ -40,6 +37,7 @@ from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
+from fsstore.loading import loaded
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
@@ -50,6 +48,7 @@ from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
+    from fsstore.filesystem.care.report import RepairReport, VerifyReport
     from fsstore.filesystem.watch.source import FileChangeSource
 
 _logger = logging.getLogger("fsstore")
@@ -491,7 +490,9 @@ class FileStorage(IUnifiedStorage):
         a segment of the log, and what is found. Raises StorageUnavailableError, StorageTimeoutError.
         """
         self._check_open()
-        return await verify(self._store, self._reading, hashed=hash, progress=progress)
+        care = await loaded("fsstore.filesystem.care.verify")
+        report: VerifyReport = await care.verify(self._store, self._reading, hashed=hash, progress=progress)
+        return report
 
     async def repair(self, *, progress: Progress | None = None) -> RepairReport:
         """Move what cannot be read as the document of its name out of the way, and make the index anew.
@@ -503,7 +504,9 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         self._writer()
-        return await repair(self._store, self._reading, progress=progress)
+        care = await loaded("fsstore.filesystem.care.repair")
+        report: RepairReport = await care.repair(self._store, self._reading, progress=progress)
+        return report
 
 
 def _clock_of(storage: FileStorage) -> Clock:

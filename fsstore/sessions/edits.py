@@ -27,9 +27,10 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import JsonObject, check_id
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
-from fsstore.sessions.mutations import SessionInput, editing_session, shown
+from fsstore.sessions.inputs import SessionInput
+from fsstore.sessions.mutations import editing_session, shown
 
-Edit: TypeAlias = Callable[[JsonObject], Awaitable[SessionInput | None] | SessionInput | None]
+Edit: TypeAlias = "Callable[[JsonObject], Awaitable[SessionInput | None] | SessionInput | None]"
 Turns: TypeAlias = dict[tuple[int, str], tuple[asyncio.Lock, int]]
 """By event loop and session: the lock, and how many tasks have it or wait for it."""
 

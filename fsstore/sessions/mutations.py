@@ -18,9 +18,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any, TypeAlias
-
-from pydantic import BaseModel
+from typing import Any
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.mutations import Delete, Expected, Patch, Save, Stamp, metadata_of
@@ -31,9 +29,7 @@ from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse
 from fsstore.query.session_words import record_path, session_filter, session_path
 from fsstore.query.steps import written_steps
-from fsstore.sessions.models import dump_model
-
-SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
+from fsstore.sessions.inputs import SessionInput, dump_model, is_model
 
 _ID_IN_PLACE = re.compile(r"\.id(?=[.\[]|\Z)")
 
@@ -62,7 +58,7 @@ def saving_session(
 
 def updating_session(session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None) -> Patch:
     """Apply a merge patch to a session that must be there."""
-    if isinstance(updates, BaseModel):
+    if is_model(updates):
         raise StorageValidationError(
             reason=f"a patch must be an object, not the model {type(updates).__name__}",
             path="$",
@@ -225,7 +221,7 @@ def session_object(session_id: str, value: SessionInput, *, seen: Any = None) ->
     """
     if type(value) is dict:
         session = value
-    elif isinstance(value, BaseModel):
+    elif is_model(value):
         session = dump_model(session_id, value)
     elif isinstance(value, Mapping):
         session = dict(value)

@@ -9,12 +9,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Self, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, Progress
+from fsstore.loading import loaded
 from fsstore.model.lists import Tail
 from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
 from fsstore.model.times import TIME_KEYS, format_time
@@ -27,11 +26,10 @@ from fsstore.sessions.appending import (
     popping_session,
 )
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
+from fsstore.sessions.inputs import SESSION_DATA, SessionInput
 from fsstore.sessions.interfaces import ISessionStore
-from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import (
     SESSION,
-    SessionInput,
     beyond,
     check_page_limit,
     cursor_after,
@@ -48,7 +46,12 @@ from fsstore.sessions.typed import ModelEdit, TypedSessions, editing, model_of
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from fsstore.sessions.models import SessionData
+
+M = TypeVar("M", bound="BaseModel")
 
 _POPS = 100
 """How often the end of a list may be another before `pop_last` gives up."""
@@ -96,7 +99,7 @@ class SessionService(ISessionStore):
     @overload
     async def get_model(self, session_id: str, model: type[M]) -> M | None: ...
 
-    async def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
+    async def get_model(self, session_id: str, model: type[BaseModel] = SESSION_DATA) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
         What was saved as a model comes back equal, but for `session_id`, `created_at` and `updated_at` in its metadata.
@@ -106,7 +109,9 @@ class SessionService(ISessionStore):
         record = await self.get_record(session_id)
         if record is None:
             return None
-        return model_of(model, record)
+        models = await loaded("fsstore.sessions.models")
+        loads_as: type[BaseModel] = models.SessionData if model is SESSION_DATA else model
+        return model_of(loads_as, record)
 
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""

@@ -7,9 +7,7 @@ this anew. `calls` says how a coroutine runs without an event loop; what is writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
 from fsstore.model.lists import Tail
@@ -18,13 +16,17 @@ from fsstore.model.patch import Steps
 from fsstore.model.records import Filters, Ids, JsonObject, Outcomes, Page, Records
 from fsstore.sessions import service, transaction, typed
 from fsstore.sessions.appending import MESSAGES
-from fsstore.sessions.models import SessionData
-from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.inputs import SESSION_DATA, SessionInput
 from fsstore.sessions.typed import Batch, ModelEdit, Session, SessionPage
 from fsstore.sync.calls import Calls
 from fsstore.watching.changes import Absorbed
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from fsstore.sessions.models import SessionData
+
+M = TypeVar("M", bound="BaseModel")
 
 
 class SessionMethods:
@@ -55,7 +57,7 @@ class SessionMethods:
     @overload
     def get_model(self, session_id: str, model: type[M]) -> M | None: ...
 
-    def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
+    def get_model(self, session_id: str, model: type[BaseModel] = SESSION_DATA) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
         What was saved as a model comes back equal, but for `session_id`, `created_at` and `updated_at` in its metadata.
