@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsstore.cli.options import FilterText, MaxBytes, Store, Where, left_out, with_store
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import FilterText, MaxBytes, Store, Where
 from fsstore.cli.output import Column, cell, list_items, say, show_json_text, show_lines, show_table
 from fsstore.cli.where import parse_filter
 

@@ -9,22 +9,14 @@ import typer
 
 from fsstore.cli.asking import confirm
 from fsstore.cli.failures import explain
-from fsstore.cli.options import (
-    ExpectedVersion,
-    FilterText,
-    MaxBytes,
-    Store,
-    Where,
-    complete_id,
-    left_out,
-    with_store,
-)
-from fsstore.cli.output import counted, say, show_json, show_lines
+from fsstore.cli.getting import Wanted, show_session
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import ExpectedVersion, FilterText, MaxBytes, Store, Where, complete_id
+from fsstore.cli.output import counted, say, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
 from fsstore.errors import (
     StorageCorruptedError,
     StorageError,
-    StorageNotFoundError,
     StorageUnavailableError,
     StorageValidationError,
 )
@@ -107,10 +99,7 @@ def get(
     max_bytes: MaxBytes = None,
 ) -> None:
     """Print a session as JSON."""
-    found = with_store(store, lambda sessions: sessions.get_record(session_id), max_bytes=max_bytes)
-    if found is None:
-        raise StorageNotFoundError(id=session_id)
-    show_json(found if record else found["data"], compact=shape is Shape.compact)
+    show_session(Wanted(session_id, store, record, shape is Shape.compact), max_bytes=max_bytes)
 
 
 def update(
