@@ -18,7 +18,7 @@ import fsstore
 PACKAGE = Path(fsstore.__file__).parent
 FACE = PACKAGE / "sync" / "faces.py"
 
-_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "exists", "get"}
+_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "load_fields", "exists", "get"}
 """What mostly need not wait."""
 _TYPES = {
     "Edit": "Callable[[JsonObject], SessionInput | None]",

@@ -7,12 +7,16 @@ so is the refusal of what is wrong. A test holds the two together.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fsstore.cli.opening import with_store
 from fsstore.cli.output import show_json
 from fsstore.errors import StorageNotFoundError
 from fsstore.model.values import is_text
+
+if TYPE_CHECKING:
+    from fsstore.model.records import JsonObject
+    from fsstore.sessions.service import SessionService
 
 _SHAPES = {"json": False, "compact": True}
 
@@ -24,6 +28,7 @@ class Wanted(NamedTuple):
     store: str | None
     is_record: bool = False
     is_compact: bool = False
+    fields: list[str] | None = None
 
 
 def plainly_asked(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Wanted | None:
@@ -49,7 +54,13 @@ def plainly_asked(arguments: Sequence[str], environment: Mapping[str, str] = os.
 
 def show_session(wanted: Wanted, *, max_bytes: int | None = None) -> None:
     """Print a session as JSON. Raises StorageNotFoundError."""
-    found = with_store(wanted.store, lambda sessions: sessions.get_record(wanted.session_id), max_bytes=max_bytes)
+
+    async def get(sessions: "SessionService") -> "JsonObject | None":
+        if wanted.is_record:
+            return await sessions.get_record(wanted.session_id)
+        return await sessions.get_session(wanted.session_id, fields=wanted.fields)
+
+    found = with_store(wanted.store, get, max_bytes=max_bytes)
     if found is None:
         raise StorageNotFoundError(id=wanted.session_id)
-    show_json(found if wanted.is_record else found["data"], compact=wanted.is_compact)
+    show_json(found, compact=wanted.is_compact)

@@ -46,6 +46,15 @@ MaxBytes = Annotated[
         help="The largest session that is written. Default: what the store says, or 64 MiB; up to 256 MiB is read.",
     ),
 ]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="KEY",
+        help="Only this part; a bare key means metadata, as in --where, and .messages a whole part of the session. "
+        "May be repeated.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
 

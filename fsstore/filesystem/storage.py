@@ -14,9 +14,9 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
@@ -43,6 +43,7 @@ from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
+from fsstore.query.fields import check_fields, parse_fields
 from fsstore.query.filters import parse, parse_order
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from fsstore.filesystem.watch.source import FileChangeSource
 
 _logger = logging.getLogger("fsstore")
+
+_READ_AT_ONCE_BYTES = 64 << 10
+"""Up to this size reading a document is faster than asking the index in another thread."""
 
 
 class FileStorage(IUnifiedStorage):
@@ -407,6 +411,74 @@ class FileStorage(IUnifiedStorage):
         if found is None:
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
         return found
+
+    async def load_fields(self, id: str, fields: Iterable[str]) -> JsonObject | None:
+        """Return these parts of a record, None when there is none; O(1) where the index keeps all of them.
+
+        These are the envelope and the metadata. The index is asked as it is, and believed if the document's file is
+        surely the one that its row was made of; else the document is read. So is one of up to 64 KB: that is faster.
+        """
+        self._check_open()
+        check_id(id)
+        wanted = parse_fields(fields)
+        if wanted.is_indexed and self._documents.is_larger(id, _READ_AT_ONCE_BYTES):
+            if self._reading.is_unsettled():
+                await self._reading.await_applied(id)
+            known = await self._reading.ask_as_it_is(partial(self._listing.known_part, record_id=id))
+            if known is not None:
+                return wanted.of(known)
+        record = await self.load(id)
+        return None if record is None else wanted.of(record)
+
+    async def list_fields(
+        self,
+        fields: Iterable[str],
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, with these parts of each record alone.
+
+        Answered by the index alone where it keeps all of them, the envelope and the metadata, and can judge filter and
+        order. Else one read for each document returned, as for `list`.
+        """
+        self._check_open()
+        check_bounds(limit, offset)
+        wanted = parse_fields(fields)
+        if wanted.is_indexed:
+            condition, order = parse(filters), parse_order(order_by)
+            found = await self._reading.ask(
+                lambda index: index.parts(
+                    condition, order, limit=limit, offset=offset, without=self._documents.unreadable.documents()
+                )
+            )
+            if found is not None:
+                return list(map(wanted.of, found))
+        records = await self.list(filters, limit, order_by=order_by, offset=offset)
+        return list(map(wanted.of, records))
+
+    async def stream_fields(
+        self, fields: Iterable[str], filters: Filters | None = None, batch_size: int = 100
+    ) -> AsyncGenerator[Records]:
+        """Like `stream_list`, with these parts of each record alone; answered as `list_fields` answers."""
+        self._check_open()
+        check_batch_size(batch_size)
+        paths = check_fields(fields)
+        wanted, beyond = parse_fields(paths), filters
+        if not wanted.is_indexed:
+            async with aclosing(super().stream_fields(paths, filters, batch_size)) as batches:
+                async for batch in batches:
+                    yield batch
+            return
+        parse(filters)
+        while found := await self.list_fields([*paths, "id"], beyond, batch_size, order_by="id"):
+            yield list(map(wanted.of, found))
+            if len(found) < batch_size:
+                return
+            after: Filters = {"id": {"$gt": found[-1]["id"]}}
+            beyond = {"$and": [filters, after]} if filters else after
 
     async def count(self, filters: Filters | None = None) -> int:
         """Return how many records match; answered by the index alone where it can judge the filter."""

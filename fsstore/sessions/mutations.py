@@ -168,6 +168,13 @@ def shown_metadata(session_id: str, metadata: Any) -> JsonObject:
     return metadata if metadata.get("session_id") == session_id else {**metadata, "session_id": session_id}
 
 
+def shown_part(session_id: str, part: JsonObject) -> JsonObject:
+    """Return parts of a session, given as parts of its record, as they are shown: an object, with the session's id."""
+    data = part.get("data")
+    found = data if type(data) is dict else {}
+    return {**found, "metadata": shown_metadata(session_id, found.get("metadata"))}
+
+
 def cursor_after(record: JsonObject) -> str:
     """Return the cursor of the page that follows a record in the default order."""
     return base64.urlsafe_b64encode(f"{record['updated_at']} {record['id']}".encode()).decode()

@@ -17,6 +17,7 @@ from fsstore.loading import loaded
 from fsstore.model.lists import Tail
 from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
 from fsstore.model.times import TIME_KEYS, format_time
+from fsstore.query.session_words import session_fields
 from fsstore.sessions.appending import (
     MESSAGES,
     appending_session,
@@ -39,6 +40,7 @@ from fsstore.sessions.mutations import (
     sessions_only,
     shown,
     shown_metadata,
+    shown_part,
     updating_session,
 )
 from fsstore.sessions.transaction import SessionTransaction
@@ -81,10 +83,18 @@ class SessionService(ISessionStore):
             [saving_session(session_id, session_data, self._now(), expected_version=expected_version)]
         )
 
-    async def get_session(self, session_id: str) -> JsonObject | None:
-        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read."""
-        record = await self.get_record(session_id)
-        return None if record is None else record["data"]
+    async def get_session(self, session_id: str, *, fields: Iterable[str] | None = None) -> JsonObject | None:
+        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read.
+
+        `fields` asks for these parts alone, in their places: paths as in filters, where a bare key means metadata, and
+        `.messages`, with the dot, a whole part of the session. `metadata.session_id` is always among them, and what is
+        not there is left out. A large session is not opened for what the index knows, which is all of the metadata.
+        """
+        if fields is None:
+            record = await self.get_record(session_id)
+            return None if record is None else record["data"]
+        part = await self.storage.load_fields(session_id, ["type", *session_fields(fields)])
+        return None if part is None or part["type"] != SESSION else shown_part(session_id, part)
 
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
@@ -304,12 +314,20 @@ class SessionService(ISessionStore):
         *,
         order_by: str | None = None,
         offset: int = 0,
+        fields: Iterable[str] | None = None,
     ) -> list[JsonObject]:
-        """Return the matching sessions, by default the most recently updated first, ties by id."""
-        records = await self.storage.list(
-            sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
+        """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        `fields` asks for parts of them alone: see `get_session`. Where these are metadata, as filter and order are, the
+        index answers, and no document is opened; else each one that is returned is read all the same.
+        """
+        wanted, order = sessions_only(filters), session_order(order_by)
+        if fields is None:
+            return [shown(record) for record in await self.storage.list(wanted, limit, order_by=order, offset=offset)]
+        parts = await self.storage.list_fields(
+            ["id", *session_fields(fields)], wanted, limit, order_by=order, offset=offset
         )
-        return [shown(record) for record in records]
+        return [shown_part(part["id"], part) for part in parts]
 
     async def list_metadata(
         self,
@@ -325,29 +343,48 @@ class SessionService(ISessionStore):
         )
         return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
-    async def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+    async def list_page(
+        self,
+        filters: Filters | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        fields: Iterable[str] | None = None,
+    ) -> Page:
         """Return one page of the matching sessions, the most recently updated first, and the cursor of the next.
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
         """
         check_page_limit(limit)
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
-        records = await self.storage.list(wanted, limit + 1)
-        more = len(records) > limit
-        return Page(
-            [shown(record) for record in records[:limit]],
-            cursor_after(records[limit - 1]) if more else None,
-        )
+        if fields is None:
+            records = await self.storage.list(wanted, limit + 1)
+            items = [shown(record) for record in records[:limit]]
+        else:
+            records = await self.storage.list_fields(["id", "updated_at", *session_fields(fields)], wanted, limit + 1)
+            items = [shown_part(part["id"], part) for part in records[:limit]]
+        return Page(items, cursor_after(records[limit - 1]) if len(records) > limit else None)
 
     async def stream_sessions(
-        self, filters: Filters | None = None, batch_size: int = 100
+        self, filters: Filters | None = None, batch_size: int = 100, *, fields: Iterable[str] | None = None
     ) -> AsyncGenerator[list[JsonObject]]:
-        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch."""
-        async with aclosing(self.storage.stream_list(sessions_only(filters), batch_size)) as batches:
-            async for batch in batches:
-                yield [shown(record) for record in batch]
+        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch.
+
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
+        """
+        wanted = sessions_only(filters)
+        if fields is None:
+            async with aclosing(self.storage.stream_list(wanted, batch_size)) as batches:
+                async for batch in batches:
+                    yield [shown(record) for record in batch]
+        else:
+            asked = ["id", *session_fields(fields)]
+            async with aclosing(self.storage.stream_fields(asked, wanted, batch_size)) as batches:
+                async for batch in batches:
+                    yield [shown_part(part["id"], part) for part in batch]
 
     async def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""

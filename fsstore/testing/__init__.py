@@ -28,13 +28,25 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            *("cleanup", "exactness", "finding", "lists", "machine", "patches", "records", "tasks", "transactions"),
+            *(
+                "cleanup",
+                "exactness",
+                "fields",
+                "finding",
+                "lists",
+                "machine",
+                "patches",
+                "records",
+                "tasks",
+                "transactions",
+            ),
             *(
                 "session_appends",
                 "session_changes",
                 "session_edits",
                 "session_lists",
                 "session_models",
+                "session_typed",
                 "sessions",
                 "times",
                 "watching",
@@ -46,6 +58,7 @@ pytest.register_assert_rewrite(
 from fsstore.model.clock import HandClock  # noqa: E402
 from fsstore.testing.cleanup import CleanupContract  # noqa: E402
 from fsstore.testing.exactness import ExactnessContract  # noqa: E402
+from fsstore.testing.fields import FieldContract, SessionFieldContract  # noqa: E402
 from fsstore.testing.finding import FindingContract  # noqa: E402
 from fsstore.testing.lists import ListContract  # noqa: E402
 from fsstore.testing.patches import PatchContract, SessionPatchContract  # noqa: E402
@@ -74,6 +87,7 @@ class StorageContract(
     PatchContract,
     ExactnessContract,
     FindingContract,
+    FieldContract,
     ListContract,
     TransactionContract,
     TaskContract,
@@ -88,6 +102,7 @@ class SessionContract(
     SessionModelContract,
     SessionTypedContract,
     SessionListContract,
+    SessionFieldContract,
     SessionPatchContract,
     SessionAppendContract,
     SessionTailContract,

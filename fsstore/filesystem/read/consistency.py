@@ -254,6 +254,14 @@ class Reading:
         # one trouble chases the other: nobody can commit meanwhile
         return await self._at_last(partial(self._caught_up, work))
 
+    async def ask_as_it_is(self, work: Callable[[Index], T | None]) -> T | None:
+        """Let a reader thread ask the index as it is, which need not agree with the documents; None where it cannot."""
+        try:
+            return await self._in_index(work)
+        except (IndexDamagedError, IndexUnavailableError):
+            # whoever needs it has it replaced
+            return None
+
     async def _ask_overlaid(self, overlay: Overlay, work: Callable[[Index], T]) -> T:
         """Do the same where nothing can be written: the index in memory is brought up to date, however often."""
         counters = self._store.counters
