@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, Unpack, cast,
 
 from fsstore.errors import StorageValidationError
 from fsstore.loading import is_loaded, loaded
+from fsstore.loops import check_loop
 from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 
@@ -81,6 +82,7 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
     """
 
     async def opener() -> IUnifiedStorage:
+        check_loop()
         scheme, place = _find(url)
         return await scheme.open(place, scheme.check(options))
 
@@ -108,6 +110,7 @@ def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -
     """Open a store of sessions; see `open_storage` for the options and errors."""
 
     async def opener() -> SessionService:
+        check_loop()
         if is_loaded("pydantic.main"):
             # a program that has models hands them in soon
             await loaded("fsstore.sessions.models")

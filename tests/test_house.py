@@ -33,6 +33,7 @@ FLOORS = {
     "printing": 0,
     "model": 1,
     "forking": 1,
+    "loops": 1,
     "query": 2,
     "merging": 2,
     "paths": 2,

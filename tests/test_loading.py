@@ -80,7 +80,15 @@ async def use(path):
 asyncio.run(use(sys.argv[1]))
 """
 
-LIGHT = {"fsstore.opening", "fsstore.errors", "fsstore.printing", "fsstore.loading", "fsstore.options", "fsstore.paths"}
+LIGHT = {
+    "fsstore.opening",
+    "fsstore.loops",
+    "fsstore.errors",
+    "fsstore.printing",
+    "fsstore.loading",
+    "fsstore.options",
+    "fsstore.paths",
+}
 """What the first look at `fsstore.open_sessions` loads of fsstore, with the words of records."""
 
 

@@ -38,6 +38,7 @@ from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord, check_batch_size, check_bounds
 from fsstore.loading import loaded
+from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
@@ -114,6 +115,7 @@ class FileStorage(IUnifiedStorage):
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
+        check_loop()
         if reconcile not in ("first-use", "off"):
             raise StorageValidationError(reason=f"must be 'first-use' or 'off', not {reconcile!r}", path="reconcile")
         if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
@@ -183,6 +185,10 @@ class FileStorage(IUnifiedStorage):
             self._store.writer.look_after_log()
 
     def _check_open(self) -> None:
+        check_loop()
+        self._check_not_closed()
+
+    def _check_not_closed(self) -> None:
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
@@ -215,11 +221,14 @@ class FileStorage(IUnifiedStorage):
         if self._store.process != os.getpid():
             self._closed = True
             return
+        check_loop()
         if self._closing is None:
             self._end.detach()
             self._closing, self._closed = in_own_thread(self._store.close), True
             if self._going_live is not None:
-                self._going_live.cancel()
+                # in another loop, it may be one that was closed before that could go live
+                with suppress(RuntimeError):
+                    self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     # -- the primitives -----------------------------------------------------------------------------------------------
@@ -532,7 +541,8 @@ class FileStorage(IUnifiedStorage):
         does without events. A document that cannot be read is in `health_check`, and is reported once it becomes
         readable. While the directory is gone (unmounted, moved away) nothing is reported, and `health_check` says so.
         """
-        self._check_open()
+        # outside of a loop, too: it is waited for later
+        self._check_not_closed()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _watched(self) -> FileChangeSource:
