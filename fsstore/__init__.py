@@ -5,7 +5,8 @@ Every session is one readable JSON file. Start with `open_sessions(path)`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False
+# type checkers take it for true; `typing` would take longer to load than all else here
 
 if TYPE_CHECKING:
     from fsstore import sync as sync
@@ -105,7 +106,7 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table above is the list
 if not TYPE_CHECKING:
     # a type checker would take every name for one that this function finds
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """Load a public name on first use: `import fsstore` costs next to nothing, and a command only what it needs."""
         home = _HOMES.get(name)
         if home is None:

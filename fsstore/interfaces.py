@@ -30,6 +30,7 @@ from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, Filters, Guarantees, Ids, JsonObject, Outcomes, Records, check_id, check_ids
 from fsstore.model.times import format_time, utc_now
 from fsstore.query.columns import ENVELOPE, metadata_of
+from fsstore.query.fields import parse_fields
 from fsstore.query.orders import check_bounds, parse_order
 from fsstore.query.relation import clock_while_wanted, guarded_select, relation_over
 from fsstore.watching.changes import Absorbed
@@ -125,6 +126,16 @@ class IUnifiedStorage(ABC):
         """Whether there is a record with that id."""
         return await self.load(id) is not None
 
+    async def load_fields(self, id: str, fields: Iterable[str]) -> JsonObject | None:
+        """Return these parts of a record, None when there is none; fields are paths, as in filters.
+
+        What is not there is left out: see `fsstore.query.fields`. Raises what `load` does, and StorageValidationError
+        for what is no path.
+        """
+        wanted = parse_fields(fields)
+        record = await self.load(id)
+        return None if record is None else wanted.of(record)
+
     # -- many records -------------------------------------------------------------------------------------------------
 
     async def list(
@@ -163,6 +174,28 @@ class IUnifiedStorage(ABC):
         """Like `list`, without the data: the envelope of each record, and its metadata under `metadata`."""
         records = await self.list(filters, limit, order_by=order_by, offset=offset)
         return [summary(record) for record in records]
+
+    async def list_fields(
+        self,
+        fields: Iterable[str],
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, with these parts of each record alone; `fields` as in `load_fields`."""
+        wanted = parse_fields(fields)
+        return [wanted.of(record) for record in await self.list(filters, limit, order_by=order_by, offset=offset)]
+
+    async def stream_fields(
+        self, fields: Iterable[str], filters: Filters | None = None, batch_size: int = 100
+    ) -> AsyncGenerator[Records]:
+        """Like `stream_list`, with these parts of each record alone; `fields` as in `load_fields`."""
+        wanted = parse_fields(fields)
+        async with aclosing(self.stream_list(filters, batch_size)) as batches:
+            async for batch in batches:
+                yield [wanted.of(record) for record in batch]
 
     async def count(self, filters: Filters | None = None) -> int:
         """Return how many records match."""

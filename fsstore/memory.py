@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
 
-from fsstore.errors import StorageClosedError
+from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.mutations import AnyMutation, apply_each, outcome_of
 from fsstore.model.records import (
@@ -46,8 +46,9 @@ class MemoryStorage(IUnifiedStorage):
         # the highest version that was deleted
         self._floor = 0
         self._closed = False
-        # one commit at a time, in whichever thread
-        self._committing = threading.Lock()
+        # one commit at a time, in whichever thread; of a thread, not of a call: see `commit`
+        self._committing = threading.RLock()
+        self._is_committing = False
         # made for the first watcher
         self._ledger: Ledger | None = None
 
@@ -74,10 +75,23 @@ class MemoryStorage(IUnifiedStorage):
             yield batch
 
     async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
-        """Apply the mutations to a draft, which then becomes true at once."""
+        """Apply the mutations to a draft, which then becomes true at once.
+
+        A commit within a commit of the same thread raises StorageUnavailableError: a signal handler may ask for one.
+        """
         with self._committing:
             self._check_open()
-            return self._committed(changes)
+            if self._is_committing:
+                raise StorageUnavailableError(
+                    reason="this thread is in the middle of a commit",
+                    path="memory:",
+                    advice="let a signal handler set a flag, and write when it has returned",
+                )
+            self._is_committing = True
+            try:
+                return self._committed(changes)
+            finally:
+                self._is_committing = False
 
     def _committed(self, changes: Sequence[AnyMutation]) -> Outcomes:
         now, floor = format_time(self.clock()), self._floor

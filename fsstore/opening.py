@@ -4,6 +4,9 @@ A plain path or `file:` is a directory on this machine, `memory:` the reference 
 scheme is which backend, and which options it takes. A further backend adds one row, and nothing else here changes.
 This module knows nothing of what a backend does. What a path is, `paths` knows.
 
+What a store is made of takes long to import: that is done when the first one is opened, in another thread than that of
+the event loop (`loading`). Importing this module is cheap.
+
 No error holds more of a URL than its scheme: the rest may hold a password.
 """
 
@@ -12,15 +15,17 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast, overload
-from urllib.parse import unquote
 
 from fsstore.errors import StorageValidationError
-from fsstore.interfaces import IUnifiedStorage
+from fsstore.loading import is_loaded, loaded
+from fsstore.loops import check_loop
 from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
-from fsstore.sessions.service import SessionService
+
+if TYPE_CHECKING:
+    from fsstore.interfaces import IUnifiedStorage
+    from fsstore.sessions.service import SessionService
 
 _NAME = "url"
 
@@ -94,6 +99,7 @@ def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) ->
     """
 
     async def opener() -> IUnifiedStorage:
+        check_loop()
         scheme, place = _find(url)
         return await scheme.open(place, scheme.check(options))
 
@@ -121,7 +127,13 @@ def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -
     """Open a store of sessions; see `open_storage` for the errors, `help(fsstore.FileStorage.open)` for the options."""
 
     async def opener() -> SessionService:
-        return SessionService(await open_storage(url, **options))
+        check_loop()
+        if is_loaded("pydantic.main"):
+            # a program that has models hands them in soon
+            await loaded("fsstore.sessions.models")
+        service = await loaded("fsstore.sessions.service")
+        opened: SessionService = service.SessionService(await open_storage(url, **options))
+        return opened
 
     return Opening(opener)
 
@@ -167,6 +179,8 @@ class Scheme(Generic[Options]):
 
 
 def _unknown_option(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
     nearest = get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
     return f"unknown option {name!r}" + (f", the nearest is {nearest[0]!r}" if nearest else "")
 
@@ -175,16 +189,16 @@ def _unknown_option(name: str, known: list[str]) -> str:
 
 
 async def _open_file(path: str, options: FileOptions) -> IUnifiedStorage:
-    from fsstore.filesystem.storage import FileStorage  # noqa: PLC0415
-
+    storage = await loaded("fsstore.filesystem.storage")
     # absolute, so that nothing in it means anything but itself
-    return await FileStorage.open(absolute(path), **options)
+    opened: IUnifiedStorage = await storage.FileStorage.open(absolute(path), **options)
+    return opened
 
 
 async def _open_memory(_place: str, options: MemoryOptions) -> IUnifiedStorage:
-    from fsstore.memory import MemoryStorage  # noqa: PLC0415
-
-    return MemoryStorage(clock=options["clock"]) if "clock" in options else MemoryStorage()
+    memory = await loaded("fsstore.memory")
+    opened: IUnifiedStorage = memory.MemoryStorage(**({"clock": options["clock"]} if "clock" in options else {}))
+    return opened
 
 
 def _path_of_url(rest: str) -> str:
@@ -223,6 +237,8 @@ def _unknown(scheme: str) -> StorageValidationError:
 
 def _path_in(rest: str) -> str:
     """Return the path of a `file:` URL, given without its scheme. Raises StorageValidationError."""
+    from urllib.parse import unquote  # noqa: PLC0415 - nothing else needs it
+
     host, path = "", rest
     if rest.startswith("//"):
         host, slash, below = rest[2:].partition("/")

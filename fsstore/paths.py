@@ -13,7 +13,6 @@ import os
 import re
 
 from fsstore.errors import StorageUnavailableError, StorageValidationError
-from fsstore.model.values import lone_surrogate
 
 _SEPARATOR = re.compile(r"[/\\]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
@@ -72,6 +71,8 @@ def usable(path: str, *, name: str) -> str:
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
+        from fsstore.model.values import lone_surrogate  # noqa: PLC0415 - only an error needs it
+
         raise StorageValidationError(
             reason=f"the path {path!r} holds {lone_surrogate(path) or f'a character that is not in {error.encoding}'}",
             path=name,

@@ -18,7 +18,7 @@ import fsstore
 PACKAGE = Path(fsstore.__file__).parent
 FACE = PACKAGE / "sync" / "faces.py"
 
-_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "exists", "get"}
+_READS = {"get_session", "get_record", "get_model", "session_exists", "load", "load_fields", "exists", "get"}
 """What mostly need not wait."""
 _TYPES = {
     "Edit": "Callable[[JsonObject], SessionInput | None]",
@@ -39,9 +39,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
 from fsstore.model.lists import Tail
@@ -50,14 +48,18 @@ from fsstore.model.patch import Steps
 from fsstore.model.records import Filters, Ids, JsonObject, Outcomes, Page, Records
 from fsstore.sessions import service, transaction, typed
 from fsstore.sessions.appending import MESSAGES
-from fsstore.sessions.models import SessionData
-from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.inputs import SESSION_DATA, SessionInput
 from fsstore.sessions.typed import Batch, ModelEdit, Session, SessionPage
 from fsstore.sync.calls import Calls
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from fsstore.sessions.models import SessionData
+
+M = TypeVar("M", bound="BaseModel")
 '''
 
 _CLASSES = (

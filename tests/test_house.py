@@ -29,9 +29,11 @@ TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
+    "loading": 0,
     "printing": 0,
     "model": 1,
     "forking": 1,
+    "loops": 1,
     "query": 2,
     "merging": 2,
     "paths": 2,
@@ -383,9 +385,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
-        ("import fsstore", {"asyncio", "pydantic", "orjson", "sqlite3", "typer", "pytest"}),
-        ("import fsstore.sessions.service, fsstore.legacy", {"pytest", "hypothesis", "typer", "rich", "watchfiles"}),
-        ("from fsstore import open_sessions", {"pytest", "hypothesis", "typer", "rich", "fsstore.filesystem"}),
+        ("import fsstore", {"asyncio", "typing", "inspect", "re", "pydantic", "orjson", "sqlite3", "typer", "pytest"}),
+        (
+            "import fsstore.sessions.service, fsstore.legacy",
+            {"pytest", "hypothesis", "typer", "rich", "watchfiles", "pydantic", "re2"},
+        ),
+        (
+            "from fsstore import open_sessions",
+            {"pytest", "hypothesis", "typer", "rich", "fsstore.filesystem", "fsstore.interfaces", "pydantic", "orjson"},
+        ),
         (
             "import fsstore.pytest_plugin",
             {"asyncio", "pydantic", "orjson", "sqlite3", "fsstore.errors", "fsstore.model.records"},

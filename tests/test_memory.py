@@ -2,7 +2,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fsstore import MemoryStorage
+import pytest
+
+from fsstore import MemoryStorage, Mutation, StorageUnavailableError
+from fsstore.model.mutations import saving
+from fsstore.model.records import JsonObject
 from fsstore.sync import open_sessions
 from fsstore.testing import SessionContract, StorageContract, WatchContract
 from fsstore.testing.machine import storage_machine
@@ -18,6 +22,23 @@ async def open_memory(path: Path) -> MemoryStorage:  # noqa: ARG001 - it needs n
 
 
 TestMemoryStorageAtRandom = storage_machine(open_memory)
+
+
+async def test_a_commit_within_a_commit_is_refused_and_waits_for_nobody() -> None:
+    storage, refused = MemoryStorage(), list[StorageUnavailableError]()
+
+    def rule(current: JsonObject | None) -> JsonObject | None:
+        # as a signal handler does that comes in between
+        with pytest.raises(StorageUnavailableError, match="in the middle of a commit") as error:
+            storage.commit([saving({"id": "b", "type": "t", "data": {}})]).send(None)
+        refused.append(error.value)
+        return current
+
+    await storage.save({"id": "a", "data": {"n": 1}})
+    await storage.commit([Mutation("a", rule)])
+    assert [error.outcome for error in refused] == ["not applied"]
+    await storage.save({"id": "c"})
+    assert await storage.count() == 2
 
 
 def test_no_append_of_threads_is_lost() -> None:

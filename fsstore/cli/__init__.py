@@ -1,11 +1,11 @@
 """The command line: `fsstore init | put | get | edit | ls | count | update | rm | watch | import | export | ...`.
 
 This module starts a command and turns whatever becomes of it into an exit code and, for an error, one line on standard
-error (`failures` says which). The other modules: `app` puts the commands together, `sessions`, `editing`, `listing`,
-`watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands, `options` is
-what they share, `where` reads their expressions, `output` and `progress` print, `asking` asks. For git, `repository`
-and `attributes` are its settings, `driver` is what it starts, `transcript` is how it shows a document, and `marking`
-how a conflict looks in one.
+error (`failures` says which). The other modules: `app` puts the commands together, `getting`, `sessions`, `editing`,
+`listing`, `watching`, `appending`, `moving`, `report`, `checking`, `scrubbing`, `guides` and `git` are the commands,
+`options` is what they share, `opening` opens their store, `where` reads their expressions, `output` and `progress`
+print, `asking` asks. For git, `repository` and `attributes` are its settings, `driver` is what it starts, `transcript`
+is how it shows a document, and `marking` how a conflict looks in one.
 
 Importing this module is cheap; what a command needs is loaded when it runs.
 """
@@ -44,6 +44,12 @@ def _takes_debug(arguments: list[str]) -> bool:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["get"]:
+        from fsstore.cli.getting import plainly_asked, show_session  # noqa: PLC0415 - see the module's docstring
+
+        if (wanted := plainly_asked(arguments[1:])) is not None:
+            show_session(wanted)
+            return 0
     from typer.main import get_command  # noqa: PLC0415 - see the module's docstring
 
     from fsstore.cli.app import build  # noqa: PLC0415 - the same

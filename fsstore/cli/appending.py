@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fsstore.cli.options import ExpectedVersion, Store, with_store
+from fsstore.cli.opening import with_store
+from fsstore.cli.options import ExpectedVersion, Store
 from fsstore.cli.output import show_lines
 from fsstore.cli.sessions import STANDARD_INPUT, SessionId, read_input
 from fsstore.cli.where import parse_settings

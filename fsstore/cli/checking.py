@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.failures import CORRUPT
-from fsstore.cli.options import Quiet, Store, with_store
+from fsstore.cli.opening import with_store
+from fsstore.cli.options import Quiet, Store
 from fsstore.cli.output import Column, show_json, show_lines, show_table
 from fsstore.cli.progress import bar
 from fsstore.cli.report import Form, ReportForm, show_pairs

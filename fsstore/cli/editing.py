@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsstore.cli.asking import can_ask, says_yes
-from fsstore.cli.options import Store, with_store
+from fsstore.cli.opening import with_store
+from fsstore.cli.options import Store
 from fsstore.cli.output import say, show_lines
 from fsstore.cli.sessions import SessionId
 from fsstore.errors import StorageError, StorageNotFoundError, StorageUnavailableError, StorageValidationError

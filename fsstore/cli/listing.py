@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsstore.cli.options import FilterText, ReadBytes, Store, Where, left_out, with_store
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import Fields, FilterText, ReadBytes, Store, Where
 from fsstore.cli.output import Column, cell, list_items, say, show_json_text, show_lines, show_table
 from fsstore.cli.where import parse_filter
 from fsstore.errors import StorageValidationError
@@ -46,6 +47,7 @@ class Wanted:
     order_by: str | None
     limit: int | None
     offset: int
+    fields: list[str] | None = None
 
 
 def ls(
@@ -59,6 +61,7 @@ def ls(
     limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Maximum number of sessions.")] = None,
     offset: Annotated[int, typer.Option(metavar="N", min=0, help="Number of sessions to skip.")] = 0,
     form: Annotated[Form, typer.Option("--format", help="jsonl is one session a line, as export writes.")] = Form.table,
+    fields: Fields = None,
     store: Store = None,
     max_bytes: ReadBytes = None,
 ) -> None:
@@ -67,8 +70,12 @@ def ls(
     A table for people (times in UTC), the ids alone, or whole sessions as JSON. What cannot be read is left out, and
     named on standard error.
     """
+    if fields and form not in (Form.json, Form.jsonl):
+        raise StorageValidationError(
+            reason="a table, or a list of ids, has columns of its own", advice="give --format jsonl with --field"
+        )
     order_by = None if sort in _DEFAULT_ORDERS else _order(sort)
-    wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset)
+    wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset, fields)
 
     async def work(sessions: "SessionService") -> str:
         await _PRINTERS[form](sessions, wanted)
@@ -155,12 +162,14 @@ async def _metadata(sessions: "SessionService", wanted: Wanted) -> "list[JsonObj
 async def _pages(sessions: "SessionService", wanted: Wanted) -> "AsyncGenerator[list[JsonObject]]":
     """Give the sessions page by page where the order permits, so that memory does not grow with the store."""
     if wanted.order_by is not None or wanted.offset:
-        yield await sessions.list_sessions(wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset)
+        yield await sessions.list_sessions(
+            wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset, fields=wanted.fields
+        )
         return
     cursor, left = None, wanted.limit
     while left is None or left > 0:
         size = _PAGE_SESSIONS if left is None else min(left, _PAGE_SESSIONS)
-        page = await sessions.list_page(wanted.filters, size, cursor)
+        page = await sessions.list_page(wanted.filters, size, cursor, fields=wanted.fields)
         yield page.items
         cursor, left = page.cursor, None if left is None else left - len(page.items)
         if cursor is None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsstore.cli.failures import CORRUPT, USAGE
-from fsstore.cli.options import FilterText, MaxBytes, Quiet, ReadBytes, Store, Where, left_out, with_store
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import FilterText, MaxBytes, Quiet, ReadBytes, Store, Where
 from fsstore.cli.output import counted, format_bytes, say
 from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.failures import CORRUPT, UNAVAILABLE
-from fsstore.cli.options import Store, left_out, with_store
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import Store
 from fsstore.cli.output import Column, cell, format_bytes, say, show_json, show_lines, show_table
 
 if TYPE_CHECKING:

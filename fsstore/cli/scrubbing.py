@@ -10,7 +10,8 @@ import typer
 
 from fsstore.cli.asking import confirm
 from fsstore.cli.failures import CORRUPT, EXPOSED, UNAVAILABLE
-from fsstore.cli.options import Quiet, Store, with_store
+from fsstore.cli.opening import with_store
+from fsstore.cli.options import Quiet, Store
 from fsstore.cli.output import Column, counted, say, show_json, show_table
 from fsstore.cli.progress import bar, is_shown
 

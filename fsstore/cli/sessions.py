@@ -9,23 +9,14 @@ import typer
 
 from fsstore.cli.asking import confirm
 from fsstore.cli.failures import explain
-from fsstore.cli.options import (
-    ExpectedVersion,
-    FilterText,
-    MaxBytes,
-    ReadBytes,
-    Store,
-    Where,
-    complete_id,
-    left_out,
-    with_store,
-)
-from fsstore.cli.output import counted, say, show_json, show_lines
+from fsstore.cli.getting import Wanted, show_session
+from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.options import ExpectedVersion, Fields, FilterText, MaxBytes, ReadBytes, Store, Where, complete_id
+from fsstore.cli.output import counted, say, show_lines
 from fsstore.cli.where import parse_filter, parse_object, parse_settings
 from fsstore.errors import (
     StorageCorruptedError,
     StorageError,
-    StorageNotFoundError,
     StorageUnavailableError,
     StorageValidationError,
 )
@@ -104,14 +95,16 @@ def get(
     *,
     store: Store = None,
     record: Annotated[bool, typer.Option("--record", help="The whole record: version and times too.")] = False,
+    fields: Fields = None,
     shape: Annotated[Shape, typer.Option("--format", help="Indented, or on one line.")] = Shape.json,
     max_bytes: ReadBytes = None,
 ) -> None:
     """Print a session as JSON."""
-    found = with_store(store, lambda sessions: sessions.get_record(session_id), max_bytes=max_bytes)
-    if found is None:
-        raise StorageNotFoundError(id=session_id)
-    show_json(found if record else found["data"], compact=shape is Shape.compact)
+    if record and fields:
+        raise StorageValidationError(
+            reason="a whole record and a part of a session cannot be one", advice="give either --record or --field"
+        )
+    show_session(Wanted(session_id, store, record, shape is Shape.compact, fields), max_bytes=max_bytes)
 
 
 def update(

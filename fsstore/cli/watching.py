@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsstore.cli.failures import INTERRUPTED
-from fsstore.cli.options import FilterText, Quiet, Store, Where, with_store
+from fsstore.cli.opening import with_store
+from fsstore.cli.options import FilterText, Quiet, Store, Where
 from fsstore.cli.output import cell, say, show_json, show_lines
 from fsstore.cli.where import parse_filter
 from fsstore.printing import printable

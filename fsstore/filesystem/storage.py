@@ -14,9 +14,9 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
@@ -25,9 +25,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.care.health import health, unreadable
-from fsstore.filesystem.care.repair import repair
-from fsstore.filesystem.care.report import RepairReport, VerifyReport
-from fsstore.filesystem.care.verify import verify
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
@@ -38,11 +35,14 @@ from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
+from fsstore.loading import loaded
+from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.paths import absolute, path_of
+from fsstore.query.fields import check_fields, parse_fields
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size, check_bounds, parse_order
 from fsstore.query.relation import clock_while_wanted
@@ -50,9 +50,13 @@ from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 if TYPE_CHECKING:
+    from fsstore.filesystem.care.report import RepairReport, VerifyReport
     from fsstore.filesystem.watch.source import FileChangeSource
 
 _logger = logging.getLogger("fsstore")
+
+_READ_AT_ONCE_BYTES = 64 << 10
+"""Up to this size reading a document is faster than asking the index in another thread."""
 
 
 class FileStorage(IUnifiedStorage):
@@ -110,6 +114,7 @@ class FileStorage(IUnifiedStorage):
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
         """
+        check_loop()
         options = Options(
             create=create,
             fsync=fsync,
@@ -176,6 +181,10 @@ class FileStorage(IUnifiedStorage):
             self._store.writer.look_after_log()
 
     def _check_open(self) -> None:
+        check_loop()
+        self._check_not_closed()
+
+    def _check_not_closed(self) -> None:
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
@@ -204,11 +213,14 @@ class FileStorage(IUnifiedStorage):
         if self._store.process != os.getpid():
             self._closed = True
             return
+        check_loop()
         if self._closing is None:
             self._end.detach()
             self._closing, self._closed = in_own_thread(self._store.close), True
             if self._going_live is not None:
-                self._going_live.cancel()
+                # in another loop, it may be one that was closed before that could go live
+                with suppress(RuntimeError):
+                    self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     # -- the primitives -----------------------------------------------------------------------------------------------
@@ -354,6 +366,74 @@ class FileStorage(IUnifiedStorage):
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
         return found
 
+    async def load_fields(self, id: str, fields: Iterable[str]) -> JsonObject | None:
+        """Return these parts of a record, None when there is none; O(1) where the index keeps all of them.
+
+        These are the envelope and the metadata. The index is asked as it is, and believed if the document's file is
+        surely the one that its row was made of; else the document is read. So is one of up to 64 KB: that is faster.
+        """
+        self._check_open()
+        check_id(id)
+        wanted = parse_fields(fields)
+        if wanted.is_indexed and self._documents.is_larger(id, _READ_AT_ONCE_BYTES):
+            if self._reading.is_unsettled():
+                await self._reading.await_applied(id)
+            known = await self._reading.ask_as_it_is(partial(self._listing.known_part, record_id=id))
+            if known is not None:
+                return wanted.of(known)
+        record = await self.load(id)
+        return None if record is None else wanted.of(record)
+
+    async def list_fields(
+        self,
+        fields: Iterable[str],
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, with these parts of each record alone.
+
+        Answered by the index alone where it keeps all of them, the envelope and the metadata, and can judge filter and
+        order. Else one read for each document returned, as for `list`.
+        """
+        self._check_open()
+        check_bounds(limit, offset)
+        wanted = parse_fields(fields)
+        if wanted.is_indexed:
+            condition, order = parse(filters), parse_order(order_by)
+            found = await self._reading.ask(
+                lambda index: index.parts(
+                    condition, order, limit=limit, offset=offset, without=self._documents.unreadable.documents()
+                )
+            )
+            if found is not None:
+                return list(map(wanted.of, found))
+        records = await self.list(filters, limit, order_by=order_by, offset=offset)
+        return list(map(wanted.of, records))
+
+    async def stream_fields(
+        self, fields: Iterable[str], filters: Filters | None = None, batch_size: int = 100
+    ) -> AsyncGenerator[Records]:
+        """Like `stream_list`, with these parts of each record alone; answered as `list_fields` answers."""
+        self._check_open()
+        check_batch_size(batch_size)
+        paths = check_fields(fields)
+        wanted, beyond = parse_fields(paths), filters
+        if not wanted.is_indexed:
+            async with aclosing(super().stream_fields(paths, filters, batch_size)) as batches:
+                async for batch in batches:
+                    yield batch
+            return
+        parse(filters)
+        while found := await self.list_fields([*paths, "id"], beyond, batch_size, order_by="id"):
+            yield list(map(wanted.of, found))
+            if len(found) < batch_size:
+                return
+            after: Filters = {"id": {"$gt": found[-1]["id"]}}
+            beyond = {"$and": [filters, after]} if filters else after
+
     async def count(self, filters: Filters | None = None) -> int:
         """Return how many records match; answered by the index alone where it can judge the filter."""
         self._check_open()
@@ -407,7 +487,8 @@ class FileStorage(IUnifiedStorage):
         does without events. A document that cannot be read is in `health_check`, and is reported once it becomes
         readable. While the directory is gone (unmounted, moved away) nothing is reported, and `health_check` says so.
         """
-        self._check_open()
+        # outside of a loop, too: it is waited for later
+        self._check_not_closed()
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _watched(self) -> FileChangeSource:
@@ -437,7 +518,9 @@ class FileStorage(IUnifiedStorage):
         a segment of the log, and what is found. Raises StorageUnavailableError, StorageTimeoutError.
         """
         self._check_open()
-        return await verify(self._store, self._reading, hashed=hash, progress=progress)
+        care = await loaded("fsstore.filesystem.care.verify")
+        report: VerifyReport = await care.verify(self._store, self._reading, hashed=hash, progress=progress)
+        return report
 
     async def repair(self, *, progress: Progress | None = None) -> RepairReport:
         """Move what cannot be read as the document of its name out of the way, and make the index anew.
@@ -449,7 +532,9 @@ class FileStorage(IUnifiedStorage):
         """
         self._check_open()
         self._writer()
-        return await repair(self._store, self._reading, progress=progress)
+        care = await loaded("fsstore.filesystem.care.repair")
+        report: RepairReport = await care.repair(self._store, self._reading, progress=progress)
+        return report
 
 
 class _Reopening:

@@ -24,6 +24,12 @@ MAX_PATTERN_CHARACTERS = 1_000
 MAX_FILTER_PATTERNS = 20
 """How many `$regex` a filter may have."""
 
+MAX_FIELDS = 1_000
+"""How many fields of a record may be asked for one by one."""
+
+MAX_FIELD_CHARACTERS = 10_000
+"""How long the path of a field may be."""
+
 MAX_QUERY_CHARACTERS = 100_000
 """How long the text of a query may be."""
 

@@ -12,8 +12,6 @@ import re
 from functools import lru_cache
 from typing import Any
 
-import re2
-
 from fsstore.query.limits import MAX_PATTERN_CHARACTERS
 
 # programs for which a small text takes long are refused; what is left of the large one makes searching fast
@@ -68,10 +66,18 @@ def pattern_of(text: str) -> Pattern:
 
 @lru_cache(maxsize=_MOST_COMPILED)
 def _compiled(text: str) -> Any:
+    import re2  # noqa: PLC0415 - most filters have no pattern, and it takes its time to load
+
+    def options(max_bytes: int) -> Any:
+        made = re2.Options()
+        made.log_errors = False
+        made.max_mem = max_bytes
+        return made
+
     text = _PYTHON_ONLY.sub(_as_re2, text)
     try:
-        re2.compile(text, _options(_PROGRAM_BYTES))
-        return re2.compile(text, _options(_SEARCH_BYTES))
+        re2.compile(text, options(_PROGRAM_BYTES))
+        return re2.compile(text, options(_SEARCH_BYTES))
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else str(error)
         raise PatternError(f"is not a regular expression that can be searched for: {reason} (see {_SYNTAX})") from error
@@ -81,10 +87,3 @@ def _as_re2(escape: re.Match[str]) -> str:
     if escape[0] == r"\Z":
         return r"\z"
     return f"\\x{{{escape[1] or escape[2]}}}" if escape[1] or escape[2] else escape[0]
-
-
-def _options(max_bytes: int) -> re2.Options:
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = max_bytes
-    return options

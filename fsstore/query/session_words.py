@@ -2,17 +2,18 @@
 
 A bare key means metadata (`status` is `data.metadata.status`), a dotted key starts at the session's data
 (`state.step` is `data.state.step`). The id of a session is its record's, and `session_id` is another word for that: the
-copy in the metadata may be missing or stale in a file that was edited by hand. What `fsstore.query.filters` makes of it
-is its own affair.
+copy in the metadata may be missing or stale in a file that was edited by hand. In fields a dot at the beginning names a
+whole part of the session (`.messages` is `data.messages`). What `fsstore.query.filters` makes of it is its own affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
 from fsstore.model.records import Filters
+from fsstore.query.fields import check_fields, field_refusal, parse_field
 from fsstore.query.filters import as_mapping
 from fsstore.query.operands import LOGICAL_OPERATORS, Steps, check_depth, refusal
 from fsstore.query.orders import order_path
@@ -56,6 +57,36 @@ def session_path(order_by: str | None) -> str | None:
         return None
     path, sign = order_path(order_by)
     return sign + _session_path(path, ("order_by",))
+
+
+_OF_THE_SESSION = frozenset({"messages", "metadata", "settings", "state", "thread_configs", "workflow_state"})
+"""Parts of sessions that as bare keys would be looked for in the metadata."""
+
+
+def session_fields(fields: Iterable[str]) -> list[str]:
+    """Turn fields of sessions into fields of records. Raises StorageValidationError for what was meant otherwise."""
+    return [_session_field(field, at) for at, field in enumerate(check_fields(fields))]
+
+
+def _session_field(field: str, at: int) -> str:
+    # here, so that what is refused is called as the caller calls it
+    parse_field(field.removeprefix("."), at)
+    if field.startswith("."):
+        return f"data{field}"
+    if field in _OF_THE_SESSION:
+        raise field_refusal(
+            f"a bare key means metadata, so this is metadata.{field}",
+            at,
+            advice=f"write '.{field}' for the part of the session, 'metadata.{field}' if there is such a key",
+        )
+    written = written_steps(field)
+    if written[:2] == ["data", "metadata"]:
+        raise field_refusal(
+            f"paths of sessions start at the session, so this is data.{field} in the record",
+            at,
+            advice="leave 'data.' out, as in 'status' or 'metadata.status'",
+        )
+    return f"data.{field}" if len(written) > 1 else f"data.metadata.{field}"
 
 
 def record_path(written: list[str], path: str) -> str:

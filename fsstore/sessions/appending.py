@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from fsstore.errors import StorageValidationError
 from fsstore.model.expected import Expected
 from fsstore.model.lists import list_at, tail_of
@@ -21,7 +19,7 @@ from fsstore.model.successor import Stamp
 from fsstore.model.times import TIME_KEYS
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse_path
-from fsstore.sessions.models import dump_model
+from fsstore.sessions.inputs import dump_model, is_model
 from fsstore.sessions.mutations import SESSION, saving_session, updating_session
 
 MESSAGES = "messages"
@@ -99,19 +97,19 @@ def check_count(count: Any, name: str) -> int:
 
 def _checked(session_id: str, items: Any) -> list[Any]:
     """Return the items as JSON values that nobody else holds."""
-    if isinstance(items, str | bytes | Mapping | BaseModel) or not isinstance(items, Iterable):
+    if isinstance(items, str | bytes | Mapping) or is_model(items) or not isinstance(items, Iterable):
         raise StorageValidationError(
             reason=f"must be the items to append, not {type(items).__name__}",
             path="items",
             id=session_id,
             advice="put one item into a list: [item]",
         )
-    values = [_dumped(session_id, at, item) if isinstance(item, BaseModel) else item for at, item in enumerate(items)]
+    values = [_dumped(session_id, at, item) if is_model(item) else item for at, item in enumerate(items)]
     copied: JsonObject = copy_value({"items": values}, record_id=session_id)
     return list(copied["items"])
 
 
-def _dumped(session_id: str, at: int, item: BaseModel) -> JsonObject:
+def _dumped(session_id: str, at: int, item: Any) -> JsonObject:
     try:
         return dump_model(session_id, item)
     except StorageValidationError as error:

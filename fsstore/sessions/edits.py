@@ -23,13 +23,15 @@ from typing import Any, TypeAlias
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageTimeoutError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import JsonObject, check_id
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
-from fsstore.sessions.mutations import SessionInput, editing_session, shown
+from fsstore.sessions.inputs import SessionInput
+from fsstore.sessions.mutations import editing_session, shown
 
-Edit: TypeAlias = Callable[[JsonObject], Awaitable[SessionInput | None] | SessionInput | None]
+Edit: TypeAlias = "Callable[[JsonObject], Awaitable[SessionInput | None] | SessionInput | None]"
 Turns: TypeAlias = dict[tuple[int, str], tuple[asyncio.Lock, int]]
 """By event loop and session: the lock, and how many tasks have it or wait for it."""
 
@@ -90,6 +92,7 @@ class EditCall:
         self, storage: IUnifiedStorage, session_id: str, fn: Edit, *, timeout_seconds: float, replace: bool
     ) -> None:
         """Take the call in. Raises StorageValidationError, also for a session that the caller is editing already."""
+        check_loop()
         _check(fn, timeout_seconds)
         self._storage = storage
         self._session_id = check_id(session_id)
@@ -128,7 +131,9 @@ class EditCall:
             try:
                 yield
             finally:
-                lock.release()
+                # whoever is next may wait in a loop that was closed over this edit and that one
+                with suppress(RuntimeError):
+                    lock.release()
         finally:
             lock, waiting = turns.pop(key)
             if waiting > 1:

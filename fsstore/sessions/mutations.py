@@ -20,9 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
 from inspect import isawaitable
-from typing import Any, TypeAlias
-
-from pydantic import BaseModel
+from typing import Any
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.expected import Expected
@@ -36,9 +34,7 @@ from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse
 from fsstore.query.session_words import record_path, session_filter, session_path
 from fsstore.query.steps import written_steps
-from fsstore.sessions.models import dump_model
-
-SessionInput: TypeAlias = Mapping[str, Any] | BaseModel
+from fsstore.sessions.inputs import SessionInput, dump_model, is_model
 
 _ID_IN_PLACE = re.compile(r"\.id(?=[.\[]|\Z)")
 
@@ -67,7 +63,7 @@ def saving_session(
 
 def updating_session(session_id: str, updates: SessionInput, now: str, *, expected_version: int | None = None) -> Patch:
     """Apply a merge patch to a session that must be there."""
-    if isinstance(updates, BaseModel):
+    if is_model(updates):
         raise StorageValidationError(
             reason=f"a patch must be an object, not the model {type(updates).__name__}",
             path="$",
@@ -177,6 +173,13 @@ def shown_metadata(session_id: str, metadata: Any) -> JsonObject:
     return metadata if metadata.get("session_id") == session_id else {**metadata, "session_id": session_id}
 
 
+def shown_part(session_id: str, part: JsonObject) -> JsonObject:
+    """Return parts of a session, given as parts of its record, as they are shown: an object, with the session's id."""
+    data = part.get("data")
+    found = data if type(data) is dict else {}
+    return {**found, "metadata": shown_metadata(session_id, found.get("metadata"))}
+
+
 def cursor_after(record: JsonObject) -> str:
     """Return the cursor of the page that follows a record in the default order."""
     return base64.urlsafe_b64encode(f"{record['updated_at']} {record['id']}".encode()).decode()
@@ -230,7 +233,7 @@ def session_object(session_id: str, value: SessionInput, *, seen: Any = None) ->
     """
     if type(value) is dict:
         session = value
-    elif isinstance(value, BaseModel):
+    elif is_model(value):
         session = dump_model(session_id, value)
     elif isinstance(value, Mapping):
         session = dict(value)

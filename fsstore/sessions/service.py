@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Self, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, Progress
+from fsstore.loading import loaded
 from fsstore.model.lists import Tail
 from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
 from fsstore.model.times import TIME_KEYS, format_time
+from fsstore.query.session_words import session_fields
 from fsstore.sessions.appending import (
     MESSAGES,
     appending_session,
@@ -27,11 +27,10 @@ from fsstore.sessions.appending import (
     popping_session,
 )
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
+from fsstore.sessions.inputs import SESSION_DATA, SessionInput
 from fsstore.sessions.interfaces import ISessionStore
-from fsstore.sessions.models import SessionData
 from fsstore.sessions.mutations import (
     SESSION,
-    SessionInput,
     beyond,
     check_page_limit,
     cursor_after,
@@ -41,6 +40,7 @@ from fsstore.sessions.mutations import (
     sessions_only,
     shown,
     shown_metadata,
+    shown_part,
     updating_session,
 )
 from fsstore.sessions.transaction import SessionTransaction
@@ -50,7 +50,12 @@ from fsstore.sessions.wording import worded_for_sessions
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from fsstore.sessions.models import SessionData
+
+M = TypeVar("M", bound="BaseModel")
 
 _POPS = 100
 """How often the end of a list may be another before `pop_last` gives up."""
@@ -82,10 +87,18 @@ class SessionService(ISessionStore):
             [saving_session(session_id, session_data, self._now(), expected_version=expected_version)]
         )
 
-    async def get_session(self, session_id: str) -> JsonObject | None:
-        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read."""
-        record = await self.get_record(session_id)
-        return None if record is None else record["data"]
+    async def get_session(self, session_id: str, *, fields: Iterable[str] | None = None) -> JsonObject | None:
+        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read.
+
+        `fields` asks for these parts alone, in their places: paths as in filters, where a bare key means metadata, and
+        `.messages`, with the dot, a whole part of the session. `metadata.session_id` is always among them, and what is
+        not there is left out. A large session is not opened for what the index knows, which is all of the metadata.
+        """
+        if fields is None:
+            record = await self.get_record(session_id)
+            return None if record is None else record["data"]
+        part = await self.storage.load_fields(session_id, ["type", *session_fields(fields)])
+        return None if part is None or part["type"] != SESSION else shown_part(session_id, part)
 
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
@@ -100,7 +113,7 @@ class SessionService(ISessionStore):
     @overload
     async def get_model(self, session_id: str, model: type[M]) -> M | None: ...
 
-    async def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
+    async def get_model(self, session_id: str, model: type[BaseModel] = SESSION_DATA) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
         What was saved as a model comes back equal, but for `session_id`, `created_at` and `updated_at` in its metadata.
@@ -110,7 +123,9 @@ class SessionService(ISessionStore):
         record = await self.get_record(session_id)
         if record is None:
             return None
-        return model_of(model, record)
+        models = await loaded("fsstore.sessions.models")
+        loads_as: type[BaseModel] = models.SessionData if model is SESSION_DATA else model
+        return model_of(loads_as, record)
 
     async def session_exists(self, session_id: str) -> bool:
         """Whether there is a document with that id, of whatever type; O(1), where the storage need not read it."""
@@ -303,20 +318,30 @@ class SessionService(ISessionStore):
         *,
         order_by: str | None = None,
         offset: int = 0,
+        fields: Iterable[str] | None = None,
     ) -> list[JsonObject]:
         """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        `fields` asks for parts of them alone: see `get_session`. Where these are metadata, as filter and order are, the
+        index answers, and no document is opened; else each one that is returned is read all the same.
 
         All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
         after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
 
         Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
         """
-        records = await self.storage.list(
-            sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
-        )
-        if not records:
+        wanted, order = sessions_only(filters), session_order(order_by)
+        if fields is None:
+            records = await self.storage.list(wanted, limit, order_by=order, offset=offset)
+            items = [shown(record) for record in records]
+        else:
+            records = await self.storage.list_fields(
+                ["id", *session_fields(fields)], wanted, limit, order_by=order, offset=offset
+            )
+            items = [shown_part(part["id"], part) for part in records]
+        if not items:
             await self.unknown_keys.warn(filters)
-        return [shown(record) for record in records]
+        return items
 
     async def list_metadata(
         self,
@@ -334,31 +359,50 @@ class SessionService(ISessionStore):
             await self.unknown_keys.warn(filters)
         return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
-    async def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+    async def list_page(
+        self,
+        filters: Filters | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        fields: Iterable[str] | None = None,
+    ) -> Page:
         """Return one page of the matching sessions, the most recently updated first, and the cursor of the next.
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
         """
         check_page_limit(limit)
         wanted = sessions_only(filters)
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
-        records = await self.storage.list(wanted, limit + 1)
+        if fields is None:
+            records = await self.storage.list(wanted, limit + 1)
+            items = [shown(record) for record in records[:limit]]
+        else:
+            records = await self.storage.list_fields(["id", "updated_at", *session_fields(fields)], wanted, limit + 1)
+            items = [shown_part(part["id"], part) for part in records[:limit]]
         if not records and cursor is None:
             await self.unknown_keys.warn(filters)
-        more = len(records) > limit
-        return Page(
-            [shown(record) for record in records[:limit]],
-            cursor_after(records[limit - 1]) if more else None,
-        )
+        return Page(items, cursor_after(records[limit - 1]) if len(records) > limit else None)
 
     async def stream_sessions(
-        self, filters: Filters | None = None, batch_size: int = 100
+        self, filters: Filters | None = None, batch_size: int = 100, *, fields: Iterable[str] | None = None
     ) -> AsyncGenerator[list[JsonObject]]:
-        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch."""
-        async with aclosing(self.storage.stream_list(sessions_only(filters), batch_size)) as batches:
-            async for batch in batches:
-                yield [shown(record) for record in batch]
+        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch.
+
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
+        """
+        wanted = sessions_only(filters)
+        if fields is None:
+            async with aclosing(self.storage.stream_list(wanted, batch_size)) as batches:
+                async for batch in batches:
+                    yield [shown(record) for record in batch]
+        else:
+            asked = ["id", *session_fields(fields)]
+            async with aclosing(self.storage.stream_fields(asked, wanted, batch_size)) as batches:
+                async for batch in batches:
+                    yield [shown_part(part["id"], part) for part in batch]
 
     async def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""

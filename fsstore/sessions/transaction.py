@@ -16,8 +16,8 @@ from fsstore.model.times import format_time
 from fsstore.model.values import copy_value
 from fsstore.sessions.appending import MESSAGES, appending_session
 from fsstore.sessions.edits import refuse_inside_edit
+from fsstore.sessions.inputs import SessionInput
 from fsstore.sessions.mutations import (
-    SessionInput,
     copied_session,
     deleting_session,
     saving_session,

@@ -11,16 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Filters, JsonObject
-from fsstore.sessions.model_loading import load_model
+from fsstore.sessions.inputs import SessionInput
 from fsstore.sessions.mutations import (
-    SessionInput,
     beyond,
     check_page_limit,
     cursor_after,
@@ -32,7 +29,10 @@ from fsstore.sessions.transaction import SessionTransaction
 from fsstore.sessions.unknown_keys import UnknownKeys
 from fsstore.sessions.wording import worded_for_sessions
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 ModelEdit: TypeAlias = Callable[[M], Awaitable[M | None] | M | None]
 """Changes a model in place, and returns nothing, or it; with `replace=True` it may return another."""
 
@@ -178,6 +178,8 @@ class TypedTransaction(Generic[M]):
 
 def model_of(model: type[M], record: JsonObject) -> M:
     """Return the session of a record as a model."""
+    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - see `inputs`
+
     times = {key: record[key] for key in ("created_at", "updated_at")}
     return load_model(model, shown(record), session_id=record["id"], **times)
 
@@ -189,6 +191,7 @@ def editing(
 
     Unless `replaces`, it raises StorageValidationError when `fn` returns something else than the model or nothing.
     """
+    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - see `inputs`
 
     async def edit(draft: JsonObject) -> object:
         metadata = draft.get("metadata")

@@ -1,10 +1,11 @@
 """How a coroutine of a store runs in a thread that has no event loop: in that thread, by a loop of its own.
 
-Owns one event loop for each thread that calls, and nothing that runs beside it: no thread is started, so none is left
-at the end. A call ends when every task that it started has ended. Invariants:
+Owns the event loops of each thread that calls, one for each call within a call, and nothing that runs beside them: no
+thread is started, so none is left at the end. A call ends when every task that it started has ended. Invariants:
 - A read that need not wait runs in the caller's frame: the loop is only looked at when it has to wait.
-- In a thread whose event loop is running, as in the function of an edit, the call runs in a thread of its own, since a
-  loop cannot run inside another one.
+- A call within a call, as in the function of an edit or in a signal handler, and one in a thread whose event loop is
+  running, has a loop of its own while the outer one stands still: in the same thread, so that the locks which it has
+  interrupted are its own.
 - Ctrl-C ends a call as it ends a function: what it awaited is cancelled. A commit under way goes on in the writer.
 - A child of fork makes loops of its own; those of its parent share what the system knows of them, so they are kept as
   they are and never closed.
@@ -13,13 +14,12 @@ at the end. A call ends when every task that it started has ended. Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import atexit
 import os
 import threading
 import weakref
-from asyncio.events import _set_running_loop
+from asyncio.events import _get_running_loop, _set_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from types import coroutine
@@ -32,7 +32,7 @@ _INHERITED: list[asyncio.AbstractEventLoop] = []
 
 
 class _Loop:
-    """The event loop of one thread; closed when the thread ends."""
+    """An event loop of one thread; closed when the thread ends, or the program."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -47,33 +47,89 @@ def _close(loop: asyncio.AbstractEventLoop, process: int) -> None:
         _INHERITED.append(loop)
 
 
+def _at_exit() -> _Loop:
+    """Return a loop for those who call when the program ends, after the others were closed."""
+    made = _Loop()
+    atexit.register(_close, made.loop, made.process)
+    return made
+
+
+class _Loops(threading.local):
+    """The event loops of one thread, and how many of its calls are under way."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.depth = 0
+        self.loops: list[_Loop] = []
+
+
+class _Turn:
+    """One call, from its beginning to its end, in which no event loop of this thread runs but its own."""
+
+    __slots__ = ("_depth", "_loops", "_outer", "_task")
+
+    def __init__(self, loops: _Loops) -> None:
+        self._loops = loops
+
+    def __enter__(self) -> asyncio.AbstractEventLoop:
+        loops = self._loops
+        if loops.process != os.getpid():
+            loops.process, loops.depth, loops.loops = os.getpid(), 0, []
+        self._depth = depth = loops.depth
+        # before anything else, since a signal handler may call in between
+        loops.depth = depth + 1
+        if len(loops.loops) <= depth:
+            loops.loops.append(_Loop())
+        elif loops.loops[depth].loop.is_closed():
+            loops.loops[depth] = _at_exit()
+        self._outer = outer = _get_running_loop()
+        if outer is not None:
+            self._task = asyncio.current_task(outer)
+            if self._task is not None:
+                _run_instead(outer, None)
+            _set_running_loop(None)
+        return loops.loops[depth].loop
+
+    def __exit__(self, *_: object) -> None:
+        self._loops.depth = self._depth
+        if self._outer is not None:
+            _set_running_loop(self._outer)
+            if self._task is not None:
+                _run_instead(self._outer, self._task)
+
+
+def _run_instead(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    """Let another task, or none, be the one that a loop is running."""
+    # Python 3.14 refuses to run a task of another loop beside it; 3.11 knows no such thing, and needs none
+    if (swap := getattr(asyncio.tasks, "_swap_current_task", None)) is not None:
+        swap(loop, task)
+
+
 class Calls:
     """Runs the coroutines of one store, each in the thread that calls."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._loops = _Loops()
 
     def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run what a function returns, and return its result or raise its error; waits for it."""
-        if _is_in_loop():
-            return self._elsewhere(partial(self.run, call))
-        return self._complete(self._loop(), _awaited(call))
+        with _Turn(self._loops) as loop:
+            return _complete(loop, _awaited(call))
 
     def read(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do the same for a coroutine that mostly need not wait; it must not ask for its task before it waits."""
-        if _is_in_loop():
-            return self._elsewhere(partial(self.read, call))
-        loop, started = self._loop(), call()
-        # what it may wait for belongs to this loop
-        _set_running_loop(loop)
-        try:
-            waited = started.send(None)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        finally:
-            _set_running_loop(None)
-        return self._complete(loop, _awaited(partial(_continued, started, waited)))
+        with _Turn(self._loops) as loop:
+            started = call()
+            # what it may wait for belongs to this loop
+            _set_running_loop(loop)
+            try:
+                waited = started.send(None)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            finally:
+                _set_running_loop(None)
+            return _complete(loop, _awaited(partial(_continued, started, waited)))
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Give what an asynchronous generator gives, one by one; it is closed when the iterator is."""
@@ -87,34 +143,20 @@ class Calls:
             if (close := getattr(items, "aclose", None)) is not None:
                 self.run(close)
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        own: _Loop | None = getattr(self._local, "own", None)
-        if own is None or own.process != os.getpid():
-            own = self._local.own = _Loop()
-        return own.loop
 
-    def _complete(self, loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
-        task = loop.create_task(call)
-        try:
-            return loop.run_until_complete(task)
-        except BaseException:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    loop.run_until_complete(task)
-            raise
-        finally:
-            if beside := asyncio.all_tasks(loop):
-                loop.run_until_complete(asyncio.wait(beside))
-
-    def _elsewhere(self, call: Callable[[], T]) -> T:
-        # with what the caller's context says, such as which session it edits
-        with ThreadPoolExecutor(1, thread_name_prefix="fsstore-call") as thread:
-            return thread.submit(contextvars.copy_context().run, call).result()
-
-
-def _is_in_loop() -> bool:
-    return asyncio._get_running_loop() is not None  # noqa: SLF001 - the same without an exception to catch
+def _complete(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
+    task = loop.create_task(call)
+    try:
+        return loop.run_until_complete(task)
+    except BaseException:
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+        raise
+    finally:
+        if beside := asyncio.all_tasks(loop):
+            loop.run_until_complete(asyncio.wait(beside))
 
 
 async def _awaited(call: Callable[[], Awaitable[T]]) -> T:

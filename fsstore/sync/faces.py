@@ -7,9 +7,7 @@ this anew. `calls` says how a coroutine runs without an event loop; what is writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
 from fsstore.model.lists import Tail
@@ -18,13 +16,17 @@ from fsstore.model.patch import Steps
 from fsstore.model.records import Filters, Ids, JsonObject, Outcomes, Page, Records
 from fsstore.sessions import service, transaction, typed
 from fsstore.sessions.appending import MESSAGES
-from fsstore.sessions.models import SessionData
-from fsstore.sessions.mutations import SessionInput
+from fsstore.sessions.inputs import SESSION_DATA, SessionInput
 from fsstore.sessions.typed import Batch, ModelEdit, Session, SessionPage
 from fsstore.sync.calls import Calls
 from fsstore.watching.changes import Absorbed
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from fsstore.sessions.models import SessionData
+
+M = TypeVar("M", bound="BaseModel")
 
 
 class SessionMethods:
@@ -41,9 +43,14 @@ class SessionMethods:
         """
         self._calls.run(lambda: self._inner.save_session(session_id, session_data, expected_version=expected_version))
 
-    def get_session(self, session_id: str) -> JsonObject | None:
-        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read."""
-        return self._calls.read(lambda: self._inner.get_session(session_id))
+    def get_session(self, session_id: str, *, fields: Iterable[str] | None = None) -> JsonObject | None:
+        """Return the session, None when there is none. Raises StorageCorruptedError when it cannot be read.
+
+        `fields` asks for these parts alone, in their places: paths as in filters, where a bare key means metadata, and
+        `.messages`, with the dot, a whole part of the session. `metadata.session_id` is always among them, and what is
+        not there is left out. A large session is not opened for what the index knows, which is all of the metadata.
+        """
+        return self._calls.read(lambda: self._inner.get_session(session_id, fields=fields))
 
     def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
@@ -55,7 +62,7 @@ class SessionMethods:
     @overload
     def get_model(self, session_id: str, model: type[M]) -> M | None: ...
 
-    def get_model(self, session_id: str, model: type[BaseModel] = SessionData) -> BaseModel | None:
+    def get_model(self, session_id: str, model: type[BaseModel] = SESSION_DATA) -> BaseModel | None:
         """Return the session as a pydantic model, None when there is none.
 
         What was saved as a model comes back equal, but for `session_id`, `created_at` and `updated_at` in its metadata.
@@ -190,16 +197,27 @@ class SessionMethods:
         self._calls.run(lambda: self._inner.rotate_session(session_id, new_session_id, path=path, keep_last=keep_last))
 
     def list_sessions(
-        self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+        fields: Iterable[str] | None = None,
     ) -> list[JsonObject]:
         """Return the matching sessions, by default the most recently updated first, ties by id.
+
+        `fields` asks for parts of them alone: see `get_session`. Where these are metadata, as filter and order are, the
+        index answers, and no document is opened; else each one that is returned is read all the same.
 
         All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
         after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
 
         Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
         """
-        return self._calls.run(lambda: self._inner.list_sessions(filters, limit, order_by=order_by, offset=offset))
+        return self._calls.run(
+            lambda: self._inner.list_sessions(filters, limit, order_by=order_by, offset=offset, fields=fields)
+        )
 
     def list_metadata(
         self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
@@ -207,16 +225,29 @@ class SessionMethods:
         """Return the `metadata` objects of the matching sessions; where there is an index, no document is opened."""
         return self._calls.run(lambda: self._inner.list_metadata(filters, limit, order_by=order_by, offset=offset))
 
-    def list_page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> Page:
+    def list_page(
+        self,
+        filters: Filters | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        *,
+        fields: Iterable[str] | None = None,
+    ) -> Page:
         """Return one page of the matching sessions, the most recently updated first, and the cursor of the next.
 
         Paging by key: a page costs the same wherever it lies, and a session that does not change is given exactly once.
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
         """
-        return self._calls.run(lambda: self._inner.list_page(filters, limit, cursor))
+        return self._calls.run(lambda: self._inner.list_page(filters, limit, cursor, fields=fields))
 
-    def stream_sessions(self, filters: Filters | None = None, batch_size: int = 100) -> Iterator[list[JsonObject]]:
-        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch."""
-        return self._calls.iterate(self._inner.stream_sessions(filters, batch_size))
+    def stream_sessions(
+        self, filters: Filters | None = None, batch_size: int = 100, *, fields: Iterable[str] | None = None
+    ) -> Iterator[list[JsonObject]]:
+        """Give the matching sessions in batches, in the order of their ids; memory is bounded by a batch.
+
+        `fields` asks for parts of them alone, at the cost of `list_sessions` with `fields`.
+        """
+        return self._calls.iterate(self._inner.stream_sessions(filters, batch_size, fields=fields))
 
     def count_sessions(self, filters: Filters | None = None) -> int:
         """Return how many sessions match."""
@@ -313,6 +344,14 @@ class StorageMethods:
         """Whether there is a record with that id."""
         return self._calls.read(lambda: self._inner.exists(id))
 
+    def load_fields(self, id: str, fields: Iterable[str]) -> JsonObject | None:
+        """Return these parts of a record, None when there is none; fields are paths, as in filters.
+
+        What is not there is left out: see `fsstore.query.fields`. Raises what `load` does, and StorageValidationError
+        for what is no path.
+        """
+        return self._calls.read(lambda: self._inner.load_fields(id, fields))
+
     def list(
         self, filters: Filters | None = None, limit: int | None = None, *, order_by: str | None = None, offset: int = 0
     ) -> Records:
@@ -329,6 +368,26 @@ class StorageMethods:
     ) -> Records:
         """Like `list`, without the data: the envelope of each record, and its metadata under `metadata`."""
         return self._calls.run(lambda: self._inner.list_metadata(filters, limit, order_by=order_by, offset=offset))
+
+    def list_fields(
+        self,
+        fields: Iterable[str],
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, with these parts of each record alone; `fields` as in `load_fields`."""
+        return self._calls.run(
+            lambda: self._inner.list_fields(fields, filters, limit, order_by=order_by, offset=offset)
+        )
+
+    def stream_fields(
+        self, fields: Iterable[str], filters: Filters | None = None, batch_size: int = 100
+    ) -> Iterator[Records]:
+        """Like `stream_list`, with these parts of each record alone; `fields` as in `load_fields`."""
+        return self._calls.iterate(self._inner.stream_fields(fields, filters, batch_size))
 
     def count(self, filters: Filters | None = None) -> int:
         """Return how many records match."""

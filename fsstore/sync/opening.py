@@ -10,9 +10,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import Any, Self, TypeVar, Unpack, overload
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from fsstore import opening
 from fsstore.errors import StorageTimeoutError
@@ -27,7 +25,10 @@ from fsstore.watching.changes import Change, Gap
 from fsstore.watching.watch import MAX_QUEUED
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 
 @overload

@@ -28,8 +28,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
-            *("cleanup", "exactness", "finding", "lists", "machine", "patches", "records", "tasks", "transactions"),
-            *("times", "versions", "watching", "sessions"),
+            *("cleanup", "exactness", "fields", "finding", "lists", "machine", "patches", "records", "tasks"),
+            *("transactions", "times", "versions", "watching", "sessions"),
             *(
                 f"session_{part}"
                 for part in (
@@ -44,6 +44,7 @@ pytest.register_assert_rewrite(
 from fsstore.model.clock import HandClock  # noqa: E402
 from fsstore.testing.cleanup import CleanupContract  # noqa: E402
 from fsstore.testing.exactness import ExactnessContract  # noqa: E402
+from fsstore.testing.fields import FieldContract, SessionFieldContract  # noqa: E402
 from fsstore.testing.finding import FindingContract  # noqa: E402
 from fsstore.testing.lists import ListContract  # noqa: E402
 from fsstore.testing.patches import PatchContract, SessionPatchContract  # noqa: E402
@@ -75,6 +76,7 @@ class StorageContract(
     PatchContract,
     ExactnessContract,
     FindingContract,
+    FieldContract,
     ListContract,
     TransactionContract,
     TaskContract,
@@ -91,6 +93,7 @@ class SessionContract(
     SessionTypedContract,
     SessionListContract,
     SessionRefusalContract,
+    SessionFieldContract,
     SessionPatchContract,
     SessionAppendContract,
     SessionTailContract,

@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import NamedTuple, Self
 
 from fsstore.errors import StorageClosedError, StorageValidationError
+from fsstore.loops import check_loop
 from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.conditions import Condition
@@ -106,6 +107,7 @@ class Watch:
 
     async def started(self) -> None:
         """Wait until watching has begun: changes from now on are reported. O(documents that match)."""
+        check_loop()
         self._check()
         if self._has_started:
             return

@@ -6,6 +6,7 @@
                                                     hours: 1, 8 and 64 KB; lists up to 100 000
     python -m tests.benchmarks.growth --scale 1000,10000,100000
                                                     how cost grows with the number of documents
+    python -m tests.benchmarks.faces                the synchronous face, the asynchronous one, plain files and sqlite3
     python -m tests.benchmarks --only fsstore --workloads save --seconds 5
                                                     one workload, nothing else: for py-spy, cProfile, strace
 

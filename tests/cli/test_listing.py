@@ -52,6 +52,22 @@ def test_json_lines_are_what_a_script_finds_in_the_imported_file(
     assert fsstore("ls", "--format", "jsonl", "--where", "status=failed").out.split("\n") == [*expected, ""]
 
 
+def test_fields_print_parts_of_sessions(fsstore: Run, imported: list[dict[str, Any]]) -> None:
+    def part(session: dict[str, Any]) -> dict[str, Any]:
+        metadata = session["metadata"]
+        kept = {"metadata": {key: metadata[key] for key in ("session_id", "score")}, "state": session["state"]}
+        return {**kept, "messages": [{"role": "user"}]}
+
+    fields = ("--field", "score", "--field", ".state", "--field", "messages.role")
+    assert fsstore("ls", "--format", "jsonl", *fields).out == lines([*map(part, imported)])
+    found = fsstore("ls", "--format", "json", "--sort", "-score", "--limit", "2", *fields).json()
+    assert [session["metadata"]["score"] for session in found] == [249, 248]
+    for form in ("table", "ids"):
+        refused = fsstore("ls", "--format", form, "--field", "score")
+        assert (refused.code, "give --format jsonl" in refused.err) == (2, True)
+    assert "write '.messages'" in fsstore("ls", "--format", "json", "--field", "messages").err
+
+
 def test_json_lines_come_page_by_page_in_order(fsstore: Run, imported: list[dict[str, Any]]) -> None:
     assert fsstore("ls", "--format", "jsonl").out == lines(imported)
     assert fsstore("ls", "--format", "jsonl", "--limit", "150").out == lines(imported[:150])

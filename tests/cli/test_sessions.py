@@ -120,6 +120,15 @@ def test_put_with_an_expected_version_refuses_any_other(fsstore: Run, typed: Cal
     assert fsstore("put", "a", "--expected-version", "1").code == 0
 
 
+def test_get_prints_parts_of_a_session(fsstore: Run, save: Save) -> None:
+    save("a", status="open")
+    assert fsstore("get", "a", "--field", "status", "--field=user_id").json() == {
+        "metadata": {"session_id": "a", "status": "open"}
+    }
+    assert fsstore("get", "nobody", "--field", "status").code == 1
+    assert fsstore("get", "a", "--record", "--field", "status").code == 2
+
+
 def test_get_prints_one_line_or_the_whole_record(fsstore: Run, save: Save) -> None:
     save("a", status="new")
     session = fsstore("get", "a").json()

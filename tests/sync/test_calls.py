@@ -73,17 +73,43 @@ def test_a_thread_keeps_one_loop_and_leaves_nothing(calls: Calls) -> None:
     assert loops
 
 
-def test_a_call_inside_a_running_loop_runs_elsewhere_in_the_same_context(calls: Calls) -> None:
-    async def who() -> str:
+def test_a_call_inside_a_running_loop_runs_in_the_same_thread_and_context(calls: Calls) -> None:
+    async def who() -> tuple[str, int]:
         await asyncio.sleep(0)
-        return NAME.get()
+        return NAME.get(), threading.get_ident()
 
-    async def outer() -> str:
+    async def outer() -> tuple[str, int]:
         NAME.set("caller")
-        return calls.run(who)
+        own = asyncio.get_running_loop(), asyncio.current_task()
+        found = calls.run(who)
+        assert calls.read(who) == found
+        assert (asyncio.get_running_loop(), asyncio.current_task()) == own
+        # it goes on as if nothing had been
+        await asyncio.wait_for(asyncio.sleep(0), 60)
+        return found
 
-    assert asyncio.run(outer()) == "caller"
-    assert calls.run(outer) == "caller"
+    caller = "caller", threading.get_ident()
+    assert asyncio.run(outer()) == caller
+    assert calls.run(outer) == caller
+    # in a callback no task is running
+    loop, found = asyncio.new_event_loop(), []
+    loop.call_soon(lambda: found.append(calls.run(who)))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert found == [("nobody", threading.get_ident())]
+
+
+def test_calls_within_calls_have_a_loop_each_and_keep_them(calls: Calls) -> None:
+    loops: list[int] = []
+
+    async def within(depth: int) -> int:
+        await asyncio.sleep(0)
+        loops.append(id(asyncio.get_running_loop()))
+        return depth if depth == 5 else calls.run(lambda: within(depth + 1))
+
+    assert [calls.run(lambda: within(0)) for _ in range(3)] == [5, 5, 5]
+    assert len({*loops}) == 6
+    assert loops == loops[:6] * 3
 
 
 def test_what_a_call_has_started_has_ended_with_it(calls: Calls) -> None:

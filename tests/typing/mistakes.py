@@ -55,6 +55,7 @@ MISTAKES = [
         "edit(run_id, lambda run: run.name)",
     ),
     # -- iterations, blocks, keywords, results
+    Mistake("support_desk", "field that is no path", 'fields=["session_id"]', "fields=[0]"),
     Mistake("support_desk", "stream without async", "async for batch in tickets", "for batch in tickets"),
     Mistake("support_desk", "batch taken for a session", "found[session.data.metadata", "found[batch.data.metadata"),
     Mistake("support_desk", "transaction without async", "async with tickets", "with tickets"),

@@ -74,7 +74,8 @@ async def hand_over(tickets: fsstore.TypedSessions[Ticket], session_id: str, use
 
 async def close_old(sessions: fsstore.SessionService) -> int:
     closed = 0
-    for session in await sessions.list_sessions({"status": "answered"}, limit=50, order_by="created_at"):
+    answered = {"status": "answered"}
+    for session in await sessions.list_sessions(answered, limit=50, order_by="created_at", fields=["session_id"]):
         await sessions.update_session(session["metadata"]["session_id"], {"metadata": {"status": "closed"}})
         closed += 1
     return closed

@@ -44,7 +44,8 @@ class DocumentCache:
     def __init__(self) -> None:
         self._kept: dict[str, CachedDocument] = {}
         self._bytes = 0
-        self._guard = threading.Lock()
+        # of a thread, not of a call: a signal handler may come in between
+        self._guard = threading.RLock()
 
     def placed(
         self,

@@ -355,6 +355,13 @@ class Documents:
         self.root.check()
         return False
 
+    def is_larger(self, record_id: str, size: int) -> bool:
+        """Whether the file of a document has more bytes; False where there is none, or the system does not say."""
+        with suppress(OSError):
+            found = self.tree.signature(self.name(record_id))
+            return found is not None and found.size > size
+        return False
+
     def check_its_own(self, error: StorageUnavailableError) -> None:
         """Raise the error of reading one document unless another one can be read all the same."""
         if not is_its_own(error):

@@ -42,7 +42,8 @@ class Unreadable:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._refusals: dict[str, Refusal] = {}
-        self._guard = threading.Lock()
+        # of a thread, not of a call: a signal handler may come in between
+        self._guard = threading.RLock()
         self._next_look = self._looked = 0.0
 
     def __bool__(self) -> bool:

@@ -24,19 +24,21 @@ from weakref import WeakValueDictionary
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.index.connection import connect, prepare, quick_to_give_up, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
-from fsstore.filesystem.index.rows import Entry, Problem, Row, Selection, signature_of
+from fsstore.filesystem.index.rows import Entry, Known, Problem, Row, Selection, signature_of
 from fsstore.filesystem.index.schema import (
     BEHIND_RELATION,
+    FILE_COLUMNS,
     SHOWING,
     SIGNATURE_COLUMNS,
     SUMMARY_COLUMNS,
     hiding,
     json_array,
-    summary,
+    part,
 )
 from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, probing
 from fsstore.filesystem.index.terms import functions
 from fsstore.filesystem.index.upserts import Described, described, put_problems, put_rows, remove
+from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.orders import RECENT_FIRST
@@ -50,6 +52,7 @@ _MANY_FREE, _FREE_SHARE, _GIVEN_BACK_AT_ONCE = 500, 8, 500
 _PAGES = ("freelist", "page")
 
 _ROW_COLUMNS = ("name", "id", *SIGNATURE_COLUMNS, "digest")
+_PART = f"SELECT {', '.join((*FILE_COLUMNS, *SUMMARY_COLUMNS))} FROM entry WHERE id = ?"  # noqa: S608 - constants
 _CONFIRM = (
     "UPDATE entry SET recorded_ns = (:since & ~1) | (recorded_ns & 1)"
     " WHERE recorded_ns < :since AND name IN (SELECT value FROM json_each(:names))"
@@ -199,18 +202,38 @@ class Index:
 
         `without` names documents that are passed over.
         """
+        found = self.parts(condition, order, limit=limit, offset=offset, without=without)
+        return None if found is None else list(map(summary, found))
+
+    def parts(
+        self,
+        condition: Condition,
+        order: Order,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        without: Sequence[str] = (),
+    ) -> list[JsonObject] | None:
+        """Do the same, and return all that the rows tell of the records: see `schema.part`."""
         prepared = self._prepare(condition)
         if prepared.plan.residue is not None:
             return None
         if without and (hidden := set(self.inventory.ids(without))):
             end = None if limit is None else offset + limit
-            found = self.summaries(condition, order, limit=None if end is None else end + len(hidden))
+            found = self.parts(condition, order, limit=None if end is None else end + len(hidden))
             return None if found is None else [view for view in found if view["id"] not in hidden][offset:end]
         with translated(), understood():
             start = self._start(prepared.plan, order)
             statement, ordered = prepared.selecting(SUMMARY_COLUMNS, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
-            return [summary(values[:-1]) for values in self._execute(statement)] if ordered else None
+            return [part(values[:-1]) for values in self._execute(statement)] if ordered else None
+
+    def part_of(self, record_id: str) -> tuple[Known, JsonObject] | None:
+        """Return what the index knows of a record, and of the file that it has it from; None where it has no row."""
+        with translated(), understood():
+            row = self._connection.execute(_PART, (record_id,)).fetchone()
+            files = len(FILE_COLUMNS)
+            return None if row is None else (Known(signature_of(*row[:4]), *row[4:files]), part(row[files:]))
 
     def count(self, condition: Condition, *, without: Sequence[str] = ()) -> int | None:
         """Return how many rows match, but for the documents `without`; None when only the documents can tell."""

@@ -17,10 +17,10 @@ from fsstore.filesystem.index.schema import (
     SUMMARY_COLUMNS,
     TooDeepError,
     json_array,
+    part,
     record_row,
-    summary,
 )
-from fsstore.interfaces import summary as summary_of
+from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -129,4 +129,4 @@ class Inventory:
             settled = record_row(record).settled
         except TooDeepError:
             return found is None
-        return found is not None and found[:3] == settled[3:6] and summary(found[3:]) == summary_of(record)
+        return found is not None and found[:3] == settled[3:6] and summary(part(found[3:])) == summary(record)

@@ -31,7 +31,7 @@ from pydantic_core import from_json
 
 from fsstore.model.times import instant_of
 from fsstore.model.values import MAX_DEPTH
-from fsstore.query.columns import ENVELOPE, known_part, metadata_of, tags_of
+from fsstore.query.columns import ENVELOPE, known_part, tags_of
 from fsstore.query.conditions import ABSENT
 from fsstore.query.relation import RELATION
 
@@ -167,18 +167,23 @@ def _present(value: Any) -> Any:
     return None if value is ABSENT else value
 
 
-def summary(values: Sequence[Any]) -> dict[str, Any]:
-    """Return what `interfaces.summary` gives of the record, from the values of SUMMARY_COLUMNS."""
+def part(values: Sequence[Any]) -> dict[str, Any]:
+    """Return what a row tells of its record, in the record's own shape, from the values of SUMMARY_COLUMNS.
+
+    That is what `known_part` gives, but that data without metadata is not told from data that is no object.
+    """
     *envelope, flags, metadata, own, odd = values
     if odd is not None:
-        record = from_json(odd)
-        return {key: record[key] for key in ENVELOPE if key in record} | {"metadata": metadata_of(record)}
+        known: dict[str, Any] = from_json(odd)
+        return known
     view: dict[str, Any] = dict(zip(ENVELOPE, envelope, strict=True))
     for key, flag in (("session_id", NULL_SESSION), ("thread_id", NULL_THREAD)):
         if view[key] is None and not flags & flag:
             del view[key]
-    inner = None if metadata is None else orjson.loads(metadata)
-    view["metadata"] = orjson.loads(own) if inner is None and own is not None else inner
+    if metadata is not None:
+        view["data"] = {"metadata": orjson.loads(metadata)}
+    if own is not None:
+        view["metadata"] = orjson.loads(own)
     return view
 
 

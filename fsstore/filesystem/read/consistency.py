@@ -371,6 +371,14 @@ class Reading:
         if self._store.private_index.is_kept:
             await self.in_thread(self._store.private_index.forget)
 
+    async def ask_as_it_is(self, work: Callable[[Index], T | None]) -> T | None:
+        """Let a reader thread ask the index as it is, which need not agree with the documents; None where it cannot."""
+        try:
+            return await self._in_index(work)
+        except (IndexDamagedError, IndexUnavailableError):
+            # whoever needs it has it replaced
+            return None
+
     async def _ask_overlaid(self, overlay: Overlay, work: Callable[[Index], T]) -> T:
         """Do the same where nothing can be written: the index in memory is brought up to date, however often."""
         counters = self._store.counters

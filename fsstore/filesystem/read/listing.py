@@ -137,6 +137,16 @@ class Listing:
         self._fill(hits, iter(rows), isolation, matches, keeping=False)
         return last, hits.records()
 
+    def known_part(self, index: Index, record_id: str) -> JsonObject | None:
+        """Return what the index tells of a record; None where its row may not be that of what lies there."""
+        name = self._documents.name(record_id)
+        found = index.part_of(record_id)
+        if found is None or name in self._documents.waiting:
+            return None
+        known, part = found
+        is_it = not known.is_racy and self._documents.tree.is_same(name, known.signature)
+        return part if is_it else None
+
     def _fill(
         self,
         hits: _Hits,

@@ -2,6 +2,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query import sizes
 from fsstore.query.conditions import EVERYTHING, Condition
+from fsstore.query.fields import parse_fields
 from fsstore.query.filters import parse
 from fsstore.query.orders import parse_order
+from tests.query.drawn import met_path, some_record
 
 ABSENT: Any = object()
 SIGNATURE = Signature(1, 2, 3, 4)
@@ -190,6 +193,24 @@ def test_a_summary_is_that_of_the_document(index: Index) -> None:
     index.apply(map(entry, SUMMARISED))
 
     assert index.summaries(EVERYTHING, parse_order("id")) == [summary(record) for record in SUMMARISED]
+
+
+def test_parts_are_those_of_the_document_wherever_the_index_has_them(index: Index) -> None:
+    rng = Random(22)
+    records = [some_record(rng, at) for at in range(300)]
+    index.apply(map(entry, records))
+    whole = {found["id"]: found for found in records}
+    asked = [parse_fields({met_path(rng, rng.choice(records)) for _ in range(3)}) for _ in range(300)]
+    indexed = [fields for fields in asked if fields.is_indexed]
+
+    assert len(indexed) > 30
+    for known in index.parts(EVERYTHING, parse_order("id")) or []:
+        row = index.part_of(known["id"])
+        assert row is not None
+        assert row == (Known(SIGNATURE, digest(b"data"), 5), known)
+        for fields in indexed:
+            assert fields.of(known) == fields.of(whole[known["id"]]), (fields, known["id"])
+    assert index.part_of("nobody") is None
 
 
 def test_limit_and_offset_cut_the_answer(index: Index) -> None:

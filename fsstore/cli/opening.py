@@ -1,0 +1,73 @@
+"""The one way in which a command opens a store. Knows nothing of how arguments are read."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fsstore.cli.output import counted
+from fsstore.errors import StorageValidationError
+
+if TYPE_CHECKING:
+    from fsstore.sessions.service import SessionService
+
+T = TypeVar("T")
+
+_NAMED = 5
+
+
+def with_store(
+    store: str | None,
+    work: Callable[["SessionService"], Awaitable[T]],
+    *,
+    create: bool = False,
+    max_bytes: int | None = None,
+    **options: Any,
+) -> T:
+    """Open the store, do the work, close the store. `create` makes a store where there is none.
+
+    Raises StorageValidationError when no store is named, and what opening and the work raise.
+    """
+    if not store:
+        raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
+    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
+    # it must be there already: only the commands that fill a store may make one
+    options = options if create else {"create": False, **options}
+    if max_bytes is not None:
+        options["max_bytes"] = max_bytes
+    # not above, so that --help and a wrong option answer without it
+    import asyncio  # noqa: PLC0415
+
+    with _told_by_commands():
+        return asyncio.run(_work(store, work, options))
+
+
+@contextmanager
+def _told_by_commands() -> Iterator[None]:
+    """Log no warning of what is left out: the command names it itself, also where the index knows it already."""
+    logger = logging.getLogger("fsstore.unreadable")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+async def left_out(sessions: "SessionService") -> str:
+    """Return what to say about what an answer leaves out since it cannot be read; nothing where nothing is."""
+    found = await sessions.unreadable()
+    if not found:
+        return ""
+    named = ", ".join(problem["file"] for problem in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    verbs = "cannot be read and is left out" if len(found) == 1 else "cannot be read and are left out"
+    return f"{counted(len(found), 'file')} {verbs}: {named}{more}; fsstore health says why"
+
+
+async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], options: dict[str, Any]) -> T:
+    # imported here, so that --help and a wrong option answer without loading a store
+    from fsstore.opening import open_sessions  # noqa: PLC0415
+
+    async with open_sessions(store, **options) as sessions:
+        return await work(sessions)
