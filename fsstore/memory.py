@@ -64,9 +64,12 @@ class MemoryStorage(IUnifiedStorage):
         check_batch_size(batch_size)
         condition = parse(filters)
         batch: Records = []
-        for record_id in sorted(self._records):
-            record = self._records.get(record_id)
-            if record is not None and condition.matches(record):
+        with self._committing:
+            # another thread may be in the middle of a commit; records are replaced, and never changed
+            records = self._records.copy()
+        for record_id in sorted(records):
+            record = records[record_id]
+            if condition.matches(record):
                 batch.append(copy_value(record))
             if len(batch) == batch_size:
                 yield batch

@@ -51,3 +51,26 @@ def test_no_append_of_threads_is_lost() -> None:
             assert sorted(sessions.read_tail("a", 1000).items) == list(range(200))
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_no_thread_sees_half_a_batch_of_another() -> None:
+    names, torn = [f"{at:03}" for at in range(150)], list[object]()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with open_sessions("memory:") as sessions, ThreadPoolExecutor(2) as threads:
+
+            def write(turns: range) -> None:
+                for turn in turns:
+                    sessions.batch_save_sessions({name: {"turn": turn} for name in names})
+
+            write(range(1))
+            writing = threads.submit(write, range(1, 60))
+            while not writing.done():
+                seen = {session["turn"] for session in sessions.list_sessions()}
+                if len(seen) != 1:
+                    torn.append(seen)
+            writing.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert torn == []
