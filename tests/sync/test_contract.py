@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 
 from fsstore import sync
+from fsstore.errors import StorageTimeoutError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
 from fsstore.testing import StorageContract
+from fsstore.testing.finding import ENDLESS_QUERY
 from fsstore.testing.patches import SessionPatchContract
 from fsstore.testing.session_appends import SessionAppendContract, SessionTailContract
 from fsstore.testing.session_changes import SessionEditContract
@@ -73,6 +75,16 @@ class Contract(
         record = await storage.load("a")
         assert record is not None
         assert record["data"] == {"list": [0], "inner": {"n": 0}}
+
+    async def test_a_query_without_end_keeps_nobody_waiting(self, storage: IUnifiedStorage) -> None:
+        """It keeps the thread that asked, until it is ended at its limit of time."""
+        await storage.save({"id": "a"})
+        query = asyncio.ensure_future(storage.query(ENDLESS_QUERY))
+        async with asyncio.timeout(5):
+            assert await storage.query("SELECT count(*) AS n FROM documents") == [{"n": 1}]
+        assert not query.done()
+        with pytest.raises(StorageTimeoutError):
+            await query
 
     async def test_a_record_updated_while_cleanup_runs_stays(
         self, storage: Any, clock: HandClock, monkeypatch: pytest.MonkeyPatch
