@@ -50,7 +50,9 @@ ABSENT: dict[str, Callable[[SessionService], Awaitable[Any]]] = {
 async def test_an_absent_session_is_called_a_session(sessions: SessionService, way: str) -> None:
     error = await refusal(ABSENT[way](sessions), StorageNotFoundError)
 
-    advice = "check the id; there is nothing to remove" if way == "delete" else "check the id, or save the session first"
+    advice = (
+        "check the id; there is nothing to remove" if way == "delete" else "check the id, or save the session first"
+    )
     assert str(error) == f"there is no session 'no'; {advice}"
 
 
