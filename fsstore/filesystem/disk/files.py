@@ -154,11 +154,12 @@ class Tree(Directories):
         finally:
             os.close(descriptor)
 
-    def write_new(self, name: str, data: bytes) -> Signature:
+    def write_new(self, name: str, *parts: bytes | memoryview) -> Signature:
         """Make a file with these bytes, not synced. On failure nothing of it is left."""
         descriptor = self.open(name, CREATE)
         try:
-            write_all(descriptor, data)
+            for part in parts:
+                write_all(descriptor, part)
             return self._signed(os.fstat(descriptor))
         except BaseException:
             with suppress(OSError):
@@ -408,18 +409,24 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the bytes, however many calls that takes."""
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def write_parts(descriptor: int, parts: Iterable[bytes]) -> None:
+def write_parts(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
     """Write all of the parts, one after another, in pieces that need no fresh memory."""
-    piece: list[bytes] = []
+    piece: list[bytes | memoryview] = []
     size = 0
     for part in parts:
+        if len(part) >= _PIECE_BYTES:
+            # to copy it would take longer than a call more
+            write_all(descriptor, b"".join(piece))
+            write_all(descriptor, part)
+            piece, size = [], 0
+            continue
         piece.append(part)
         size += len(part)
         if size >= _PIECE_BYTES:
