@@ -265,7 +265,9 @@ class Committer:
             self._stage(drafts, directory)
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
-                changes = [LoggedChange(*draft.logged, self._durable, floor=floor) for draft in drafts]
+                changes = [
+                    LoggedChange(*draft.logged, self._durable, floor=floor, edits=draft.edits) for draft in drafts
+                ]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
                 position = self._log.position
         except OSError:

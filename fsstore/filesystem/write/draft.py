@@ -27,10 +27,20 @@ from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.lists import NO_PLACES, Listed, Places, find_list, key_of
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
-from fsstore.filesystem.documents.text import Text
+from fsstore.filesystem.documents.text import Edit, Text
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, floor_above, overrides
+from fsstore.model.mutations import (
+    Append,
+    Check,
+    Delete,
+    Mutation,
+    Patch,
+    Pop,
+    apply_each,
+    floor_above,
+    overrides,
+)
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.times import format_time
 from fsstore.model.values import snapshot
@@ -63,10 +73,16 @@ class Draft:
     """What was found goes to quarantine before it is replaced or removed."""
 
     @property
-    def logged(self) -> tuple[str, bytes, bytes | None]:
+    def logged(self) -> tuple[str, bytes, Text | None]:
         """Return what the log is to know: the id, the hash of what was there, and the new bytes."""
-        data = None if self.text is None else bytes(self.text)
-        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest or NO_DOCUMENT, data
+        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest or NO_DOCUMENT, self.text
+
+    @property
+    def edits(self) -> list[Edit] | None:
+        """What makes its bytes of those that were there; None where that is not known."""
+        if self.text is None or type(self.previous) is not CachedDocument:
+            return None
+        return self.text.edits_of(self.previous.text)
 
     @property
     def is_ours(self) -> bool:
