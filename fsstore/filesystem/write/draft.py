@@ -16,13 +16,14 @@ A crash leaves nothing: nothing is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk.files import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
-from fsstore.filesystem.documents.codec import InConflictError, decode_examined
+from fsstore.filesystem.documents.codec import InConflictError, decode_examined, in_form
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.lists import NO_PLACES, Listed, Places, find_list, key_of
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
@@ -34,6 +35,7 @@ from fsstore.model.mutations import (
     Append,
     Check,
     Delete,
+    Expected,
     Mutation,
     Patch,
     Pop,
@@ -155,6 +157,7 @@ class Drafting:
         if draft.damage is not None:
             return self._over_damage(change, draft, draft.damage, own)
         before = version_of(draft.part)
+        change = _as_seen(change, draft)
         part, text, places = self._made(change, draft, now, own.floor)
         made = draft
         if part is not draft.part:
@@ -261,6 +264,32 @@ class Drafting:
         if found.part is not None:
             return Draft(record_id, name, found, found.part, places=found.places)
         return Draft(record_id, name, found, decode_examined(found.data), is_whole=True)
+
+
+def _as_seen(change: Sealed, draft: Draft) -> Sealed:
+    """Return a change that expects no whole record any more where the bytes of that are those that are there.
+
+    Then neither need be parsed. Other bytes may be the same record all the same.
+    """
+    if isinstance(change, SealedSave):
+        inner = change.change
+        if inner.expected.seen is ...:
+            return change
+        return change._replace(change=inner._replace(expected=_unless_seen(inner.expected, draft)))
+    if isinstance(change, Mutation) or change.expected.seen is ...:
+        return change
+    return change._replace(expected=_unless_seen(change.expected, draft))
+
+
+def _unless_seen(expected: Expected, draft: Draft) -> Expected:
+    previous = draft.previous
+    there = draft.text or (previous.data if isinstance(previous, CachedDocument | Document) else None)
+    if type(expected.seen) is not dict or draft.part is None or there is None:
+        return expected
+    with suppress(TypeError):
+        if in_form(expected.seen) == bytes(there):
+            return expected._replace(seen=...)
+    return expected
 
 
 def _places_of(change: Append, record: JsonObject, text: Text) -> Places:

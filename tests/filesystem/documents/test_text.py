@@ -93,4 +93,4 @@ def test_compacted_pieces_are_few_and_keep_nothing_else_alive() -> None:
 
 
 def test_a_place_moves_with_what_comes_before_it() -> None:
-    assert moved(10, [Edit(2, 3, b"12345"), Edit(10, 0, b""), Edit(11, 1, b"xx")]) == 12
+    assert moved(10, [Edit(2, 3, b"12345"), Edit(10, 0, b"z"), Edit(11, 1, b"xx")]) == 12
