@@ -50,9 +50,9 @@ group, and for each:
    (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
 2. `indexing` becomes odd; new documents are written below `staging/`, unsynced. (temp files, which recovery removes)
-3. one record with all payloads goes to the log, and one fdatasync makes it true: THE COMMIT POINT. (a torn record at
-   the end of the log, maybe before zeros that were written ahead, is a commit that never happened; a whole one is
-   replayed)
+3. one record with all payloads, or splices that make them, goes to the log, and one fdatasync makes it true: THE COMMIT
+   POINT. (a torn record at the end of the log, maybe before zeros that were written ahead, is a commit that never
+   happened; a whole one is replayed)
 4. for a batch its names go to `batches`, `applying` becomes odd, and readers wait; the files are renamed into place,
    deletions unlinked; it becomes even, how far the log is placed is noted, and the callers are answered. (recovery
    finishes what is missing)
@@ -79,6 +79,13 @@ last line) and to the one that the index knew of it. What is not seen: deletions
 before `.fsstore` was removed while no process had the store open, and the version of a document that was truncated, or
 emptied, while the index did not know it: never listed and written by another program, or after the index was lost. A
 version above 2^53 was written by hand and raises no floor.
+
+A record holds the documents whole, or as splices: what came, where, and the hashes before and after. A splice is only
+written upon what the same segment holds, by a record of this process, so that a replay always has a base; the first
+change of a document in a segment is logged whole, later appends and changes of its metadata by what is new in them
+(`text`, `records`). So a message that is appended costs the log a message, and not a history. Recovery, checkpoints
+and those who only read put splices upon their bases first, and then see whole documents, as ever. A splice without
+its base, or from which something else comes than its hash says, is damage of its segment.
 
 One record stands for a group, not one for each commit: the group shares one fdatasync, so a tear can then only be at
 the very end of the log, and is never confused with damage in its middle.

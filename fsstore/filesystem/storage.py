@@ -243,7 +243,10 @@ class FileStorage(IUnifiedStorage):
         check_id(id)
         if self._reading.is_unsettled():
             await self._reading.await_applied(id)
-        found = self._documents.tail(id, steps, count, before)
+        try:
+            found = self._documents.tail(id, steps, count, before, at_once=True)
+        except BlockingIOError:
+            found = await self._reading.in_thread(partial(self._documents.tail, id, steps, count, before))
         if found is None:
             return await super().load_tail(id, steps, count, before)
         record, tail = found

@@ -27,7 +27,7 @@ from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import JsonObject, check_id
 from fsstore.model.times import format_time
-from fsstore.model.values import copy_value
+from fsstore.model.values import snapshot
 from fsstore.sessions.inputs import SessionInput
 from fsstore.sessions.mutations import editing_session, shown
 
@@ -160,11 +160,13 @@ class EditCall:
             if seen is None or seen["type"] != "session":
                 raise StorageNotFoundError(id=self._session_id)
             self._step = "fn"
-            edited = await self._edited(copy_value(shown(seen)), bound)
+            draft: JsonObject = snapshot(shown(seen), record_id=self._session_id)
+            edited = await self._edited(draft, bound)
             if self._is_late():
                 raise self._out_of_time()
             now = format_time(self._storage.clock())
-            mutation, saved = editing_session(self._session_id, edited, now, seen=seen)
+            # what fn has returned may be the caller's
+            mutation, saved = editing_session(self._session_id, edited, now, seen=seen, copies=edited is not draft)
             # whether it was applied is worth knowing, and the answer is near
             bound.reschedule(self._deadline + _ANSWER_SECONDS)
             if await self._committed(mutation):

@@ -82,12 +82,19 @@ def updating_session(session_id: str, updates: SessionInput, now: str, *, expect
     )
 
 
-def editing_session(session_id: str, edited: SessionInput, now: str, *, seen: JsonObject) -> tuple[Save, JsonObject]:
-    """Replace a session if its record is still what was seen; returns a copy of the data that will be there, too."""
+def editing_session(
+    session_id: str, edited: SessionInput, now: str, *, seen: JsonObject, copies: bool = True
+) -> tuple[Save, JsonObject]:
+    """Replace a session if its record is still what was seen; returns the data that will be there, too.
+
+    That is a copy unless nobody else has what was edited.
+    """
     data = session_object(session_id, edited, seen=seen["data"])
     save = Save(session_id, {"type": SESSION, "data": data}, Expected(seen=seen), Stamp(at=now, is_mirrored=True))
     # what was seen need not be compared with itself
     made = save._replace(expected=Expected()).apply(seen, now)
+    if not copies:
+        return save, made["data"]
     # with the record around it, so that a path in an error starts where all others do
     return save, snapshot({"data": made["data"]}, record_id=session_id)["data"]
 

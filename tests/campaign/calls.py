@@ -74,6 +74,7 @@ class Trial:
         asyncio.run(self._open_once(self.copy("warm")))
         gc.collect()
         gc.freeze()
+        check(in_child(lambda: asyncio.run(self._warm(before))) == 0, "what comes before the work fails")
         wrong, self._old = self._reopen(before)
         check(not wrong, f"the store is wrong to begin with: {wrong}")
         self._aside = quarantined(before)
@@ -87,6 +88,11 @@ class Trial:
     async def _open_once(self, store: Path) -> None:
         async with await opened(store, fsync=self._fsync) as storage:
             await storage.list()
+
+    async def _warm(self, store: Path) -> None:
+        async with await opened(store, fsync=self._fsync) as storage:
+            if self._work.warm is not None:
+                await self._work.warm(storage)
 
     def _step(self, mode: Mode, step: int) -> dict[str, Any] | None:
         store = self.copy("store")

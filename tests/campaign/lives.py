@@ -89,6 +89,8 @@ class Life:
 
     async def _ready(self) -> FileStorage:
         storage = await self._open()
+        if self._work.warm is not None:
+            await self._work.warm(storage)
         await storage.list()
         return storage
 

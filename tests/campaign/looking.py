@@ -13,7 +13,7 @@ from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError
 from fsstore.filesystem.disk import files, system
 from fsstore.filesystem.log import records
-from tests.campaign.promises import TORN, Contents, History, body, document
+from tests.campaign.promises import TORN, Contents, History, document, is_whole, number_in
 
 _NEW = 1_000_000
 
@@ -33,7 +33,7 @@ def age(store: Path, history: History) -> None:
     """Give documents the times at which they were written, and let this process take these for what nobody can set."""
     for path in _documents(store):
         with suppress(ValueError, TypeError, KeyError):
-            work = history.works.get(json.loads(path.read_bytes())["data"]["number"])
+            work = history.works.get(number_in(json.loads(path.read_bytes())["data"]))
             if work is not None:
                 os.utime(path, ns=(work.begun_ns, work.begun_ns))
     signature = vars(files)["signature_in"]
@@ -75,8 +75,8 @@ async def _held(storage: FileStorage, record_id: str, wrong: list[str]) -> int |
         return TORN
     if record is None:
         return None
-    number = int(record["data"]["number"])
-    if record["data"] != body(record_id, number):
+    number = number_in(record["data"])
+    if not is_whole(record_id, record["data"]):
         wrong.append(f"{record_id} is a mixture: {record}")
     return number
 
@@ -85,7 +85,7 @@ async def _disagreements(storage: FileStorage, store: Path, found: Contents, ids
     there = {key: held for key, held in found.items() if held != TORN}
     wanted = set(ids)
     views = {
-        "list": {record["id"]: record["data"]["number"] for record in await storage.list()},
+        "list": {record["id"]: number_in(record["data"]) for record in await storage.list()},
         "list_metadata": {
             record["id"]: _number(record["metadata"]) for record in await storage.list_metadata(order_by="id")
         },
@@ -112,7 +112,7 @@ def _scanned(store: Path) -> Contents:
     for path in _documents(store):
         try:
             record = json.loads(path.read_bytes())
-            found[record["id"]] = int(record["data"]["number"])
+            found[record["id"]] = number_in(record["data"])
         except (ValueError, TypeError, KeyError):
             # torn: `load` must say so too
             continue
@@ -150,7 +150,7 @@ def _left_over(store: Path, *, overtaken: bool) -> list[str]:
 def _is_whole(data: bytes) -> bool:
     try:
         record = json.loads(data)
-        return bool(record["data"] == body(record["id"], record["data"]["number"]))
+        return is_whole(record["id"], record["data"])
     except (ValueError, TypeError, KeyError):
         return False
 

@@ -31,6 +31,26 @@ def document(record_id: str, number: int) -> dict[str, Any]:
     return {"id": record_id, "type": "note", "data": body(record_id, number)}
 
 
+def item(record_id: str, number: int, at: int) -> dict[str, Any]:
+    """Return what the work of that number appends to a document that has so many items."""
+    return {"number": number, "at": at, "text": f"{record_id} {number}"}
+
+
+def number_in(data: dict[str, Any]) -> int:
+    """Return the number of the work that has changed a document last, as its data tells it."""
+    return int(data["log"][-1]["number"] if data.get("log") else data["number"])
+
+
+def is_whole(record_id: str, data: dict[str, Any]) -> bool:
+    """Whether data is what one work has saved and others, all of them, have appended to."""
+    log, number = data.get("log", []), number_in(data)
+    numbers = [data["number"], *(each["number"] for each in log)]
+    metadata = body(record_id, number)["metadata"]
+    saved = {**body(record_id, data["number"]), "metadata": metadata, **({"log": log} if log else {})}
+    appended = [item(record_id, each["number"], at) for at, each in enumerate(log)]
+    return data == saved and log == appended and numbers == sorted(numbers)
+
+
 class Work(NamedTuple):
     """One commit, or one edit by another program: which documents it leaves there, and which not, and when it began."""
 

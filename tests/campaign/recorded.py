@@ -20,10 +20,10 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.write import writer as writing
-from fsstore.model.mutations import AnyMutation, deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, Append, Patch, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
-from tests.campaign.promises import begun, body, document, told
+from tests.campaign.promises import begun, body, document, item, told
 
 IDS = [f"doc-{number}" for number in range(4)]
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -44,6 +44,8 @@ class Shop:
         self.interposer = interposer
         self.number = first
         self._mark = mark
+        # how many items each document has
+        self._lengths: dict[str, int] = {}
 
     async def open(self, *, fsync: bool = True, shard_depth: int = 1, clock: HandClock | None = None) -> FileStorage:
         """Open the store."""
@@ -68,20 +70,34 @@ class Shop:
         """Delete documents as one commit."""
         return await self.commit(storage, dict.fromkeys(ids, False))
 
-    async def commit(self, storage: FileStorage, changes: dict[str, bool], *, patch: bool = False) -> bool:
+    async def commit(
+        self, storage: FileStorage, changes: dict[str, bool], *, patch: bool = False, append: bool = False
+    ) -> bool:
         """Save and delete documents as one commit; False when it failed."""
         number = self.begin(changes, durable=storage.guarantees.durable)
+        for key in changes:
+            self._lengths[key] = self._lengths.get(key, 0) + 1 if append else 0
         try:
-            await storage.commit([_mutation(key, number, there=there, patch=patch) for key, there in changes.items()])
+            if append:
+                await storage.commit([_appending(key, number, self._lengths[key] - 1) for key in changes])
+            else:
+                await storage.commit(
+                    [_mutation(key, number, there=there, patch=patch) for key, there in changes.items()]
+                )
         except StorageUnavailableError as error:
             self.tell(number, "refused" if error.outcome == "not applied" else "unsure")
             return False
         self.tell(number, "acknowledged")
         return True
 
+    async def append(self, storage: FileStorage, *ids: str) -> bool:
+        """Append an item to documents as one commit."""
+        return await self.commit(storage, dict.fromkeys(ids, True), append=True)
+
     def edit(self, record_id: str, *, sync: bool) -> None:
         """Replace a document as an editor does, with care or without."""
         number = self.begin({record_id: True}, durable=sync, edit=True)
+        self._lengths[record_id] = 0
         path = self.store / Layout(1).name(record_id)
         draft = path.with_name(".edited")
         times = dict.fromkeys(("created_at", "updated_at"), "2026-01-31T09:15:00.000000+00:00")
@@ -121,6 +137,11 @@ def _mutation(record_id: str, number: int, *, there: bool, patch: bool) -> AnyMu
     if patch:
         return patching(record_id, {"data": body(record_id, number)})
     return saving(document(record_id, number))
+
+
+def _appending(record_id: str, number: int, at: int) -> AnyMutation:
+    patch = Patch(record_id, {"data": {"metadata": body(record_id, number)["metadata"]}})
+    return Append(record_id, [item(record_id, number, at)], ("data", "log"), patch)
 
 
 def _sync(path: Path) -> None:
@@ -245,6 +266,40 @@ async def _overtaken(shop: Shop) -> None:
         await shop.save(storage, IDS[1])
 
 
+async def _appends(shop: Shop) -> None:
+    """Append until splices stand on splices, alone and in batches, and after a save and an edit in between."""
+    async with await shop.open() as storage:
+        for _ in range(5):
+            await shop.append(storage, IDS[0])
+        await shop.append(storage, IDS[0], IDS[1])
+        await shop.append(storage, IDS[0], IDS[1])
+        await shop.save(storage, IDS[1])
+        await shop.append(storage, IDS[1])
+        await shop.append(storage, IDS[1])
+        shop.edit(IDS[0], sync=True)
+        await shop.append(storage, IDS[0])
+        await shop.append(storage, IDS[0])
+
+
+async def _appends_in_segments(shop: Shop) -> None:
+    writing._SEGMENT_BYTES = 2 * _SMALL_SEGMENT
+    async with await shop.open() as storage:
+        for at in range(14):
+            await shop.append(storage, IDS[0])
+            if at % 3 == 0:
+                await shop.append(storage, IDS[1], IDS[2])
+
+
+async def _appends_in_turn(shop: Shop) -> None:
+    """Let two writers append to the same documents in turn, and each to one of its own."""
+    async with await shop.open() as one, await shop.open() as other:
+        for _ in range(3):
+            for storage, own in ((one, IDS[1]), (other, IDS[2])):
+                await shop.append(storage, IDS[0])
+                await shop.append(storage, IDS[0])
+                await shop.append(storage, own)
+
+
 async def _old(shop: Shop) -> None:
     async with await shop.open(clock=HandClock(_LONG_AGO)) as storage:
         await shop.save(storage, *IDS[:2])
@@ -292,6 +347,9 @@ SCENARIOS: dict[str, Recorded] = {
     "two writers": Recorded(_two, some),
     "edits": Recorded(_edited, some),
     "overtaken edits": Recorded(_overtaken, some),
+    "appends": Recorded(_appends, some),
+    "appends in segments": Recorded(_appends_in_segments, some),
+    "appends in turn": Recorded(_appends_in_turn, some),
     "cleanup": Recorded(_cleanup, _old),
     "without fsync": Recorded(_careless, some, durable=False),
     "with and without": Recorded(_mixed, some),

@@ -17,7 +17,7 @@ from typing import Literal
 from fsstore import FileStorage
 from fsstore.filesystem.log.checkpoint import Checkpoint
 from fsstore.filesystem.write import writer as writing
-from fsstore.model.mutations import AnyMutation, deleting, patching, saving
+from fsstore.model.mutations import AnyMutation, Append, Patch, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.campaign.interpose import Action, Interposer
 from tests.filesystem.crashing import in_child, must_be_killed, note
@@ -41,11 +41,15 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to a store that `prepare` has made. `watched` is from where on faults may fall."""
+    """What is done to a store that `prepare` has made. `watched` is from where on faults may fall.
+
+    `warm` is done before that by the same process, and belongs to what was there before.
+    """
 
     prepare: Callable[[Path, bool], None]
     rounds: Sequence[Sequence[Operation]]
     watched: Literal["opening", "rounds", "closing"] = "rounds"
+    warm: Callable[[FileStorage], Awaitable[object]] | None = None
 
 
 async def opened(store: Path, *, fsync: bool, now: datetime | None = None) -> FileStorage:
@@ -123,6 +127,23 @@ def three_segments(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
         raise AssertionError("there are no three segments")
 
 
+def spliced(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
+    """Leave a log of splices, alone and in a batch, whose writer died before the last ones were in place."""
+    filled(store, fsync)
+    interposer = Interposer()
+
+    async def die() -> None:
+        storage = await opened(store, fsync=fsync)
+        await _lengthen(storage)
+        interposer.watch(store)
+        interposer.only(["renameat2"])
+        interposer.at(3, Action.kill_before)
+        await storage.commit([_append(NAMES[0], "alone")])
+        await storage.commit([_append(name, "in a batch") for name in NAMES[:4]])
+
+    must_be_killed(lambda: asyncio.run(die()))
+
+
 def edited(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
     """Change, add, remove and damage documents after the index was made."""
     filled(store, fsync)
@@ -144,9 +165,21 @@ def damaged_index(store: Path, fsync: bool) -> None:  # noqa: FBT001 - the same
 # -- the operations ---------------------------------------------------------------------------------------------------
 
 
+def _append(name: str, text: str = "new") -> Append:
+    patch = Patch(name, {"data": {"metadata": {"status": "new"}}})
+    return Append(name, [{"text": text}], ("data", "log"), patch)
+
+
+async def _lengthen(storage: FileStorage) -> None:
+    """Make documents long that the log holds whole, so that appends to them are splices."""
+    for name in NAMES:
+        await storage.commit([Append(name, [{"text": "long " * 500}], ("data", "log"))])
+
+
 async def _batch(storage: FileStorage) -> None:
     changes: list[AnyMutation] = [saving(note(name, "new")) for name in (NAMES[0], "added")]
     changes += [saving(note(NAMES[1], "new")), patching(NAMES[2], {"data": {"metadata": {"status": "new"}}})]
+    changes += [_append(NAMES[5])]
     await storage.commit([*changes, deleting(NAMES[3]), deleting(NAMES[4])])
 
 
@@ -170,22 +203,30 @@ UPDATE = Operation(
     lambda storage: storage.update(NAMES[1], {"data": {"metadata": {"status": "new"}, "text": None}}), [NAMES[1]]
 )
 DELETE = Operation(lambda storage: storage.delete(NAMES[2]), [NAMES[2]])
-BATCH = Operation(_batch, ["added", *NAMES[:5]])
+BATCH = Operation(_batch, ["added", *NAMES])
 CLEANUP = Operation(lambda storage: storage.cleanup_old_data(365), NAMES[:2])
+APPEND = Operation(lambda storage: storage.commit([_append(NAMES[5])]), NAMES[5:])
+APPEND_BATCH = Operation(lambda storage: storage.commit([_append(name) for name in NAMES[3:5]]), NAMES[3:5])
+APPEND_ALL = [
+    Operation(lambda storage, name=name: storage.commit([_append(name)]), [name])  # type: ignore[misc]
+    for name in NAMES[:3]
+]
 REFUSED = Operation(lambda storage: storage.update("missing", {"data": {}}), is_refused=True)
 CHECKPOINT = Operation(_checkpoint)
 LOOK = Operation(_look)
 
 WORKS: dict[str, Work] = {
-    "put, update, delete": Work(filled, [[SAVE_NEW], [REPLACE], [UPDATE], [DELETE]]),
+    "put, update, delete": Work(filled, [[SAVE_NEW], [REPLACE], [UPDATE], [DELETE], [APPEND]]),
     "batch": Work(filled, [[BATCH]]),
-    "group": Work(filled, [[REPLACE, REFUSED, UPDATE, DELETE]]),
+    "group": Work(filled, [[REPLACE, REFUSED, UPDATE, DELETE, APPEND]]),
     "cleanup": Work(filled, [[CLEANUP]]),
-    "checkpoint": Work(three_segments, [[UPDATE], [CHECKPOINT]]),
+    "checkpoint": Work(three_segments, [[UPDATE], [APPEND], [CHECKPOINT]]),
+    "appends": Work(filled, [[APPEND], [APPEND_BATCH], APPEND_ALL], warm=_lengthen),
+    "recovery of appends": Work(spliced, [[LOOK]], "opening"),
     "recovery": Work(half_placed, [[LOOK]], "opening"),
     "recovery after edits": Work(edited_meanwhile, [[LOOK]], "opening"),
     "reconcile": Work(edited, [[LOOK]], "opening"),
-    "index renewal": Work(damaged_index, [[LOOK], [REPLACE]]),
+    "index renewal": Work(damaged_index, [[LOOK], [REPLACE], [APPEND]]),
     "first opening": Work(empty, [[SAVE_NEW]], "opening"),
-    "close": Work(filled, [[REPLACE], [DELETE]], "closing"),
+    "close": Work(filled, [[REPLACE], [DELETE], [APPEND]], "closing"),
 }

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from fsstore.errors import (
     StorageValidationError,
 )
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents import documents
+from fsstore.filesystem.documents import codec, documents
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.filesystem.log import counters
+from fsstore.filesystem.write import draft as draft_module
+from fsstore.model.records import JsonObject
 from fsstore.query.relation import guarded_select
 from fsstore.testing.finding import ENDLESS_QUERY
 from fsstore.transfer import export_sessions
@@ -750,3 +753,77 @@ async def test_queries_that_nobody_waits_for_any_more_leave_the_readers_free(
             query.cancel()
         async with asyncio.timeout(5):
             assert await storage.query("SELECT count(*) AS n FROM documents") == [{"n": 1}]
+
+
+def _add(session: JsonObject, *, number: int) -> None:
+    session["messages"].append({"n": number})
+
+
+# -- large sessions ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_edit_is_not_parsed_again_under_the_lock_and_copied_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is held against what is there as bytes."""
+    parsed: list[bytes] = []
+
+    def noted(data: bytes) -> JsonObject:
+        parsed.append(data)
+        return codec.decode_examined(data)
+
+    monkeypatch.setattr(draft_module, "decode_examined", noted)
+    async with await FileStorage.open(tmp_path) as storage:
+        sessions = SessionService(storage)
+        await sessions.save_session("a", {"messages": [{"text": "x" * 100}] * 50})
+        for number in range(3):
+            edited = await sessions.edit_session("a", partial(_add, number=number))
+            assert edited == await sessions.get_session("a")
+        assert parsed == []
+        assert len(edited["messages"]) == 53
+
+
+async def test_an_edit_stands_where_only_the_form_of_the_file_has_changed_meanwhile(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        sessions = SessionService(storage)
+        await sessions.save_session("a", {"n": 1})
+        tries: list[int] = []
+
+        def edit(session: JsonObject) -> None:
+            tries.append(session["n"])
+            path = place(tmp_path, "a")
+            record = json.loads(path.read_bytes())
+            if len(tries) == 1:
+                path.write_text(json.dumps(record))
+            elif len(tries) == 2:
+                record["data"]["n"] = 7
+                path.write_text(json.dumps(record))
+            session["n"] += 1
+
+        await sessions.edit_session("a", edit)
+        assert (tries, (await sessions.get_session("a") or {})["n"]) == ([1], 2)
+        await sessions.edit_session("a", edit)
+        assert (tries, (await sessions.get_session("a") or {})["n"]) == ([1, 2, 7], 8)
+
+
+async def test_a_large_session_is_parsed_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: dict[str, set[str]] = {"small": set(), "large": set()}
+    decode = codec.decode_examined
+
+    def noted(data: bytes) -> JsonObject:
+        record = decode(data)
+        threads[record["id"]].add(threading.current_thread().name)
+        return record
+
+    monkeypatch.setattr(documents, "decode_examined", noted)
+    async with await FileStorage.open(tmp_path) as storage:
+        sessions = SessionService(storage)
+        await sessions.save_session("small", {"messages": ["x"]})
+        await sessions.save_session("large", {"messages": ["x" * 300_000]})
+        for name in ("small", "large"):
+            await sessions.get_session(name)
+            place(tmp_path, name).touch()
+            await sessions.get_session(name)
+    assert threads["small"] == {threading.main_thread().name}
+    assert all(name.startswith("fsstore-reader") for name in threads["large"])
+    assert threads["large"]

@@ -24,18 +24,24 @@ def read_all(descriptor: int, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the bytes, however many calls that takes."""
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def write_parts(descriptor: int, parts: Iterable[bytes]) -> None:
+def write_parts(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
     """Write all of the parts, one after another, in pieces that need no fresh memory."""
-    piece: list[bytes] = []
+    piece: list[bytes | memoryview] = []
     size = 0
     for part in parts:
+        if len(part) >= _PIECE_BYTES:
+            # to copy it would take longer than a call more
+            write_all(descriptor, b"".join(piece))
+            write_all(descriptor, part)
+            piece, size = [], 0
+            continue
         piece.append(part)
         size += len(part)
         if size >= _PIECE_BYTES:

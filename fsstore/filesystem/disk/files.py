@@ -124,11 +124,12 @@ class Tree(Directories):
         finally:
             os.close(descriptor)
 
-    def write_new(self, name: str, data: bytes) -> Signature:
+    def write_new(self, name: str, *parts: bytes | memoryview) -> Signature:
         """Make a file with these bytes, not synced. On failure nothing of it is left."""
         descriptor = self.open(name, CREATE)
         try:
-            write_all(descriptor, data)
+            for part in parts:
+                write_all(descriptor, part)
             return self._signed(os.fstat(descriptor))
         except BaseException:
             with suppress(OSError):

@@ -12,11 +12,11 @@ A crash loses nothing that is not on disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from fsstore.filesystem.disk.signatures import Signature
-from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.lists import NO_PLACES, Places
+from fsstore.filesystem.documents.text import Text
 from fsstore.model.records import JsonObject
 
 _MOST_BYTES = 16 << 20
@@ -25,17 +25,26 @@ _MOST_BYTES = 16 << 20
 class CachedDocument(NamedTuple):
     """A document's bytes, which `decode_examined` reads, and its signature; of one placed here, its `part_of` too."""
 
-    data: bytes
+    text: Text
     signature: Signature
     is_sure: bool
     part: JsonObject | None = None
-    lengths: Mapping[str, int] = {}
-    """How many items lists of its data have, by key, where that is known."""
+    places: Places = NO_PLACES
+    """Where in its bytes that stands which is changed most, where that is known."""
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, in one."""
+        return bytes(self.text)
+
+    def has(self, data: bytes | bytearray) -> bool:
+        """Whether these are its bytes."""
+        return len(self.text) == len(data) and self.data == data
 
     @property
     def digest(self) -> bytes:
         """The hash of its bytes."""
-        return digest(self.data)
+        return self.text.digest
 
 
 class DocumentCache:
@@ -51,30 +60,30 @@ class DocumentCache:
         self,
         name: str,
         part: JsonObject,
-        data: bytes,
+        text: Text,
         signature: Signature,
         *,
         is_sure: bool,
-        lengths: Mapping[str, int] = {},
+        places: Places = NO_PLACES,
     ) -> None:
         """Keep a document that the writer has placed."""
-        self._keep(name, CachedDocument(data, signature, is_sure, part, lengths))
+        self._keep(name, CachedDocument(text, signature, is_sure, part, places))
 
     def was_read(self, name: str, data: bytes | bytearray, signature: Signature) -> None:
         """Keep a document that was read, found to be what `decode_examined` reads, and is sure."""
         kept = self._kept.get(name)
-        if kept is not None and kept.data == data:
+        if kept is not None and kept.has(data):
             self._keep(name, kept._replace(signature=signature, is_sure=True))
         else:
-            self._keep(name, CachedDocument(bytes(data), signature, is_sure=True))
+            self._keep(name, CachedDocument(Text.of(bytes(data)), signature, is_sure=True))
 
     def _keep(self, name: str, kept: CachedDocument) -> None:
-        if len(kept.data) > _MOST_BYTES:
+        if len(kept.text) > _MOST_BYTES:
             return
         with self._guard:
             self._forget(name)
             self._kept[name] = kept
-            self._bytes += len(kept.data)
+            self._bytes += len(kept.text)
             while self._bytes > _MOST_BYTES:
                 self._forget(next(iter(self._kept)))
 
@@ -88,6 +97,22 @@ class DocumentCache:
                     self._kept[name] = kept
         return kept
 
+    def joined(self, name: str, kept: CachedDocument) -> bytes:
+        """Return the bytes of what is kept under a name; they stay in one piece."""
+        data = kept.data
+        if len(kept.text.pieces) > 1:
+            self._replace(name, kept, kept._replace(text=kept.text.joined(data)))
+        return data
+
+    def knowing(self, name: str, kept: CachedDocument, places: Places) -> None:
+        """Keep in mind where something stands in the bytes of what is kept under a name."""
+        self._replace(name, kept, kept._replace(places=places))
+
+    def _replace(self, name: str, before: CachedDocument, after: CachedDocument) -> None:
+        with self._guard:
+            if self._kept.get(name) is before:
+                self._kept[name] = after
+
     def forget(self, name: str) -> None:
         """Keep it in mind no longer."""
         with self._guard:
@@ -96,4 +121,4 @@ class DocumentCache:
     def _forget(self, name: str) -> None:
         kept = self._kept.pop(name, None)
         if kept is not None:
-            self._bytes -= len(kept.data)
+            self._bytes -= len(kept.text)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from operator import itemgetter
@@ -36,8 +36,9 @@ from fsstore.filesystem.documents.codec import (
     version_told,
 )
 from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
-from fsstore.filesystem.documents.lists import count_items, find_list, key_of, tail_in
+from fsstore.filesystem.documents.lists import ListText, Places, key_of, located, tail_in
 from fsstore.filesystem.documents.marker import StoreRoot
+from fsstore.filesystem.documents.text import Text
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.lists import Tail
 from fsstore.model.patch import Steps
@@ -54,8 +55,8 @@ _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
 _TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
 # about 300 bytes each
 _MOST_PLAIN = 10_000
-# what is larger is read, and parsed, in another thread than that of the event loop
-_MOST_AT_ONCE = 16 << 20
+MOST_AT_ONCE = 256 << 10
+"""What is larger is read, parsed and encoded in another thread than that of the event loop."""
 
 
 class Document(NamedTuple):
@@ -138,7 +139,8 @@ class Documents:
         name = self.name(record_id)
         kept = self.unchanged(name)
         if kept is not None:
-            return Document(decode_examined(kept.data), kept.data, kept.signature)
+            data = self.cache.joined(name, kept)
+            return Document(decode_examined(data), data, kept.signature)
         document = self._read(name, record_id, keeping=keeping)
         if document is None:
             self.root.check()
@@ -151,16 +153,25 @@ class Documents:
         kept = self.cache.get(name)
         return kept if kept is not None and kept.is_sure and self.tree.is_same(name, kept.signature) else None
 
-    def tail(self, record_id: str, steps: Steps, count: int, before: int | None) -> tuple[JsonObject, Tail] | None:
-        """Return a record without its data, and the end of a list; None where kept bytes do not show it."""
-        key, kept = key_of(steps), self.unchanged(self.name(record_id))
+    def tail(
+        self, record_id: str, steps: Steps, count: int, before: int | None, *, at_once: bool = False
+    ) -> tuple[JsonObject, Tail] | None:
+        """Return a record without its data, and the end of a list; None where kept bytes do not show it.
+
+        Raises BlockingIOError where that shall be `at_once`, and all of a large document must be looked through first.
+        """
+        name, key = self.name(record_id), key_of(steps)
+        kept = self.unchanged(name)
         if key is None or kept is None or kept.part is None:
             return None
-        found = find_list(kept.data, key)
-        if found is None:
+        if at_once and key not in kept.places.lists and len(kept.text) > MOST_AT_ONCE:
+            raise BlockingIOError
+        listed = located(kept.text, key, kept.places)
+        if listed is None:
             return None
-        length = kept.lengths[key] if key in kept.lengths else count_items(found)
-        return kept.part, tail_in(found, length, count, before)
+        if key not in kept.places.lists:
+            self.cache.knowing(name, kept, kept.places.knowing(key, listed))
+        return kept.part, tail_in(ListText(kept.text, listed.begin, listed.end), listed.length, count, before)
 
     def outdated(self) -> set[str]:
         """Return the names under which something older lies than what was committed last."""
@@ -194,7 +205,7 @@ class Documents:
             # what is wrong with the file is reported below
             with suppress(OSError):
                 data, signature = self.tree.read(name, max_bytes=self.read_bytes)
-                if data == kept.data:
+                if kept.has(data):
                     return kept._replace(signature=signature)
         document = self._read(name, record_id)
         if document is None:
@@ -244,10 +255,12 @@ class Documents:
         name = self.name(record_id)
         kept = self.unchanged(name)
         if kept is not None:
-            return decode_examined(kept.data)
+            if len(kept.text) > MOST_AT_ONCE:
+                raise BlockingIOError
+            return decode_examined(self.cache.joined(name, kept))
         try:
             seen_ns = time.time_ns()
-            found = self.tree.read_cached(name, max_bytes=min(self.read_bytes, _MOST_AT_ONCE))
+            found = self.tree.read_cached(name, max_bytes=min(self.read_bytes, MOST_AT_ONCE))
             if found is not None:
                 data, signature = found
                 return self._parsed(name, data, signature, record_id, is_sure=is_sure(signature, seen_ns), keeping=True)
@@ -324,16 +337,14 @@ class Documents:
 
     def _is_kept(self, name: str, data: bytes | bytearray) -> bool:
         kept = self.cache.get(name)
-        return kept is not None and kept.data == data
+        return kept is not None and kept.has(data)
 
-    def was_placed(
-        self, name: str, part: JsonObject, data: bytes, signature: Signature, lengths: Mapping[str, int]
-    ) -> None:
+    def was_placed(self, name: str, part: JsonObject, text: Text, signature: Signature, places: Places) -> None:
         """Keep in mind what the writer has placed, of which `part_of` is given, and that it need not be examined."""
         sure = is_sure(signature, self.trust.seen_ns(signature))
         if sure:
             self._note_plain(name, signature)
-        self.cache.placed(name, part, data, signature, is_sure=sure, lengths=lengths)
+        self.cache.placed(name, part, text, signature, is_sure=sure, places=places)
 
     def _note_plain(self, name: str, signature: Signature) -> None:
         if len(self._plain) >= _MOST_PLAIN:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.splice import spliced
+from fsstore.filesystem.documents.text import Text
 from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Save
 from fsstore.model.records import JsonObject
 from fsstore.model.successor import stamped
@@ -35,21 +36,22 @@ class SealedSave(NamedTuple):
         """The id of the document."""
         return self.change.id
 
-    def over(self, current: JsonObject | None, floor: int, *, max_bytes: int) -> tuple[JsonObject, bytes]:
+    def over(self, current: JsonObject | None, floor: int, *, max_bytes: int) -> tuple[JsonObject, Text]:
         """Return part and bytes of the record that takes the place of another one, of which a part may do, or of none.
 
         Raises what `apply` raises, and StorageValidationError for one that is too large.
         """
-        before = self.change.record
+        before, text = self.change.record, Text.of(self.data)
         if current is None and not floor:
             self.change.expected.check(self.id, None)
-            return before, self.data
+            return before, text
         after = part_of(self.change.apply(current, self.now, floor))
-        data = spliced(self.data, before, after)
-        if data is None or len(data) > max_bytes:
+        edits = spliced(text, before, after)
+        made = None if edits is None else text.edited(edits)
+        if made is None or len(made) > max_bytes:
             record = self.change._replace(record=decode_examined(self.data)).apply(current, self.now, floor)
-            data = encode(record, max_bytes=max_bytes, is_exact=True)
-        return after, data
+            made = Text.of(encode(record, max_bytes=max_bytes, is_exact=True))
+        return after, made
 
 
 Sealed: TypeAlias = SealedSave | Patch | Append | Pop | Delete | Check | Mutation

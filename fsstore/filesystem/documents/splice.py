@@ -9,17 +9,19 @@ Invariants:
 from __future__ import annotations
 
 from fsstore.filesystem.documents.codec import in_form
+from fsstore.filesystem.documents.text import Edit, Text
 from fsstore.model.records import JsonObject
 
 # between which lines the members of a record's data stand
 _DATA, _DATA_END = b'\n  "data": {\n', b"\n  }"
 
 
-def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
-    """Return a record's bytes, made of those of another one whose data is the same beside its metadata.
+def spliced(text: Text, before: JsonObject, after: JsonObject, *, metadata_at: int = -1) -> list[Edit] | None:
+    """Return what makes a record's bytes of those of another one whose data is the same beside its metadata.
 
     Of both records the `part_of` is given, of the other one also its bytes, as `encode` made them. What the data holds
-    is copied as bytes, at the speed of memory. None where that cannot be done, and `encode` is due.
+    stays as it is. None where that cannot be done, and `encode` is due. `metadata_at` is where the line before the
+    metadata ends, if that is known: it is searched for from the end.
     """
     try:
         old, new = (in_form(part) for part in (before, after))
@@ -28,15 +30,23 @@ def spliced(data: bytes, before: JsonObject, after: JsonObject) -> bytes | None:
         return None
     begin, end = data_in(old)
     new_begin, new_end = data_in(new)
-    metadata, last = old[begin:end], len(data) - len(old) + end
-    at = data.rfind(metadata, begin, last)
-    if min(begin, new_begin, at) < 0 or not data.startswith(old[:begin]) or data[last:] != old[end:]:
+    metadata, last = old[begin:end], len(text) - len(old) + end
+    if min(begin, new_begin) < 0 or last < begin or text.part(last, len(text)) != old[end:]:
         return None
-    following = data[at + len(metadata) : last]
-    if following and not following.startswith(b","):
+    at = metadata_at if metadata_at >= 0 else bytes(text).rfind(metadata, begin, last)
+    behind = at + len(metadata)
+    if at < begin or behind > last or text.part(0, begin) != old[:begin] or text.part(at, behind) != metadata:
+        return None
+    if behind < last and text.part(behind, behind + 1) != b",":
         # the metadata goes on where it should end: not the bytes of that record
         return None
-    return b"".join((new[:new_begin], data[begin:at], new[new_begin:new_end], following, new[new_end:]))
+    # mostly the same, and then nothing changes that far in front
+    beginning = [] if new[:new_begin] == old[:begin] else [Edit(0, begin, new[:new_begin])]
+    return [
+        *beginning,
+        Edit(at, behind - at, new[new_begin:new_end]),
+        Edit(last, len(text) - last, new[new_end:]),
+    ]
 
 
 def data_in(text: bytes) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.text import digest_of
 from fsstore.filesystem.index.connection import IndexUnavailableError, begin_file, connect, translated
 from fsstore.filesystem.index.rows import Entry
 from fsstore.filesystem.index.schema import ENTRY_COLUMNS, FINDING, SCHEMA_NUMBER, TABLES
@@ -51,7 +51,7 @@ class IndexBuild:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Put rows of documents that are not in it yet. What is nested too deep to be indexed is left out."""
-        rows = [(*each.values, digest(each.data)) for each in map(described, entries) if isinstance(each, Described)]
+        rows = [(*each.values, digest_of(each.data)) for each in map(described, entries) if isinstance(each, Described)]
         with self._guard, using_sqlite(), translated():
             if not self._is_closed:
                 self._connection.execute("BEGIN")

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
-from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.text import digest_of
 from fsstore.filesystem.index.connection import connect, prepare, quick_to_give_up, translated, understood, verify
 from fsstore.filesystem.index.inventory import Inventory
 from fsstore.filesystem.index.rows import Entry, Known, Problem, Row, Selection, signature_of
@@ -138,7 +138,7 @@ class Index:
             if isinstance(each, Problem):
                 problems.append(each)
             else:
-                rows.append((*each.values, digest(each.data)))
+                rows.append((*each.values, digest_of(each.data)))
         with translated(), self._transaction() as cursor:
             remove(cursor, [*removed, *(problem.name for problem in problems)])
             put_rows(cursor, rows)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import is_sure
-from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.text import Text, digest_of
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition
 
@@ -24,13 +24,13 @@ class Entry(NamedTuple):
     name: str
     record: JsonObject
     signature: Signature
-    data: bytes
+    data: bytes | Text
     recorded_ns: int
 
     @property
     def digest(self) -> bytes:
         """The hash of its bytes."""
-        return digest(self.data)
+        return digest_of(self.data)
 
 
 class Problem(NamedTuple):

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
-from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.documents.text import Text, digest_of
 from fsstore.filesystem.index.rows import Entry, Problem, signature_values
 from fsstore.filesystem.index.schema import (
     ENTRY_COLUMNS,
@@ -47,7 +47,7 @@ class Described(NamedTuple):
     """A document as the values of its row, but for the hash of its bytes."""
 
     values: Values
-    data: bytes
+    data: bytes | Text
 
 
 def described(entry: Entry) -> Described | Problem:
@@ -56,7 +56,7 @@ def described(entry: Entry) -> Described | Problem:
     try:
         row = record_row(record)
     except TooDeepError as error:
-        return Problem(name, str(error), signature, digest(data), recorded_ns)
+        return Problem(name, str(error), signature, digest_of(data), recorded_ns)
     return Described((name, record["id"], *row.settled, *row.moving, *signature_values(signature), recorded_ns), data)
 
 

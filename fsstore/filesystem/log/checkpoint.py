@@ -144,7 +144,8 @@ class Checkpoint:
             if state.is_doubtful:
                 raise NotSyncedError(OSError(errno.EIO, "a document could not be synced before"), is_noted=True)
             numbers = [number for number in self._log.numbers() if number <= state.sealed]
-            segments = self._log.read(numbers)
+            # only which documents they name is asked
+            segments = self._log.read(numbers, checked=False)
             if any(segment.damage for segment in segments):
                 # which documents it speaks of is not known: recovery sets it aside
                 raise NotSyncedError(

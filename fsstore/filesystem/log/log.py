@@ -13,6 +13,7 @@ Invariants:
 - After a failed append nothing is ever written to that segment again; if it cannot be cut back to its last whole
   record, what became of the commit is unknown, and recovery decides. Should a power cut undo the cutting back, the size
   in the next segment's header still voids the record.
+- A document is logged as a splice only where this process knows the segment to hold what it is about (`records`).
 - Segments are deleted in the order of their numbers, each deletion synced before the next: a segment alone must never
   bring back what a later one has undone.
 
@@ -66,6 +67,8 @@ class Log:
         self._end = self._ahead = -1
         # where it ended when it came to be known
         self._first = 0
+        # hashes of documents, by id, as the records of this process have left them in the segment that is open
+        self._held: dict[str, bytes] = {}
 
     def append(self, changes: list[LoggedChange], state: State, *, durable: bool) -> int:
         """Append one record, synced when `durable`, and return the size of its segment in bytes: the commit point.
@@ -75,7 +78,7 @@ class Log:
         self._use(state, durable=durable)
         start = self._end
         self._is_alone = start == self._header_bytes
-        record = pack(changes, durable=durable)
+        record = pack(changes, durable=durable, held=self._held)
         end = start + sum(map(len, record))
         try:
             os.lseek(self._descriptor, start, os.SEEK_SET)
@@ -87,6 +90,7 @@ class Log:
             self._take_back(start, error)
             raise
         self._end = end
+        self._held |= {change.id: change.after for change in changes}
         return end
 
     def _write_ahead(self, start: int, end: int) -> None:
@@ -233,8 +237,11 @@ class Log:
         if numbers:
             self._tree.sync_directory(LOG)
 
-    def read(self, numbers: list[int]) -> list[Segment]:
-        """Return what segments hold, in the order of their numbers; O(their size). Deleted ones are passed over."""
+    def read(self, numbers: list[int], *, checked: bool = True) -> list[Segment]:
+        """Return what segments hold, in the order of their numbers; O(their size). Deleted ones are passed over.
+
+        See `records.unpack` for what is `checked`.
+        """
         segments: list[Segment] = []
         for number in sorted(numbers, reverse=True):
             try:
@@ -246,7 +253,8 @@ class Log:
                     raise _unreadable(error, self._tree.path(segment_name(number))) from error
                 raise
             is_followed = bool(segments) and segments[-1].number == number + 1
-            segments.append(unpack(number, data[: segments[-1].previous_size] if is_followed else data))
+            whole = data[: segments[-1].previous_size] if is_followed else data
+            segments.append(unpack(number, whole, checked=checked))
         return segments[::-1]
 
     def delete(self, number: int) -> None:
@@ -259,7 +267,7 @@ class Log:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
-        self._number, self._named = -1, False
+        self._number, self._named, self._held = -1, False, {}
         self._end = self._ahead = -1
 
 

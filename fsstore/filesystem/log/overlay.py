@@ -31,7 +31,7 @@ from fsstore.filesystem.documents.documents import directories_of
 from fsstore.filesystem.documents.layout import CONTROL, LOCK, PRESENCE, Layout, segment_name, shard_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log
-from fsstore.filesystem.log.records import NO_DOCUMENT, NO_LIMIT, LoggedChange, Segment
+from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment
 from fsstore.filesystem.log.shared_lock import locked
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Waiting(NamedTuple):
     @property
     def digest(self) -> bytes:
         """The hash of the last value."""
-        return NO_DOCUMENT if self.data is None else digest(self.data)
+        return self.change.after
 
     @property
     def signature(self) -> Signature:
@@ -242,7 +242,7 @@ class Overlay:
             known = before.setdefault(change.id, set())
             known.add(change.before)
             if change.id in last:
-                known.add(_digest_of(last[change.id]))
+                known.add(last[change.id].after)
             last[change.id] = change
         return {
             self._layout.name(record_id): Waiting(change, frozenset(before[record_id]))
@@ -283,10 +283,6 @@ class Overlay:
         """Whether anybody has the store open for writing."""
         with locked(self._tree, PRESENCE, shared=False) as is_locked:
             return is_locked is False
-
-
-def _digest_of(change: LoggedChange) -> bytes:
-    return NO_DOCUMENT if change.data is None else digest(change.data)
 
 
 def _is_document(data: bytes, record_id: str) -> bool:

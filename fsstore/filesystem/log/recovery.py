@@ -217,7 +217,7 @@ class Recovery:
         name = self._documents.name(change.id)
         there, since_ns = self._bytes(name, moves=not history.is_placed)
         found = NO_DOCUMENT if there is None else digest(there)
-        if found == (NO_DOCUMENT if change.data is None else digest(change.data)):
+        if found == change.after:
             if anew:
                 # a name that goes is as doubtful as one that comes, and only a change that is made anew can be synced
                 self._write(name, change.data or b"")
@@ -352,8 +352,8 @@ class Recovery:
 def _add(histories: dict[str, _History], change: LoggedChange, *, is_placed: bool) -> None:
     history = histories.setdefault(change.id, _History(change))
     history.known.add(change.before)
-    if history.last.data is not None:
-        history.known.add(digest(history.last.data))
+    if history.last.value is not None:
+        history.known.add(history.last.after)
     history.last = change
     history.durable |= change.durable
     # what waits is not in its place, whatever came behind it in the log

@@ -113,7 +113,7 @@ class WaitingDocuments:
             return []
         last = segment.changes[-1]
         name = self._documents.name(last.id)
-        wanted = NO_DOCUMENT if last.data is None else digest(last.data)
+        wanted = last.after
         try:
             data, _ = self._tree.read(name, max_bytes=NO_LIMIT)
             found = digest(data)

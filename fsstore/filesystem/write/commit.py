@@ -29,11 +29,11 @@ from typing import NamedTuple
 
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import unavailable
-from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Damage, Documents
 from fsstore.filesystem.documents.layout import CONTROL, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.documents.text import digest_of
 from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.counters import Counters, State, even, odd
 from fsstore.filesystem.log.log import Log, UnknownOutcomeError
@@ -282,7 +282,7 @@ class Committer:
             logged = self._durable or has_batch or not state.log_is_empty
             if logged:
                 time_ns = self._time_ns(drafts)
-                changes = [LoggedChange(*draft.logged, self._durable, time_ns, floor) for draft in drafts]
+                changes = [LoggedChange(*draft.logged, self._durable, time_ns, floor, draft.edits) for draft in drafts]
                 self.segment_bytes = self._log.append(changes, state, durable=self._durable)
                 position = self._log.position
         except OSError:
@@ -369,9 +369,10 @@ class Committer:
             if draft.sets_aside:
                 self._set_aside(draft)
         for at, draft in enumerate(drafts):
-            if draft.data is not None:
+            if draft.text is not None:
                 draft.staged = f"{directory}/{at}" if directory else documents.stage_name()
-                draft.written = documents.tree.write_new(draft.staged, draft.data)
+                draft.kept = draft.text.compacted()
+                draft.written = documents.tree.write_new(draft.staged, *draft.kept.views())
 
     def _set_aside(self, draft: Draft) -> None:
         """Bring what is damaged to quarantine. What is no file is moved there when it gives way, by a rename."""
@@ -420,8 +421,8 @@ class Committer:
         if draft.placed is None:
             draft.placed = documents.place(draft.staged, name)
             draft.staged = ""
-        if draft.placed is not None and draft.is_ours and draft.part is not None and draft.data is not None:
-            documents.was_placed(name, draft.part, draft.data, draft.placed, draft.lengths)
+        if draft.placed is not None and draft.is_ours and draft.part is not None and draft.kept is not None:
+            documents.was_placed(name, draft.part, draft.kept, draft.placed, draft.places)
 
     def _all_results(
         self, group: Group, commits: Sequence[Sequence[Sealed]], changes: dict[str, Draft]
@@ -433,7 +434,7 @@ class Committer:
     def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
         is_last = changes.get(step.id) is step
         signature = step.placed if is_last and step.is_ours else None
-        return Note(step.name, step.id, step.record(), signature, digest(step.data or b""))
+        return Note(step.name, step.id, step.record(), signature, digest_of(step.text or b""))
 
     def _result(
         self, result: Outcomes | BaseException, commit: Sequence[Sealed], changes: dict[str, Draft]

@@ -17,19 +17,22 @@ A crash leaves nothing: nothing is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.cache import CachedDocument
-from fsstore.filesystem.documents.codec import InConflictError, decode_examined
+from fsstore.filesystem.documents.codec import InConflictError, decode_examined, in_form
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
-from fsstore.filesystem.documents.lists import key_of
+from fsstore.filesystem.documents.lists import NO_PLACES, Listed, Places, find_list, key_of
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
+from fsstore.filesystem.documents.text import Edit, Text
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
+from fsstore.model.expected import Expected
 from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.successor import floor_above
@@ -39,7 +42,7 @@ from fsstore.model.values import snapshot
 
 @dataclass(slots=True)
 class Draft:
-    """What shall become of one document; `data` None means that it goes, or stays as it is found."""
+    """What shall become of one document; `text` None means that it goes, or stays as it is found."""
 
     id: str
     name: str
@@ -47,24 +50,33 @@ class Draft:
     part: JsonObject | None
     """Its record as it shall be, or the `part_of` it; None when it goes, or is not there."""
     is_whole: bool = False
-    data: bytes | None = None
+    text: Text | None = None
     staged: str = ""
     """The temp file that is there for it: its new bytes, and once these are in place, what was there before."""
     written: Signature | None = None
     placed: Signature | None = None
     """The signature that its file had when it was in place; None when that could not be told."""
     error: OSError | None = None
-    lengths: dict[str, int] = field(default_factory=dict)
-    """How many items lists have, by their keys in the data, where that is known."""
+    places: Places = NO_PLACES
+    """Where parts of its bytes stand, where that is known."""
+    kept: Text | None = None
+    """Its bytes as they are written and kept: in few pieces."""
     damage: Damage | None = None
     """What cannot be read and is still there: nothing has taken its place yet."""
     sets_aside: bool = False
     """What was found goes to quarantine before it is replaced or removed."""
 
     @property
-    def logged(self) -> tuple[str, bytes, bytes | None]:
+    def logged(self) -> tuple[str, bytes, Text | None]:
         """Return what the log is to know: the id, the hash of what was there, and the new bytes."""
-        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest or NO_DOCUMENT, self.data
+        return self.id, NO_DOCUMENT if self.previous is None else self.previous.digest or NO_DOCUMENT, self.text
+
+    @property
+    def edits(self) -> list[Edit] | None:
+        """What makes its bytes of those that were there; None where that is not known."""
+        if self.text is None or type(self.previous) is not CachedDocument:
+            return None
+        return self.text.edits_of(self.previous.text)
 
     @property
     def is_ours(self) -> bool:
@@ -73,25 +85,25 @@ class Draft:
         return placed is not None and written is not None and placed[:3] == written[:3]
 
     @property
-    def written_here(self) -> bytes | None:
+    def written_here(self) -> Text | None:
         """Its bytes as they shall be, or are, where it was this process that wrote them."""
         previous = self.previous
-        if self.data is not None or self.part is None or type(previous) is not CachedDocument:
-            return self.data
+        if self.text is not None or self.part is None or type(previous) is not CachedDocument:
+            return self.text
         # what was read may be in the form of another program
-        return None if previous.part is None else previous.data
+        return None if previous.part is None else previous.text
 
     @property
     def made(self) -> Made:
         """What became of the document so far."""
-        return Made(self.part, self.data, self.lengths)
+        return Made(self.part, self.text, self.places)
 
     def record(self) -> JsonObject | None:
         """Return the whole record."""
         if self.part is None or self.is_whole:
             return self.part
-        data = self.written_here
-        return None if data is None else decode_examined(data)
+        text = self.written_here
+        return None if text is None else decode_examined(bytes(text))
 
 
 @dataclass(slots=True)
@@ -139,7 +151,8 @@ class Drafting:
         if draft.damage is not None:
             return self._over_damage(change, draft, draft.damage, own)
         before = version_of(draft.part)
-        part, data, lengths = self._made(change, draft, now, own.floor)
+        change = _as_seen(change, draft)
+        part, text, places = self._made(change, draft, now, own.floor)
         made = draft
         if part is not draft.part:
             if part is None:
@@ -149,8 +162,8 @@ class Drafting:
                 draft.name,
                 draft.previous,
                 part,
-                data=data,
-                lengths=dict(lengths),
+                text=text,
+                places=places,
                 sets_aside=draft.sets_aside,
             )
         length = self._length(change, made) if isinstance(change, Append) else None
@@ -162,7 +175,7 @@ class Drafting:
         if isinstance(change, Append | Pop):
             base = draft.written_here
             if base is not None and draft.part is not None:
-                there = Made(draft.part, base, draft.lengths)
+                there = Made(draft.part, base, draft.places)
                 made = resized(change, there, now(), max_bytes=self._documents.max_bytes)
                 if made is not None:
                     return draft.made if made is there else made
@@ -170,12 +183,9 @@ class Drafting:
 
     def _length(self, change: Append, draft: Draft) -> int:
         key = key_of(change.steps)
-        if key is not None and key in draft.lengths:
-            return draft.lengths[key]
-        length = change.length(draft.record() or {})
-        if key is not None:
-            draft.lengths[key] = length
-        return length
+        if key is not None and key in draft.places.lists:
+            return draft.places.lists[key].length
+        return change.length(draft.record() or {})
 
     def _over_damage(self, change: Sealed, draft: Draft, damage: Damage, own: Group) -> Outcome:
         """Let a change take the place of what cannot be read. Raises the error that reading it has raised."""
@@ -184,21 +194,21 @@ class Drafting:
         if is_in_conflict or not overrides(change.change if isinstance(change, SealedSave) else change):
             raise damage.error
         part: JsonObject | None = None
-        data: bytes | None = None
+        text: Text | None = None
         is_kept = True
         for version in damage.version, self._version_lost(draft.name):
             own.floor = floor_above(own.floor, version)
         if isinstance(change, SealedSave):
             # as where nothing is there
-            part, data = self._saved(change, draft, own.floor)
+            part, text = self._saved(change, draft, own.floor)
         elif isinstance(change, Delete):
             # what is no file cannot be removed whole
             is_kept = change.keep_damaged or not damage.is_file
-        own.drafts[draft.id] = Draft(draft.id, draft.name, damage, part, data=data, sets_aside=is_kept)
+        own.drafts[draft.id] = Draft(draft.id, draft.name, damage, part, text=text, sets_aside=is_kept)
         # it has no version that could be believed, and it was there
         return Outcome(draft.id, 1, version_of(part))
 
-    def _saved(self, change: SealedSave, draft: Draft, floor: int) -> tuple[JsonObject, bytes]:
+    def _saved(self, change: SealedSave, draft: Draft, floor: int) -> tuple[JsonObject, Text]:
         current = draft.part if is_of_part(change.change) else draft.record()
         return change.over(current, floor, max_bytes=self._documents.max_bytes)
 
@@ -211,16 +221,26 @@ class Drafting:
         if result is current:
             return draft.made
         if result is not None and base is not None and draft.part is not None:
-            data = spliced(base, draft.part, result)
-            if data is not None and len(data) <= self._documents.max_bytes:
-                return Made(result, data, draft.lengths)
+            made = self._spliced(base, draft, result)
+            if made is not None:
+                return made
             result = change.apply(draft.record(), now)
         if result is None:
             return Made(None, None)
         # only what a function of the caller's gives may hold what is theirs, or is no JSON
         is_exact = not isinstance(change, Mutation)
-        data = self._documents.encode(result, is_exact=is_exact)
-        return Made(part_of(result) if is_exact else snapshot(part_of(result)), data)
+        text = Text.of(self._documents.encode(result, is_exact=is_exact))
+        places = _places_of(change, result, text) if isinstance(change, Append) else NO_PLACES
+        return Made(part_of(result) if is_exact else snapshot(part_of(result)), text, places)
+
+    def _spliced(self, base: Text, draft: Draft, part: JsonObject) -> Made | None:
+        edits = None
+        if draft.part is not None:
+            edits = spliced(base, draft.part, part, metadata_at=draft.places.metadata_at)
+        if edits is None:
+            return None
+        text = base.edited(edits)
+        return Made(part, text, draft.places.after(edits)) if len(text) <= self._documents.max_bytes else None
 
     def _found(self, record_id: str) -> Draft:
         name = self._documents.name(record_id)
@@ -237,5 +257,40 @@ class Drafting:
         if isinstance(found, Document):
             return Draft(record_id, name, found, found.record, is_whole=True)
         if found.part is not None:
-            return Draft(record_id, name, found, found.part, lengths=dict(found.lengths))
+            return Draft(record_id, name, found, found.part, places=found.places)
         return Draft(record_id, name, found, decode_examined(found.data), is_whole=True)
+
+
+def _as_seen(change: Sealed, draft: Draft) -> Sealed:
+    """Return a change that expects no whole record any more where the bytes of that are those that are there.
+
+    Then neither need be parsed. Other bytes may be the same record all the same.
+    """
+    if isinstance(change, SealedSave):
+        inner = change.change
+        if inner.expected.seen is ...:
+            return change
+        return change._replace(change=inner._replace(expected=_unless_seen(inner.expected, draft)))
+    if isinstance(change, Mutation) or change.expected.seen is ...:
+        return change
+    return change._replace(expected=_unless_seen(change.expected, draft))
+
+
+def _unless_seen(expected: Expected, draft: Draft) -> Expected:
+    previous = draft.previous
+    there = draft.text or (previous.data if isinstance(previous, CachedDocument | Document) else None)
+    if type(expected.seen) is not dict or draft.part is None or there is None:
+        return expected
+    with suppress(TypeError):
+        if in_form(expected.seen) == bytes(there):
+            return expected._replace(seen=...)
+    return expected
+
+
+def _places_of(change: Append, record: JsonObject, text: Text) -> Places:
+    """Return where the list stands that a change has made longer: it will soon do so again."""
+    key = key_of(change.steps)
+    found = None if key is None else find_list(text, key)
+    if key is None or found is None:
+        return NO_PLACES
+    return NO_PLACES.knowing(key, Listed(found.begin, found.end, change.length(record)))

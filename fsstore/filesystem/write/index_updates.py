@@ -64,12 +64,12 @@ class IndexUpdates:
 
 def row_of(draft: Draft, trust: Trust) -> Described | Problem | None:
     """Return what the index is to know of what was placed."""
-    if draft.part is None or draft.data is None:
+    if draft.part is None or draft.text is None:
         return None
     if draft.placed is not None and draft.is_ours:
         recorded_ns = recorded_by_commit(trust.seen_ns(draft.placed))
-        entry = Entry(draft.name, draft.part, draft.placed, draft.data, recorded_ns)
+        entry = Entry(draft.name, draft.part, draft.placed, draft.text, recorded_ns)
     else:
         # somebody was faster: a row recorded at the beginning of time is compared by content next time
-        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.data, NOT_OURS)
+        entry = Entry(draft.name, draft.part, draft.placed or draft.written or UNTOLD, draft.text, NOT_OURS)
     return described(entry)

@@ -17,6 +17,7 @@ from fsstore.filesystem.documents import cache
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Document, Documents
+from fsstore.filesystem.documents.text import Text
 from fsstore.model.mutations import Mutation, patching
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
@@ -62,9 +63,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_last_that_was_placed_is_kept_until_it_is_forgotten() -> None:
     kept = DocumentCache()
-    kept.placed("a", {"id": "a"}, b"old", signature(3), is_sure=True)
-    kept.placed("a", {"id": "a", "n": 1}, b"new", signature(4), is_sure=False)
-    assert kept.get("a") == CachedDocument(b"new", signature(4), is_sure=False, part={"id": "a", "n": 1})
+    kept.placed("a", {"id": "a"}, Text.of(b"old"), signature(3), is_sure=True)
+    kept.placed("a", {"id": "a", "n": 1}, Text.of(b"new"), signature(4), is_sure=False)
+    assert kept.get("a") == CachedDocument(Text.of(b"new"), signature(4), is_sure=False, part={"id": "a", "n": 1})
     kept.forget("a")
     kept.forget("a")
     assert kept.get("a") is None
@@ -74,30 +75,30 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cache, "_MOST_BYTES", 30)
     kept = DocumentCache()
     for name in "abc":
-        kept.placed(name, {}, b"0123456789", signature(), is_sure=True)
+        kept.placed(name, {}, Text.of(b"0123456789"), signature(), is_sure=True)
     assert kept.get("a") is not None
-    kept.placed("d", {}, b"0123456789", signature(), is_sure=True)
+    kept.placed("d", {}, Text.of(b"0123456789"), signature(), is_sure=True)
     assert [name for name in "abcd" if kept.get(name) is None] == ["b"]
-    kept.placed("e", {}, bytes(30), signature(), is_sure=True)
+    kept.placed("e", {}, Text.of(bytes(30)), signature(), is_sure=True)
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
 
 
 def test_what_is_larger_than_all_that_is_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_MOST_BYTES", 10)
     kept = DocumentCache()
-    kept.placed("a", {}, bytes(10), signature(), is_sure=True)
-    kept.placed("huge", {}, bytes(11), signature(), is_sure=True)
+    kept.placed("a", {}, Text.of(bytes(10)), signature(), is_sure=True)
+    kept.placed("huge", {}, Text.of(bytes(11)), signature(), is_sure=True)
     assert kept.get("a") is not None
     assert kept.get("huge") is None
 
 
 def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
     kept = DocumentCache()
-    kept.placed("a", {"id": "a"}, b"{}", signature(), is_sure=False)
+    kept.placed("a", {"id": "a"}, Text.of(b"{}"), signature(), is_sure=False)
     kept.was_read("a", bytearray(b"{}"), signature(ctime_ns=5))
-    assert kept.get("a") == CachedDocument(b"{}", signature(ctime_ns=5), is_sure=True, part={"id": "a"})
+    assert kept.get("a") == CachedDocument(Text.of(b"{}"), signature(ctime_ns=5), is_sure=True, part={"id": "a"})
     kept.was_read("a", bytearray(b"[]"), signature())
-    assert kept.get("a") == CachedDocument(b"[]", signature(), is_sure=True)
+    assert kept.get("a") == CachedDocument(Text.of(b"[]"), signature(), is_sure=True)
 
 
 # -- what is read, and what is not -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from fsstore.filesystem.documents.lists import (
     with_items,
     without_last,
 )
+from fsstore.filesystem.documents.text import Text
 from fsstore.model.lists import tail_of
 from fsstore.model.patch import Steps
 from fsstore.model.records import JsonObject
@@ -52,7 +53,7 @@ def written(data: JsonObject, beside: JsonObject | None = None) -> bytes:
 
 
 def found_in(data: bytes, key: str = "messages") -> ListText:
-    found = find_list(data, key)
+    found = find_list(Text.of(data), key)
     assert found is not None
     return found
 
@@ -65,13 +66,14 @@ def test_items_come_to_the_end_as_encode_writes_them(
     before, after = written({**data, key: there}, beside), written({**data, key: [*there, *added]}, beside)
     found = found_in(before, key)
     assert count_items(found) == len(there)
-    assert with_items(found, added) == after
+    assert bytes(found.text.edited(with_items(found, added))) == after
     if added:
         back = after
         for item in reversed(added):
-            shorter = without_last(found_in(back, key), item)
+            longer = found_in(back, key)
+            shorter = without_last(longer, item)
             assert shorter is not None
-            back = shorter
+            back = bytes(longer.text.edited(shorter))
         assert back == before
 
 
@@ -104,7 +106,15 @@ def test_a_value_that_only_begins_so_is_another() -> None:
     "data", [{}, {"messages": {}}, {"messages": "["}, {"deeper": {"messages": [1]}}, {"messages": 5}]
 )
 def test_what_is_no_list_of_the_data_is_not_found(data: JsonObject) -> None:
-    assert find_list(written(data, {"metadata": {"messages": [1]}}), "messages") is None
+    assert find_list(Text.of(written(data, {"metadata": {"messages": [1]}})), "messages") is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_items_longer_than_what_is_looked_at_first_are_read_whole(count: int) -> None:
+    items = [{"k": number, "text": "x" * 40_000} for number in range(5)]
+    found = found_in(written({"messages": items}))
+    assert items_between(found, 5, max(5 - count, 0), 5) == items[-count:]
+    assert without_last(found, items[-1]) is not None
 
 
 def test_another_last_item_is_not_taken_away() -> None:

@@ -107,7 +107,7 @@ def test_deleting_what_is_not_there_is_no_change(draft: Callable[..., Group]) ->
     group = draft([deleting("none")], [saving(new("brief"))], [deleting("brief")])
     # what one group makes and deletes raises the floor all the same
     assert group.drafts.keys() == {"brief"}
-    assert (group.drafts["brief"].data, group.drafts["brief"].previous, group.floor) == (None, None, 1)
+    assert (group.drafts["brief"].text, group.drafts["brief"].previous, group.floor) == (None, None, 1)
 
 
 def test_no_draft_holds_what_is_the_callers(draft: Callable[..., Group]) -> None:

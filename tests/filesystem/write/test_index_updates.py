@@ -14,6 +14,7 @@ import pytest
 from fsstore import FileStorage
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import Trust
+from fsstore.filesystem.documents.text import Text
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.upserts import Described
 from fsstore.filesystem.write import index_updates
@@ -156,7 +157,7 @@ def test_a_row_is_as_old_as_the_placing_of_its_file_however_late_it_is_made(*, i
     record = document("a")
     trust = Trust()
     trust.clock_is_fine = is_fine
-    draft = Draft("a", "3f/a.json", None, record, data=b"{}", written=long_ago, placed=long_ago)
+    draft = Draft("a", "3f/a.json", None, record, text=Text.of(b"{}"), written=long_ago, placed=long_ago)
     index = Index.open(None)
     made = row_of(draft, trust)
     assert made is not None
@@ -172,7 +173,9 @@ def test_the_row_of_a_file_that_somebody_else_has_placed_is_always_compared() ->
     trust.clock_is_fine = True
     index = Index.open(None)
     for theirs in (ours._replace(inode=2), None):
-        made = row_of(Draft("a", "3f/a.json", None, document("a"), data=b"{}", written=ours, placed=theirs), trust)
+        made = row_of(
+            Draft("a", "3f/a.json", None, document("a"), text=Text.of(b"{}"), written=ours, placed=theirs), trust
+        )
         assert made is not None
         index.put([made])
         (known,) = index.inventory.signatures().values()

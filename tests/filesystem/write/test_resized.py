@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.errors import StorageConflictError
-from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.codec import digest, encode
+from fsstore.filesystem.documents.lists import Listed, Places, located
 from fsstore.filesystem.documents.sealed import part_of
+from fsstore.filesystem.documents.text import Text
 from fsstore.filesystem.write.resized import Made, resized
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import Append, Patch, Pop
@@ -27,8 +29,8 @@ def record_of(data: JsonObject) -> JsonObject:
     return {"id": "a", "type": "session", "version": 3, "created_at": NOW, "updated_at": NOW, "data": data}
 
 
-def there(record: JsonObject, lengths: dict[str, int] | None = None) -> Made:
-    return Made(part_of(record), encode(record, max_bytes=LIMIT), lengths or {})
+def there(record: JsonObject) -> Made:
+    return Made(part_of(record), Text.of(encode(record, max_bytes=LIMIT)))
 
 
 def appending(*items: Any, **facts: Any) -> Append:
@@ -60,9 +62,10 @@ def test_bytes_and_part_are_those_of_the_whole_record(
     if whole is record:
         assert made is before
         return
-    assert made.data == encode(whole, max_bytes=LIMIT)
+    assert made.text is not None
+    assert bytes(made.text) == encode(whole, max_bytes=LIMIT)
     assert made.part == part_of(whole)
-    assert made.lengths == {"messages": len(whole["data"]["messages"])}
+    assert located(made.text, "messages", made.places) == located(made.text, "messages", Places())
 
 
 @settings(deadline=None)
@@ -76,14 +79,45 @@ def test_known_items_are_left_out_as_in_the_whole_record(marks: list[Any], added
     before = there(record)
     made, whole = resized(change, before, LATER, max_bytes=LIMIT), change.apply(record, LATER)
     assert made is not None
-    assert made.data == encode(whole, max_bytes=LIMIT)
+    assert made.text is not None
+    assert bytes(made.text) == encode(whole, max_bytes=LIMIT)
 
 
-def test_a_known_length_is_not_counted_again() -> None:
-    record = record_of({"messages": [1, 2], "metadata": {}})
-    made = resized(appending(3), there(record, {"messages": 40, "other": 7}), LATER, max_bytes=LIMIT)
-    assert made is not None
-    assert made.lengths == {"messages": 41, "other": 7}
+@settings(deadline=None)
+@given(
+    data=OBJECTS,
+    steps=st.lists(st.tuples(st.sampled_from(["messages", "log", "zz"]), LISTS), max_size=8),
+    pops=st.booleans(),
+)
+def test_what_is_known_of_several_lists_stays_right_from_change_to_change(
+    *, data: JsonObject, steps: list[tuple[str, list[Any]]], pops: bool
+) -> None:
+    record = record_of({**data, "messages": [1], "log": [], "zz": [[]], "metadata": {"n": 1}})
+    made = there(record)
+    for at, (key, items) in enumerate(steps):
+        patch = Patch("a", {"data": {"metadata": {"n": None, f"n{at}": "x" * at}}})
+        change: Append | Pop = Append("a", items, ("data", key), patch=patch, stamp=Stamp(is_mirrored=True))
+        if pops and not items and record["data"][key]:
+            change = Pop("a", record["data"][key][-1], ("data", key))
+        found = resized(change, made, LATER, max_bytes=LIMIT)
+        record = change.apply(record, LATER)
+        assert found is not None
+        assert found.text is not None
+        made = found._replace(text=found.text.compacted() if at % 2 else found.text)
+        assert bytes(made.text or b"") == encode(record, max_bytes=LIMIT)
+        assert (made.text or Text.of(b"")).digest == digest(bytes(made.text or b""))
+        for known, listed in made.places.lists.items():
+            assert listed == located(found.text, known, Places())
+
+
+def test_what_is_known_of_a_list_is_not_looked_for_again() -> None:
+    made = there(record_of({"messages": [1, 2], "metadata": {}}))
+    assert made.text is not None
+    begin, end, _ = located(made.text, "messages", Places()) or (0, 0, 0)
+    known = made._replace(places=Places().knowing("messages", Listed(begin, end, 40)))
+    longer = resized(appending(3), known, LATER, max_bytes=LIMIT)
+    assert longer is not None
+    assert longer.places.lists["messages"].length == 41
 
 
 @pytest.mark.parametrize(
