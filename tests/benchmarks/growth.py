@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.growth --scale 1000,10000,100000,1000000 --json growth.json
 
-What is measured of a size is measured several times; a look at all files stands next to scandir and stat of the same
-files in the same round. The store is not synced, and its documents have 8 KB: a million of them take 9 GB of the disk.
+What is measured of a size is measured several times, but for what takes long by itself (`ONCE`); a look at all files
+stands next to scandir and stat of the same files in the same round. The store is not synced, and its documents have
+8 KB: a million of them take 9 GB of the disk.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ ROWS = {
     "written for it": "x its index",
 }
 """What is measured, and in which unit."""
+ONCE = frozenset({"idle live store", "first list of a clone", "written for it"})
+"""What is measured once for each size, and not in every round."""
 
 
 async def grow(directory: Path, scales: list[int], rounds: int, tell: Callable[[str], None]) -> dict[int, Figures]:
@@ -66,7 +69,8 @@ async def grow(directory: Path, scales: list[int], rounds: int, tell: Callable[[
         for number in range(rounds):
             tell(f"{documents} documents, round {number + 1}")
             await _round(directory, documents, figures, number)
-        tell(f"{documents} documents, as a clone")
+        tell(f"{documents} documents, idle, and as a clone")
+        figures["idle live store"].append(await _idle(directory))
         await _clone(directory, figures)
         told[documents] = figures
     return told
@@ -96,7 +100,6 @@ async def _round(directory: Path, documents: int, figures: Figures, number: int)
             figures[row].append(1e6 * await _seconds(partial(_all, calls)) / len(calls))
         await store.batch_delete_sessions(f"n-{number}-{at}" for at in range(len(contents)))
         figures["refresh after 1 % changed"].append(await _changed(store, directory, documents))
-    figures["idle live store"].append(await _idle(directory))
 
 
 async def _changed(store: fsstore.SessionService, directory: Path, documents: int) -> float:
