@@ -45,7 +45,7 @@ async def make_index(
     or whatever goes wrong.
     """
     index_file = store.index_file
-    if store.writer is None or generation <= 0:
+    if store.writer is None or generation < 0:
         return None
     try:
         is_complete, rows = await threads.in_thread(lambda: index_file.use(_filled_so_far))
@@ -63,7 +63,8 @@ async def make_index(
         if made:
             await threads.under_lock(partial(index_file.install, build, generation))
     except (IndexDamagedError, IndexUnavailableError):
-        return None
+        # whoever was faster has removed the file
+        return None if index_file.generation() == generation else []
     else:
         return made or None
     finally:
