@@ -109,7 +109,9 @@ class Life:
         self._diary.note(found=rescan(self._store))
         await self._operate(AFTER, must=True)(storage)
         await self._look(storage, "after a save", may_refuse=False)
-        await self._descriptors("of the open store", ("/lock", "/seq", "/open", ".log", ".sqlite3", "-wal", "-shm"))
+        # the directory itself is locked, too
+        kept = (str(self._store), "/lock", "/seq", "/open", ".log", ".sqlite3", "-wal", "-shm")
+        await self._descriptors("of the open store", kept)
         await self._bounded("close", storage.close)
         await self._descriptors("of the closed store", ())
 
@@ -189,6 +191,7 @@ class Life:
         return None
 
     async def _look(self, storage: FileStorage, when: str, *, may_refuse: bool) -> None:
+        loaded: Documents | None = None
         for view in VIEWS:
             with self._interposer.paused():
                 earlier = view.answer(rescan(self._store))
@@ -206,6 +209,10 @@ class Life:
                 self._diary.note(loaded=answer)
             with self._interposer.paused():
                 expected = view.answer(rescan(self._store))
+            if storage._store.writer is None:
+                # one that cannot write shows what waits in the log: what it loads is judged, and the rest held to that
+                loaded = answer if view.name == "load" else loaded
+                expected = expected if loaded is None else view.answer(loaded)
             # a batch that could not be finished may be hidden as a whole
             hidden = may_refuse and storage._counters.applying() & 1 and answer == view.answer(self._before)
             # the writer may have finished meanwhile what an error had left in the log
