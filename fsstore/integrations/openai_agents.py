@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from fsstore.errors import StorageConflictError, StorageNotFoundError
 from fsstore.integrations import missing
 from fsstore.integrations.open_stores import OpenStore, settled
+from fsstore.integrations.plain import plain
 from fsstore.options import FileOptions
 from fsstore.sessions.service import SessionService
 
@@ -45,7 +46,7 @@ class FsstoreSession(SessionABC):
         session_id: str,
         url: str | os.PathLike[str] = "memory:",
         *,
-        session_settings: SessionSettings | Mapping[str, Any] | None = None,
+        session_settings: SessionSettings | dict[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         **options: Unpack[FileOptions],
     ) -> None:
@@ -77,7 +78,9 @@ class FsstoreSession(SessionABC):
         sessions = self._sessions()
         if not items:
             return
-        await settled(sessions.append_session(self.session_id, items, path=_MESSAGES, metadata=self._metadata or None))
+        await settled(
+            sessions.append_session(self.session_id, plain(items), path=_MESSAGES, metadata=self._metadata or None)
+        )
         self._metadata = {}
 
     async def pop_item(self) -> TResponseInputItem | None:
@@ -100,14 +103,15 @@ class FsstoreSession(SessionABC):
         return True
 
     async def _replace(self, sessions: SessionService, items: list[TResponseInputItem]) -> None:
+        session = {_MESSAGES: plain(items)}
         while True:
             try:
-                await sessions.update_session(self.session_id, {_MESSAGES: items})
+                await sessions.update_session(self.session_id, session)
                 return
             except StorageNotFoundError:
                 pass
             try:
-                await sessions.save_session(self.session_id, {_MESSAGES: items}, expected_version=0)
+                await sessions.save_session(self.session_id, session, expected_version=0)
                 return
             except StorageConflictError:
                 # somebody else made the session in between

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fsstore import sync
 from fsstore.cli import listing
 from tests.cli.conftest import Run, lines
 
@@ -305,3 +306,19 @@ def test_whatever_looks_at_many_sessions_names_what_it_leaves_out(
     assert "10 files cannot be read and are left out" in result.err
     assert f"{paths[0].parent.name}/{paths[0].name}" in result.err
     assert "and 5 more" in result.err
+
+
+def test_records_of_another_type_are_listed_when_they_are_asked_for(fsstore: Run, store: Path) -> None:
+    with sync.open_storage(store) as storage:
+        for step, source in enumerate(("input", "loop", "loop")):
+            metadata = {"source": source, "step": step}
+            storage.save({"id": f"t/{step}", "type": "langgraph.checkpoint", "data": {"metadata": metadata}})
+    asked = ("ls", "--type", "langgraph.checkpoint")
+    assert fsstore("ls", "--format", "ids").out == ""
+    assert fsstore(*asked, "--format", "ids", "--sort", "step").out == "t/0\nt/1\nt/2\n"
+    assert fsstore(*asked, "--format", "ids", "--where", "source=loop", "--where", "step>=2").out == "t/2\n"
+    assert fsstore(*asked, "--limit", "1", "--sort", "-session_id").out.splitlines()[1].startswith("t/2")
+    (record,) = json.loads(fsstore(*asked, "--format", "json", "--where", "source=input").out)
+    assert (record["id"], record["data"]["metadata"]["step"]) == ("t/0", 0)
+    refused = fsstore(*asked, "--filter", '{"step": {"$gtt": 1}}')
+    assert (refused.code, "$gt" in refused.err) == (2, True)

@@ -73,8 +73,10 @@ def _tested(framework: Framework, room: Path) -> tuple[list[Score], list[str]]:
 def _outcomes(environment: Environment, suite: Suite, plugin: str) -> Outcomes:
     """Run a suite and return what became of its tests."""
     source = environment.source(suite.source)
-    report = environment.room / f"{suite.plugin}-{'ours' if plugin else 'theirs'}.xml"
-    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", f"--junitxml={report}"]
+    report = environment.room / f"{suite.name.replace(' ', '-')}-{'ours' if plugin else 'theirs'}.xml"
+    # some tests only wait, so that more of them than there are cores may run
+    options = ["-q", "-n", "4", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "asyncio_mode=auto"]
+    options += [f"--junitxml={report}", f"--rootdir={source}"]
     chosen = ["-p", plugin] if plugin else []
     done = environment.python(["-m", "pytest", *options, *chosen, *suite.arguments], source)
     report.with_suffix(".txt").write_text(done.stdout + done.stderr, encoding="utf-8")

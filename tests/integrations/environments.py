@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tests.integrations.suites import ROOT, Framework, versions_of
 
-_TOOLS = ("hatchling", "hypothesis", "mypy", "pytest", "pytest-asyncio")
+_BUILDING = ("editables", "hatchling")
+_TOOLS = ("hypothesis", "mypy", "pytest", "pytest-asyncio", "pytest-xdist")
 _PLUGINS = Path(__file__).parent / "plugins"
 _TRIES = 3
 
@@ -35,9 +36,10 @@ class Environment:
         self.room.mkdir(parents=True)
         run([sys.executable, "-m", "venv", str(self.room / "venv")], self.room)
         exact = [f"{name}=={version}" for name, version in self._versions.items()]
-        self._pip("install", *exact, *_TOOLS, *self._framework.needs)
-        # built with what is installed, so that nothing is fetched for it
-        self._pip("install", "--no-build-isolation", "-e", f"{ROOT}[{self._framework.extra}]", *exact)
+        # everything is built with these, and not each in an environment of its own
+        self._pip("install", *_BUILDING)
+        ours = f"{ROOT}[{self._framework.extra}]"
+        self._pip("install", "--no-build-isolation", "-e", ours, *exact, *_TOOLS, *self._framework.needs)
         for name in sorted({suite.source for suite in self._framework.suites} - {""}):
             self._fetch(name)
 
@@ -56,7 +58,9 @@ class Environment:
         )
 
     def source(self, name: str) -> Path:
-        """Return where the source of a distribution was unpacked."""
+        """Return where the source of a distribution was unpacked; without a name, where the plugins are."""
+        if not name:
+            return _PLUGINS
         (found,) = (self.room / "sources" / name).iterdir()
         return found
 

@@ -68,6 +68,48 @@ FRAMEWORKS = {
             checks=("openai_session_checks.py",),
             module="fsstore/integrations/openai_agents.py",
         ),
+        Framework(
+            extra="langgraph",
+            suites=(
+                Suite(
+                    "langgraph saver conformance",
+                    "FsstoreSaver",
+                    "",
+                    ("conformance_tests.py",),
+                    "langgraph_substitute",
+                    "AsyncSqliteSaver",
+                ),
+                Suite(
+                    "langgraph delta channels",
+                    "FsstoreSaver",
+                    "langgraph-checkpoint-sqlite",
+                    (
+                        "tests/test_conformance_delta.py",
+                        "tests/test_delta_channel_migration.py",
+                        "tests/test_delta_parent_walk.py",
+                        "tests/test_get_delta_channel_history.py",
+                    ),
+                    "langgraph_substitute",
+                    "SqliteSaver",
+                ),
+                Suite(
+                    "langgraph store tests",
+                    "FsstoreStore",
+                    "langgraph-checkpoint-sqlite",
+                    ("tests/test_store.py", "tests/test_async_store.py", "tests/test_ttl.py"),
+                    "langgraph_substitute",
+                    "SqliteStore",
+                ),
+            ),
+            checks=("langgraph_saver_checks.py", "langgraph_store_checks.py"),
+            module="fsstore/integrations/langgraph",
+            needs=("pytest-mock", "pytest-retry"),
+            also={
+                "langgraph": "1.2.24",
+                "langgraph-checkpoint-conformance": "0.0.2",
+                "langgraph-checkpoint-sqlite": "3.1.2",
+            },
+        ),
     )
 }
 
