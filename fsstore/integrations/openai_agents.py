@@ -58,7 +58,8 @@ class FsstoreSession(SessionABC):
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the items, the oldest first; the newest `limit` of them where there is a limit.
 
-        Without `limit` that of `session_settings` counts; a negative one is none. A limit costs what it gives.
+        Without `limit` that of `session_settings` counts; a negative one is none. With a limit only
+        these items are parsed.
         """
         limit = resolve_session_limit(limit, self.session_settings)
         sessions = self._sessions()
