@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,7 +31,9 @@ import fsstore
 import fsstore.sync
 from fsstore.errors import StorageCorruptedError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreSaver
+from fsstore.integrations.langgraph.checkpoints import Checkpoints
 from fsstore.integrations.langgraph.naming import part
+from fsstore.integrations.langgraph.pruning import Pruning
 from fsstore.integrations.langgraph.values import read, written
 
 ROOT = Path(__file__).parents[3]
@@ -252,6 +255,67 @@ def test_what_is_removed_frees_the_disk_at_once(saver: FsstoreSaver, quick: Path
     assert types_in(quick) == {}
     with pytest.raises(StorageValidationError, match="strategy"):
         saver.prune(["t-1"], strategy="all")
+
+
+class Interrupted:
+    """A storage in which something else happens right before the first commit."""
+
+    def __init__(self, storage: Any, between: Callable[[], Awaitable[Any]]) -> None:
+        self._storage = storage
+        self._between: Callable[[], Awaitable[Any]] | None = between
+
+    async def commit(self, changes: Any) -> Any:
+        between, self._between = self._between, None
+        if between is not None:
+            await between()
+        return await self._storage.commit(changes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+SHARED = [HumanMessage("x" * 50, id=str(number)) for number in range(64)]
+
+
+async def with_a_blob_of_an_older_checkpoint(saver: FsstoreSaver) -> None:
+    """Leave a thread whose older checkpoint alone refers to a blob."""
+    for values in ({"messages": [*SHARED, "first"]}, {"messages": ["second"]}):
+        await saver.aput(config(), {**empty_checkpoint(), "channel_values": values}, {}, {})
+
+
+async def messages_in(saver: FsstoreSaver) -> Any:
+    found = await saver.aget_tuple(config("t-1", "other"))
+    assert found is not None
+    return found.checkpoint["channel_values"]["messages"]
+
+
+async def test_a_put_brings_a_blob_again_that_was_pruned_meanwhile(saver: FsstoreSaver) -> None:
+    await with_a_blob_of_an_older_checkpoint(saver)
+    storage: Any = Interrupted(saver._store.storage, lambda: saver.aprune(["t-1"]))
+    checkpoint = {**empty_checkpoint(), "channel_values": {"messages": [*SHARED, "third"]}}
+    await Checkpoints(storage, saver.serde).put(config("t-1", "other"), checkpoint, {})
+    assert await messages_in(saver) == [*SHARED, "third"]
+
+
+async def test_pruning_leaves_a_blob_that_was_put_to_use_meanwhile(saver: FsstoreSaver) -> None:
+    await with_a_blob_of_an_older_checkpoint(saver)
+    checkpoint: Any = {**empty_checkpoint(), "channel_values": {"messages": [*SHARED, "third"]}}
+    put_meanwhile = partial(saver.aput, config("t-1", "other"), checkpoint, {}, {})
+    storage: Any = Interrupted(saver._store.storage, put_meanwhile)
+    await Pruning(Checkpoints(storage, saver.serde)).prune(["t-1"], "keep_latest")
+    assert await messages_in(saver) == [*SHARED, "third"]
+    assert len(list(saver.list(None))) == 2
+
+
+@pytest.mark.parametrize("strategy", ["keep_latest", "delete"])
+async def test_a_thread_that_goes_while_a_checkpoint_is_put_is_begun_again(saver: FsstoreSaver, strategy: str) -> None:
+    await with_a_blob_of_an_older_checkpoint(saver)
+    storage: Any = Interrupted(saver._store.storage, lambda: saver.aprune(["t-1"], strategy=strategy))
+    checkpoint = {**empty_checkpoint(), "channel_values": {"messages": SHARED * 2}}
+    await Checkpoints(storage, saver.serde).put(config("t-1", "other"), checkpoint, {})
+    assert await messages_in(saver) == SHARED * 2
+    with fsstore.sync.open_sessions(saver._store.url, fsync=False) as sessions:
+        assert [session["metadata"]["session_id"] for session in sessions.list_sessions()] == ["t-1/thread"]
 
 
 async def test_pruning_never_takes_a_blob_from_a_checkpoint_that_is_being_put(quick: Path) -> None:
