@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -35,6 +35,7 @@ from fsstore.integrations.langgraph.checkpoints import Checkpoints
 from fsstore.integrations.langgraph.naming import part
 from fsstore.integrations.langgraph.pruning import Pruning
 from fsstore.integrations.langgraph.values import read, written
+from tests.integrations.checks.interrupted import Interrupted
 
 ROOT = Path(__file__).parents[3]
 SERDE = JsonPlusSerializer()
@@ -255,23 +256,6 @@ def test_what_is_removed_frees_the_disk_at_once(saver: FsstoreSaver, quick: Path
     assert types_in(quick) == {}
     with pytest.raises(StorageValidationError, match="strategy"):
         saver.prune(["t-1"], strategy="all")
-
-
-class Interrupted:
-    """A storage in which something else happens right before the first commit."""
-
-    def __init__(self, storage: Any, between: Callable[[], Awaitable[Any]]) -> None:
-        self._storage = storage
-        self._between: Callable[[], Awaitable[Any]] | None = between
-
-    async def commit(self, changes: Any) -> Any:
-        between, self._between = self._between, None
-        if between is not None:
-            await between()
-        return await self._storage.commit(changes)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
 
 
 SHARED = [HumanMessage("x" * 50, id=str(number)) for number in range(64)]
