@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,8 @@ def test_a_child_of_fork_goes_on_with_the_store(tmp_path: Path) -> None:
     child = os.fork()
     if not child:
         try:
+            # one that waits for ever is ended
+            signal.alarm(60)
             OpenStore(tmp_path).plain.save({"id": "b"})
             os._exit(0)
         finally:
