@@ -3,8 +3,9 @@
 A framework builds its session objects one by one, in plain functions, and uses them from several event loops. Owns how
 often a store is held, and when it is closed. Invariants:
 - There is one open store for each path, whatever the number of holders; a store in memory belongs to one holder.
-- It is closed when its last holder lets go of it: by `close`, which waits, or when the holder is dropped. Then a thread
-  closes it, since Python may drop an object in the middle of anything.
+- It is closed when its last holder lets go of it: by `close`, or when the holder is dropped. Then a thread closes it
+  where Python drops objects in the middle of anything (its collector, a call of a store); else it is closed at once, so
+  that a directory can be removed after it.
 - A program that ends closes nothing: the store itself leaves everything committed.
 - A child of fork goes on with the stores of its parent, which open themselves again there.
 """
@@ -12,14 +13,18 @@ often a store is held, and when it is closed. Invariants:
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Mapping
+from types import FrameType
 from typing import Any, TypeVar, Unpack
 
 import fsstore.sync
-from fsstore.errors import StorageClosedError, StorageValidationError
+from fsstore.errors import StorageClosedError, StorageError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.opening import open_storage
 from fsstore.options import FileOptions
@@ -27,6 +32,8 @@ from fsstore.paths import absolute, path_of, split_url
 from fsstore.sync.calls import Calls
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("fsstore")
 
 
 class _Shared:
@@ -139,14 +146,45 @@ def _name_of(url: str | os.PathLike[str]) -> str | None:
     return None if found[0] == "memory" else str(url)
 
 
+class _Collector:
+    """Whether Python's collector of unreachable objects is at work, in whichever thread."""
+
+    def __init__(self) -> None:
+        self.is_at_work = False
+        gc.callbacks.append(self._follow)
+
+    def _follow(self, phase: str, _info: Mapping[str, int]) -> None:
+        self.is_at_work = phase == "start"
+
+
+_collector = _Collector()
+
+
 def _drop(shared: _Shared) -> None:
-    # in a thread of its own: the one that is here may be in the middle of a call of this very store
-    threading.Thread(target=_end, args=(shared,), name="fsstore-close").start()
+    if _collector.is_at_work or _is_in_a_call():
+        # whoever is interrupted here may hold what closing has to wait for
+        threading.Thread(target=_end, args=(shared,), name="fsstore-close").start()
+    else:
+        _end(shared)
+
+
+def _is_in_a_call() -> bool:
+    """Whether this thread is in the middle of a call of fsstore."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - there is no other way to look at the calls of a thread
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("fsstore."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _end(shared: _Shared) -> None:
-    if _registry.release(shared):
-        shared.plain.close()
+    try:
+        if _registry.release(shared):
+            shared.plain.close()
+    except StorageError as error:
+        # nobody is there who could be told, and what was acknowledged is committed
+        _logger.warning("a store that was dropped could not be closed: %s", error)
 
 
 def _other_options(name: str | None, options: Mapping[str, Any]) -> StorageValidationError:

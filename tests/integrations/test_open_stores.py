@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -43,15 +44,54 @@ def test_the_last_holder_closes_the_store(tmp_path: Path) -> None:
         _ = second.storage
 
 
-def test_a_holder_that_is_dropped_lets_go_of_the_store(tmp_path: Path) -> None:
+def test_a_holder_that_is_dropped_closes_the_store_at_once(tmp_path: Path) -> None:
     holder = OpenStore(tmp_path)
     storage = holder.storage
     del holder
-    gc.collect()
-    for thread in closing_threads():
-        thread.join(timeout=30)
+    assert closing_threads() == []
     with pytest.raises(StorageClosedError):
         asyncio.run(storage.save({"id": "a"}))
+    assert not open_stores._registry._shared
+
+
+def test_a_holder_that_is_dropped_in_the_middle_of_a_call_is_closed_by_a_thread(tmp_path: Path) -> None:
+    holders = [OpenStore(tmp_path)]
+    storage, plain = holders[0].storage, holders[0].plain
+
+    def rule(current: Any) -> Any:
+        # in the writer of this very store, which closing has to wait for
+        holders.clear()
+        return {"type": "note", "data": 1} if current is None else current
+
+    asyncio.run(asyncio.wait_for(storage.commit([fsstore.Mutation("a", rule)]), 60))
+    assert holders == []
+    for thread in closing_threads():
+        thread.join(timeout=60)
+    with pytest.raises(StorageClosedError):
+        plain.save({"id": "b"})
+
+
+def test_a_holder_that_the_collector_finds_is_closed_by_a_thread(tmp_path: Path) -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.knot, self.holder = self, OpenStore(tmp_path)
+
+    knot = Knot()
+    plain = knot.holder.plain
+    del knot
+    gc.collect()
+    for thread in closing_threads():
+        thread.join(timeout=60)
+    with pytest.raises(StorageClosedError):
+        plain.save({"id": "a"})
+    assert not open_stores._registry._shared
+
+
+def test_a_directory_may_go_before_the_holder_is_dropped(tmp_path: Path) -> None:
+    holder = OpenStore(tmp_path / "store")
+    holder.plain.save({"id": "a"})
+    shutil.rmtree(tmp_path / "store")
+    del holder
     assert not open_stores._registry._shared
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import signal
@@ -167,7 +166,6 @@ async def test_a_session_that_is_dropped_in_a_temporary_directory_leaves_no_trou
         session = FsstoreSession("s-1", directory)
         await session.add_items(ITEMS)
         del session
-        gc.collect()
     assert not Path(directory).exists()
 
 
