@@ -24,6 +24,8 @@ TOPICS = {
     "git": "sessions in a repository: diffs and merges",
     "secrets": "finding and removing them",
     "sync": "programs without an event loop",
+    "langgraph": "checkpoints and items of LangGraph",
+    "openai-agents": "sessions of the OpenAI Agents SDK",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

@@ -48,12 +48,22 @@ class Wanted:
     limit: int | None
     offset: int
     fields: list[str] | None = None
+    kind: str | None = None
+    """The type of other records that are listed instead."""
 
 
 def ls(
     *,
     where: Where = None,
     filter_text: FilterText = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Other records than sessions, such as langgraph.checkpoint; as JSON whole ones.",
+        ),
+    ] = None,
     sort: Annotated[
         str | None,
         typer.Option(metavar="[-]KEY", help="Sort by a key; - for descending. Default: -updated_at."),
@@ -74,8 +84,12 @@ def ls(
         raise StorageValidationError(
             reason="a table, or a list of ids, has columns of its own", advice="give --format jsonl with --field"
         )
+    if fields and kind is not None:
+        raise StorageValidationError(
+            reason="records of another type than sessions are listed whole", advice="give either --type or --field"
+        )
     order_by = None if sort in _DEFAULT_ORDERS else _order(sort)
-    wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset, fields)
+    wanted = Wanted(parse_filter(where or (), filter_text), order_by, limit, offset, fields, kind)
 
     async def work(sessions: "SessionService") -> str:
         await _PRINTERS[form](sessions, wanted)
@@ -156,11 +170,19 @@ _PRINTERS = {
 
 
 async def _metadata(sessions: "SessionService", wanted: Wanted) -> "list[JsonObject]":
+    if wanted.kind is not None:
+        summaries = await sessions.storage.list_metadata(
+            *_records(wanted), order_by=_record_order(wanted), offset=wanted.offset
+        )
+        return [_named(summary) for summary in summaries]
     return await sessions.list_metadata(wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset)
 
 
 async def _pages(sessions: "SessionService", wanted: Wanted) -> "AsyncGenerator[list[JsonObject]]":
     """Give the sessions page by page where the order permits, so that memory does not grow with the store."""
+    if wanted.kind is not None:
+        yield await sessions.storage.list(*_records(wanted), order_by=_record_order(wanted), offset=wanted.offset)
+        return
     if wanted.order_by is not None or wanted.offset:
         yield await sessions.list_sessions(
             wanted.filters, wanted.limit, order_by=wanted.order_by, offset=wanted.offset, fields=wanted.fields
@@ -174,6 +196,24 @@ async def _pages(sessions: "SessionService", wanted: Wanted) -> "AsyncGenerator[
         cursor, left = page.cursor, None if left is None else left - len(page.items)
         if cursor is None:
             return
+
+
+def _records(wanted: Wanted) -> "tuple[Filters, int | None]":
+    from fsstore.sessions.mutations import sessions_only  # noqa: PLC0415 - only other types than sessions need it
+
+    return sessions_only(wanted.filters, str(wanted.kind)), wanted.limit
+
+
+def _record_order(wanted: Wanted) -> str | None:
+    from fsstore.sessions.mutations import session_order  # noqa: PLC0415 - as above
+
+    return session_order(wanted.order_by)
+
+
+def _named(summary: "JsonObject") -> "JsonObject":
+    """Return the metadata of a record that is no session, with what the columns show of its envelope."""
+    metadata = summary["metadata"] if isinstance(summary["metadata"], dict) else {}
+    return {**metadata, "session_id": summary["id"], "updated_at": summary["updated_at"]}
 
 
 def _row(metadata: "JsonObject", now: datetime) -> Sequence[str]:

@@ -106,9 +106,9 @@ def deleting_session(
     return Delete(check_id(session_id), Expected(expected_version, SESSION, exists=not missing_ok), keep_damaged)
 
 
-def sessions_only(filters: Filters | None) -> Filters:
-    """Turn a filter of sessions into one of records, and leave other records out."""
-    sessions: Filters = {"type": "session"}
+def sessions_only(filters: Filters | None, kind: str = SESSION) -> Filters:
+    """Turn a filter of sessions into one of records, and leave out records of another type."""
+    sessions: Filters = {"type": kind}
     # what is empty and no object, such as a list, is refused too: it would want every session
     if filters is None:
         return sessions

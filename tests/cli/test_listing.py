@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fsstore import sync
 from fsstore.cli import listing
 from tests.cli.conftest import Run, lines
 
@@ -331,3 +332,21 @@ def test_an_order_that_is_none_is_refused_in_the_words_of_the_command_line(fssto
         "error: --sort: must be one key, not 'updated_at desc'; "
         "write - before the key for descending: --sort -updated_at\n"
     )
+
+
+def test_records_of_another_type_are_listed_when_they_are_asked_for(fsstore: Run, store: Path) -> None:
+    with sync.open_storage(store) as storage:
+        for step, source in enumerate(("input", "loop", "loop")):
+            metadata = {"source": source, "step": step}
+            storage.save({"id": f"t/{step}", "type": "langgraph.checkpoint", "data": {"metadata": metadata}})
+    asked = ("ls", "--type", "langgraph.checkpoint")
+    assert fsstore("ls", "--format", "ids").out == ""
+    assert fsstore(*asked, "--format", "ids", "--sort", "step").out == "t/0\nt/1\nt/2\n"
+    assert fsstore(*asked, "--format", "ids", "--where", "source=loop", "--where", "step>=2").out == "t/2\n"
+    assert fsstore(*asked, "--limit", "1", "--sort", "-session_id").out.splitlines()[1].startswith("t/2")
+    (record,) = json.loads(fsstore(*asked, "--format", "json", "--where", "source=input").out)
+    assert (record["id"], record["data"]["metadata"]["step"]) == ("t/0", 0)
+    refused = fsstore(*asked, "--filter", '{"step": {"$gtt": 1}}')
+    assert (refused.code, "$gt" in refused.err) == (2, True)
+    refused = fsstore(*asked, "--format", "json", "--field", "step")
+    assert (refused.code, "either --type or --field" in refused.err) == (2, True)

@@ -1,0 +1,315 @@
+"""Checkpoints in a storage: how one is put, found, listed, and what tasks write after it.
+
+Owns the records (see `naming` for their ids) and the commits that make them. Invariants:
+- A checkpoint, its new blobs and the line of its thread become true in one commit, which also checks that the blobs it
+  shares with others are still there: whatever removes blobs meanwhile, no checkpoint is without its values.
+- What a task writes is one record, so that tasks do not wait for each other.
+- Nothing is held between two checkpoints of a list: each is loaded when it is asked for.
+
+A crash leaves a checkpoint with everything it needs, or nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+    writes_sort_key,
+)
+
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
+from fsstore.integrations.langgraph.contents import Serializer, referred, restored, stored_contents
+from fsstore.integrations.langgraph.naming import (
+    BLOB,
+    CHECKPOINT,
+    WRITES,
+    Place,
+    blob_document,
+    part,
+    thread_document,
+)
+from fsstore.integrations.langgraph.selecting import (
+    NEWEST_FIRST,
+    filter_of,
+    identifying,
+    plain_metadata,
+    satisfies,
+)
+from fsstore.integrations.langgraph.values import read, written
+from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.expected import Expected
+from fsstore.model.mutations import AnyMutation, Check, Mutation, saving
+from fsstore.model.records import JsonObject
+from fsstore.model.times import format_time
+from fsstore.sessions.mutations import saving_session, updating_session
+
+_TRIES = 100
+"""How often others may change what a put or a get has seen before it gives up."""
+
+
+def place_of(config: Any) -> Place:
+    """Return the place that a config names."""
+    configurable = config["configurable"]
+    namespace, checkpoint = configurable.get("checkpoint_ns"), get_checkpoint_id(config)
+    return Place(str(configurable["thread_id"]), str(namespace or ""), str(checkpoint or ""))
+
+
+def config_of(place: Place) -> Any:
+    """Return the config that names a place."""
+    return {"configurable": place._asdict()}
+
+
+class Checkpoints:
+    """The checkpoints in one storage, as a serializer writes and reads them."""
+
+    def __init__(self, storage: IUnifiedStorage, serde: Serializer) -> None:
+        self.storage = storage
+        self._serde = serde
+
+    # -- putting ------------------------------------------------------------------------------------------------------
+
+    async def put(self, config: Any, checkpoint: Any, metadata: Any) -> Any:
+        """Store a checkpoint; one commit. Returns the config that names it."""
+        parent = place_of(config)
+        place = parent._replace(checkpoint_id=checkpoint["id"])
+        full = get_checkpoint_metadata(config, metadata)
+        contents = stored_contents(self._serde, checkpoint["channel_values"])
+        rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
+        record: JsonObject = {
+            "id": place.id,
+            "type": CHECKPOINT,
+            "thread_id": place.thread_id,
+            "session_id": place.family,
+            "data": {
+                "metadata": plain_metadata(full) | place._asdict(),
+                "parent_checkpoint_id": parent.checkpoint_id or None,
+                "checkpoint": written(self._serde.dumps_typed(rest)),
+                "checkpoint_metadata": written(self._serde.dumps_typed(full)),
+                "channel_values": contents.values,
+            },
+        }
+        line = {"thread_id": place.thread_id, **_line(record["data"]["metadata"])}
+        await self._commit_with_blobs(place.thread_id, contents.blobs, [saving(record)], line)
+        return config_of(place)
+
+    async def put_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> None:
+        """Store what a task has written; one commit. What it has written before stays, but for errors and the like."""
+        place = place_of(config)
+        new = {
+            WRITES_IDX_MAP.get(channel, at): {
+                "channel": channel,
+                "task_path": task_path,
+                "value": written(self._serde.dumps_typed(value)),
+            }
+            for at, (channel, value) in enumerate(writes)
+        }
+
+        def rule(current: JsonObject | None) -> JsonObject:
+            there = {write["idx"]: write for write in current["data"]["writes"]} if current else {}
+            made = {idx: {"idx": idx, **write} for idx, write in new.items() if idx < 0 or idx not in there}
+            return {
+                **(current or {"thread_id": place.thread_id, "session_id": place.id}),
+                "type": WRITES,
+                "data": {
+                    "metadata": {**place._asdict(), "task_id": task_id},
+                    "writes": [write for _, write in sorted((there | made).items())],
+                },
+            }
+
+        await self.storage.commit([Mutation(f"{place.id}/{part(task_id)}", rule)])
+
+    async def _commit_with_blobs(
+        self,
+        thread_id: str,
+        blobs: Mapping[str, tuple[str, bytes]],
+        changes: Sequence[AnyMutation],
+        line: Mapping[str, Any],
+    ) -> None:
+        """Commit changes with the blobs they refer to, which are written where they are not there yet."""
+        names = {blob_document(thread_id, digest): typed for digest, typed in blobs.items()}
+        absent = {name for name in names if not await self.storage.exists(name)}
+        is_known = True
+        for attempt in range(1, _TRIES + 1):
+            made: list[AnyMutation] = [self._line_change(thread_id, line, is_known=is_known)]
+            for name, typed in names.items():
+                made.append(
+                    _saving_blob(name, thread_id, typed) if name in absent else Check(name, Expected(exists=True))
+                )
+            try:
+                await self.storage.commit([*made, *changes])
+                return
+            except (StorageNotFoundError, StorageConflictError) as error:
+                # somebody else has removed a blob meanwhile, or has made the line of the thread or removed it
+                if attempt == _TRIES:
+                    raise
+                if error.id in names:
+                    absent.add(error.id)
+                else:
+                    is_known = not is_known
+
+    def _line_change(self, thread_id: str, line: Mapping[str, Any], *, is_known: bool) -> AnyMutation:
+        name = thread_document(thread_id)
+        if is_known:
+            return updating_session(name, {"metadata": line}, self.now())
+        return saving_session(name, {"metadata": line}, self.now(), expected_version=0)
+
+    def now(self) -> str:
+        """Return the present in the form of the store."""
+        return format_time(self.storage.clock())
+
+    # -- getting ------------------------------------------------------------------------------------------------------
+
+    async def get(self, config: Any) -> CheckpointTuple | None:
+        """Return the checkpoint that a config names, the newest of its namespace where it names none."""
+        place = place_of(config)
+        for attempt in range(1, _TRIES + 1):
+            record = await self.record(place)
+            if record is None:
+                return None
+            try:
+                return await self._tuple(record)
+            except _BlobGoneError as error:
+                # the checkpoint was removed meanwhile, with its blobs; else they are lost
+                if attempt == _TRIES:
+                    raise StorageCorruptedError(
+                        id=record["id"],
+                        reason=f"it refers to {error.name}, which is not there",
+                        advice="restore it from a backup, or go on from an earlier checkpoint",
+                    ) from error
+        return None
+
+    async def record(self, place: Place) -> JsonObject | None:
+        """Return the record of a checkpoint, of the newest of its namespace where none is named."""
+        if place.checkpoint_id:
+            return await self.storage.load(place.id)
+        found = await self.storage.list({"type": CHECKPOINT, "session_id": place.family}, 1, order_by=NEWEST_FIRST)
+        return found[0] if found else None
+
+    async def stream(
+        self, config: Any, filters: Mapping[str, Any] | None, before: Any, limit: int | None
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Give the checkpoints that match, the newest first; one that is removed meanwhile is left out."""
+        wanted = filter_of(config, filters, before)
+        left = limit
+        for summary in await self.storage.list_metadata(wanted, order_by=NEWEST_FIRST):
+            if left is not None and left <= 0:
+                return
+            record = await self.storage.load(summary["id"])
+            if record is None or not satisfies(self.metadata(record), filters):
+                continue
+            try:
+                found = await self._tuple(record)
+            except _BlobGoneError:
+                continue
+            yield found
+            left = None if left is None else left - 1
+
+    async def history(self, config: Any, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """Return what was written to channels since their last stored values, going from parent to parent.
+
+        Only the wanted channels are loaded.
+        """
+        target = await self.record(place_of(config)) if channels else None
+        collected: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
+        seeds: dict[str, Any] = {}
+        remaining, seen = set(channels), set[str]()
+        while target is not None and remaining:
+            place = parent_of(target)
+            # a checkpoint may be put again below its own children
+            if place is None or place.id in seen:
+                break
+            seen.add(place.id)
+            target = await self.storage.load(place.id)
+            if target is None:
+                break
+            for write in reversed(await self._writes(place)):
+                if write[1] in remaining:
+                    collected[write[1]].append(write)
+            values = target["data"]["channel_values"]
+            for channel in remaining & values.keys():
+                seeds[channel] = await self._value(target, values[channel])
+            remaining -= seeds.keys()
+        return {channel: _history(collected[channel], channel, seeds) for channel in channels}
+
+    async def _tuple(self, record: JsonObject) -> CheckpointTuple:
+        place, data = place_in(record), record["data"]
+        values = {name: await self._value(record, value) for name, value in data["channel_values"].items()}
+        parent = parent_of(record)
+        checkpoint: Any = {**self._serde.loads_typed(read(data["checkpoint"])), "channel_values": values}
+        return CheckpointTuple(
+            config=config_of(place),
+            checkpoint=checkpoint,
+            metadata=self.metadata(record),
+            parent_config=None if parent is None else config_of(parent),
+            pending_writes=await self._writes(place),
+        )
+
+    def metadata(self, record: JsonObject) -> Any:
+        """Return the metadata of a checkpoint as it was given."""
+        return self._serde.loads_typed(read(record["data"]["checkpoint_metadata"]))
+
+    async def _value(self, record: JsonObject, value: Any) -> Any:
+        blobs = {}
+        for digest in referred([value]):
+            name = blob_document(record["thread_id"], digest)
+            blob = await self.storage.load(name)
+            if blob is None:
+                raise _BlobGoneError(name)
+            blobs[digest] = blob["data"]["value"]
+        return restored(self._serde, value, blobs)
+
+    async def _writes(self, place: Place) -> list[PendingWrite]:
+        found = []
+        for record in await self.storage.list({"type": WRITES, "session_id": place.id}):
+            task_id = record["data"]["metadata"]["task_id"]
+            for write in record["data"]["writes"]:
+                key = writes_sort_key(write["task_path"], task_id, write["idx"])
+                found.append((key, (task_id, write["channel"], write["value"])))
+        return [
+            (task_id, channel, self._serde.loads_typed(read(value)))
+            for _, (task_id, channel, value) in sorted(found, key=lambda pair: pair[0])
+        ]
+
+
+class _BlobGoneError(Exception):
+    """A blob that a checkpoint refers to is not there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def place_in(record: JsonObject) -> Place:
+    """Return the place of a checkpoint, given its record or the summary of one."""
+    metadata = record["data"]["metadata"] if "data" in record else record["metadata"]
+    return Place(*(metadata[name] for name in identifying()))
+
+
+def parent_of(record: JsonObject) -> Place | None:
+    """Return the place of the parent of a checkpoint, which need not be there."""
+    parent = record["data"]["parent_checkpoint_id"]
+    return None if parent is None else place_in(record)._replace(checkpoint_id=parent)
+
+
+def _saving_blob(name: str, thread_id: str, typed: tuple[str, bytes]) -> AnyMutation:
+    data = {"metadata": {"thread_id": thread_id}, "value": written(typed)}
+    return saving({"id": name, "type": BLOB, "thread_id": thread_id, "data": data})
+
+
+def _line(metadata: Mapping[str, Any]) -> JsonObject:
+    """Return what the line of a thread says of its newest checkpoint."""
+    return {key: metadata[key] for key in (*identifying(), "source", "step", "run_id", "user_id") if key in metadata}
+
+
+def _history(writes: list[PendingWrite], channel: str, seeds: Mapping[str, Any]) -> DeltaChannelHistory:
+    history = DeltaChannelHistory(writes=writes[::-1])
+    if channel in seeds:
+        history["seed"] = seeds[channel]
+    return history

@@ -1,0 +1,1 @@
+"""The frameworks' own tests, run against fsstore: `python -m tests.integrations`."""
