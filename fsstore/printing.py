@@ -41,5 +41,5 @@ class PrintableFilter(logging.Filter):
 
 
 # a filter is not asked about what comes from a logger below its own
-for _name in ("fsstore", "fsstore.unreadable"):
+for _name in ("fsstore", "fsstore.filters", "fsstore.unreadable"):
     logging.getLogger(_name).addFilter(PrintableFilter())

@@ -507,5 +507,5 @@ async def test_a_file_where_the_store_would_be_is_answered_with_what_may_be_ther
     (tmp_path / "file").write_text("mine")
 
     for path in (tmp_path / "file", tmp_path / "file" / "store"):
-        with pytest.raises(StorageUnavailableError, match="choose a path where there is a directory, or nothing"):
+        with pytest.raises(StorageUnavailableError, match="name a directory: that of the store, or of a new one"):
             await open_sessions(path)

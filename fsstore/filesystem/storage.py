@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
-from fsstore.filesystem.care.health import health, unreadable
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
@@ -312,7 +311,9 @@ class FileStorage(IUnifiedStorage):
         more bytes than are read; each with `file` and `reason`.
         """
         self._check_open()
-        return await health(self._store, self._reading)
+        care = await loaded("fsstore.filesystem.care.health")
+        report: dict[str, Any] = await care.health(self._store, self._reading)
+        return report
 
     async def unreadable(self) -> Records:
         """Return what lists leave out, as the index and earlier reads know it, by name: `file` and `reason` of each.
@@ -320,7 +321,9 @@ class FileStorage(IUnifiedStorage):
         O(what is left out), and what a list costs where the index is not up to date.
         """
         self._check_open()
-        return await unreadable(self._store, self._reading)
+        care = await loaded("fsstore.filesystem.care.health")
+        found: Records = await care.unreadable(self._store, self._reading)
+        return found
 
     # -- derived methods, faster --------------------------------------------------------------------------------------
 

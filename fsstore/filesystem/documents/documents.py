@@ -442,25 +442,25 @@ class Documents:
         `within` gives those of one directory alone. Something else under a shard's name is given too: no document in
         its place can be read. Raises StorageUnavailableError.
         """
-        depth = self.layout.shard_depth - len(within.split("/")) if within else self.layout.shard_depth
+        if within:
+            yield from self._below(within, self.layout.shard_depth - len(within.split("/")))
+            return
         try:
-            if within and not (depth and self.tree.is_directory(within)):
-                yield within
-            else:
-                yield from self._shards(within, depth)
+            yield from self._shards("", self.layout.shard_depth)
         except OSError as error:
             raise unavailable(error, str(self.tree.root)) from error
 
     def _shards(self, above: str, depth: int) -> Iterator[str]:
         for base in sorted(filter(is_shard, self.tree.entries(above))):
-            name = f"{above}/{base}" if above else base
-            try:
-                is_leaf = depth == 1 or not self.tree.is_directory(name)
-                below = [name] if is_leaf else list(self._shards(name, depth - 1))
-            except OSError:
-                # what cannot be looked into is given itself: it must not keep the others from anybody
-                below = [name]
-            yield from below
+            yield from self._below(f"{above}/{base}" if above else base, depth - 1)
+
+    def _below(self, name: str, depth: int) -> list[str]:
+        """Return the shards in a directory, or itself where it is one, or no directory."""
+        try:
+            return list(self._shards(name, depth)) if depth and self.tree.is_directory(name) else [name]
+        except OSError:
+            # what cannot be looked into is given itself: it must not keep the others from anybody
+            return [name]
 
     def signatures(self, shard: str) -> dict[str, Signature | None]:
         """Return the documents' files of one shard; None as signature for what is not a regular file.
