@@ -144,13 +144,14 @@ class Checkpoints:
             try:
                 await self.storage.commit([*made, *changes])
                 return
-            except (StorageNotFoundError, StorageConflictError) as error:
-                # somebody else has removed a blob meanwhile, or has made the line of the thread or removed it
-                if attempt == _TRIES:
+            except (StorageNotFoundError, StorageConflictError, StorageCorruptedError) as error:
+                if attempt == _TRIES or (isinstance(error, StorageCorruptedError) and error.id not in names):
                     raise
                 if error.id in names:
+                    # it was removed meanwhile, or its file is damaged, and is set aside when it is written anew
                     absent.add(error.id)
                 else:
+                    # somebody else has made the line of the thread, or removed it
                     is_known = not is_known
 
     def _line_change(self, thread_id: str, line: Mapping[str, Any], *, is_known: bool) -> AnyMutation:
