@@ -11,6 +11,7 @@ A crash leaves a checkpoint with everything it needs, or nothing of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ from fsstore.model.mutations import AnyMutation, Check, Mutation, saving
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.sessions.mutations import saving_session, updating_session
+
+_unreadable = logging.getLogger("fsstore.unreadable")
 
 _TRIES = 100
 """How often others may change what a put or a get has seen before it gives up."""
@@ -145,13 +148,14 @@ class Checkpoints:
             try:
                 await self.storage.commit([*made, *changes])
                 return
-            except (StorageNotFoundError, StorageConflictError) as error:
-                # somebody else has removed a blob meanwhile, or has made the line of the thread or removed it
-                if attempt == _TRIES:
+            except (StorageNotFoundError, StorageConflictError, StorageCorruptedError) as error:
+                if attempt == _TRIES or (isinstance(error, StorageCorruptedError) and error.id not in names):
                     raise
                 if error.id in names:
+                    # it was removed meanwhile, or its file is damaged, and is set aside when it is written anew
                     absent.add(error.id)
                 else:
+                    # somebody else has made the line of the thread, or removed it
                     is_known = not is_known
 
     def _line_change(self, thread_id: str, line: Mapping[str, Any], *, is_known: bool) -> AnyMutation:
@@ -195,21 +199,33 @@ class Checkpoints:
     async def stream(
         self, config: Any, filters: Mapping[str, Any] | None, before: Any, limit: int | None
     ) -> AsyncIterator[CheckpointTuple]:
-        """Give the checkpoints that match, the newest first; one that is removed meanwhile is left out."""
+        """Give the checkpoints that match, the newest first.
+
+        One that is removed meanwhile is left out; one that cannot be read, too, with a warning.
+        """
         wanted = filter_of(config, filters, before)
         left = limit
         for summary in await self.storage.list_metadata(wanted, order_by=NEWEST_FIRST):
             if left is not None and left <= 0:
                 return
-            record = await self.storage.load(summary["id"])
-            if record is None or not satisfies(self.metadata(record), filters):
-                continue
-            try:
-                found = await self._tuple(record)
-            except _BlobGoneError:
+            found = await self._listed(summary["id"], filters)
+            if found is None:
                 continue
             yield found
             left = None if left is None else left - 1
+
+    async def _listed(self, name: str, filters: Mapping[str, Any] | None) -> CheckpointTuple | None:
+        """Return a checkpoint for a list, None for one that does not belong into it, is gone, or cannot be read."""
+        try:
+            record = await self.storage.load(name)
+            if record is None or not satisfies(self.metadata(record), filters):
+                return None
+            return await self._tuple(record)
+        except (_BlobGoneError, StorageCorruptedError) as error:
+            # one that was removed meanwhile lacks its blobs, too
+            if await self.storage.exists(name):
+                _unreadable.warning("the checkpoint %s is left out of a list: %s", name, error)
+            return None
 
     async def history(self, config: Any, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         """Return what was written to channels since their last stored values, going from parent to parent.
@@ -282,7 +298,7 @@ class _BlobGoneError(Exception):
     """A blob that a checkpoint refers to is not there."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
+        super().__init__(f"{name}, which it refers to, is not there")
         self.name = name
 
 

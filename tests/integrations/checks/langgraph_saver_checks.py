@@ -347,6 +347,27 @@ def test_a_blob_that_is_lost_is_named_and_never_taken_for_absence(saver: Fsstore
             saver.get_tuple(config())
 
 
+def test_a_damaged_blob_is_written_anew_by_the_next_checkpoint_that_has_its_content(
+    saver: FsstoreSaver, quick: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(saver, {"large": "a" * 5000})
+    (file,) = [path for path in quick.glob("??/*.json") if "langgraph.blob" in path.read_text("utf-8")]
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(StorageCorruptedError):
+        saver.get_tuple(config())
+    small = put(saver, {"small": 1})
+    # one bad document never breaks a list
+    assert [found.config for found in saver.list(config())] == [small]
+    assert "is left out of a list" in caplog.text
+    put(saver, {"large": "a" * 5000})
+    assert [found.checkpoint["channel_values"] for found in saver.list(config())] == [
+        {"large": "a" * 5000},
+        {"small": 1},
+        {"large": "a" * 5000},
+    ]
+    assert len(list((quick / ".fsstore" / "quarantine").iterdir())) == 1
+
+
 # -- lists ------------------------------------------------------------------------------------------------------------
 
 
