@@ -53,6 +53,11 @@ def open_descriptors() -> set[str]:
 ASYNC = """
 import pytest
 
+@pytest.fixture
+def anyio_backend():
+    # else anyio runs the tests on trio as well, where that is installed
+    return "asyncio"
+
 {mark}
 async def test_it_is_empty_and_can_be_written(session_store, tmp_path):
     assert await session_store.count_sessions() == 0
