@@ -84,7 +84,7 @@ def parse(filters: Filters | None) -> Condition:
     if filters is None:
         return EVERYTHING
     given = as_mapping(filters)
-    if _is_deep(given, MAX_DEPTH):
+    if is_deep(given):
         # maybe without end: what marshal does about that takes for ever where a filter contains itself twice
         return _parse_object(with_times_as_text(given))
     check_size(given)
@@ -106,12 +106,21 @@ def as_mapping(filters: Any) -> JsonObject:
     return dict(filters)
 
 
-def _is_deep(value: Any, most: int) -> bool:
-    """Whether a value is nested deeper than that; goes down first, so that it ends where a value contains itself."""
+def is_deep(value: Any) -> bool:
+    """Whether a value is nested deeper than a filter may be; goes down first, so that it ends in one within itself."""
+    return _is_deeper(value, MAX_DEPTH, {})
+
+
+def _is_deeper(value: Any, most: int, seen: dict[int, int]) -> bool:
     if most < 0:
         return True
+    # what is small may hold one part over and over
+    if seen.get(id(value), MAX_DEPTH + 1) <= most:
+        return False
     items = value.values() if type(value) is dict else value
-    return any(type(item) in _CONTAINERS and _is_deep(item, most - 1) for item in items)
+    is_deeper = any(type(item) in _CONTAINERS and _is_deeper(item, most - 1, seen) for item in items)
+    seen[id(value)] = most
+    return is_deeper
 
 
 @lru_cache(maxsize=_MOST_PARSED)

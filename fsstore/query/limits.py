@@ -44,3 +44,10 @@ MAX_QUERY_PATTERN_BYTES = 200
 
 MAX_QUERY_VALUE_BYTES = 2 << 20
 """How long one value within a query may be."""
+
+MAX_QUERY_COSTLY_BYTES = 64 << 10
+"""How long one value may be where a query calls what takes time by the product of the lengths of its values, or memory
+by all of them: `instr`, `replace`, `trim`, `concat`, `json_array`, `json_object` and what changes JSON."""
+
+MAX_QUERY_ARGUMENTS = 50
+"""How many values one call of a function within a query may be given."""

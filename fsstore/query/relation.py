@@ -23,8 +23,10 @@ from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.columns import ENVELOPE, metadata_of
 from fsstore.query.limits import (
+    MAX_QUERY_ARGUMENTS,
     MAX_QUERY_BYTES,
     MAX_QUERY_CHARACTERS,
+    MAX_QUERY_COSTLY_BYTES,
     MAX_QUERY_PATTERN_BYTES,
     MAX_QUERY_SECONDS,
     MAX_QUERY_VALUE_BYTES,
@@ -34,18 +36,22 @@ RELATION = "documents"
 COLUMNS = (*ENVELOPE, "metadata")
 
 _ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go into its parameters"
+# one step of them that nothing interrupts takes time by the product of the lengths of its values, or memory by all; a
+# name cannot be written in another way, and more than is meant may be found
+_COSTLY = re.compile(r"instr|replace|trim|\bconcat|json_(?:array\b|object|insert|set|patch)", re.IGNORECASE)
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 _JSON_TABLES = frozenset({"json_each", "json_tree"})
-# printf is not among them: filling up to the length that it is given may take minutes, in one step
+# printf, json_pretty and unhex are not among them: what they fill up, indent or leave out, to the lengths that they are
+# given, may take minutes, or gigabytes, in one step
 _FUNCTIONS = frozenset(
     """
     abs avg char coalesce concat concat_ws count glob group_concat hex ifnull iif instr length like
     likelihood likely lower ltrim max median min nullif octet_length quote random replace round rtrim
-    sign soundex string_agg substr substring sum total trim typeof unhex unicode unlikely upper
+    sign soundex string_agg substr substring sum total trim typeof unicode unlikely upper
     cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number
     current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch
     -> ->> json json_array json_array_length json_extract json_insert
-    json_object json_patch json_pretty json_quote json_remove json_replace json_set json_type json_valid
+    json_object json_patch json_quote json_remove json_replace json_set json_type json_valid
     acos asin atan atan2 ceil ceiling cos degrees exp floor ln log log10 log2 mod pi pow power radians sin
     sqrt tan trunc
     """.split()  # noqa: SIM905 - as a list of strings nobody could read it
@@ -53,9 +59,9 @@ _FUNCTIONS = frozenset(
 TEMPORARY_IN_FILES = "PRAGMA temp_store = FILE"
 """Lets SQLite keep what a query needs for a while in temp files; a change takes temp tables and views away."""
 
-_STEPS_BETWEEN_LOOKS = 10_000
+_STEPS_BETWEEN_LOOKS, _COSTLY_STEPS_BETWEEN_LOOKS = 10_000, 250
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: MAX_QUERY_VALUE_BYTES,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: MAX_QUERY_ARGUMENTS,
     # one step that nothing interrupts takes time by the product of the lengths of text and pattern
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: MAX_QUERY_PATTERN_BYTES,
 }
@@ -128,8 +134,12 @@ def guarded_select(
     # SQLite sets these two up at their first use, with steps that the guard must refuse
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     connection.set_authorizer(_Guard(behind))
-    connection.set_progress_handler(lambda: clock() >= deadline, _STEPS_BETWEEN_LOOKS)
-    before = {limit: connection.setlimit(limit, most) for limit, most in _LIMITS.items()}
+    is_costly = _COSTLY.search(query) is not None
+    steps = _COSTLY_STEPS_BETWEEN_LOOKS if is_costly else _STEPS_BETWEEN_LOOKS
+    connection.set_progress_handler(lambda: clock() >= deadline, steps)
+    value_bytes = MAX_QUERY_COSTLY_BYTES if is_costly else MAX_QUERY_VALUE_BYTES
+    limits = {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}
+    before = {limit: connection.setlimit(limit, most) for limit, most in limits.items()}
     try:
         with closing(connection.execute(query, () if params is None else _bound(params))) as cursor:
             names = [column[0] for column in cursor.description]
@@ -147,7 +157,7 @@ def guarded_select(
                 reason="the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
             ) from error
         if code == sqlite3.SQLITE_TOOBIG:
-            raise _too_much(f"one of its values is longer than {MAX_QUERY_VALUE_BYTES} bytes") from error
+            raise _too_much(f"one of its values is longer than {value_bytes} bytes") from error
         raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
     finally:
         connection.set_progress_handler(None, 0)

@@ -14,9 +14,10 @@ from typing import Any
 
 from fsstore.model.records import Filters
 from fsstore.query.fields import check_fields, field_refusal, parse_field
-from fsstore.query.filters import as_mapping
+from fsstore.query.filters import as_mapping, is_deep
 from fsstore.query.operands import LOGICAL_OPERATORS, Steps, check_depth, refusal
 from fsstore.query.orders import order_path
+from fsstore.query.sizes import check_size
 from fsstore.query.steps import written_steps
 
 
@@ -27,7 +28,11 @@ def session_filter(filters: Filters) -> Filters:
     (`state.step` is `data.state.step`). Raises StorageValidationError for a path that was meant otherwise; whatever
     else is wrong with the filter is left for `parse` to refuse.
     """
-    return _session_filter(as_mapping(filters), ())
+    given = as_mapping(filters)
+    if not is_deep(given):
+        # before each part is turned: what is small may hold one part over and over
+        check_size(given)
+    return _session_filter(given, ())
 
 
 def _session_filter(filters: Filters, steps: Steps) -> Filters:

@@ -13,7 +13,12 @@ from fsstore.filesystem.index.schema import BEHIND_RELATION
 from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query.columns import metadata_of
-from fsstore.query.limits import MAX_QUERY_BYTES, MAX_QUERY_CHARACTERS, MAX_QUERY_VALUE_BYTES
+from fsstore.query.limits import (
+    MAX_QUERY_BYTES,
+    MAX_QUERY_CHARACTERS,
+    MAX_QUERY_COSTLY_BYTES,
+    MAX_QUERY_VALUE_BYTES,
+)
 from fsstore.query.relation import COLUMNS, guarded_select, relation_over, relation_row
 from tests.filesystem.index.test_index import entry, record
 
@@ -181,8 +186,13 @@ BEYOND = {
     ),
     "a value that grows": (
         "SELECT replace(replace(replace(:x, 'x', :x), 'x', :x), 'x', :x) FROM documents",
+        f"longer than {MAX_QUERY_COSTLY_BYTES} bytes",
+    ),
+    "a list that grows": (
+        "WITH RECURSIVE n (x) AS (SELECT 'x' UNION ALL SELECT x || x FROM n) SELECT max(length(x)) FROM n",
         f"longer than {MAX_QUERY_VALUE_BYTES} bytes",
     ),
+    "many values at once": ("SELECT json_array(" + "1, " * 60 + "1) FROM documents", "too many arguments"),
     "a long text": ("SELECT " + "1," * MAX_QUERY_CHARACTERS + "1", f"more than {MAX_QUERY_CHARACTERS}"),
     "laughs by the billion": (
         "WITH c0 AS (SELECT id FROM documents)"  # noqa: S608 - nobody else's text
@@ -204,6 +214,26 @@ def test_a_query_that_asks_for_too_much_is_refused_and_the_connection_goes_on(
         ask(connection, query, {"x": "x" * 500} if ":x" in query else None)
 
     assert ask(connection, "SELECT count(*) AS n FROM documents") == [{"n": 6}]
+
+
+COSTLY = {
+    "instr": "SELECT instr(:x, :x || 'b') FROM documents",
+    "replace": "SELECT REPLACE(:x, :x || 'b', '') FROM documents",
+    "trim": 'SELECT "trim"(:x, :x) FROM documents',
+    "json_patch": "SELECT json_patch(:x, :x) FROM documents",
+    "json_array": "SELECT json_array(:x, :x) FROM documents",
+    "json_set": "SELECT json_set('{}', '$.a', :x) FROM documents",
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_what_takes_long_in_one_step_is_not_given_long_values(connection: sqlite3.Connection, name: str) -> None:
+    long = {"x": "a" * (MAX_QUERY_COSTLY_BYTES + 1)}
+
+    with pytest.raises(StorageValidationError, match=f"longer than {MAX_QUERY_COSTLY_BYTES} bytes"):
+        ask(connection, COSTLY[name], long)
+
+    assert ask(connection, "SELECT length(:x) AS n FROM documents LIMIT 1", long) == [{"n": len(long["x"])}]
 
 
 def test_a_long_value_is_no_matter_outside_of_queries(connection: sqlite3.Connection) -> None:

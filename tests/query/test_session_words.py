@@ -1,5 +1,6 @@
 """The words of sessions name paths of records, and what was meant otherwise is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -115,3 +116,13 @@ def test_a_filter_that_contains_itself_in_places_is_refused_as_one_of_sessions()
 
     with pytest.raises(StorageValidationError, match="nested deeper than 200"):
         session_filter(endless)
+
+
+@pytest.mark.parametrize("ask", [sessions_only, parse])
+def test_a_small_filter_that_holds_one_part_over_and_over_is_refused_at_once(ask: Callable[[Any], object]) -> None:
+    filters: dict[str, Any] = {"status": 1}
+    for _ in range(60):
+        filters = {"$and": [filters, filters]}
+
+    with pytest.raises(StorageValidationError, match="too many keys and values"):
+        ask(filters)

@@ -44,10 +44,16 @@ class IndexBuild:
         self._is_closed = False
         with using_sqlite(), translated():
             self._connection = connect(tree.path(name))
-            begin_file(self._connection)
-            self._connection.execute("PRAGMA journal_mode = OFF")
-            self._connection.execute("PRAGMA synchronous = OFF")
-            self._connection.executescript(TABLES)
+        try:
+            with using_sqlite(), translated():
+                begin_file(self._connection)
+                self._connection.execute("PRAGMA journal_mode = OFF")
+                self._connection.execute("PRAGMA synchronous = OFF")
+                self._connection.executescript(TABLES)
+        except BaseException:
+            # a full disk, say, which would be kept full
+            self.drop()
+            raise
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Put rows of documents that are not in it yet. What is nested too deep to be indexed is left out."""

@@ -118,9 +118,9 @@ class Reading:
         """
         if self._store.writer is None:
             return await self.in_thread(run)
-        return await self._soon_under_lock(run)
+        return await self.soon_under_lock(run)
 
-    async def _soon_under_lock(self, run: Callable[[], T]) -> T:
+    async def soon_under_lock(self, run: Callable[[], T]) -> T:
         """Run a function under the store lock if that can be had in a moment. Raises LockBusyError."""
         writer = self._store.writer
         if writer is None:
@@ -236,7 +236,7 @@ class Reading:
         """Try again to put in place what waits: what was in the way may be gone."""
         # what goes wrong is said by whoever reads what still waits
         with suppress(LockBusyError, StorageTimeoutError, StorageUnavailableError):
-            await self._soon_under_lock(self._store.recovery.run)
+            await self.soon_under_lock(self._store.recovery.run)
 
     @_typed
     async def recover_if_left(self) -> None:
@@ -254,7 +254,7 @@ class Reading:
         if self._rereading is not None and not self._rereading.done():
             # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
-                await self._soon_under_lock(lambda: None)
+                await self.soon_under_lock(lambda: None)
         counters, writer = self._store.counters, self._store.writer
         state = counters.look()
         if state.indexing == UNNAMED:
@@ -264,7 +264,7 @@ class Reading:
             return state
         if writer.is_holding:
             # a call comes after all commits, and after the index has them
-            await self._soon_under_lock(lambda: None)
+            await self.soon_under_lock(lambda: None)
         else:
             self._check_holder()
             # another process updates the index soon if that is requested
@@ -410,7 +410,7 @@ class Reading:
             names = await self._in_index(self._store.reconciler.look_again)
             for at in range(0, len(names), _ABSORBED_AT_ONCE):
                 part = names[at : at + _ABSORBED_AT_ONCE]
-                await self._soon_under_lock(partial(self._store.reconciler.absorb, part))
+                await self.soon_under_lock(partial(self._store.reconciler.absorb, part))
 
     @_typed
     async def ask_whole(self, work: Callable[[Index, Isolation], T], *, goes_on: bool = False) -> T:
@@ -465,7 +465,7 @@ class Reading:
         """Go on with a new file, or in memory where the file cannot be used. Raises LockBusyError."""
         try:
             if isinstance(error, IndexDamagedError):
-                await self._soon_under_lock(partial(self._store.index_file.renew, error))
+                await self.soon_under_lock(partial(self._store.index_file.renew, error))
                 return
         except (IndexDamagedError, IndexUnavailableError) as unusable:
             # the new one, too
@@ -480,7 +480,7 @@ class Reading:
 
     async def _at_last(self, run: Callable[[], T]) -> T:
         try:
-            return await self._soon_under_lock(run)
+            return await self.soon_under_lock(run)
         except (IndexDamagedError, IndexUnavailableError) as error:
             raise self._unusable(error) from error
 

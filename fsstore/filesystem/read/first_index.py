@@ -31,8 +31,8 @@ class Threads(Protocol):
     async def in_thread(self, run: Callable[[], T]) -> T:
         """Run a function in a reader thread."""
 
-    async def under_lock(self, run: Callable[[], T]) -> T:
-        """Run a function under the store lock."""
+    async def soon_under_lock(self, run: Callable[[], T]) -> T:
+        """Run a function under the store lock; an error of theirs if that is not to be had in a moment."""
 
 
 async def make_index(
@@ -55,13 +55,15 @@ async def make_index(
         # rows would be taken over one by one, with the lock held
         if is_complete or rows > len(names) // _FEW_TAKEN_OVER:
             return None
+        # nothing is made that could not be installed
+        await threads.soon_under_lock(lambda: None)
         build = await threads.in_thread(index_file.begin_build)
     except (IndexDamagedError, IndexUnavailableError):
         return None
     try:
         made = await _filled(threads, store, build, names, steps)
         if made:
-            await threads.under_lock(partial(index_file.install, build, generation))
+            await threads.soon_under_lock(partial(index_file.install, build, generation))
     except (IndexDamagedError, IndexUnavailableError):
         # whoever was faster has removed the file
         return None if index_file.generation() == generation else []

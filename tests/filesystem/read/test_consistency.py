@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest_asyncio
 from fsstore import FileStorage
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.codec import encode
-from fsstore.filesystem.documents.layout import COUNTERS, INDEX, INDEX_FILES
+from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, INDEX, INDEX_FILES, STAGING
+from fsstore.filesystem.index.building import IndexBuild
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.log.counters import Counters, State
 from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.read import consistency
 from fsstore.filesystem.read.isolation import Isolation
 from fsstore.watching.changes import Absorbed
 from tests.filesystem.faults import place, until
@@ -182,6 +185,36 @@ async def test_reads_answer_beside_a_lock_that_nobody_lets_go_of(
         assert (await reading.list({"data": 7}))[0]["id"] == "edited"
 
 
+@pytest.mark.parametrize("taken", ["before", "meanwhile"])
+async def test_an_index_that_is_made_aside_waits_for_no_held_lock(
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    monkeypatch.setattr(consistency, "MANY", 3)
+    async with await FileStorage.open(tmp_path) as writing:
+        await writing.batch_save([{"id": each} for each in "abcdefgh"])
+    shutil.rmtree(tmp_path / CONTROL)
+    async with await FileStorage.open(tmp_path) as writing:
+        # now there is an index, of one document
+        await writing.save({"id": "a"})
+    finish = IndexBuild.finish
+
+    def finish_too_late(build: IndexBuild) -> None:
+        finish(build)
+        elsewhere.acquire(10)
+
+    if taken == "before":
+        elsewhere.acquire(10)
+    else:
+        monkeypatch.setattr(IndexBuild, "finish", finish_too_late)
+    async with (
+        asyncio.timeout(60),
+        await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as reading,
+    ):
+        assert await reading.count() == 8
+        assert len(await reading.list()) == 8
+    assert not list((tmp_path / STAGING).iterdir())
+
+
 async def test_an_answer_beside_a_held_lock_has_each_commit_that_the_index_lacks(
     tmp_path: Path, elsewhere: StoreLock
 ) -> None:
@@ -295,7 +328,7 @@ async def test_a_cancelled_read_leaves_nothing_waiting_for_the_lock(tmp_path: Pa
     async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
         elsewhere.acquire(10)
         reading, store = storage._reading, storage._store
-        waiting = asyncio.ensure_future(reading._soon_under_lock(lambda: None))
+        waiting = asyncio.ensure_future(reading.soon_under_lock(lambda: None))
         assert store.writer is not None
         await until(lambda: store.writer is not None and store.writer._waiting_since is not None)
         waiting.cancel()

@@ -9,7 +9,9 @@ import pytest
 import pytest_asyncio
 
 from fsstore import FileStorage
+from fsstore.filesystem.index import building
 from fsstore.filesystem.index.building import IndexBuild
+from fsstore.filesystem.index.connection import IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
@@ -223,3 +225,19 @@ async def test_an_index_that_is_another_by_now_is_left_alone(storage: FileStorag
     assert index_file.generation() == before
     assert await statuses(storage) == OLD
     build.drop()
+
+
+async def test_an_index_that_cannot_even_be_begun_leaves_nothing_behind(
+    storage: FileStorage, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def fail(_: object) -> None:
+        begun.extend(staged(store))
+        raise IndexUnavailableError("the disk is full")
+
+    monkeypatch.setattr(building, "begin_file", fail)
+
+    assert await statuses(storage) == OLD
+    assert begun
+    assert staged(store) == []
