@@ -65,6 +65,17 @@ class Options:
     polling: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("create", "fsync", "allow_network", "live", "polling"):
+            if type(given := getattr(self, name)) is not bool:
+                raise StorageValidationError(reason=f"must be True or False, not {given!r}", path=name)
+        if type(self.shard_depth) is not int:
+            # the marker would say it as it is, and would be taken for damaged from then on
+            raise StorageValidationError(reason=f"must be 1 or 2, not {self.shard_depth!r}", path="shard_depth")
+        seconds = self.lock_timeout_seconds
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds >= 0:
+            raise StorageValidationError(
+                reason=f"must be a number of seconds, not {seconds!r}", path="lock_timeout_seconds"
+            )
         if self.reconcile not in ("first-use", "off"):
             raise StorageValidationError(
                 reason=f"must be 'first-use' or 'off', not {self.reconcile!r}", path="reconcile"

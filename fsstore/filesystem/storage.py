@@ -23,7 +23,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
@@ -125,6 +125,10 @@ class FileStorage(IUnifiedStorage):
             live=live,
             polling=polling,
         )
+        if not isinstance(file_mode, int) or isinstance(file_mode, bool) or file_mode < 0:
+            raise StorageValidationError(reason=f"must be permissions as 0o600, not {file_mode!r}", path="file_mode")
+        if not callable(clock):
+            raise StorageValidationError(reason=f"must be a function, not {clock!r}", path="clock")
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
         await storage._start()

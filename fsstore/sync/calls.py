@@ -8,7 +8,7 @@ thread is started, so none is left at the end. A call ends when every task that 
   interrupted are its own.
 - Ctrl-C ends a call as it ends a function: what it awaited is cancelled. A commit under way goes on in the writer.
 - A child of fork makes loops of its own; those of its parent share what the system knows of them, so they are kept as
-  they are and never closed.
+  they are and never closed. A call that was under way ends in the child, before it takes what wakes its parent.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from functools import partial
 from types import coroutine
 from typing import Any, TypeVar
 
+from fsstore.errors import StorageClosedError, StorageError
+from fsstore.forking import tell_child
+
 T = TypeVar("T")
 
-_INHERITED: list[asyncio.AbstractEventLoop] = []
-"""Loops of a parent process, kept so that nothing closes them."""
+_INHERITED: list[object] = []
+"""Loops of a parent process, and their tasks, kept so that nothing closes them."""
 
 
 class _Loop:
@@ -66,10 +69,11 @@ class _Loops(threading.local):
 class _Turn:
     """One call, from its beginning to its end, in which no event loop of this thread runs but its own."""
 
-    __slots__ = ("_depth", "_loops", "_outer", "_task")
+    __slots__ = ("_depth", "_loops", "_outer", "_process", "_task")
 
     def __init__(self, loops: _Loops) -> None:
         self._loops = loops
+        self._process = os.getpid()
 
     def __enter__(self) -> asyncio.AbstractEventLoop:
         loops = self._loops
@@ -90,12 +94,19 @@ class _Turn:
             _set_running_loop(None)
         return loops.loops[depth].loop
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._loops.depth = self._depth
         if self._outer is not None:
             _set_running_loop(self._outer)
             if self._task is not None:
                 _run_instead(self._outer, self._task)
+        is_ours = isinstance(error, StorageError | StopAsyncIteration)
+        if self._process != os.getpid() and isinstance(error, Exception) and not is_ours:
+            raise StorageClosedError(
+                reason="the call was begun in the process that this one was forked from, where it goes on",
+                advice="call again in this process",
+                outcome="unknown",
+            ) from error
 
 
 def _run_instead(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
@@ -110,6 +121,14 @@ class Calls:
 
     def __init__(self) -> None:
         self._loops = _Loops()
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """End what this thread was waiting for: whatever wakes a loop would wake this process or its parent alone."""
+        for under_way in self._loops.loops[: self._loops.depth]:
+            _INHERITED.append(under_way)
+            if (selector := getattr(under_way.loop, "_selector", None)) is not None:
+                selector.close()
 
     def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run what a function returns, and return its result or raise its error; waits for it."""
@@ -145,17 +164,19 @@ class Calls:
 
 
 def _complete(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
-    task = loop.create_task(call)
+    task, process = loop.create_task(call), os.getpid()
     try:
         return loop.run_until_complete(task)
     except BaseException:
-        if not task.done():
+        if process != os.getpid():
+            _INHERITED.append(task)
+        elif not task.done():
             task.cancel()
             with suppress(asyncio.CancelledError):
                 loop.run_until_complete(task)
         raise
     finally:
-        if beside := asyncio.all_tasks(loop):
+        if process == os.getpid() and (beside := asyncio.all_tasks(loop)):
             loop.run_until_complete(asyncio.wait(beside))
 
 

@@ -167,6 +167,29 @@ async def test_a_limit_that_is_none_is_refused(tmp_path: Path, given: Any) -> No
     assert error.path == "max_bytes"
 
 
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        *(
+            (name, given)
+            for name in ("create", "fsync", "allow_network", "live", "polling")
+            for given in ("no", None, 0)
+        ),
+        *(("shard_depth", given) for given in (True, 1.0, "1")),
+        *(("file_mode", given) for given in ("600", None, 1.5, True, -1)),
+        *(("lock_timeout_seconds", given) for given in ("10", None, -1, float("nan"), True)),
+        ("clock", None),
+    ],
+)
+async def test_an_option_of_another_type_is_refused_and_nothing_is_made(
+    tmp_path: Path, option: str, given: Any
+) -> None:
+    error = await refused(tmp_path / "store", **{option: given})
+    assert isinstance(error, StorageValidationError)
+    assert error.path == option
+    assert not (tmp_path / "store").exists()
+
+
 # -- what is no store -------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,49 @@ def test_a_program_that_drops_a_store_ends_with_everything_committed(tmp_path: P
     done = run(DROPPED.format(end=end), tmp_path, warnings="ignore")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "left", "")
     assert items_in(tmp_path) == [1]
+
+
+FORKING_IN_A_CALL = """
+import os, signal, sys, time
+import fsstore.sync
+
+sessions = fsstore.sync.open_sessions(sys.argv[1])
+sessions.save_session("s", {"metadata": {}})
+parent, children = os.getpid(), []
+
+
+def fork(*_):
+    if child := os.fork():
+        children.append(child)
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+    else:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+
+
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.03)
+end = time.monotonic() + 1.5
+while time.monotonic() < end and os.getpid() == parent:
+    try:
+        sessions.append_session("s", [1])
+    except fsstore.StorageClosedError:
+        assert os.getpid() != parent
+if os.getpid() != parent:
+    assert sessions.get_session("s") is not None
+    os._exit(0)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+print({os.waitpid(child, 0)[1] for child in children})
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_within_a_call_is_told_and_its_parent_goes_on(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKING_IN_A_CALL, tmp_path / "store"],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=True,
+    )
+    assert ended.stdout == "{0}\n"
