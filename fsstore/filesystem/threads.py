@@ -15,7 +15,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
@@ -52,6 +53,18 @@ def _settle(answers: list[Answer]) -> None:
             future.set_exception(result)
         else:
             future.set_result(result)
+
+
+def next_in(queue: SimpleQueue[T], timeout_seconds: float) -> T:
+    """Take what comes next out of a queue of which nobody else takes; raises Empty when nothing has come in that time.
+
+    CPython up to 3.12 waits for ever where the time is over before it waits at all, if the last thing was taken from a
+    queue that was not empty: a thread that is not run for a moment never comes back. After a look nothing is left of
+    that, and the time counts.
+    """
+    with suppress(Empty):
+        return queue.get_nowait()
+    return queue.get(timeout=timeout_seconds)
 
 
 class Readers:

@@ -129,17 +129,30 @@ class Text:
         return pieces
 
     def compacted(self) -> Text:
-        """Return the same bytes in few pieces, none of which keeps much alive that it does not show."""
+        """Return the same bytes in few pieces, which together keep at most as much alive that they do not show.
+
+        A piece is copied when more than half of what it is part of is shown no longer: seldom, however long it is.
+        """
         pieces: list[Piece] = []
         small: list[Piece] = []
         size = 0
-        for piece in self.pieces:
+        for piece in self._without_remains():
             if size + piece.size > _PIECE_BYTES:
                 pieces += _joined(small)
                 small, size = [], 0
             small.append(piece)
             size += piece.size
         return Text((*pieces, *_joined(small)), self._hashing)
+
+    def _without_remains(self) -> list[Piece]:
+        """Return the pieces, and copies of those that keep more alive than all pieces of the same bytes show."""
+        shown: dict[int, int] = {}
+        for piece in self.pieces:
+            shown[id(piece.data)] = shown.get(id(piece.data), 0) + piece.size
+        return [
+            piece if 2 * shown[id(piece.data)] >= len(piece.data) else Piece(bytes(piece.view), 0, piece.size)
+            for piece in self.pieces
+        ]
 
     def joined(self, data: bytes) -> Text:
         """Return the same bytes, which are given, in one piece."""
@@ -214,15 +227,10 @@ def _found(places: Sequence[tuple[Piece, int]], piece: Piece, after: int) -> int
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
-    if not pieces or (len(pieces) == 1 and not _keeps_much(pieces[0])):
+    if len(pieces) <= 1:
         return pieces
     data = _bytes_of(pieces)
     return [Piece(data, 0, len(data))]
-
-
-def _keeps_much(piece: Piece) -> bool:
-    """Whether a small piece keeps more alive than it shows."""
-    return piece.size <= _PIECE_BYTES and 2 * piece.size < len(piece.data)
 
 
 def _bytes_of(pieces: list[Piece]) -> bytes:

@@ -29,6 +29,7 @@ from fsstore.filesystem.disk.trust import is_sure
 from fsstore.filesystem.documents.layout import leads_to
 from fsstore.filesystem.index.rows import Known
 from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.threads import next_in
 from fsstore.filesystem.watch.classifier import ChangeClassifier
 from fsstore.filesystem.watch.events import EventBatch, Events, Hint, HintSource, MakeHintSource
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
@@ -194,7 +195,7 @@ class Watcher:
     def _receive(self, timeout_seconds: float) -> None:
         """Handle everything that is waiting; wait for it if nothing is."""
         try:
-            message = self._queue.get(timeout=timeout_seconds) if timeout_seconds else self._queue.get_nowait()
+            message = next_in(self._queue, timeout_seconds) if timeout_seconds else self._queue.get_nowait()
             while True:
                 self._handle(message)
                 message = self._queue.get_nowait()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.errors import StorageClosedError
 from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.threads import next_in
 
 _GROUP_CHANGES = 64
 
@@ -79,7 +80,7 @@ class Jobs:
     def next(self, timeout_seconds: float | None) -> Job | None:
         """Return the next job; None when none has come in that time."""
         try:
-            return self._queue.get(timeout=timeout_seconds)
+            return self._queue.get() if timeout_seconds is None else next_in(self._queue, timeout_seconds)
         except Empty:
             return None
 

@@ -92,5 +92,20 @@ def test_compacted_pieces_are_few_and_keep_nothing_else_alive() -> None:
     assert [len(piece.data) for piece in sliver.pieces] == [20]
 
 
+def test_a_long_rest_of_something_longer_keeps_only_itself_alive() -> None:
+    whole = Text.of(bytes(4 << 20))
+    for cut in Edit(1 << 20, 3 << 20, b""), Edit(1 << 19, 3 << 20, b""), Edit(1 << 20, (3 << 20) - 9, b"ab"):
+        text = whole.edited([cut])
+        compacted = text.compacted()
+        alive = {id(piece.data): len(piece.data) for piece in compacted.pieces}
+        assert compacted == text
+        assert sum(alive.values()) <= 2 * len(text)
+
+
+def test_a_long_part_that_shows_most_is_not_copied() -> None:
+    text = Text.of(bytes(1 << 20)).edited([Edit(1 << 19, 0, b"a" * 9), Edit(1 << 20, 0, b"b")])
+    assert text.compacted().pieces[0].data is text.pieces[0].data
+
+
 def test_a_place_moves_with_what_comes_before_it() -> None:
     assert moved(10, [Edit(2, 3, b"12345"), Edit(10, 0, b"z"), Edit(11, 1, b"xx")]) == 12

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -27,6 +28,22 @@ def commit(changes: int) -> Commit:
         loop.close()
 
 
+def test_a_wait_whose_time_is_over_before_it_begins_ends() -> None:
+    jobs = Jobs("store")
+
+    def wait_often() -> None:
+        for _ in range(40_000):
+            # one that is there already is taken without a wait
+            jobs.put(call())
+            assert jobs.next(None) is not None
+            assert jobs.next(0.0000001) is None
+
+    waiting = threading.Thread(target=wait_often, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
 def test_commits_that_wait_make_one_group_up_to_the_first_job_of_another_kind() -> None:
     jobs, first, second, other, later = Jobs("store"), commit(1), commit(2), call(), commit(1)
     for job in (first, second, other, later):
@@ -46,7 +63,7 @@ def test_a_group_does_not_grow_for_ever() -> None:
 
     assert jobs.group(commits[0]) == (commits[:2], None)
     assert jobs.next(0) is commits[2]
-    assert jobs.next(0) is None
+    assert jobs.next(0.0000001) is None
 
 
 @pytest.mark.parametrize("job", [call, lambda: commit(1), LookAfterLog])
