@@ -37,7 +37,7 @@ def age(store: Path, history: History) -> None:
             if work is not None:
                 os.utime(path, ns=(work.begun_ns, work.begun_ns))
     signature = vars(files)["signature_in"]
-    vars(files)["_signature"] = lambda found: signature(found)._replace(ctime_ns=found.st_mtime_ns)
+    vars(files)["signature_in"] = lambda found: signature(found)._replace(ctime_ns=found.st_mtime_ns)
 
 
 async def look(store: Path, history: History, *, durable: bool = True) -> tuple[Contents, list[str]]:
