@@ -158,7 +158,7 @@ class Documents:
     ) -> tuple[JsonObject, Tail] | None:
         """Return a record without its data, and the end of a list; None where kept bytes do not show it.
 
-        Raises BlockingIOError where that shall be `at_once`, and all of a large document must be looked through first.
+        Raises BlockingIOError where that must be `at_once`, and all of a large document must be looked through first.
         """
         name, key = self.name(record_id), key_of(steps)
         kept = self.unchanged(name)

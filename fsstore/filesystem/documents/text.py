@@ -54,7 +54,7 @@ class _Hashing:
         self.digest = b""
         # of so many bytes; in one, since threads share it
         self.begun = begun
-        # of how many it shall be known
+        # at how many bytes the next one is due
         self.next_at = next_at
 
 

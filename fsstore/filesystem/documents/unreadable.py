@@ -79,7 +79,7 @@ class Unreadable:
         return [refusal.name for refusal in self.all() if not refusal.name.endswith("/")] if self._refusals else []
 
     def is_due(self) -> bool:
-        """Whether it is time to look again; whoever is told so does it, and calls `looked` then."""
+        """Whether it is time to look again; the caller then does it, and calls `looked`."""
         if not self._refusals:
             return False
         with self._guard:

@@ -37,7 +37,7 @@ class PrivateIndex:
         self._reconciler = Reconciler(documents, self)
         self._turn = threading.RLock()
         self._index: Index | None = None
-        # what `catch_up` was told when it was last done
+        # the moment that `catch_up` was last given
         self._moment: object = None
 
     @property

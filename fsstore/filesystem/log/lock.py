@@ -196,7 +196,7 @@ class StoreLock:
             named = self._tree.identity(LOCK)
             is_root = not self.is_of_directory or self._tree.is_root(self._descriptors[1])
         except OSError:
-            # whoever asked was told that the lock is not theirs
+            # the error reports that the lock is not held
             self.close()
             raise
         if is_root and named == identity_of(os.fstat(self._descriptors[0])):

@@ -139,7 +139,7 @@ def pack(changes: list[LoggedChange], *, durable: bool, held: Mapping[str, bytes
 
 
 def _body_of(change: LoggedChange, *, is_held: bool) -> tuple[int, list[bytes | memoryview]]:
-    """Return the kind of a change, and what is told of it."""
+    """Return the kind of a change, and the bytes that describe it."""
     value, edits = change.value, change.edits
     if value is None:
         return _DELETED, [_FLOOR.pack(change.floor)]
