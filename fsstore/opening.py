@@ -5,7 +5,7 @@ scheme is which backend, and which options it takes. A further backend adds one 
 This module knows nothing of what a backend does. What a path is, `paths` knows.
 
 What a store is made of takes long to import: that is done when the first one is opened, in another thread than that of
-the event loop (`loading`). Importing this module is cheap.
+the event loop (`loops`). Importing this module is cheap.
 
 No error holds more of a URL than its scheme: the rest may hold a password.
 """
@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast, overload
 
 from fsstore.errors import StorageValidationError
-from fsstore.loading import is_loaded, loaded
-from fsstore.loops import check_loop
+from fsstore.loops import check_loop, is_loaded, loaded
 from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 
@@ -130,7 +129,7 @@ def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -
         check_loop()
         if is_loaded("pydantic.main"):
             # a program that has models hands them in soon
-            await loaded("fsstore.sessions.models")
+            await loaded("fsstore.sessions.models.dumping")
         service = await loaded("fsstore.sessions.service")
         opened: SessionService = service.SessionService(await open_storage(url, **options))
         return opened

@@ -29,7 +29,6 @@ TESTS = ROOT / "tests" / "filesystem"
 
 FLOORS = {
     "errors": 0,
-    "loading": 0,
     "printing": 0,
     "model": 1,
     "forking": 1,

@@ -194,8 +194,8 @@ def _parsed(text: bytes) -> "JsonObject":
 def _check(session: "JsonObject", session_id: str) -> None:
     """Raise StorageValidationError unless it is a session that can be saved under that id."""
     from fsstore.model.times import format_time, utc_now  # noqa: PLC0415 - the same
-    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - only this command needs it
     from fsstore.sessions.models import SessionData  # noqa: PLC0415 - the same
+    from fsstore.sessions.models.loading import load_model  # noqa: PLC0415 - only this command needs it
 
     now = format_time(utc_now())
     try:

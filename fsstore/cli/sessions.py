@@ -193,7 +193,7 @@ async def _remove_matching(
 ) -> "tuple[int, list[StorageError]]":
     """Return how many were removed, and the errors of those that could not be read."""
     from fsstore.query.filters import parse  # noqa: PLC0415 - only this command needs it
-    from fsstore.query.session_words import session_filter  # noqa: PLC0415 - the same
+    from fsstore.sessions.words import session_filter  # noqa: PLC0415 - the same
 
     wanted, removed, errors = parse({"$and": [{"type": "session"}, session_filter(filters)]}), 0, list[StorageError]()
     for at in range(0, len(ids), _REMOVED_AT_ONCE):

@@ -34,8 +34,7 @@ from fsstore.filesystem.threads import in_own_thread
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
-from fsstore.loading import loaded
-from fsstore.loops import check_loop
+from fsstore.loops import check_loop, loaded
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id

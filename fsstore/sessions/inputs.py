@@ -35,7 +35,7 @@ def is_model(value: object) -> TypeGuard[BaseModel]:
 
 
 def dump_model(session_id: str, model: BaseModel) -> dict[str, Any]:
-    """Return a model as the JSON that it loads from again: see `models.dump_model`."""
-    from fsstore.sessions import models  # noqa: PLC0415 - see the module's docstring
+    """Return a model as the JSON that it loads from again: see `models.dumping`."""
+    from fsstore.sessions.models import dumping  # noqa: PLC0415 - see the module's docstring
 
-    return models.dump_model(session_id, model)
+    return dumping.dump_model(session_id, model)

@@ -32,9 +32,9 @@ from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse
-from fsstore.query.session_words import record_path, session_filter, session_path
 from fsstore.query.steps import written_steps
 from fsstore.sessions.inputs import SessionInput, dump_model, is_model
+from fsstore.sessions.words import record_path, session_filter, session_path
 
 _ID_IN_PLACE = re.compile(r"\.id(?=[.\[]|\Z)")
 

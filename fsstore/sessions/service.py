@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage, Progress
-from fsstore.loading import loaded
+from fsstore.loops import loaded
 from fsstore.model.lists import Tail
 from fsstore.model.records import Filters, JsonObject, Page, check_id, check_ids
 from fsstore.model.times import TIME_KEYS, format_time
-from fsstore.query.session_words import session_fields
 from fsstore.sessions.appending import (
     MESSAGES,
     appending_session,
@@ -47,6 +46,7 @@ from fsstore.sessions.transaction import SessionTransaction
 from fsstore.sessions.typed import ModelEdit, TypedSessions, editing, model_of
 from fsstore.sessions.unknown_keys import UnknownKeys
 from fsstore.sessions.wording import worded_for_sessions
+from fsstore.sessions.words import session_fields
 from fsstore.watching.changes import Absorbed
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
@@ -123,6 +123,8 @@ class SessionService(ISessionStore):
         record = await self.get_record(session_id)
         if record is None:
             return None
+        # with what saves a model again
+        await loaded("fsstore.sessions.models.dumping")
         models = await loaded("fsstore.sessions.models")
         loads_as: type[BaseModel] = models.SessionData if model is SESSION_DATA else model
         return model_of(loads_as, record)

@@ -178,7 +178,7 @@ class TypedTransaction(Generic[M]):
 
 def model_of(model: type[M], record: JsonObject) -> M:
     """Return the session of a record as a model."""
-    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - see `inputs`
+    from fsstore.sessions.models.loading import load_model  # noqa: PLC0415 - see `inputs`
 
     times = {key: record[key] for key in ("created_at", "updated_at")}
     return load_model(model, shown(record), session_id=record["id"], **times)
@@ -191,7 +191,7 @@ def editing(
 
     Unless `replaces`, it raises StorageValidationError when `fn` returns something else than the model or nothing.
     """
-    from fsstore.sessions.model_loading import load_model  # noqa: PLC0415 - see `inputs`
+    from fsstore.sessions.models.loading import load_model  # noqa: PLC0415 - see `inputs`
 
     async def edit(draft: JsonObject) -> object:
         metadata = draft.get("metadata")

@@ -18,8 +18,8 @@ from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import TIME_KEYS
 from fsstore.query.filters import parse
 from fsstore.query.operands import LOGICAL_OPERATORS
-from fsstore.query.session_words import record_path
 from fsstore.query.steps import read_step, written_steps
+from fsstore.sessions.words import record_path
 
 _log = logging.getLogger("fsstore.filters")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fsstore.cli.where import parse_condition, parse_filter, parse_object, parse_settings
 from fsstore.errors import StorageValidationError
 from fsstore.query.filters import parse
-from fsstore.query.session_words import session_filter
+from fsstore.sessions.words import session_filter
 
 
 @pytest.mark.parametrize(

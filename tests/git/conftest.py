@@ -16,7 +16,7 @@ import pytest
 from fsstore import FileStorage, SessionService
 from fsstore.filesystem.documents.layout import Layout
 from fsstore.model.records import JsonObject
-from fsstore.query.session_words import session_filter
+from fsstore.sessions.words import session_filter
 from tests.filesystem.rescan import contradictions, found, records
 
 GIT = shutil.which("git") or ""

@@ -6,7 +6,7 @@ import pytest
 
 from fsstore.errors import StorageValidationError
 from fsstore.query.orders import parse_order
-from fsstore.query.session_words import session_path
+from fsstore.sessions.words import session_path
 
 ASCENDING: list[Any] = [None, -1e308, -(2**63), -1, 0, 0.5, 1, 2**53, 2**53 + 1, 2**63 - 1, 2**64 - 1, 1e308]
 ASCENDING += ["", "a", "a\0", "b", "\uffff", "\U00010000", {"x": 1}, False, True]

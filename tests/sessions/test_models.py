@@ -47,8 +47,9 @@ from fsstore.errors import StorageValidationError
 from fsstore.memory import MemoryStorage
 from fsstore.model.clock import HandClock
 from fsstore.model.records import JsonObject
-from fsstore.sessions.model_loading import load_model
-from fsstore.sessions.models import SessionData, SessionMetadata, dump_model
+from fsstore.sessions.models import SessionData, SessionMetadata
+from fsstore.sessions.models.dumping import dump_model
+from fsstore.sessions.models.loading import load_model
 from fsstore.sessions.mutations import editing_session
 from fsstore.sessions.service import SessionService
 

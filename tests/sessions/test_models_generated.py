@@ -30,8 +30,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from fsstore.errors import StorageValidationError
-from fsstore.sessions.model_loading import load_model
-from fsstore.sessions.models import dump_model
+from fsstore.sessions.models.dumping import dump_model
+from fsstore.sessions.models.loading import load_model
 
 from .test_models import STAMPS, THEN, typed
 

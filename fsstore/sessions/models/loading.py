@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import format_path, write_json
-from fsstore.sessions.model_equality import STAMPED
-from fsstore.sessions.model_names import Steps, places_of
+from fsstore.sessions.models.equality import STAMPED
+from fsstore.sessions.models.names import Steps, places_of
 
 JsonObject: TypeAlias = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)

@@ -1,15 +1,11 @@
-"""The typed view of a session. Pure.
-
-Owns the models of the contract, and how a pydantic model becomes JSON that it loads from again (`model_loading` loads
-it); knows no storage.
+"""How a pydantic model becomes JSON that it loads from again. Pure.
 
 What is loaded equals what was saved, but for what fsstore stamps (`session_id`, `created_at`, `updated_at` in the
 metadata), or saving is refused with the path of the first part that would differ. That is proved at each save: the dump
 is loaded as it will be loaded later, and compared part by part with what was handed in.
 
 - Everything is dumped, defaults too: a default may be made anew (an id), be a tag of a union, or be searched for.
-- It is written by the names by which each class loads (`model_names`), and compared by class and value
-  (`model_equality`).
+- It is written by the names by which each class loads (`names`), and compared by class and value (`equality`).
 - A secret is stored only by a serializer of the caller's own.
 """
 
@@ -22,14 +18,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, RootModel
 from pydantic_core import SchemaSerializer, from_json, to_jsonable_python
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import MAX_DEPTH, check_value, copy_value, format_path
-from fsstore.sessions.model_equality import STAMPED, Difference, difference
-from fsstore.sessions.model_loading import load_model
-from fsstore.sessions.model_names import Steps, places_of, written_to_load
+from fsstore.sessions.models.equality import STAMPED, Difference, difference
+from fsstore.sessions.models.loading import load_model
+from fsstore.sessions.models.names import Steps, places_of, written_to_load
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -39,31 +35,6 @@ ADVICE = (
 )
 _ADVICE_FOR_SECRETS = "leave it out of the session, or give the field a serializer if the secret must be stored"
 _SAMPLE_TIME = "2026-01-31T09:15:00.000000+00:00"
-
-
-class SessionMetadata(BaseModel):
-    """What a session is found by. Unknown keys are allowed and kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    session_id: str
-    workflow_config_path: str | None = None
-    status: str = "unknown"
-    created_at: datetime
-    updated_at: datetime
-    user_id: str | None = None
-    tags: list[str] = []
-
-
-class SessionData(BaseModel):
-    """A session as stored under the record's `data`. Unknown keys are allowed and kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    metadata: SessionMetadata
-    thread_configs: dict[str, Any] = {}
-    workflow_state: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
 
 
 def dump_model(session_id: str, model: BaseModel) -> JsonObject:

@@ -7,8 +7,8 @@ import pytest
 
 from fsstore.errors import StorageValidationError
 from fsstore.query.filters import matches, parse
-from fsstore.query.session_words import session_filter, session_path
 from fsstore.sessions.mutations import sessions_only
+from fsstore.sessions.words import session_filter, session_path
 from tests.query.test_filters import Mood
 
 

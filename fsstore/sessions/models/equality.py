@@ -23,7 +23,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 
-from fsstore.sessions.model_names import ClassPlaces, FieldPlace, Steps, places_of
+from fsstore.sessions.models.names import ClassPlaces, FieldPlace, Steps, places_of
 
 STAMPED = ("session_id", "created_at", "updated_at")
 """The keys of a session's metadata that fsstore writes."""
