@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
-from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
+from fsstore.filesystem.write.sealed import seal
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord

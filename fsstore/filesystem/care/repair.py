@@ -27,8 +27,8 @@ from fsstore.filesystem.care.report import Finding, Kind, Moved, RepairReport
 from fsstore.filesystem.care.verify import Examiner, verify
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import version_told
-from fsstore.filesystem.documents.documents import Document, directories_of
-from fsstore.filesystem.documents.layout import LOG, QUARANTINE, shard_of
+from fsstore.filesystem.documents.documents import Document
+from fsstore.filesystem.documents.layout import LOG, QUARANTINE, directories_of, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.open_store import OpenStore

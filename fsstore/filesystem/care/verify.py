@@ -132,7 +132,7 @@ class Examiner:
         examined = Examined()
         is_shard_itself = directory.count("/") + 1 == self._documents.layout.shard_depth
         known = index.inventory.signatures(f"{directory}/") if index is not None and is_shard_itself else {}
-        for name in sorted({*self._documents.signatures(directory), *known}):
+        for name in sorted({*self._documents.scan.signatures(directory), *known}):
             document, findings = self._judge_document(name, known.get(name), index)
             if document is not None:
                 examined.documents += 1

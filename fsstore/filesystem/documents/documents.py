@@ -12,12 +12,10 @@ A crash between staging and placing leaves a file in the staging directory, whic
 from __future__ import annotations
 
 import secrets
-import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
-from operator import itemgetter
 from typing import NamedTuple
 
 from fsstore.errors import Outcome, StorageCorruptedError, StorageTooLargeError, StorageUnavailableError
@@ -35,9 +33,10 @@ from fsstore.filesystem.documents.codec import (
     examine,
     version_told,
 )
-from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, is_document, is_shard, shard_of
+from fsstore.filesystem.documents.layout import MARKER, STAGING, Layout, directories_of, shard_of
 from fsstore.filesystem.documents.lists import ListText, Places, key_of, located, tail_in
 from fsstore.filesystem.documents.marker import StoreRoot
+from fsstore.filesystem.documents.scan import Scan
 from fsstore.filesystem.documents.text import Text
 from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.lists import Tail
@@ -47,7 +46,6 @@ from fsstore.model.records import JsonObject
 READ_BYTES = 256 << 20
 """The largest document that is read, unless larger ones may be written."""
 
-_BASE = itemgetter(0)
 # a draft of a marker by its name, so that whoever completes a skeleton takes it away, too
 _CHANGING = f".{MARKER}.changing"
 _UNDER_HANDS_NS = range(200_000_000)
@@ -126,6 +124,11 @@ class Documents:
         own.cache, own._plain, own.unreadable = self.cache, self._plain, self.unreadable
         own.waiting, own.trust = self.waiting, self.trust
         return own
+
+    @property
+    def scan(self) -> Scan:
+        """What lies in the shards."""
+        return Scan(self.tree, self.layout.shard_depth, self.unreadable)
 
     def encode(self, record: JsonObject, *, is_exact: bool = False) -> bytes:
         """Return a record's bytes. Raises StorageValidationError when it cannot be stored."""
@@ -435,88 +438,3 @@ class Documents:
                 self.tree.remove_directory(name)
             else:
                 self.tree.unlink(name)
-
-    def shards(self, within: str = "") -> Iterator[str]:
-        """Give the names of the shards that are there, in order; foreign names are passed over.
-
-        `within` gives those of one directory alone. Something else under a shard's name is given too: no document in
-        its place can be read. Raises StorageUnavailableError.
-        """
-        if within:
-            yield from self._below(within, self.layout.shard_depth - len(within.split("/")))
-            return
-        try:
-            yield from self._shards("", self.layout.shard_depth)
-        except OSError as error:
-            raise unavailable(error, str(self.tree.root)) from error
-
-    def _shards(self, above: str, depth: int) -> Iterator[str]:
-        for base in sorted(filter(is_shard, self.tree.entries(above))):
-            yield from self._below(f"{above}/{base}" if above else base, depth - 1)
-
-    def _below(self, name: str, depth: int) -> list[str]:
-        """Return the shards in a directory, or itself where it is one, or no directory."""
-        try:
-            return list(self._shards(name, depth)) if depth and self.tree.is_directory(name) else [name]
-        except OSError:
-            # what cannot be looked into is given itself: it must not keep the others from anybody
-            return [name]
-
-    def signatures(self, shard: str) -> dict[str, Signature | None]:
-        """Return the documents' files of one shard; None as signature for what is not a regular file.
-
-        What is no directory, or a link to one, stands for its documents as the name `3f/`, which cannot be read
-        either. A file that the system says nothing of has the signature UNTOLD. Raises StorageUnavailableError.
-        """
-        try:
-            found = {f"{shard}/{base}": found for base, found in self.tree.signatures(shard) if is_document(base)}
-        except (NotAFileError, NotADirectoryError):
-            found = {f"{shard}/": None}
-        except OSError as error:
-            refused = unavailable(error, self.tree.path(shard))
-            self.unreadable.note(f"{shard}/", refused)
-            raise refused from error
-        self.unreadable.forget(f"{shard}/")
-        return found
-
-    def outer_shards(self) -> list[str]:
-        """Return the directories of the root that are shards, or hold them. Raises StorageUnavailableError."""
-        try:
-            return sorted(filter(is_shard, self.tree.entries()))
-        except OSError as error:
-            raise unavailable(error, str(self.tree.root)) from error
-
-    def inventory(self, outer: str) -> str | None:
-        """Return names and signatures of all documents in an outer shard, a line each, as `Inventory.text` does.
-
-        None where that is not known: a name may stand for something else, or be none that can be read, or be elsewhere.
-        """
-        try:
-            if self.layout.shard_depth == 1:
-                return self._inventory(outer)
-            parts = [self._inventory(f"{outer}/{base}") for base in sorted(filter(is_shard, self.tree.entries(outer)))]
-        except OSError:
-            return None
-        return None if None in parts else "".join(filter(None, parts))
-
-    def _inventory(self, shard: str) -> str | None:
-        stats, device = sorted(self.tree.stats(shard), key=_BASE), self.tree.device
-        if not all(found and stat.S_ISREG(found.st_mode) and found.st_dev == device for _, found in stats):
-            return None
-        documents = [(base, found) for base, found in stats if found is not None and is_document(base)]
-        # a base holds no slash, and with no end of a line in it no two are taken for one another
-        if any("\n" in base for base, _ in documents):
-            return None
-        return "".join(
-            [
-                f"{shard}/{base}/{found.st_ino}/{found.st_size}/{found.st_mtime_ns}/{found.st_ctime_ns}/\n"
-                for base, found in documents
-            ]
-        )
-
-
-def directories_of(name: str) -> list[str]:
-    """Return the directories between the root and a file, the outermost first."""
-    inner = shard_of(name)
-    parts = inner.split("/")
-    return ["/".join(parts[: at + 1]) for at in range(len(parts))] if inner else []

@@ -110,6 +110,13 @@ def shard_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
+def directories_of(name: str) -> list[str]:
+    """Return the directories between the root and a file, the outermost first."""
+    inner = shard_of(name)
+    parts = inner.split("/")
+    return ["/".join(parts[: at + 1]) for at in range(len(parts))] if inner else []
+
+
 def segment_name(number: int) -> str:
     """Return the name of a segment of the redo log; names sort as the numbers do."""
     return f"{LOG}/{number:012d}.log"

@@ -93,7 +93,7 @@ class Reconciler:
         """Compare all files with their rows; one stat a document, and one read where the row is racy."""
         index.verify()
         compared = Compared([], [], time.time_ns())
-        shards = sorted({*self._documents.outer_shards(), *_checked(index.inventory.outer_shards())})
+        shards = sorted({*self._documents.scan.outer_shards(), *_checked(index.inventory.outer_shards())})
         # of which the text that is compared says nothing: one may be gone
         with_problems = {problem.name.partition("/")[0] for problem in index.inventory.problems()}
         with closing(self._inventories(shards)) as inventories:
@@ -127,7 +127,7 @@ class Reconciler:
     def _can_be_read(self, name: str) -> bool:
         try:
             if name.endswith("/"):
-                self._documents.signatures(name.removesuffix("/"))
+                self._documents.scan.signatures(name.removesuffix("/"))
             else:
                 self._documents.read_named(name)
         except StorageUnavailableError:
@@ -139,7 +139,7 @@ class Reconciler:
     def _inventories(self, shards: list[str]) -> Generator[str | None]:
         """Give the inventory of each outer shard; of many in a thread that looks ahead while the index is asked."""
         if len(shards) < _FEW_SHARDS:
-            yield from map(self._documents.inventory, shards)
+            yield from map(self._documents.scan.inventory, shards)
             return
         # the one that is looked at stays open for the shards in it
         documents = self._documents.for_one_thread(keeps=1)
@@ -147,7 +147,7 @@ class Reconciler:
             with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
                 ahead: deque[Future[str | None]] = deque()
                 for shard in shards:
-                    ahead.append(submitted(looking, documents.inventory, shard))
+                    ahead.append(submitted(looking, documents.scan.inventory, shard))
                     if len(ahead) > _AHEAD:
                         yield ahead.popleft().result()
                 for future in ahead:
@@ -172,9 +172,9 @@ class Reconciler:
         """Compare all documents of a shard, or of the shards in a directory."""
         known = index.inventory.signatures(f"{within}/")
         there: dict[str, Signature | None] = {}
-        for shard in sorted({*self._documents.shards(within), *_checked(list(map(shard_of, known)))}):
+        for shard in sorted({*self._documents.scan.shards(within), *_checked(list(map(shard_of, known)))}):
             try:
-                there.update(self._documents.signatures(shard))
+                there.update(self._documents.scan.signatures(shard))
             except StorageUnavailableError as error:
                 # each is read, if it can be: that they cannot be listed does not say that any of them is gone
                 self._documents.check_its_own(error)

@@ -28,8 +28,8 @@ from filelock import lock_descriptor, unlock_descriptor
 from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import KEEP, Tree
 from fsstore.filesystem.disk.signatures import identity_of
-from fsstore.filesystem.documents.documents import Documents, directories_of
-from fsstore.filesystem.documents.layout import CHECKPOINT
+from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.layout import CHECKPOINT, directories_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log, NotSyncedError
 from fsstore.filesystem.threads import submitted

@@ -27,8 +27,7 @@ from fsstore.filesystem.disk.files import TooLargeError, Tree
 from fsstore.filesystem.disk.signatures import Signature, Stat, stat_of
 from fsstore.filesystem.disk.system import NotAFileError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
-from fsstore.filesystem.documents.documents import directories_of
-from fsstore.filesystem.documents.layout import CONTROL, LOCK, PRESENCE, Layout, segment_name, shard_of
+from fsstore.filesystem.documents.layout import CONTROL, LOCK, PRESENCE, Layout, directories_of, segment_name, shard_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log
 from fsstore.filesystem.log.records import NO_LIMIT, LoggedChange, Segment

@@ -116,7 +116,7 @@ class Scanner:
     def _look(self) -> None:
         tree, seen_ns = self._documents.tree, time.time_ns()
         found: dict[str, Signature | None] = {"": tree.moment()}
-        for shard in self._documents.shards():
+        for shard in self._documents.scan.shards():
             above = shard.rpartition("/")[0]
             if above not in found:
                 # where there are two levels, the upper one has no documents, and news of the lower one
@@ -168,7 +168,7 @@ class Scanner:
 
     def _differing(self, shard: str) -> list[str]:
         try:
-            there, marks = self._documents.signatures(shard), self._known.within(shard)
+            there, marks = self._documents.scan.signatures(shard), self._known.within(shard)
         except StorageUnavailableError:
             # one that cannot be entered must not keep the others waiting; compared again at the next look
             self._moments[shard] = None

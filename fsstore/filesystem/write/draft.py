@@ -27,11 +27,11 @@ from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import InConflictError, decode_examined, in_form
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.lists import NO_PLACES, Listed, Places, find_list, key_of
-from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Edit, Text
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
+from fsstore.filesystem.write.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of

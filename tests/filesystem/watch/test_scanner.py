@@ -17,7 +17,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import RACY_NS
-from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.scan import Scan
 from fsstore.filesystem.watch import scanner
 from fsstore.filesystem.watch.known_files import KnownFiles, mark_of
 from fsstore.filesystem.watch.scanner import Pace, Scanner
@@ -171,13 +171,13 @@ def test_a_directory_whose_time_is_sure_is_not_compared_again(
     turned.now_ns += RACY_NS
     looking.look()
     compared: list[str] = []
-    real = Documents.signatures
+    real = Scan.signatures
 
-    def signatures(documents: Documents, shard: str) -> dict[str, Signature | None]:
+    def signatures(scan: Scan, shard: str) -> dict[str, Signature | None]:
         compared.append(shard)
-        return real(documents, shard)
+        return real(scan, shard)
 
-    monkeypatch.setattr(Documents, "signatures", signatures)
+    monkeypatch.setattr(Scan, "signatures", signatures)
     looking.look()
     assert compared == []
     turned.changed_ns += 1
