@@ -55,8 +55,8 @@ class ChangeClassifier:
         `reread` has the index brought up to date with documents, before the next list is answered.
         """
         self.suspects = Suspects()
-        # how many changes were found that no event has reported
-        self.unreported = 0
+        # when the newest change was made that was found and that no event has reported, by the clock of files
+        self.unreported_ns = 0
         self._store = store
         self._documents = store.documents
         self._known = known
@@ -66,6 +66,8 @@ class ChangeClassifier:
         # marks by name of what cannot be read
         self._unreadable: dict[str, int] = {}
         self._stale: list[str] = []
+        # documents that were doubtful, and turned out to be what was published
+        self._settled: dict[str, Observation] = {}
         self._urged = 0.0
 
     def classify_some(self) -> None:
@@ -85,6 +87,7 @@ class ChangeClassifier:
             for name, observation in observations.items()
             if name not in committed and self._is_news(name, observation, suspects[name])
         }
+        self._check_settled()
         self._publish_news(news, suspects)
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -143,8 +146,19 @@ class ChangeClassifier:
             # touched, or written again as it was: no news, but the index must know the file
             self._known.adopt(name, state, mark)
             self._stale.append(name)
+        elif self._known.is_doubtful(name):
+            self._settled[name] = observation
         self._note_certainty(name, observation)
         return False
+
+    def _check_settled(self) -> None:
+        """Have the index know what is as it was published, and was otherwise for a moment that the index may have seen.
+
+        Within a tick of the clock a file may change, be indexed, and change back, with the same signature in the end.
+        """
+        settled, self._settled = self._settled, {}
+        rows = self._rows(list(settled)) if settled else {}
+        self._stale += [name for name, observation in settled.items() if not observation.is_indexed_as(rows.get(name))]
 
     def _note_certainty(self, name: str, observation: Observation) -> None:
         if observation.is_sure:
@@ -253,7 +267,7 @@ class ChangeClassifier:
             self.suspects.postpone({name: suspect}, _GONE_SECONDS)
             return
         if not suspect.is_hinted and _is_old(document.signature):
-            self.unreported += 1
+            self.unreported_ns = max(self.unreported_ns, document.signature.ctime_ns)
         self._missing.discard(name)
         record = document.record
         state = KnownState(record["id"], record["version"], document.digest, origin)

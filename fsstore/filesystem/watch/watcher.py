@@ -49,6 +49,7 @@ _GONE_PAUSE_SECONDS = 0.2
 _FOLLOW_PAUSE_SECONDS, _FOLLOW_PAUSE_EACH_SECONDS = 0.1, 0.001
 _RETRY_SECONDS = 30.0
 _DISTRUST_SECONDS = 600.0
+_NOT_YET_NS = 1 << 63
 
 
 class Watcher:
@@ -82,6 +83,8 @@ class Watcher:
         self._followed: frozenset[tuple[str, int]] = frozenset()
         self._followed_before: frozenset[tuple[str, int]] = frozenset()
         self._next_follow = 0.0
+        # when the events about all these directories began: what was changed later, one of them should report
+        self._events_since_ns = _NOT_YET_NS
         self._distrust_until = 0.0
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -246,6 +249,7 @@ class Watcher:
             for name, _ in self._followed - self._followed_before:
                 self._scanner.suspect(name) if name else self._scanner.look_soon()
             self._has_begun = True
+            self._events_since_ns = time.time_ns()
         for hint in events.hints:
             self._handle_hint(hint)
 
@@ -274,14 +278,15 @@ class Watcher:
         if now < self._next_follow:
             return
         self._followed_before, self._followed = self._followed, wanted
+        self._events_since_ns = _NOT_YET_NS
         # each time all of them are followed anew
         self._next_follow = now + _FOLLOW_PAUSE_SECONDS + len(wanted) * _FOLLOW_PAUSE_EACH_SECONDS
         tree = self._store.tree
         self._source.follow([tree.path(name) if name else str(tree.root) for name, _ in sorted(wanted)])
 
     def _set_pace(self, now: float) -> None:
-        if self._classifier.unreported:
-            self._classifier.unreported = 0
+        unreported_ns, self._classifier.unreported_ns = self._classifier.unreported_ns, 0
+        if unreported_ns > self._events_since_ns and self._followed is self._scanner.directories:
             self._distrust_until = now + _DISTRUST_SECONDS
         has_events = self._followed and now >= self._distrust_until
         self._scanner.set_pace(BESIDE_EVENTS if has_events else WITHOUT_EVENTS)

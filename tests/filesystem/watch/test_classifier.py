@@ -327,6 +327,21 @@ async def test_a_foreign_file_is_nobody_s_business(storage: FileStorage, changes
     assert await all_told(storage, changes) == []
 
 
+async def test_what_changed_for_a_moment_that_only_the_index_has_seen_is_indexed_again(
+    storage: FileStorage, changes: Watch, store: Path
+) -> None:
+    """The file is as it was published, to the last tick of a clock; the row is of what it was in between."""
+    assert changes is not None
+    put(store, "x")
+    assert await told(changes, 1) == [("created", "x", "external")]
+    await storage._reading.under_lock(lambda: storage._store.index_file.apply([], [name_of("x")]))
+    storage._change_source._watcher._known.doubt(name_of("x"), time.monotonic())  # type: ignore[union-attr]
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while [record["id"] for record in await storage.list({"id": "x"})] != ["x"]:
+        assert time.monotonic() < deadline, "the index does not follow"
+        await asyncio.sleep(0.01)
+
+
 async def test_git_that_goes_to_and_fro_tells_where_it_ends(storage: FileStorage, changes: Watch, store: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=x", "-c", "user.email=x@x")

@@ -248,6 +248,33 @@ async def test_events_that_stay_away_are_not_trusted_for_a_while(
         await until(lambda: thread._distrust_until > time.monotonic())
 
 
+@pytest.mark.parametrize("follows_again", [False, True])
+async def test_what_came_before_the_events_of_its_directory_is_no_reason_for_distrust(
+    storage: FileStorage,
+    store: Path,
+    silent: list[Silent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    follows_again: bool,
+) -> None:
+    """A directory is new, and its first document is found by a look before events about it could come."""
+    monkeypatch.setattr(classifier, "_is_old", lambda _signature: True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(watcher, "_FOLLOW_PAUSE_SECONDS", 0.0 if follows_again else 1000.0)
+    async with storage.watch() as changes:
+        assert storage._change_source is not None
+        thread = storage._change_source._watcher
+        # directory and document come at once: none is followed while the other is not there
+        made = put(tmp_path / "elsewhere", "x").parent
+        made.rename(store / made.name)
+        assert await told(changes, 1) == [("created", "x", "external")]
+        if follows_again:
+            await until(lambda: len(silent[0].followed) > 1)
+        await until(lambda: thread._classifier.unreported_ns == 0)
+        assert thread._distrust_until == 0.0
+
+
 async def test_an_edit_within_one_tick_of_the_clock_is_told(
     storage: FileStorage, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
