@@ -1,7 +1,7 @@
 """The open stores of a process: one for each path, shared by everyone who keeps sessions there.
 
 A framework builds its session objects one by one, in plain functions, and uses them from several event loops. Owns how
-often a store is held, and when it is closed. Invariants:
+often a store is held, when it is closed, and what all classes for frameworks have in common (`Holder`). Invariants:
 - There is one open store for each path, whatever the number of holders; a store in memory belongs to one holder.
 - It is closed when its last holder lets go of it: by `close`, or when the holder is dropped. Then a thread closes it
   where Python drops objects in the middle of anything (its collector, a call of a store); else it is closed at once, so
@@ -21,7 +21,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Mapping
 from types import FrameType
-from typing import Any, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 import fsstore.sync
 from fsstore.errors import StorageClosedError, StorageError, StorageValidationError
@@ -120,6 +120,31 @@ class OpenStore:
         if not self._end.alive:
             raise StorageClosedError(path=os.fspath(self.url))
         return self._shared
+
+
+class Holder:
+    """What a framework knows as its session or store, and holds an open store until it is closed.
+
+    A class has it before the framework's own base, and sets `_store` when it is built. `with` and `async with` close.
+    """
+
+    _store: OpenStore
+
+    def close(self) -> None:
+        """Let go of the store, which is closed with its last holder. Closing twice is allowed."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
 
 async def settled(change: Awaitable[T]) -> T:

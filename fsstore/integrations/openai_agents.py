@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError
 from fsstore.integrations import missing
-from fsstore.integrations.open_stores import OpenStore, settled
+from fsstore.integrations.open_stores import Holder, OpenStore, settled
 from fsstore.integrations.plain import plain
 from fsstore.options import FileOptions
 from fsstore.sessions.service import SessionService
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MESSAGES = "messages"
 
 
-class FsstoreSession(SessionABC):
+class FsstoreSession(Holder, SessionABC):
     """The history of one conversation, for `Runner.run(..., session=...)`.
 
     `url` is a path or URL, as `fsstore.open_sessions` takes it; without it the session is in memory, and gone with the
@@ -120,19 +120,3 @@ class FsstoreSession(SessionABC):
 
     def _sessions(self) -> SessionService:
         return SessionService(self._store.storage)
-
-    def close(self) -> None:
-        """Let go of the store, which is closed with its last session. Closing twice is allowed."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()

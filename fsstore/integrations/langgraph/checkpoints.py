@@ -33,7 +33,6 @@ from fsstore.integrations.langgraph.naming import (
     WRITES,
     Place,
     blob_document,
-    part,
     thread_document,
 )
 from fsstore.integrations.langgraph.selecting import (
@@ -44,6 +43,7 @@ from fsstore.integrations.langgraph.selecting import (
     satisfies,
 )
 from fsstore.integrations.langgraph.values import read, written
+from fsstore.integrations.parts import part
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Check, Mutation, saving

@@ -18,7 +18,7 @@ from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, Searc
 
 from fsstore.errors import StorageValidationError
 from fsstore.integrations.langgraph.matching import check_filter, fulfils, is_within
-from fsstore.integrations.langgraph.naming import part
+from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving

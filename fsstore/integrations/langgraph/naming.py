@@ -5,24 +5,22 @@
     THREAD/NAMESPACE/CHECKPOINT/TASK    what a task has written after it
     THREAD/blob/HASH                    a large value, or 64 items of a long list, by its content
 
-Parts are percent-encoded, so that a slash stands between parts only. The column `thread_id` of each record is the
-thread; `session_id` is the namespace of a checkpoint (`THREAD/NAMESPACE`), and the checkpoint of what was written
-after it: an index finds records by either.
+A slash stands between parts only (see `parts`). The column `thread_id` of each record is the thread; `session_id` is
+the namespace of a checkpoint (`THREAD/NAMESPACE`), and the checkpoint of what was written after it: an index finds
+records by either.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from typing import NamedTuple
-from urllib.parse import quote
+
+from fsstore.integrations.parts import part
 
 THREAD = "session"
 CHECKPOINT = "langgraph.checkpoint"
 WRITES = "langgraph.writes"
 BLOB = "langgraph.blob"
-
-_LONGEST_PART = 220
-"""Four parts and what is between them must fit into an id."""
 
 
 class Place(NamedTuple):
@@ -56,14 +54,3 @@ def blob_document(thread_id: str, digest: str) -> str:
 def digest_of(typed: tuple[str, bytes]) -> str:
     """Return the name of a content: equal contents have one."""
     return blake2b(typed[0].encode() + b"\0" + typed[1], digest_size=20).hexdigest()
-
-
-def part(text: str) -> str:
-    """Return a part of an id; two texts never have the same."""
-    # a tilde, which is left as it is by others, marks what was shortened
-    encoded = quote(text, safe=":|", errors="surrogatepass").replace("~", "%7E")
-    if len(encoded) <= _LONGEST_PART:
-        return encoded
-    return (
-        f"{encoded[: _LONGEST_PART - 41]}~{blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=20).hexdigest()}"
-    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from fsstore.integrations.langgraph.checkpoints import Checkpoints
 from fsstore.integrations.langgraph.pruning import Pruning
-from fsstore.integrations.open_stores import OpenStore
+from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.options import FileOptions
 from fsstore.sync.calls import Calls
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
 
-class FsstoreSaver(BaseCheckpointSaver[str]):
+class FsstoreSaver(Holder, BaseCheckpointSaver[str]):
     """Checkpoints of graphs in a store, for `compile(checkpointer=...)`.
 
     `url` is a path or URL, as `fsstore.open_storage` takes it, with the same options; without it the checkpoints are in
@@ -175,22 +175,6 @@ class FsstoreSaver(BaseCheckpointSaver[str]):
         # of a thread that another saver began it may be a number
         number = 0 if current is None else int(str(current).partition(".")[0])
         return f"{number + 1:032}.{random.random():016}"  # noqa: S311 - it need not be secret
-
-    def close(self) -> None:
-        """Let go of the store, which is closed with its last holder. Closing twice is allowed."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
 
     def _checkpoints(self) -> Checkpoints:
         return self._on(self._store.storage)

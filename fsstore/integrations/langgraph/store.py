@@ -11,13 +11,13 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langgraph.store.base import BaseStore, TTLConfig
 
 from fsstore.errors import StorageError, StorageValidationError
 from fsstore.integrations.langgraph.items import Items
-from fsstore.integrations.open_stores import OpenStore
+from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.options import FileOptions
 
@@ -29,7 +29,7 @@ _logger = logging.getLogger("fsstore")
 _USUAL_INTERVAL_MINUTES = 5.0
 
 
-class FsstoreStore(BaseStore):
+class FsstoreStore(Holder, BaseStore):
     """Items that graphs keep beyond a thread, for `compile(store=...)`.
 
     `url` is a path or URL, as `fsstore.open_storage` takes it, with the same options; without it the items are in
@@ -102,19 +102,7 @@ class FsstoreStore(BaseStore):
     def close(self) -> None:
         """End the sweeper, and let go of the store, which is closed with its last holder; twice is allowed."""
         self.stop_ttl_sweeper()
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
+        super().close()
 
     def _swept(self) -> int:
         return self._store.plain.run(lambda storage: self._on(storage).sweep())

@@ -32,7 +32,6 @@ import fsstore.sync
 from fsstore.errors import StorageCorruptedError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreSaver
 from fsstore.integrations.langgraph.checkpoints import Checkpoints
-from fsstore.integrations.langgraph.naming import part
 from fsstore.integrations.langgraph.pruning import Pruning
 from fsstore.integrations.langgraph.values import read, written
 from tests.integrations.checks.interrupted import Interrupted
@@ -221,12 +220,6 @@ def test_any_name_of_a_thread_is_its_own(saver: FsstoreSaver, thread: str) -> No
     assert saver.get_tuple(config(thread)) is None
     others: Any = {"configurable": {"thread_id": thread + "2"}}
     assert len(list(saver.list(others))) == 3
-
-
-def test_parts_of_ids_never_meet() -> None:
-    texts = ["a", "a/", "/a", "%", "%25", "~", "%7E", "x" * 300, "x" * 301, "", "\N{SNOWMAN}"]
-    assert len({part(text) for text in texts}) == len(texts)
-    assert all("/" not in part(text) and len(part(text)) <= 220 for text in texts)
 
 
 def test_a_thread_that_an_application_keeps_under_the_same_name_is_not_touched(
