@@ -51,7 +51,8 @@ class Watch:
     """The changes of a store, for `async for`; give it up with `aclose`, or use it with `async with`.
 
     Watching begins with `async with`, with `started`, or with the first iteration, and what changes from then on is
-    reported. It ends, without an error, when the store is closed. One task at a time may iterate over a watch.
+    reported. It ends, without an error, when the store is closed, also where that was before the first iteration; only
+    `async with` and `started` raise StorageClosedError then. One task at a time may iterate over a watch.
     """
 
     def __init__(
@@ -90,6 +91,16 @@ class Watch:
 
     async def __anext__(self) -> Change | Gap:
         """Return the next change, or a `Gap`; waits for it."""
+        try:
+            return await self._next()
+        except StorageClosedError as closed:
+            if closed.reason is not None:
+                # it says what the caller can do, as in a child of fork
+                raise
+            await self.aclose()
+            raise StopAsyncIteration from closed
+
+    async def _next(self) -> Change | Gap:
         await self.started()
         while True:
             self._check()
