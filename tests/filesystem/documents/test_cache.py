@@ -83,13 +83,28 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
 
 
-def test_what_is_larger_than_all_that_is_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_larger_than_all_that_is_kept_stands_alone_up_to_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_MOST_BYTES", 10)
     kept = DocumentCache()
     kept.placed("a", {}, Text.of(bytes(10)), signature(), is_sure=True)
-    kept.placed("huge", {}, Text.of(bytes(11)), signature(), is_sure=True)
-    assert kept.get("a") is not None
-    assert kept.get("huge") is None
+    kept.placed("huge", {}, Text.of(bytes(21)), signature(), is_sure=True)
+    assert [name for name in ("a", "huge") if kept.get(name) is not None] == ["a"]
+    for size in (11, 20):
+        kept.placed("large", {}, Text.of(bytes(size)), signature(), is_sure=True)
+        assert [name for name in ("a", "large") if kept.get(name) is not None] == ["large"]
+    kept.placed("b", {}, Text.of(b"1"), signature(), is_sure=True)
+    assert [name for name in ("large", "b") if kept.get(name) is not None] == ["b"]
+
+
+async def test_an_append_to_a_document_larger_than_all_that_is_kept_does_not_read_it(
+    sessions: SessionService, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_MOST_BYTES", 10_000)
+    await sessions.save_session("a", {**SESSION, "state": {"text": "x" * 15_000}})
+    for number in range(3):
+        await sessions.append_session("a", [number])
+    assert parsed == []
+    assert (await sessions.read_tail("a", 3)).items == [0, 1, 2]
 
 
 def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
