@@ -28,6 +28,7 @@ from fsstore.loops import check_loop
 from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.conditions import Condition
+from fsstore.query.plan import asks_documents
 from fsstore.watching.catch_up import CatchUp, metadata_copy
 from fsstore.watching.changes import Change, Gap, Origin
 from fsstore.watching.ledger import KnownState
@@ -71,6 +72,7 @@ class Watch:
         self._source = source
         self._ledger = source.ledger
         self._condition = condition
+        self.asks_documents = asks_documents(condition)
         self._filters = filters
         self._since = None if since is None else canonical_time(since, "since", None)
         self._max_queued = max_queued
