@@ -104,17 +104,17 @@ class DocumentCache:
         """Return the bytes of what is kept under a name; they stay in one piece."""
         data = kept.data
         if len(kept.text.pieces) > 1:
-            self._replace(name, kept, kept._replace(text=kept.text.joined(data)))
+            with self._guard:
+                if self._kept.get(name) is kept:
+                    self._kept[name] = kept._replace(text=kept.text.joined(data))
         return data
 
     def knowing(self, name: str, kept: CachedDocument, places: Places) -> None:
-        """Keep in mind where something stands in the bytes of what is kept under a name."""
-        self._replace(name, kept, kept._replace(places=places))
-
-    def _replace(self, name: str, before: CachedDocument, after: CachedDocument) -> None:
+        """Keep in mind where something stands in the bytes of what is kept under a name, if it still has these."""
         with self._guard:
-            if self._kept.get(name) is before:
-                self._kept[name] = after
+            there = self._kept.get(name)
+            if there is not None and there.text is kept.text:
+                self._kept[name] = there._replace(places=places)
 
     def forget(self, name: str) -> None:
         """Keep it in mind no longer."""

@@ -13,11 +13,13 @@ import pytest
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.signatures import Signature
-from fsstore.filesystem.documents import cache
+from fsstore.filesystem.documents import cache, lists
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
-from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.documents import Document, Documents
+from fsstore.filesystem.documents.lists import ListText, count_items
 from fsstore.filesystem.documents.text import Text
+from fsstore.filesystem.write import draft
 from fsstore.model.mutations import Mutation, patching
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
@@ -114,6 +116,28 @@ def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
     assert kept.get("a") == CachedDocument(Text.of(b"{}"), signature(ctime_ns=5), is_sure=True, part={"id": "a"})
     kept.was_read("a", bytearray(b"[]"), signature())
     assert kept.get("a") == CachedDocument(Text.of(b"[]"), signature(), is_sure=True)
+
+
+async def test_where_a_list_stands_is_kept_in_mind_also_when_every_item_is_there_already(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, parsed = list[int](), list[int]()
+
+    def count(found: ListText) -> int:
+        counted.append(found.end)
+        return count_items(found)
+
+    def parse(data: bytes) -> Any:
+        parsed.append(len(data))
+        return decode_examined(data)
+
+    await sessions.save_session("a", {"messages": [{"id": 1}, {"id": 2}]})
+    monkeypatch.setattr(lists, "count_items", count)
+    monkeypatch.setattr(draft, "decode_examined", parse)
+    for known in (1, 2):
+        assert await sessions.append_session("a", [{"id": known}], unique_by="id") == 2
+    assert await sessions.append_session("a", [{"id": 2}, {"id": 3}], unique_by="id") == 3
+    assert (len(counted), parsed) == (1, [])
 
 
 # -- what is read, and what is not -------------------------------------------------------------------------------------
