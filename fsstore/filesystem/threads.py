@@ -101,10 +101,10 @@ class Readers:
         """Run what is queued, and end the threads; waits for them."""
         with self._guard:
             self._is_shut = True
-            for _ in self._threads:
-                self._jobs.put(None)
+            self._jobs.put(None)
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            # one that Ctrl-C has kept from being started has no number
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join()
 
     def shutdown_later(self, afterwards: Callable[[], None]) -> None:
@@ -112,17 +112,23 @@ class Readers:
         with self._guard:
             self._is_shut = True
             self._afterwards = afterwards if self._running else None
-            for _ in self._threads:
-                self._jobs.put(None)
+            self._jobs.put(None)
         if self._afterwards is None:
             afterwards()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=f"fsstore-reader_{len(self._threads)}", daemon=True)
+        # before it is started, since Ctrl-C may come while this thread waits for it to begin
+        self._threads.append(thread)
+        self._running += 1
+        self._free += 1
         try:
             thread.start()
         except RuntimeError as error:
             # no more threads: those that there are do it
+            self._threads.remove(thread)
+            self._running -= 1
+            self._free -= 1
             if not self._threads:
                 self._free += 1
                 raise StorageUnavailableError(
@@ -130,10 +136,6 @@ class Readers:
                     path=self._root,
                     advice="try again with fewer threads",
                 ) from error
-        else:
-            self._threads.append(thread)
-            self._running += 1
-            self._free += 1
 
     def _run(self) -> None:
         while self._do(self._jobs.get()):
@@ -147,6 +149,8 @@ class Readers:
     def _do(self, job: _Job | None) -> bool:
         """Do one job; False when it is the last. A call of its own, so that an idle thread keeps nobody's answer."""
         if job is None:
+            # the next one ends by it, too, however many there are
+            self._jobs.put(None)
             return False
         run, future = job
         result: Any = None
