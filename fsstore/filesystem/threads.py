@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -79,7 +80,9 @@ class Readers:
         self._guard = threading.RLock()
         self._running = 0
         self._afterwards: Callable[[], None] | None = None
-        self._free = 0
+        # one for each thread that waits for work, while there may be more threads; a thread takes no guard to say
+        # so, since a signal handler that has interrupted whoever holds it may be waiting for the answer
+        self._idle: deque[None] = deque(maxlen=most)
         self._is_shut = False
 
     def submit(self, run: Callable[[], T]) -> asyncio.Future[T]:
@@ -91,11 +94,18 @@ class Readers:
         with self._guard:
             if self._is_shut:
                 raise StorageClosedError(path=self._root)
-            self._free -= 1
-            if self._free < 0 and len(self._threads) < self._most:
+            if len(self._threads) < self._most and not self._has_idle():
                 self._start()
             self._jobs.put((run, future))
         return future
+
+    def _has_idle(self) -> bool:
+        """Whether there was a thread that waits for work, and is now taken."""
+        try:
+            self._idle.pop()
+        except IndexError:
+            return False
+        return True
 
     def shutdown(self) -> None:
         """Run what is queued, and end the threads; waits for them."""
@@ -118,24 +128,24 @@ class Readers:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=f"fsstore-reader_{len(self._threads)}", daemon=True)
-        # before it is started, since Ctrl-C may come while this thread waits for it to begin
-        self._threads.append(thread)
-        self._running += 1
-        self._free += 1
         try:
             thread.start()
         except RuntimeError as error:
             # no more threads: those that there are do it
-            self._threads.remove(thread)
-            self._running -= 1
-            self._free -= 1
             if not self._threads:
-                self._free += 1
                 raise StorageUnavailableError(
                     reason=f"no thread could be started: {error}",
                     path=self._root,
                     advice="try again with fewer threads",
                 ) from error
+        except BaseException:
+            # Ctrl-C, while this waits for the thread to begin
+            self._threads.append(thread)
+            self._running += 1
+            raise
+        else:
+            self._threads.append(thread)
+            self._running += 1
 
     def _run(self) -> None:
         while self._do(self._jobs.get()):
@@ -159,8 +169,7 @@ class Readers:
                 result = run()
             except BaseException as error:  # noqa: BLE001 - it is the answer of whoever asked
                 result = error
-        with self._guard:
-            self._free += 1
+        self._idle.append(None)
         answer([(future, result)])
         return True
 

@@ -103,6 +103,13 @@ async def test_a_system_without_threads_is_an_error_of_the_store(
     assert await readers.submit(lambda: 2) == 2
 
 
+async def test_a_call_is_answered_while_its_caller_is_in_the_middle_of_another_one(readers: Readers) -> None:
+    """As a signal handler is that has interrupted it."""
+    with readers._guard:
+        for value in range(5):
+            assert await asyncio.wait_for(readers.submit(partial(int, value)), SECONDS) == value
+
+
 async def test_a_thread_whose_beginning_was_interrupted_ends_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     readers, start = Readers(2, root="root"), threading.Thread.start
 
