@@ -27,6 +27,7 @@ from fsstore.model.records import (
 from fsstore.model.successor import floor_above
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
+from fsstore.options import check_clock
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size
 from fsstore.watching.ledger import KnownState, Ledger
@@ -41,6 +42,8 @@ class MemoryStorage(IUnifiedStorage):
     )
 
     def __init__(self, *, clock: Clock = utc_now) -> None:
+        """Make an empty store. Raises StorageValidationError for a clock that cannot be called."""
+        check_clock(clock)
         self.clock = clock
         self._records: dict[str, JsonObject] = {}
         # the highest version that was deleted

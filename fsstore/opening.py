@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unp
 
 from fsstore.errors import StorageValidationError
 from fsstore.loops import check_loop, is_loaded, loaded
-from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, check_switch, showing_options
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ async def _open_file(path: str, options: FileOptions) -> IUnifiedStorage:
 
 
 async def _open_memory(_place: str, options: MemoryOptions) -> IUnifiedStorage:
+    for name in set(options) - {"clock"}:
+        check_switch(name, options.get(name))
     memory = await loaded("fsstore.memory")
     opened: IUnifiedStorage = memory.MemoryStorage(**({"clock": options["clock"]} if "clock" in options else {}))
     return opened

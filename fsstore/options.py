@@ -1,4 +1,4 @@
-"""The options of each kind of store: their names, types and defaults, and how `help` shows them. Pure.
+"""The options of each kind of store: names, types, defaults, the checks they share, how `help` shows them. Pure.
 
 The defaults here are for readers alone: an option that is not given is not handed on, and the backend's own default
 counts. A test compares the two.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
+from fsstore.errors import StorageValidationError
 from fsstore.model.records import Clock, FileMode
 
 Opener = TypeVar("Opener", bound=Callable[..., object])
@@ -48,6 +49,18 @@ class NotOpened:
 
     Without it `open_storage("memory:", fsync=False)` would be taken for the opening of a path.
     """
+
+
+def check_switch(name: str, given: object) -> None:
+    """Raise StorageValidationError for an option that is neither True nor False."""
+    if type(given) is not bool:
+        raise StorageValidationError(reason=f"must be True or False, not {given!r}", path=name)
+
+
+def check_clock(clock: object) -> None:
+    """Raise StorageValidationError for a clock that cannot be called."""
+    if not callable(clock):
+        raise StorageValidationError(reason=f"must be a function, not {clock!r}", path="clock")
 
 
 class _Written(str):

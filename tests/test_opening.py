@@ -142,6 +142,20 @@ async def test_an_unknown_option_is_refused(url: str, tmp_path: Path, monkeypatc
     assert entries(tmp_path) == []
 
 
+@pytest.mark.parametrize("url", ["memory:", "store"])
+@pytest.mark.parametrize("opening", [open_storage, open_sessions])
+async def test_an_option_of_another_type_is_refused_at_opening(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opening: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    for option, given in (("clock", 3), ("clock", None), ("create", None), ("live", "no"), ("polling", 1)):
+        with pytest.raises(StorageValidationError) as caught:
+            await opening(url, **{option: given})
+        assert caught.value.path == option
+    assert entries(tmp_path) == []
+
+
 async def test_nothing_is_opened_before_it_is_awaited(tmp_path: Path) -> None:
     open_sessions(tmp_path / "store")
     open_storage("redis://localhost")

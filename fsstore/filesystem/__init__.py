@@ -194,6 +194,12 @@ for the lock, or for what is committed to reach the index, and then copies the i
 with the copy, and asks that (`private_index`); it is compared again after each commit, and given up when the file
 answers again. What still waits for the lock: the end of a batch that is being put in place, `verify`, and `repair`.
 
+A get waits for that end also where its document is not in the batch, as long as the holder lives: `applying` is odd for
+a batch and for a recovery alike, and a recovery puts back whatever the log holds, which may be several batches, none of
+which it notes in `batches`. So nobody but the holder knows which documents are on two sides at that moment, and the log
+does not tell either: which of its records are in place already shows only in the counters, once they are even. `verify`
+judges under the lock whatever looks wrong, since beside a commit any difference may be that commit's own.
+
 A directory that is gone is no empty store. On a miss, before an answer of the index counts, and before each group of
 commits the store is looked for at its path (`marker.StoreRoot`): the directory, and the marker in it. If it is
 removed, unmounted or emptied, or declares another shard depth now, everything but a get of a document that is there

@@ -42,6 +42,7 @@ from fsstore.filesystem.write.index_updates import IndexUpdates
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import check_sqlite, tell_child
 from fsstore.model.records import Clock
+from fsstore.options import check_switch
 
 _READERS = 4
 _TRIES = 10
@@ -66,8 +67,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("create", "fsync", "allow_network", "live", "polling"):
-            if type(given := getattr(self, name)) is not bool:
-                raise StorageValidationError(reason=f"must be True or False, not {given!r}", path=name)
+            check_switch(name, getattr(self, name))
         if type(self.shard_depth) is not int:
             # the marker would say it as it is, and would be taken for damaged from then on
             raise StorageValidationError(reason=f"must be 1 or 2, not {self.shard_depth!r}", path="shard_depth")

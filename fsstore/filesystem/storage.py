@@ -39,6 +39,7 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
+from fsstore.options import check_clock
 from fsstore.paths import absolute, path_of
 from fsstore.query.fields import check_fields, parse_fields
 from fsstore.query.filters import parse
@@ -126,8 +127,7 @@ class FileStorage(IUnifiedStorage):
         )
         if not isinstance(file_mode, int) or isinstance(file_mode, bool) or file_mode < 0:
             raise StorageValidationError(reason=f"must be permissions as 0o600, not {file_mode!r}", path="file_mode")
-        if not callable(clock):
-            raise StorageValidationError(reason=f"must be a function, not {clock!r}", path="clock")
+        check_clock(clock)
         root = Path(absolute(path_of(path)))
         storage = cls(Tree(root, file_mode=file_mode, trusted=f"{CONTROL}/"), options, clock)
         await storage._start()

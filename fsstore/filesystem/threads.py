@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -79,7 +80,9 @@ class Readers:
         self._guard = threading.RLock()
         self._running = 0
         self._afterwards: Callable[[], None] | None = None
-        self._free = 0
+        # one for each thread that waits for work, while there may be more threads; a thread takes no guard to say
+        # so, since a signal handler that has interrupted whoever holds it may be waiting for the answer
+        self._idle: deque[None] = deque(maxlen=most)
         self._is_shut = False
 
     def submit(self, run: Callable[[], T]) -> asyncio.Future[T]:
@@ -91,20 +94,27 @@ class Readers:
         with self._guard:
             if self._is_shut:
                 raise StorageClosedError(path=self._root)
-            self._free -= 1
-            if self._free < 0 and len(self._threads) < self._most:
+            if len(self._threads) < self._most and not self._has_idle():
                 self._start()
             self._jobs.put((run, future))
         return future
+
+    def _has_idle(self) -> bool:
+        """Whether there was a thread that waits for work, and is now taken."""
+        try:
+            self._idle.pop()
+        except IndexError:
+            return False
+        return True
 
     def shutdown(self) -> None:
         """Run what is queued, and end the threads; waits for them."""
         with self._guard:
             self._is_shut = True
-            for _ in self._threads:
-                self._jobs.put(None)
+            self._jobs.put(None)
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            # one that Ctrl-C has kept from being started has no number
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join()
 
     def shutdown_later(self, afterwards: Callable[[], None]) -> None:
@@ -112,8 +122,7 @@ class Readers:
         with self._guard:
             self._is_shut = True
             self._afterwards = afterwards if self._running else None
-            for _ in self._threads:
-                self._jobs.put(None)
+            self._jobs.put(None)
         if self._afterwards is None:
             afterwards()
 
@@ -124,16 +133,19 @@ class Readers:
         except RuntimeError as error:
             # no more threads: those that there are do it
             if not self._threads:
-                self._free += 1
                 raise StorageUnavailableError(
                     reason=f"no thread could be started: {error}",
                     path=self._root,
                     advice="try again with fewer threads",
                 ) from error
+        except BaseException:
+            # Ctrl-C, while this waits for the thread to begin
+            self._threads.append(thread)
+            self._running += 1
+            raise
         else:
             self._threads.append(thread)
             self._running += 1
-            self._free += 1
 
     def _run(self) -> None:
         while self._do(self._jobs.get()):
@@ -147,6 +159,8 @@ class Readers:
     def _do(self, job: _Job | None) -> bool:
         """Do one job; False when it is the last. A call of its own, so that an idle thread keeps nobody's answer."""
         if job is None:
+            # the next one ends by it, too, however many there are
+            self._jobs.put(None)
             return False
         run, future = job
         result: Any = None
@@ -155,8 +169,7 @@ class Readers:
                 result = run()
             except BaseException as error:  # noqa: BLE001 - it is the answer of whoever asked
                 result = error
-        with self._guard:
-            self._free += 1
+        self._idle.append(None)
         answer([(future, result)])
         return True
 

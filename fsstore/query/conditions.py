@@ -16,7 +16,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, Literal, TypeAlias
 
@@ -147,11 +147,21 @@ class OneOf:
 
     scalars: frozenset[tuple[str, Any]]
     containers: tuple[Any, ...]
+    _sizes: frozenset[tuple[type, int]] = field(init=False, repr=False, compare=False)
+    _forms: frozenset[Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sizes", frozenset((type(value), len(value)) for value in self.containers))
+        several = self.containers if len(self.containers) > 1 else ()
+        object.__setattr__(self, "_forms", frozenset(map(_hashable, several)))
 
     def accepts(self, value: Any) -> bool:
-        """Whether the value is one of them."""
+        """Whether the value is one of them; O(its size), however many they are."""
         if isinstance(value, dict | list):
-            return any(_same(value, wanted) for wanted in self.containers)
+            if (type(value), len(value)) not in self._sizes:
+                return False
+            # one alone is compared up to the first difference
+            return _hashable(value) in self._forms if self._forms else _same(value, self.containers[0])
         return (kind_of(value), value) in self.scalars
 
 
@@ -224,6 +234,15 @@ def _same(left: Any, right: Any) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(_same, left, right))
     return kind_of(left) == kind_of(right) and bool(left == right)
+
+
+def _hashable(value: Any) -> Any:
+    """Return a form of a JSON value that is equal to another's where the two values are the same."""
+    if isinstance(value, dict):
+        return "object", frozenset((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, list):
+        return "array", tuple(map(_hashable, value))
+    return kind_of(value), value
 
 
 @dataclass(frozen=True, slots=True)

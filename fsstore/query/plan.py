@@ -80,6 +80,11 @@ def plan(condition: Condition, abilities: Abilities) -> Plan:
     return Plan(tuple(known), left, tuple(starts))
 
 
+def asks_documents(condition: Condition) -> bool:
+    """Whether a condition asks for more of records than any index keeps: see `columns`."""
+    return any(isinstance(node, Field | Present) and locate(node.path) is None for node, _ in _nodes(condition, 0))
+
+
 def _conjuncts(condition: Condition) -> Iterator[Condition]:
     if isinstance(condition, All):
         for part in condition.parts:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import date
 from typing import Any
 
 import orjson
 
-from fsstore.errors import StorageTimeoutError, StorageValidationError
+from fsstore.errors import StorageTimeoutError, StorageUnavailableError, StorageValidationError
 from fsstore.model.records import JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.columns import ENVELOPE, metadata_of
@@ -39,6 +40,8 @@ _ADVICE = f"write one SELECT over {RELATION}({', '.join(COLUMNS)}); values go in
 # one step of them that nothing interrupts takes time by the product of the lengths of its values, or memory by all; a
 # name cannot be written in another way, and more than is meant may be found
 _COSTLY = re.compile(r"instr|replace|trim|\bconcat|json_(?:array\b|object|insert|set|patch)", re.IGNORECASE)
+# one step of these takes seconds over the longest value
+_SLOW = re.compile(r"like|glob", re.IGNORECASE)
 _SELECT = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*(?:SELECT|WITH)\b", re.IGNORECASE | re.DOTALL)
 _JSON_TABLES = frozenset({"json_each", "json_tree"})
 # printf, json_pretty and unhex are not among them: what they fill up, indent or leave out, to the lengths that they are
@@ -59,7 +62,8 @@ _FUNCTIONS = frozenset(
 TEMPORARY_IN_FILES = "PRAGMA temp_store = FILE"
 """Lets SQLite keep what a query needs for a while in temp files; a change takes temp tables and views away."""
 
-_STEPS_BETWEEN_LOOKS, _COSTLY_STEPS_BETWEEN_LOOKS = 10_000, 250
+_STEPS_BETWEEN_LOOKS = 1_000
+_LOOK_SECONDS = 0.1
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_FUNCTION_ARG: MAX_QUERY_ARGUMENTS,
     # one step that nothing interrupts takes time by the product of the lengths of text and pattern
@@ -120,9 +124,10 @@ def guarded_select(
     """Run one SELECT over the relation and return its rows, each as a dict by column name.
 
     `behind` names the columns that the relation, where it is a view, reads in its turn. While the query runs, the
-    connection must not be used otherwise. What the query may cost is set by
-    `limits`. Raises StorageValidationError for anything but such a SELECT, and where it asks for too much, and
-    StorageTimeoutError for one that takes too long; errors of the database itself stay as SQLite's.
+    connection must not be used otherwise. What the query may cost is set by `limits`; its end is looked for between
+    steps, and while one lasts where steps can be long. Raises StorageValidationError for anything but such a SELECT,
+    and where it asks for too much, and StorageTimeoutError for one that takes too long, by no more than a step; errors
+    of the database itself stay as SQLite's.
     """
     if not isinstance(query, str) or not _SELECT.match(query):
         raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
@@ -135,13 +140,13 @@ def guarded_select(
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")
     connection.set_authorizer(_Guard(behind))
     is_costly = _COSTLY.search(query) is not None
-    steps = _COSTLY_STEPS_BETWEEN_LOOKS if is_costly else _STEPS_BETWEEN_LOOKS
-    connection.set_progress_handler(lambda: clock() >= deadline, steps)
+    has_long_steps = is_costly or _SLOW.search(query) is not None
+    timed = _interrupted(connection, lambda: clock() >= deadline, also_within_steps=has_long_steps)
     value_bytes = MAX_QUERY_COSTLY_BYTES if is_costly else MAX_QUERY_VALUE_BYTES
     limits = {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}
     before = {limit: connection.setlimit(limit, most) for limit, most in limits.items()}
     try:
-        with closing(connection.execute(query, () if params is None else _bound(params))) as cursor:
+        with timed, closing(connection.execute(query, () if params is None else _bound(params))) as cursor:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in _bounded(cursor)]
     except StorageValidationError:
@@ -160,10 +165,51 @@ def guarded_select(
             raise _too_much(f"one of its values is longer than {value_bytes} bytes") from error
         raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
     finally:
-        connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
         for limit, most in before.items():
             connection.setlimit(limit, most)
+
+
+@contextmanager
+def _interrupted(
+    connection: sqlite3.Connection, is_over: Callable[[], bool], *, also_within_steps: bool
+) -> Iterator[None]:
+    """Have what a connection does in the block interrupted, once it is over."""
+    connection.set_progress_handler(is_over, _STEPS_BETWEEN_LOOKS)
+    try:
+        with _interrupted_by_a_thread(connection, is_over) if also_within_steps else nullcontext():
+            yield
+    finally:
+        connection.set_progress_handler(None, 0)
+
+
+@contextmanager
+def _interrupted_by_a_thread(connection: sqlite3.Connection, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Do it after the step that is under way. Starting the thread takes as long as a small query.
+
+    Raises StorageUnavailableError where none can be started.
+    """
+    has_ended = threading.Event()
+
+    def watch() -> None:
+        while not has_ended.wait(_LOOK_SECONDS):
+            if is_over():
+                # not once: SQLite forgets an interrupt that comes before its statement has begun
+                connection.interrupt()
+
+    watching = threading.Thread(target=watch, name="fsstore-query", daemon=True)
+    try:
+        watching.start()
+    except RuntimeError as error:
+        raise StorageUnavailableError(
+            reason=f"no thread could be started: {error}", path="thread", advice="try again with fewer threads"
+        ) from error
+    try:
+        yield
+    finally:
+        has_ended.set()
+        # an interrupt that came later would end another statement
+        watching.join()
 
 
 def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

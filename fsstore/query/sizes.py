@@ -58,7 +58,7 @@ def check_work(condition: Condition) -> None:
             patterns += isinstance(part.test, Matches)
             if isinstance(part.test, OneOf):
                 values += len(part.test.scalars)
-                # each is compared with by itself
+                # each may be as large as a whole condition
                 conditions += len(part.test.containers)
     for name, count, most in (
         ("conditions", conditions, MAX_FILTER_CONDITIONS),

@@ -82,17 +82,26 @@ class _Turn:
         self._depth = depth = loops.depth
         # before anything else, since a signal handler may call in between
         loops.depth = depth + 1
-        if len(loops.loops) <= depth:
-            loops.loops.append(_Loop())
-        elif loops.loops[depth].loop.is_closed():
-            loops.loops[depth] = _at_exit()
+        try:
+            return self._own_loop(loops.loops, depth)
+        except BaseException:
+            # Ctrl-C, or no more descriptors
+            loops.depth = depth
+            raise
+
+    def _own_loop(self, loops: list[_Loop], depth: int) -> asyncio.AbstractEventLoop:
+        """Return the loop for calls of a depth, with the one that runs in this thread set aside."""
+        while len(loops) <= depth:
+            loops.append(_Loop())
+        if loops[depth].loop.is_closed():
+            loops[depth] = _at_exit()
         self._outer = outer = _get_running_loop()
         if outer is not None:
             self._task = asyncio.current_task(outer)
             if self._task is not None:
                 _run_instead(outer, None)
             _set_running_loop(None)
-        return loops.loops[depth].loop
+        return loops[depth].loop
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._loops.depth = self._depth
@@ -174,6 +183,10 @@ def _complete(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> 
             task.cancel()
             with suppress(asyncio.CancelledError):
                 loop.run_until_complete(task)
+        else:
+            # Ctrl-C may have come before the loop saw the end of the call, which would then end the next one
+            loop.call_soon(loop.stop)
+            loop.run_forever()
         raise
     finally:
         if process == os.getpid() and (beside := asyncio.all_tasks(loop)):

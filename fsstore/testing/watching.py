@@ -186,6 +186,16 @@ class WatchContract(BackendFixtures):
         with pytest.raises(StorageClosedError):
             storage.watch()
 
+    async def test_a_watch_that_was_not_begun_ends_with_its_store_too(self, storage: IUnifiedStorage) -> None:
+        watches = [storage.watch(), storage.watch(since=datetime.now(UTC)), storage.watch({"n": 1})]
+        await storage.save({"id": "a"})
+        await storage.close()
+
+        for changes in watches:
+            with pytest.raises(StorageClosedError):
+                await changes.started()
+            assert await asyncio.wait_for(_all_of(changes), _SECONDS) == []
+
     async def test_what_can_not_be_watched_is_refused_at_once(self, storage: IUnifiedStorage) -> None:
         with pytest.raises(StorageValidationError, match="since: must be an ISO 8601 time: date"):
             storage.watch(since=date(2026, 1, 31))  # type: ignore[arg-type]  # that it is none is the point

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol, TypeAlias
 
 from fsstore.forking import tell_child
 from fsstore.model.records import JsonObject
 from fsstore.watching.changes import Origin
+
+Whole: TypeAlias = Callable[[], JsonObject | None]
+"""Gives the whole of a record of which only a part is at hand, which may take long."""
 
 
 class KnownState(NamedTuple):
@@ -33,6 +36,9 @@ class KnownState(NamedTuple):
 
 class Subscriber(Protocol):
     """Who receives changes; called with the guard."""
+
+    asks_documents: bool
+    """Whether it must be given whole records: what an index keeps of them does not do."""
 
     def receive(self, serial: int, name: str, state: KnownState, origin: Origin, record: JsonObject | None) -> None:
         """Take a change in; `record` None means that the document is gone, and `state` is its last one."""
@@ -94,9 +100,28 @@ class Ledger:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def publish(self, name: str, state: KnownState | None, origin: Origin, record: JsonObject | None = None) -> None:
-        """Report to every subscriber what a document is now, or that it is gone (once); O(subscribers)."""
+    def publish(
+        self,
+        name: str,
+        state: KnownState | None,
+        origin: Origin,
+        record: JsonObject | None = None,
+        *,
+        whole: Whole | None = None,
+    ) -> None:
+        """Report to every subscriber what a document is now, or that it is gone (once); O(subscribers).
+
+        Where `whole` is given, the record may lack what no index keeps; it is called if a subscriber asks for that.
+        """
         with self.guard:
+            is_asked = whole is not None and self._asks_documents()
+        if whole is not None and is_asked:
+            # without the guard, for which an event loop may be waiting
+            record, whole = whole(), None
+        with self.guard:
+            if whole is not None and self._asks_documents():
+                # somebody has just come who asks
+                record = whole()
             known = state or self._states.get(name)
             if known is None:
                 return
@@ -110,6 +135,9 @@ class Ledger:
                 self._order[name] = self.serial
             for watch in list(self._watches):
                 watch.receive(self.serial, name, known, origin, record)
+
+    def _asks_documents(self) -> bool:
+        return any(watch.asks_documents for watch in self._watches)
 
     # -- subscribers --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from fsstore.loops import check_loop
 from fsstore.model.records import Filters, JsonObject
 from fsstore.model.times import canonical_time
 from fsstore.query.conditions import Condition
+from fsstore.query.plan import asks_documents
 from fsstore.watching.catch_up import CatchUp, metadata_copy
 from fsstore.watching.changes import Change, Gap, Origin
 from fsstore.watching.ledger import KnownState
@@ -51,7 +52,8 @@ class Watch:
     """The changes of a store, for `async for`; give it up with `aclose`, or use it with `async with`.
 
     Watching begins with `async with`, with `started`, or with the first iteration, and what changes from then on is
-    reported. It ends, without an error, when the store is closed. One task at a time may iterate over a watch.
+    reported. It ends, without an error, when the store is closed, also where that was before the first iteration; only
+    `async with` and `started` raise StorageClosedError then. One task at a time may iterate over a watch.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Watch:
         self._source = source
         self._ledger = source.ledger
         self._condition = condition
+        self.asks_documents = asks_documents(condition)
         self._filters = filters
         self._since = None if since is None else canonical_time(since, "since", None)
         self._max_queued = max_queued
@@ -90,6 +93,16 @@ class Watch:
 
     async def __anext__(self) -> Change | Gap:
         """Return the next change, or a `Gap`; waits for it."""
+        try:
+            return await self._next()
+        except StorageClosedError as closed:
+            if closed.reason is not None:
+                # it says what the caller can do, as in a child of fork
+                raise
+            await self.aclose()
+            raise StopAsyncIteration from closed
+
+    async def _next(self) -> Change | Gap:
         await self.started()
         while True:
             self._check()

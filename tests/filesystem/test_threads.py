@@ -12,7 +12,9 @@ import pytest
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.filesystem.threads import Readers
-from tests.filesystem.faults import until
+from tests.filesystem.faults import threads_of_the_store, until
+
+SECONDS = 20.0
 
 
 @pytest.fixture
@@ -99,3 +101,30 @@ async def test_a_system_without_threads_is_an_error_of_the_store(
         with pytest.raises(StorageUnavailableError, match="no thread"):
             readers.submit(lambda: 1)
     assert await readers.submit(lambda: 2) == 2
+
+
+async def test_a_call_is_answered_while_its_caller_is_in_the_middle_of_another_one(readers: Readers) -> None:
+    """As a signal handler is that has interrupted it."""
+    with readers._guard:
+        for value in range(5):
+            assert await asyncio.wait_for(readers.submit(partial(int, value)), SECONDS) == value
+
+
+async def test_a_thread_whose_beginning_was_interrupted_ends_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, start = Readers(2, root="root"), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            readers.submit(threading.get_ident)
+    both = threading.Barrier(2)
+    assert len(set(await asyncio.gather(*(readers.submit(lambda: both.wait(SECONDS)) for _ in range(2))))) == 2
+    ending = threading.Thread(target=readers.shutdown, daemon=True)
+    ending.start()
+    await asyncio.to_thread(ending.join, SECONDS)
+    assert not ending.is_alive()
+    await until(lambda: not threads_of_the_store())

@@ -1,5 +1,6 @@
 import datetime as dt
 import re
+import sys
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -8,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
@@ -313,6 +314,43 @@ def test_later_changes_by_the_caller_do_not_reach_a_filter() -> None:
     wanted["a"]["$in"][0]["b"] = 2
 
     assert condition.matches({"a": {"b": 1}})
+
+
+_VALUES = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 1.0, -0.0, 2**53, float(2**53), 2**53 + 1, "", "1", "a"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.lists(_VALUES, max_size=4), _VALUES)
+@example([[1], [2]], [True])
+@example([[1], [2]], [1.0])
+@example([{"a": []}, {"a": [0]}], {"a": {}})
+@example([{"a": 1}, {"b": 1}], {"a": 1})
+def test_one_of_several_is_any_of_them_alone(wanted: list[Any], value: Any) -> None:
+    alone = any(matches({"a": {"$eq": each}}, {"a": value}) for each in wanted)
+
+    assert matches({"a": {"$in": wanted}}, {"a": value}) is alone
+
+
+def test_a_value_is_not_held_against_each_of_many_objects() -> None:
+    def calls(wanted: int) -> int:
+        condition = parse({"a": {"$in": [{"k": [number, "x"], "n": {"m": number}} for number in range(wanted)]}})
+        made = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal made
+            made += event == "call"
+
+        sys.setprofile(count)
+        try:
+            assert not condition.matches({"a": {"k": [-1, "x"], "n": {"m": -1}}})
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(240) == calls(2)
 
 
 def _containing_itself(value: Any, twice: Any) -> Any:

@@ -15,7 +15,7 @@ from fsstore.model.records import JsonObject
 from fsstore.query.columns import ENVELOPE, METADATA, TAGS, TOP_METADATA, known_part
 from fsstore.query.conditions import EVERYTHING, All, Compares, Condition, Either, Matches, Not, OneOf
 from fsstore.query.filters import parse
-from fsstore.query.plan import STARTS, TESTS, Abilities, Plan, plan
+from fsstore.query.plan import STARTS, TESTS, Abilities, Plan, asks_documents, plan
 from tests.query.drawn import some_filter, some_record
 
 RECORDS, FILTERS = 60, 400
@@ -225,3 +225,19 @@ def test_the_parts_of_a_plan_are_those_of_its_condition() -> None:
     assert all(part is given for part, given in zip(known, condition.parts, strict=True))
     assert isinstance(known[1], Either)
     assert isinstance(known[1].parts[1], Not)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, False),
+        ({"id": "a", "data.metadata.status": "open", "metadata.n": 1}, False),
+        ({"$or": [{"type": "t"}, {"data.metadata": {"$exists": True}}]}, False),
+        ({"data": {"$exists": True}}, True),
+        ({"data.state": 1}, True),
+        ({"own": 1}, True),
+        ({"$or": [{"type": "t"}, {"$nor": [{"data.messages.role": {"$exists": False}}]}]}, True),
+    ],
+)
+def test_what_no_index_keeps_is_asked_of_documents(filters: dict[str, Any], expected: bool) -> None:  # noqa: FBT001 - a table
+    assert asks_documents(parse(filters)) is expected

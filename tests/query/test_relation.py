@@ -1,4 +1,5 @@
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
@@ -7,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fsstore.errors import StorageTimeoutError, StorageValidationError
+from fsstore.errors import StorageTimeoutError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.schema import BEHIND_RELATION
 from fsstore.interfaces import summary
@@ -177,6 +178,38 @@ def test_a_query_without_end_is_ended(connection: sqlite3.Connection) -> None:
         ask(connection, endless, timeout_seconds=5, clock=lambda: float(next(times)))
 
     assert ask(connection, "SELECT count(*) AS n FROM documents") == [{"n": 6}]
+
+
+@pytest.mark.parametrize("test", ["(:x || i) LIKE :long", "(:x || i) GLOB :glob", "instr(:x || i, :half)"])
+def test_a_query_of_few_long_steps_is_ended_after_the_one_under_way(connection: sqlite3.Connection, test: str) -> None:
+    forty = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40)"
+    beginning = iter([0.0])
+    values = {"x": "a" * 60_000, "long": f"%{'a' * 198}b", "glob": f"*{'a' * 198}b", "half": "a" * 5_000 + "b"}
+
+    with pytest.raises(StorageTimeoutError, match="after 5 s"):
+        guarded_select(
+            connection,
+            f"{forty} SELECT count(*) FROM n WHERE {test}",  # noqa: S608 - nobody else's text
+            values,
+            timeout_seconds=5,
+            clock=lambda: next(beginning, 9.0),
+        )
+
+    assert ask(connection, "SELECT count(*) AS n FROM documents") == [{"n": 6}]
+    assert not any(thread.name == "fsstore-query" for thread in threading.enumerate())
+
+
+def test_where_no_thread_can_be_started_a_query_of_long_steps_is_refused(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(StorageUnavailableError, match="no thread could be started"):
+        ask(connection, "SELECT id FROM documents WHERE id LIKE 'a%'")
+
+    assert len(ask(connection, "SELECT id FROM documents")) == 6
 
 
 BEYOND = {

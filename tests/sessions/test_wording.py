@@ -1,5 +1,6 @@
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import BaseModel
 
 from fsstore import MemoryStorage, SessionService
 from fsstore.errors import StorageConflictError, StorageError, StorageNotFoundError, StorageValidationError
+from fsstore.sessions.wording import worded_for_sessions
 from fsstore.testing import HandClock
 from fsstore.testing.backend import refusal
 
@@ -97,6 +99,63 @@ async def test_what_does_not_fit_a_model_is_named_where_it_stands(sessions: Sess
         error = await refusal(call, StorageValidationError)
         assert error is not None
         assert (error.path, error.message.split(":")[0]) == ("$.data.n", "session 'a'")
+
+
+async def test_a_stream_names_the_session_too(sessions: SessionService) -> None:
+    await sessions.save_session("a", {"data": {"n": "many"}})
+
+    error = await refusal(anext(sessions.typed(Strict).stream()), StorageValidationError)
+    assert error is not None
+    assert (error.path, error.message.split(":")[0]) == ("$.data.n", "session 'a'")
+
+
+async def test_a_class_words_all_that_it_offers_and_nothing_of_its_own() -> None:
+    @worded_for_sessions
+    class Offering:
+        def call(self) -> None:
+            raise StorageNotFoundError(id="a")
+
+        async def wait(self) -> None:
+            self.call()
+
+        async def stream(self) -> AsyncGenerator[int]:
+            yield 1
+            self.call()
+
+        async def __aenter__(self) -> None:
+            self.call()
+
+        async def __aexit__(self, *_: object) -> None:
+            self.call()
+
+        async def _own(self) -> None:
+            raise StorageNotFoundError(id="a")
+
+    offering = Offering()
+    with pytest.raises(StorageNotFoundError, match="no session 'a'"):
+        offering.call()
+    for call in (offering.wait(), offering.__aenter__(), offering.__aexit__()):
+        assert str(await refusal(call, StorageNotFoundError)).startswith("there is no session 'a'")
+    items = offering.stream()
+    assert await anext(items) == 1
+    assert str(await refusal(anext(items), StorageNotFoundError)).startswith("there is no session 'a'")
+    assert str(await refusal(offering._own(), StorageNotFoundError)).startswith("there is no document 'a'")
+
+
+async def test_a_stream_that_is_closed_ends_at_once() -> None:
+    ended = list[str]()
+
+    @worded_for_sessions
+    class Offering:
+        async def stream(self) -> AsyncGenerator[int]:
+            try:
+                yield 1
+            finally:
+                ended.append("stream")
+
+    async with aclosing(Offering().stream()) as items:
+        assert await anext(items) == 1
+    assert ended == ["stream"]
 
 
 async def test_what_is_no_session_is_answered_with_what_is(sessions: SessionService) -> None:

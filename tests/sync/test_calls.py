@@ -145,6 +145,35 @@ def test_an_interrupted_call_is_cancelled_and_the_next_one_works(calls: Calls) -
     assert calls.run(lambda: soon(5)) == 5
 
 
+def test_an_interrupt_before_a_call_has_its_loop_leaves_the_next_one_as_the_first(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", interrupt)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                calls.run(lambda: soon(1))
+    assert calls.run(lambda: soon(2)) == 2
+    assert len(calls._loops.loops) == 1
+
+
+def test_an_interrupt_at_the_very_end_of_a_call_does_not_end_the_next_one(calls: Calls) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def ending() -> None:
+        # it comes when the call is over, before the loop knows
+        asyncio.get_running_loop().call_soon(interrupt)
+
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            calls.run(ending)
+        assert calls.run(lambda: soon(1)) == 1
+
+
 def test_a_generator_is_closed_with_its_iterator(calls: Calls) -> None:
     ended: list[str] = []
 

@@ -163,6 +163,17 @@ def test_changes_come_one_by_one_and_end_with_the_store(tmp_path: Path) -> None:
         assert in_threads(follow, write_and_close)[0] == ["b"]
 
 
+def test_changes_that_nobody_asked_for_yet_end_with_the_store(tmp_path: Path) -> None:
+    for url in ("memory:", tmp_path):
+        with sync.open_sessions(url) as sessions:
+            following, closed = sessions.watch(), sessions.watch()
+            closed.close()
+            assert list(closed) == []
+        assert list(following) == []
+        with pytest.raises(StopIteration):
+            following.next(timeout_seconds=SECONDS)
+
+
 FORGETS = """
 import sys, fsstore.sync
 sessions = fsstore.sync.open_sessions(sys.argv[1])

@@ -18,7 +18,8 @@ SECONDS = 20.0
 class Collecting:
     """A subscriber that keeps what it receives."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asks_documents: bool = False) -> None:
+        self.asks_documents = asks_documents
         self.received: list[tuple[int, str, KnownState, Origin, JsonObject | None]] = []
         self.reasons: list[BaseException] = []
 

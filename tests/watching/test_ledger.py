@@ -4,6 +4,7 @@ import weakref
 import pytest
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
+from fsstore.model.records import JsonObject
 from fsstore.watching.ledger import KnownState, Ledger, Missed
 from tests.watching.sources import Collecting
 
@@ -38,6 +39,44 @@ def test_a_deletion_is_received_once_with_the_last_state(ledger: Ledger) -> None
 
     assert subscriber.received == [(1, "a", ONE, "external", None)]
     assert (ledger.get("a"), ledger.last_change("a"), ledger.serial) == (None, 0, 1)
+
+
+def test_a_record_is_made_whole_only_for_those_who_ask_for_it(ledger: Ledger) -> None:
+    part, every, made = {"id": "a", "data": {}}, {"id": "a", "data": {"n": 1}}, list[str]()
+
+    def whole() -> JsonObject:
+        made.append("a")
+        return every
+
+    content, asking = Collecting(), Collecting(asks_documents=True)
+    ledger.subscribe(content)
+    ledger.publish("a", ONE, "own", part, whole=whole)
+    assert (content.received[0][-1], made) == (part, [])
+    ledger.subscribe(asking)
+    ledger.publish("a", TWO, "own", part, whole=whole)
+    assert (asking.received[0][-1], made) == (every, ["a"])
+
+
+def test_one_who_begins_to_ask_while_a_change_is_on_its_way_gets_the_whole_record(ledger: Ledger) -> None:
+    asking, known = Collecting(asks_documents=True), Collecting()
+    ledger.subscribe(known)
+
+    class ComesBetween:
+        """Stands for the guard, which another thread takes between two turns of the publisher."""
+
+        def __init__(self) -> None:
+            self.turns = 0
+
+        def __enter__(self) -> None:
+            self.turns += 1
+            if self.turns == 2:
+                ledger._watches.add(asking)
+
+        def __exit__(self, *_: object) -> None: ...
+
+    vars(ledger)["guard"] = ComesBetween()
+    ledger.publish("a", ONE, "own", {"id": "a"}, whole=lambda: {"id": "a", "data": 1})
+    assert asking.received[0][-1] == {"id": "a", "data": 1}
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/b", "a//b/", "/a", "\\", "ab/a.json", "größe\0"])

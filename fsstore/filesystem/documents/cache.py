@@ -1,7 +1,8 @@
 """Bytes of documents that this process has placed or read lately: as long as a file is the same, they need not be read.
 
-Owns how much of that is kept, 16 MB, and when it may be believed; what was used longest ago goes first. Threads may
-share it. Invariants:
+Owns how much of that is kept, and when it may be believed: 16 MB, of which what was used longest ago goes first, or one
+longer document of up to 32 MB while it is the newest, so that a session which grows beyond 16 MB is not read at each
+append. Threads may share it. Invariants:
 - What is kept is given with the signature that its file had. Whoever asks holds that against the file, by one stat, and
   believes it if it `is_sure`, as `trust` has it.
 - What is not sure is kept for comparing: bytes that were read, and are the same, need not be examined or parsed again.
@@ -20,6 +21,8 @@ from fsstore.filesystem.documents.text import Text
 from fsstore.model.records import JsonObject
 
 _MOST_BYTES = 16 << 20
+_ALONE = 2
+"""How many times as much one document may take that is kept alone."""
 
 
 class CachedDocument(NamedTuple):
@@ -78,13 +81,13 @@ class DocumentCache:
             self._keep(name, CachedDocument(Text.of(bytes(data)), signature, is_sure=True))
 
     def _keep(self, name: str, kept: CachedDocument) -> None:
-        if len(kept.text) > _MOST_BYTES:
+        if len(kept.text) > _ALONE * _MOST_BYTES:
             return
         with self._guard:
             self._forget(name)
             self._kept[name] = kept
             self._bytes += len(kept.text)
-            while self._bytes > _MOST_BYTES:
+            while self._bytes > _MOST_BYTES and len(self._kept) > 1:
                 self._forget(next(iter(self._kept)))
 
     def get(self, name: str) -> CachedDocument | None:
@@ -101,17 +104,17 @@ class DocumentCache:
         """Return the bytes of what is kept under a name; they stay in one piece."""
         data = kept.data
         if len(kept.text.pieces) > 1:
-            self._replace(name, kept, kept._replace(text=kept.text.joined(data)))
+            with self._guard:
+                if self._kept.get(name) is kept:
+                    self._kept[name] = kept._replace(text=kept.text.joined(data))
         return data
 
     def knowing(self, name: str, kept: CachedDocument, places: Places) -> None:
-        """Keep in mind where something stands in the bytes of what is kept under a name."""
-        self._replace(name, kept, kept._replace(places=places))
-
-    def _replace(self, name: str, before: CachedDocument, after: CachedDocument) -> None:
+        """Keep in mind where something stands in the bytes of what is kept under a name, if it still has these."""
         with self._guard:
-            if self._kept.get(name) is before:
-                self._kept[name] = after
+            there = self._kept.get(name)
+            if there is not None and there.text is kept.text:
+                self._kept[name] = there._replace(places=places)
 
     def forget(self, name: str) -> None:
         """Keep it in mind no longer."""

@@ -39,29 +39,37 @@ class PrivateIndex:
         self._index: Index | None = None
         # the moment that `catch_up` was last given
         self._moment: object = None
+        self.begun = 0
+        """How many comparisons have begun so far."""
+        # which of them was the last to come to its end; 0 for none
+        self._done = 0
 
     @property
     def is_kept(self) -> bool:
         """Whether there is one, so that memory can be given up."""
         return self._index is not None
 
-    def catch_up(self, moment: object, steps: Steps | None = None) -> Absorbed:
+    def catch_up(self, moment: object, steps: Steps | None = None, *, asked: int | None = None) -> Absorbed:
         """Make it agree with the documents; one stat a document, and one read for each that differs.
 
         Nothing is done where it was done for the same `moment`, which is another one after each commit; for None, which
-        is like no other, it is always done. Raises StorageUnavailableError.
+        is like no other, it is always done, unless one that has begun since is done by now: `asked` is what `begun` was
+        then. So all who wait share one comparison. Raises StorageUnavailableError.
         """
         with self._turn:
             if moment is not None and moment == self._moment:
                 return Absorbed()
+            if moment is None and asked is not None and self._done > asked:
+                return Absorbed()
             self._moment = None
+            self.begun += 1
             try:
                 absorbed = self._agree(steps)
             except IndexDamagedError:
                 # it was copied with whatever is wrong with it
                 self._begin(Index.open(None))
                 absorbed = self._agree(steps)
-            self._moment = moment
+            self._moment, self._done = moment, self.begun
             return absorbed
 
     def _agree(self, steps: Steps | None) -> Absorbed:
@@ -95,6 +103,6 @@ class PrivateIndex:
     def forget(self) -> None:
         """Give it up; waits for whoever is asking it."""
         with self._turn, using_sqlite():
-            index, self._index, self._moment = self._index, None, None
+            index, self._index, self._moment, self._done = self._index, None, None, 0
             if index is not None:
                 index.close()

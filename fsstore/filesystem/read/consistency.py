@@ -349,7 +349,7 @@ class Reading:
             isolation = Isolation(self._store, before.applying)
             try:
                 if moment is None or not before.indexing & 1:
-                    await self.in_thread(partial(private.catch_up, moment))
+                    await self.in_thread(partial(private.catch_up, moment, asked=private.begun))
                 answer = await self.in_thread(partial(private.use, partial(_isolated, work, isolation)))
             except IndexDamagedError:
                 self._private_moment = None

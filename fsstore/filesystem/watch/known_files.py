@@ -19,7 +19,7 @@ from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.trust import RACY_NS
 from fsstore.model.records import JsonObject
 from fsstore.watching.changes import Origin
-from fsstore.watching.ledger import KnownState, Ledger
+from fsstore.watching.ledger import KnownState, Ledger, Whole
 
 UNKNOWN = -1
 """The mark of a file that nothing is known of."""
@@ -83,10 +83,19 @@ class KnownFiles:
         self._ledger.adopt(name, state)
         self._set_mark(name, mark)
 
-    def publish(self, name: str, state: KnownState, mark: int, origin: Origin, record: JsonObject) -> None:
-        """Publish what a document is now."""
+    def publish(
+        self,
+        name: str,
+        state: KnownState,
+        mark: int,
+        origin: Origin,
+        record: JsonObject,
+        *,
+        whole: Whole | None = None,
+    ) -> None:
+        """Publish what a document is now; the record, as the ledger takes it."""
         self._set_mark(name, mark)
-        self._ledger.publish(name, state, origin, record)
+        self._ledger.publish(name, state, origin, record, whole=whole)
 
     def publish_deletion(self, name: str, origin: Origin) -> None:
         """Publish that a document is gone; nothing happens where it was not published."""

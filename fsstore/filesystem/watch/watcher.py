@@ -218,11 +218,11 @@ class Watcher:
 
     def _publish(self, note: Note) -> None:
         self._committed.add(note.name)
-        if note.record is None:
+        if note.part is None:
             self._known.publish_deletion(note.name, "own")
         else:
-            state = KnownState(note.id, note.record["version"], note.digest, "own")
-            self._known.publish(note.name, state, mark_of(note.signature), "own", note.record)
+            state = KnownState(note.id, note.part["version"], note.digest, "own")
+            self._known.publish(note.name, state, mark_of(note.signature), "own", note.part, whole=note.whole)
             signature = note.signature
             if signature is not None and is_sure(signature, self._store.documents.trust.seen_ns(signature)):
                 self._known.is_sure(note.name)

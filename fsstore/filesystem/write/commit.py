@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
@@ -81,14 +81,16 @@ class PlacingError(OSError):
 
 
 class Note(NamedTuple):
-    """What one commit has made of one document; `record` None means that it went.
+    """What one commit has made of one document; `part` None means that it went.
 
-    `signature` is None where a later commit of the same group has replaced the file, or it is not known.
+    `part` is its record or the `part_of` it, and `whole` gives all of it, which may have to be parsed. `signature` is
+    None where a later commit of the same group has replaced the file, or it is not known.
     """
 
     name: str
     id: str
-    record: JsonObject | None
+    part: JsonObject | None
+    whole: Callable[[], JsonObject | None]
     signature: Signature | None
     digest: bytes
 
@@ -434,7 +436,7 @@ class Committer:
     def _note(self, step: Draft, changes: dict[str, Draft]) -> Note:
         is_last = changes.get(step.id) is step
         signature = step.placed if is_last and step.is_ours else None
-        return Note(step.name, step.id, step.record(), signature, digest_of(step.text or b""))
+        return Note(step.name, step.id, step.part, step.record, signature, digest_of(step.text or b""))
 
     def _result(
         self, result: Outcomes | BaseException, commit: Sequence[Sealed], changes: dict[str, Draft]

@@ -154,7 +154,9 @@ class Drafting:
         change = _as_seen(change, draft)
         part, text, places = self._made(change, draft, now, own.floor)
         made = draft
-        if part is not draft.part:
+        if part is draft.part:
+            self._remember(draft, places)
+        else:
             if part is None:
                 own.floor = floor_above(own.floor, before)
             made = own.drafts[record_id] = Draft(
@@ -178,8 +180,15 @@ class Drafting:
                 there = Made(draft.part, base, draft.places)
                 made = resized(change, there, now(), max_bytes=self._documents.max_bytes)
                 if made is not None:
-                    return draft.made if made is there else made
+                    return made
         return self._changed(change, draft, now(), floor)
+
+    def _remember(self, draft: Draft, places: Places) -> None:
+        """Keep in mind where something was found in a document that stays as it is."""
+        if places is not draft.places:
+            draft.places = places
+            if draft.text is None and type(draft.previous) is CachedDocument:
+                self._documents.cache.knowing(draft.name, draft.previous, places)
 
     def _length(self, change: Append, draft: Draft) -> int:
         key = key_of(change.steps)

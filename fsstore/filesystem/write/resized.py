@@ -39,7 +39,7 @@ class Made(NamedTuple):
 
 
 def resized(change: Append | Pop, there: Made, now: str, *, max_bytes: int) -> Made | None:
-    """Return what becomes of a document that is there, `there` itself when nothing does.
+    """Return what becomes of a document that is there: its very part when nothing does, and where the list was found.
 
     O(what is new), once it is known where the list stands; with `unique_by` the list is searched. None where it must be
     parsed, which also tells what is wrong. Raises what is not as expected.
@@ -52,7 +52,7 @@ def resized(change: Append | Pop, there: Made, now: str, *, max_bytes: int) -> M
     found = ListText(text, listed.begin, listed.end)
     edits, by = _popped(change, found) if isinstance(change, Pop) else _appended(change, found)
     if edits == [] and isinstance(change, Append) and not change.patch:
-        return there
+        return there if key in there.places.lists else there._replace(places=there.places.knowing(key, listed))
     stamped = part_of(change.stamped(part, part, now))
     around = None if edits is None else spliced(text, part, stamped, metadata_at=there.places.metadata_at)
     if edits is None or around is None:

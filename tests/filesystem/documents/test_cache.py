@@ -13,11 +13,13 @@ import pytest
 from fsstore import Change, FileStorage, SessionService, StorageCorruptedError, StorageNotFoundError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.signatures import Signature
-from fsstore.filesystem.documents import cache
+from fsstore.filesystem.documents import cache, lists
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
-from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.documents import Document, Documents
+from fsstore.filesystem.documents.lists import ListText, count_items
 from fsstore.filesystem.documents.text import Text
+from fsstore.filesystem.write import draft
 from fsstore.model.mutations import Mutation, patching
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import place
@@ -83,13 +85,28 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
 
 
-def test_what_is_larger_than_all_that_is_kept_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_larger_than_all_that_is_kept_stands_alone_up_to_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_MOST_BYTES", 10)
     kept = DocumentCache()
     kept.placed("a", {}, Text.of(bytes(10)), signature(), is_sure=True)
-    kept.placed("huge", {}, Text.of(bytes(11)), signature(), is_sure=True)
-    assert kept.get("a") is not None
-    assert kept.get("huge") is None
+    kept.placed("huge", {}, Text.of(bytes(21)), signature(), is_sure=True)
+    assert [name for name in ("a", "huge") if kept.get(name) is not None] == ["a"]
+    for size in (11, 20):
+        kept.placed("large", {}, Text.of(bytes(size)), signature(), is_sure=True)
+        assert [name for name in ("a", "large") if kept.get(name) is not None] == ["large"]
+    kept.placed("b", {}, Text.of(b"1"), signature(), is_sure=True)
+    assert [name for name in ("large", "b") if kept.get(name) is not None] == ["b"]
+
+
+async def test_an_append_to_a_document_larger_than_all_that_is_kept_does_not_read_it(
+    sessions: SessionService, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_MOST_BYTES", 10_000)
+    await sessions.save_session("a", {**SESSION, "state": {"text": "x" * 15_000}})
+    for number in range(3):
+        await sessions.append_session("a", [number])
+    assert parsed == []
+    assert (await sessions.read_tail("a", 3)).items == [0, 1, 2]
 
 
 def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
@@ -99,6 +116,28 @@ def test_what_is_read_again_and_the_same_is_sure_and_keeps_its_part() -> None:
     assert kept.get("a") == CachedDocument(Text.of(b"{}"), signature(ctime_ns=5), is_sure=True, part={"id": "a"})
     kept.was_read("a", bytearray(b"[]"), signature())
     assert kept.get("a") == CachedDocument(Text.of(b"[]"), signature(), is_sure=True)
+
+
+async def test_where_a_list_stands_is_kept_in_mind_also_when_every_item_is_there_already(
+    sessions: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, parsed = list[int](), list[int]()
+
+    def count(found: ListText) -> int:
+        counted.append(found.end)
+        return count_items(found)
+
+    def parse(data: bytes) -> Any:
+        parsed.append(len(data))
+        return decode_examined(data)
+
+    await sessions.save_session("a", {"messages": [{"id": 1}, {"id": 2}]})
+    monkeypatch.setattr(lists, "count_items", count)
+    monkeypatch.setattr(draft, "decode_examined", parse)
+    for known in (1, 2):
+        assert await sessions.append_session("a", [{"id": known}], unique_by="id") == 2
+    assert await sessions.append_session("a", [{"id": 2}, {"id": 3}], unique_by="id") == 3
+    assert (len(counted), parsed) == (1, [])
 
 
 # -- what is read, and what is not -------------------------------------------------------------------------------------

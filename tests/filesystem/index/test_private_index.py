@@ -1,5 +1,6 @@
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -8,7 +9,7 @@ from fsstore import FileStorage
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.private_index import PrivateIndex
-from fsstore.filesystem.index.reconcile import Steps
+from fsstore.filesystem.index.reconcile import Reconciler, Steps
 from fsstore.query.filters import parse
 from tests.filesystem.faults import place
 
@@ -88,3 +89,26 @@ async def test_what_was_given_up_is_not_asked(private: PrivateIndex) -> None:
         count(private)
     private.catch_up(1)
     assert count(private) == 3
+
+
+async def test_all_who_wait_share_a_comparison_that_has_begun_since_they_asked(
+    storage: FileStorage, private: PrivateIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, compare = list[int](), Reconciler.compare
+
+    def note(*arguments: Any) -> Any:
+        compared.append(1)
+        return compare(*arguments)
+
+    monkeypatch.setattr(Reconciler, "compare", note)
+    early = private.begun
+    for _ in range(5):
+        private.catch_up(None, asked=early)
+    assert len(compared) == 1
+    place(storage._tree.root, "b").unlink()
+    # one that has begun before does not have what has changed since
+    private.catch_up(None, asked=private.begun)
+    assert (len(compared), count(private)) == (2, 2)
+    private.forget()
+    private.catch_up(None, asked=early)
+    assert (len(compared), count(private)) == (3, 2)

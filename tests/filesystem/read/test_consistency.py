@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -248,9 +249,9 @@ async def test_a_stream_beside_a_held_lock_compares_the_documents_once(
         private, compared = storage._store.private_index, list[object]()
         catch_up = private.catch_up
 
-        def counted(moment: object) -> Absorbed:
+        def counted(moment: object, **facts: Any) -> Absorbed:
             compared.append(moment)
-            return catch_up(moment)
+            return catch_up(moment, **facts)
 
         monkeypatch.setattr(private, "catch_up", counted)
         elsewhere.acquire(10)
@@ -298,8 +299,8 @@ async def test_no_half_of_a_batch_is_seen_beside_a_held_lock(tmp_path: Path, els
         store, counted = storage._store, list[int]()
         private, agree = store.private_index, store.private_index.catch_up
 
-        def agree_beside_a_batch(moment: object) -> Absorbed:
-            absorbed = agree(moment)
+        def agree_beside_a_batch(moment: object, **facts: Any) -> Absorbed:
+            absorbed = agree(moment, **facts)
             if not counted:
                 number = store.counters.applying()
                 store.batches.note(number + 1, [storage._documents.name(each) for each in "ab"])

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from fsstore import Change, FileStorage, Gap, StorageClosedError, StorageUnavailableError, Watch
+from fsstore import Change, FileStorage, Gap, SessionService, StorageClosedError, StorageUnavailableError, Watch
 from fsstore.filesystem.disk.signatures import Signature
-from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.layout import Layout, leads_to
 from fsstore.filesystem.watch import classifier, watcher
 from fsstore.filesystem.watch.scanner import Pace
+from fsstore.filesystem.write import draft
 from tests.filesystem.faults import place, threads_of_the_store, until
 from tests.filesystem.watched import Refused, Silent, all_told, document, name_of, next_of, put, replace, told
 
@@ -134,6 +135,29 @@ async def test_a_filter_is_judged_for_edits_too(storage: FileStorage, store: Pat
         put(store, "n2", "shut")
         put(store, "n3", "open")
         assert await told(changes, 1) == [("created", "n3", "external")]
+
+
+async def test_an_append_is_reported_without_parsing_the_document_unless_a_filter_asks_for_it(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, parsed = SessionService(storage), list[int]()
+    await sessions.save_session("s", {"messages": [0], "metadata": {"status": "open"}})
+
+    def note(data: bytes) -> Any:
+        parsed.append(len(data))
+        return decode_examined(data)
+
+    monkeypatch.setattr(draft, "decode_examined", note)
+    async with sessions.watch({"status": "open"}) as changes:
+        for item in (1, 2):
+            await sessions.append_session("s", [item])
+            assert await told(changes, 1) == [("updated", "s", "own")]
+    assert parsed == []
+    async with storage.watch({"data.messages": 4}) as changes:
+        await sessions.append_session("s", [3])
+        await sessions.append_session("s", [4])
+        assert await told(changes, 1) == [("created", "s", "own")]
+    assert len(parsed) == 2
 
 
 async def test_a_store_of_two_levels_is_followed_on_both(tmp_path: Path, silent: list[Silent]) -> None:
