@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -37,13 +36,11 @@ class Refusal(NamedTuple):
 
 
 class Unreadable:
-    """What one open store cannot read. Threads may share it."""
+    """What one open store cannot read. Threads may share it: each step is one act, and none needs another one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._refusals: dict[str, Refusal] = {}
-        # of a thread, not of a call: a signal handler may come in between
-        self._guard = threading.RLock()
         self._next_look = self._looked = 0.0
 
     def __bool__(self) -> bool:
@@ -54,25 +51,21 @@ class Unreadable:
         if not is_its_own(error):
             return
         refusal = Refusal(name, error.reason or error.message, isinstance(error, StorageTooLargeError))
-        with self._guard:
-            if not self._refusals:
-                self._next_look = self._clock() + _PAUSE_SECONDS
-            is_news = self._refusals.get(name) != refusal
-            self._refusals[name] = refusal
+        if not self._refusals:
+            self._next_look = self._clock() + _PAUSE_SECONDS
+        is_news = self._refusals.get(name) != refusal
+        self._refusals[name] = refusal
         if is_news:
             what = "what is in %s may be left out of lists: %s" if name.endswith("/") else "%s is left out of lists: %s"
             _logger.warning(what, name, refusal.reason)
 
     def forget(self, name: str) -> None:
         """Note that nothing refuses it any more."""
-        if name in self._refusals:
-            with self._guard:
-                self._refusals.pop(name, None)
+        self._refusals.pop(name, None)
 
     def all(self) -> list[Refusal]:
         """Return everything that cannot be read, by name."""
-        with self._guard:
-            return sorted(self._refusals.values())
+        return sorted(self._refusals.values())
 
     def documents(self) -> list[str]:
         """Return the names of the documents among it."""
@@ -82,18 +75,16 @@ class Unreadable:
         """Whether it is time to look again; the caller then does it, and calls `looked`."""
         if not self._refusals:
             return False
-        with self._guard:
-            now = self._clock()
-            if now < self._next_look:
-                return False
-            self._looked, self._next_look = now, now + _PAUSE_SECONDS
-            return True
+        now = self._clock()
+        if now < self._next_look:
+            return False
+        self._looked, self._next_look = now, now + _PAUSE_SECONDS
+        return True
 
     def looked(self) -> None:
         """Note that everything was looked at again; the longer it took, the later is the next time."""
-        with self._guard:
-            now = self._clock()
-            self._next_look = now + max(_PAUSE_SECONDS, _PAUSE_COSTS * (now - self._looked))
+        now = self._clock()
+        self._next_look = now + max(_PAUSE_SECONDS, _PAUSE_COSTS * (now - self._looked))
 
 
 def is_its_own(error: StorageUnavailableError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -370,3 +371,48 @@ async def test_a_rule_of_the_callers_own_gets_and_gives_nothing_that_is_kept(
     await storage.commit([patch, Mutation("a", hold)])
     spoil(held[-1]["data"])
     assert await states(sessions)
+
+
+def test_nobody_waits_for_a_thread_that_is_busy_with_what_is_kept() -> None:
+    """A signal handler may have interrupted it, and wait for this one."""
+    kept = DocumentCache()
+    kept.was_read("3f/a.json", b"a", signature())
+    kept.was_read("3f/b.json", b"b", signature())
+    busy, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with kept._changing() as is_alone:
+            assert is_alone
+            busy.set()
+            over.wait(20)
+
+    def use() -> None:
+        found = kept.get("3f/a.json")
+        assert found is not None
+        assert kept.joined("3f/a.json", found) == b"a"
+        kept.knowing("3f/a.json", found, found.places)
+        kept.placed("3f/a.json", {}, Text.of(b"c"), signature(), is_sure=True)
+        kept.forget("3f/b.json")
+
+    holding, using = threading.Thread(target=hold), threading.Thread(target=use)
+    holding.start()
+    assert busy.wait(20)
+    using.start()
+    using.join(20)
+    assert not using.is_alive()
+    over.set()
+    holding.join()
+    assert kept.get("3f/a.json") is None, "what was there before is not there any more"
+    assert kept.get("3f/b.json") is None
+
+
+def test_what_was_forgotten_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_MOST_BYTES", 10)
+    kept = DocumentCache()
+    for number in range(100):
+        kept.was_read(f"3f/{number}.json", b"12345", signature())
+        kept.was_read("3f/other.json", b"12345", signature())
+        kept.forget(f"3f/{number}.json")
+    kept.was_read("3f/a.json", b"12345", signature())
+    assert kept.get("3f/a.json") is not None
+    assert kept.get("3f/other.json") is not None
