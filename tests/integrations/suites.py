@@ -69,6 +69,21 @@ FRAMEWORKS = {
             module="fsstore/integrations/openai_agents.py",
         ),
         Framework(
+            extra="pydantic-ai",
+            suites=(
+                Suite(
+                    "pydantic-ai conversation rules",
+                    "FsstoreConversationStore",
+                    "",
+                    ("conversation_rules.py",),
+                    "conversation_substitute",
+                    "InMemoryConversationStore",
+                ),
+            ),
+            checks=("pydantic_ai_checks.py",),
+            module="fsstore/integrations/pydantic_ai",
+        ),
+        Framework(
             extra="langgraph",
             suites=(
                 Suite(
