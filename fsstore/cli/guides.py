@@ -27,6 +27,7 @@ TOPICS = {
     "langgraph": "checkpoints and items of LangGraph",
     "openai-agents": "sessions of the OpenAI Agents SDK",
     "pydantic-ai": "conversations of Pydantic AI",
+    "key-value": "entries of py-key-value, for FastMCP",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

@@ -84,6 +84,23 @@ FRAMEWORKS = {
             module="fsstore/integrations/pydantic_ai",
         ),
         Framework(
+            extra="key-value",
+            suites=(
+                Suite(
+                    "py-key-value rules",
+                    "FsstoreKeyValueStore",
+                    "",
+                    ("entry_rules.py",),
+                    "entry_substitute",
+                    "FileTreeStore",
+                ),
+            ),
+            checks=("key_value_checks.py",),
+            module="fsstore/integrations/key_value.py",
+            needs=("aiofile", "anyio"),
+            also={"fastmcp": "4.2.3"},
+        ),
+        Framework(
             extra="langgraph",
             suites=(
                 Suite(

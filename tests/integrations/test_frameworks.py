@@ -13,6 +13,7 @@ from tests.integrations.suites import FRAMEWORKS, ROOT, Expected, expected, vers
 
 SUITES = [suite for framework in FRAMEWORKS.values() for suite in framework.suites]
 HIDDEN = {
+    "key-value": ("key_value", "key_value"),
     "langgraph": ("langgraph", "langgraph"),
     "openai-agents": ("openai_agents", "agents"),
     "pydantic-ai": ("pydantic_ai", "pydantic_ai"),

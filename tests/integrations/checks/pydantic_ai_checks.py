@@ -363,6 +363,22 @@ async def test_a_delete_of_what_is_saved_meanwhile_deletes_that_too(store: Fssto
     assert await texts_in(store) is None
 
 
+@pytest.mark.parametrize("is_forked", [False, True])
+async def test_a_revision_that_is_replaced_meanwhile_is_not_deleted(
+    store: FsstoreConversationStore, *, is_forked: bool
+) -> None:
+    conversation = await saved(store)
+    if is_forked:
+        await store.fork("c-1", new_conversation_id="f-1")
+    seen = str(conversation.revision)
+    conversation.messages.append(message("e"))
+    with pytest.raises(ConversationConflict):
+        await between(
+            store, lambda: store.save(conversation), lambda: store.delete_record("c-1", expected_revision=seen)
+        )
+    assert await texts_in(store) == "abcde"
+
+
 async def test_a_history_is_found_when_its_beginning_moves_meanwhile(store: FsstoreConversationStore) -> None:
     await saved(store)
     await store.fork("c-1", new_conversation_id="f-1")
