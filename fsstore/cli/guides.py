@@ -28,6 +28,7 @@ TOPICS = {
     "openai-agents": "sessions of the OpenAI Agents SDK",
     "pydantic-ai": "conversations of Pydantic AI",
     "key-value": "entries of py-key-value, for FastMCP",
+    "strands": "sessions and snapshots of Strands",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

@@ -101,6 +101,30 @@ FRAMEWORKS = {
             also={"fastmcp": "4.2.3"},
         ),
         Framework(
+            extra="strands",
+            suites=(
+                Suite(
+                    "strands session managers",
+                    "FsstoreRepository",
+                    "strands-agents",
+                    ("tests/strands/session/test_repository_session_manager.py",),
+                    "strands_substitute",
+                    "MockedSessionRepository",
+                ),
+                Suite(
+                    "strands storage tests",
+                    "FsstoreStorage",
+                    "strands-agents",
+                    ("tests/strands/storage/test_in_memory_storage.py",),
+                    "strands_substitute",
+                    "InMemoryStorage",
+                ),
+            ),
+            checks=("strands_checks.py",),
+            module="fsstore/integrations/strands",
+            needs=("moto",),
+        ),
+        Framework(
             extra="langgraph",
             suites=(
                 Suite(

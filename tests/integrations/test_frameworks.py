@@ -17,6 +17,7 @@ HIDDEN = {
     "langgraph": ("langgraph", "langgraph"),
     "openai-agents": ("openai_agents", "agents"),
     "pydantic-ai": ("pydantic_ai", "pydantic_ai"),
+    "strands": ("strands", "strands"),
 }
 """The module of each extra, and the package that it needs."""
 
