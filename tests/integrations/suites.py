@@ -32,6 +32,8 @@ class Suite:
     """What puts fsstore in the place of the framework's own store."""
     upstream: str
     """The framework's own store, which passes the same tests without the plugin."""
+    workers: int = 4
+    """How many processes run it: more than there are cores where tests only wait; 0 where starting takes longest."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ FRAMEWORKS = {
                     ("conversation_rules.py",),
                     "conversation_substitute",
                     "InMemoryConversationStore",
+                    workers=0,
                 ),
             ),
             checks=("pydantic_ai_checks.py",),
@@ -93,6 +96,7 @@ FRAMEWORKS = {
                     ("entry_rules.py",),
                     "entry_substitute",
                     "FileTreeStore",
+                    workers=0,
                 ),
             ),
             checks=("key_value_checks.py",),
@@ -110,6 +114,7 @@ FRAMEWORKS = {
                     ("tests/strands/session/test_repository_session_manager.py",),
                     "strands_substitute",
                     "MockedSessionRepository",
+                    workers=0,
                 ),
                 Suite(
                     "strands storage tests",
@@ -118,6 +123,7 @@ FRAMEWORKS = {
                     ("tests/strands/storage/test_in_memory_storage.py",),
                     "strands_substitute",
                     "InMemoryStorage",
+                    workers=0,
                 ),
             ),
             checks=("strands_checks.py",),
