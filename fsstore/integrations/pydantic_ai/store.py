@@ -80,6 +80,7 @@ class FsstoreConversationStore(Holder, ConversationStore):
     def __init__(self, url: str | os.PathLike[str] = "memory:", **options: Unpack[FileOptions]) -> None:
         self._store = OpenStore(url, **options)
         self._tips: dict[str, str] = {}
+        self._seen: tuple[str, JsonObject | None] = ("", None)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -87,6 +88,8 @@ class FsstoreConversationStore(Holder, ConversationStore):
         """Return the record of a conversation, None when there is none; the messages are not parsed."""
         name = part(conversation_id)
         head = await self._head(name)
+        # mostly it is read in order to be written, which need not look again: the commit does
+        self._seen = (name, head)
         return None if head is None or not is_ours(head) else self._noted(name, metadata_in(head))
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> Sequence[ConversationRecord]:
@@ -138,10 +141,12 @@ class FsstoreConversationStore(Holder, ConversationStore):
 
     async def _commit(self, conversation_id: str, revision: str | None, changes: Callable[..., Any]) -> None:
         """Commit what follows from the conversation as it is, while it has that revision, whoever else changes it."""
+        name = part(conversation_id)
+        (seen, head), self._seen = self._seen, ("", None)
+        if seen != name or _revision_of(head) != revision:
+            head = await self._head(name)
         for attempt in range(1, _TRIES + 1):
-            head = await self._head(part(conversation_id))
-            found = None if head is None else metadata_in(head).get("revision", "") if is_ours(head) else ""
-            if found != revision:
+            if _revision_of(head) != revision:
                 raise ConversationConflict(conversation_id)
             try:
                 await self._storage.commit(await changes(head))
@@ -150,6 +155,7 @@ class FsstoreConversationStore(Holder, ConversationStore):
                 # somebody has saved it, which the next look finds, or has begun a fork in it
                 if attempt == _TRIES:
                     raise
+            head = await self._head(name)
 
     def _changed(
         self, name: str, head: JsonObject | None, metadata: JsonObject, items: list[JsonObject]
@@ -271,6 +277,13 @@ class FsstoreConversationStore(Holder, ConversationStore):
     @property
     def _storage(self) -> IUnifiedStorage:
         return self._store.storage
+
+
+def _revision_of(head: JsonObject | None) -> str | None:
+    """Return the revision of a conversation, None for none; an empty text where something else is in its place."""
+    if head is None:
+        return None
+    return str(metadata_in(head)["revision"]) if is_ours(head) else ""
 
 
 def _followed(items: dict[str, JsonObject], entry_id: Any, limit: int | None) -> tuple[list[JsonObject], str | None]:

@@ -234,6 +234,27 @@ async def test_a_save_appends_and_parses_no_history(store: FsstoreConversationSt
     assert len(changes[0].items) == 1
 
 
+async def test_a_save_looks_at_the_record_once(store: FsstoreConversationStore) -> None:
+    conversation = await saved(store)
+    looks: list[str] = []
+
+    class Counting(Interrupted):
+        async def load_fields(self, id: str, fields: Any) -> Any:
+            looks.append(id)
+            return await self._storage.load_fields(id, fields)
+
+    await between(store, _nothing, lambda: store.save(conversation), Counting)
+    assert looks == ["c-1"]
+    # what was seen for another purpose is not what is replaced now
+    with FsstoreConversationStore(store._store.url, fsync=False) as other:
+        assert await other.read_record("c-1") is not None
+        await store.save(conversation)
+        copy = await store.read_record("c-1")
+        assert copy is not None
+        await other.delete_record("c-1", expected_revision=copy.revision)
+    assert await store.load("c-1") is None
+
+
 async def test_the_last_messages_are_read_without_the_others(store: FsstoreConversationStore) -> None:
     await saved(store)
 
