@@ -178,7 +178,8 @@ class FsstoreKeyValueStore(
         """Return the metadata of the entries whose time is not over, as the index has it, in the order of their ids."""
         summaries = await self._storage.list_metadata(_within(below), order_by="id")
         now = self._now()
-        return [summary["metadata"] for summary in summaries if not _is_over(summary["metadata"], now)]
+        found = (summary["metadata"] for summary in summaries)
+        return [metadata for metadata in found if _is_named(metadata) and not _is_over(metadata, now)]
 
     async def _names(self, below: str) -> list[str]:
         return [summary["id"] for summary in await self._storage.list_metadata(_within(below), order_by="id")]
@@ -198,6 +199,11 @@ def _id_of(collection: str, key: str) -> str:
 
 def _within(below: str) -> Filters:
     return {"type": ENTRY, "id": {"$gt": below, "$lt": below[:-1] + _AFTER_SLASH}}
+
+
+def _is_named(metadata: Any) -> bool:
+    """Whether an entry says where it belongs; one that was changed by hand may not, and breaks no list."""
+    return type(metadata) is dict and type(metadata.get("key")) is type(metadata.get("collection")) is str
 
 
 def _is_over(metadata: Any, now: str) -> bool:

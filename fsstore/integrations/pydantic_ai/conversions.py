@@ -48,8 +48,10 @@ def metadata_of(record: ConversationRecord) -> JsonObject:
     return checked
 
 
-def record_of(name: str, metadata: Mapping[str, Any]) -> ConversationRecord:
+def record_of(name: str, metadata: Any) -> ConversationRecord:
     """Return the record that metadata stands for. Raises StorageCorruptedError where somebody else has changed it."""
+    if type(metadata) is not dict:
+        raise StorageCorruptedError(id=name, reason="its metadata is not that of a conversation")
     said = {key: metadata[key] for key in _AS_THEY_ARE if key in metadata}
     said |= {"head_id": metadata.get("head_id"), "scope": metadata.get("user_id")}
     said |= {"updated_at": metadata.get("saved_at"), _DEFERRED: _first(metadata.get(_DEFERRED))}

@@ -10,6 +10,7 @@ A crash leaves the conversation as it was before a save, or after it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
@@ -21,7 +22,7 @@ from pydantic_ai.conversation_store import (
     ConversationStore,
 )
 
-from fsstore.errors import StorageConflictError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.integrations.parts import part
 from fsstore.integrations.pydantic_ai.conversions import (
@@ -53,6 +54,9 @@ from fsstore.options import FileOptions
 from fsstore.sessions.appending import appending_session
 from fsstore.sessions.mutations import SESSION, saving_session
 
+_unreadable = logging.getLogger("fsstore.unreadable")
+
+_NEWEST = "-data.metadata.saved_at"
 _HEAD = ("type", "version", "data.metadata")
 _TRIES = 100
 """How often others may change what a save or a delete has seen before it gives up."""
@@ -93,12 +97,26 @@ class FsstoreConversationStore(Holder, ConversationStore):
         return None if head is None or not is_ours(head) else self._noted(name, metadata_in(head))
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> Sequence[ConversationRecord]:
-        """Return the records, or those of a scope, the last saved first; an index answers that without a document."""
+        """Return the records, or those of a scope, the last saved first; an index answers that without a document.
+
+        What cannot be read is left out, with a warning.
+        """
         wanted: Filters = {"type": SESSION, "data.metadata.revision": {"$exists": True}}
         if scope is not None:
             wanted = {**wanted, "data.metadata.user_id": scope}
-        found = await self._storage.list_metadata(wanted, limit, order_by="-data.metadata.saved_at")
-        return [self._noted(summary["id"], summary["metadata"]) for summary in found]
+        records: list[ConversationRecord] = []
+        at = 0
+        while True:
+            left = None if limit is None else limit - len(records)
+            found = await self._storage.list_metadata(wanted, left, order_by=_NEWEST, offset=at)
+            for summary in found:
+                try:
+                    records.append(self._noted(summary["id"], summary["metadata"]))
+                except StorageCorruptedError as error:
+                    _unreadable.warning("the conversation %s is left out of a list: %s", summary["id"], error)
+            at += len(found)
+            if limit is None or not found or len(records) == limit:
+                return records
 
     async def write_record(
         self,

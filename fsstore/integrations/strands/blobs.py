@@ -85,7 +85,9 @@ class FsstoreStorage(Holder):
         found = await self._do(
             lambda storage: storage.list_metadata(below), f"Failed to list keys with prefix '{query}'"
         )
-        names = (str(summary["metadata"]["key"]) for summary in found)
+        # one that was changed by hand breaks no list
+        told = (summary["metadata"] for summary in found if type(summary["metadata"]) is dict)
+        names = (str(metadata["key"]) for metadata in told if "key" in metadata)
         return sorted(name[len(self._prefix) :] for name in names if name.startswith(prefix))
 
     async def search(self, query: str) -> builtins.list[StorageSearchResult]:

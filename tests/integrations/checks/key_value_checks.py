@@ -131,6 +131,14 @@ async def test_keys_and_collections_are_listed(store: FsstoreKeyValueStore) -> N
     assert await store.keys("nobody") == []
 
 
+@pytest.mark.parametrize("metadata", [None, [], {"key": 1, "collection": 1}, {"key": "k"}])
+async def test_an_entry_that_was_changed_by_hand_breaks_no_list(store: FsstoreKeyValueStore, metadata: Any) -> None:
+    for key in ("a", "b"):
+        await store.put(key, {}, collection="c")
+    store._store.plain.save({"id": "kv/c/a", "type": ENTRY, "data": {"metadata": metadata, "value": {}}})
+    assert (await store.keys("c"), await store.collections()) == (["b"], ["c"])
+
+
 async def test_a_collection_is_destroyed_and_no_other(store: FsstoreKeyValueStore) -> None:
     for collection in ("a", "a0", "a/b"):
         await store.put("k", {}, collection=collection)

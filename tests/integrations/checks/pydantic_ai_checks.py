@@ -277,6 +277,21 @@ async def test_a_record_that_was_changed_by_hand_is_damaged(
         await store.load("c-1")
 
 
+@pytest.mark.parametrize("metadata", [{"revision": "r"}, [{"revision": "r", "saved_at": "9"}]])
+async def test_a_conversation_that_was_changed_by_hand_breaks_no_list(
+    quick: Path, store: FsstoreConversationStore, metadata: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("c-1", "c-2", "c-3"):
+        await saved(store, name)
+    async with fsstore.open_storage(quick, fsync=False) as storage:
+        record = await storage.load("c-3")
+        assert record is not None
+        await storage.save({**record, "data": {"metadata": metadata, "messages": []}})
+        for limit, names in ((None, ["c-2", "c-1"]), (2, ["c-2", "c-1"]), (1, ["c-2"]), (0, [])):
+            assert [each.conversation_id for each in await store.list_conversations(limit=limit)] == names
+    assert "c-3 is left out" in caplog.text
+
+
 @pytest.mark.parametrize("item", [{"id": "x"}, "text", {"id": "x", "parent_id": None, "kind": "message", "message": 1}])
 async def test_a_message_that_was_changed_by_hand_is_damaged(
     quick: Path, store: FsstoreConversationStore, item: Any

@@ -290,6 +290,14 @@ async def test_keys_are_listed_as_the_storage_of_files_lists_them(quick: Path, s
     assert await storage.list("") == await theirs.list("")
 
 
+@pytest.mark.parametrize("metadata", [None, [], {}])
+async def test_a_blob_that_was_changed_by_hand_breaks_no_list(storage: FsstoreStorage, metadata: Any) -> None:
+    for key in ("a", "b"):
+        await storage.write(key, b"x")
+    storage._store.plain.save({"id": "blob/a", "type": "strands.blob", "data": {"metadata": metadata, "text": ""}})
+    assert await storage.list("") == ["b"]
+
+
 async def test_errors_are_those_of_strands(storage: FsstoreStorage) -> None:
     for call in (storage.write("", b""), storage.read("../x"), storage.delete("a\\b"), storage.list("..")):
         with pytest.raises(StrandsStorageError):
