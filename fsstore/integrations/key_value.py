@@ -1,6 +1,6 @@
 """Entries of py-key-value in a store: `FsstoreKeyValueStore`, for FastMCP and whatever else speaks that interface.
 
-    kv/COLLECTION/KEY       an entry; both parts are percent-encoded
+    ~kv/COLLECTION/KEY      an entry; both parts are percent-encoded, and none of others begins with a tilde
 
 Owns the records. The entries of a collection are a range of ids. Invariants:
 - What is put at once, or deleted at once, is one commit.
@@ -47,7 +47,7 @@ except ModuleNotFoundError as error:
 
 ENTRY = "key_value.entry"
 
-_ROOT = "kv/"
+_ROOT = "~kv/"
 _AFTER_SLASH = "0"
 """The character after the slash: where the range of what is below a collection ends."""
 _EXPIRES = "data.metadata.expires_at"

@@ -1,8 +1,8 @@
 """Bytes under keys, as Strands keeps snapshots: `FsstoreStorage`.
 
-    blob/KEY        bytes under a key, each of whose segments is a part of the id, percent-encoded
+    ~blob/KEY       bytes under a key, each of whose segments is a part of the id, percent-encoded
 
-Text is kept as text, and all else as base64.
+No part begins with a tilde, so that no session has such an id. Text is kept as text, and all else as base64.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BLOB = "strands.blob"
 
 T = TypeVar("T")
 
-_BLOBS = "blob/"
+_BLOBS = "~blob/"
 _AFTER_SLASH = "0"
 """The character after the slash: where the range of what is below a prefix ends."""
 _AT_ONCE = 500

@@ -75,7 +75,7 @@ async def test_an_entry_is_a_document_that_people_can_read(quick: Path, store: F
     assert '"a": {' in file.read_text("utf-8")
     async with fsstore.open_storage(quick, fsync=False) as storage:
         (found,) = await storage.list({"type": ENTRY, "data.metadata.collection": "c d"})
-    assert (found["id"], found["data"]["value"]) == ("kv/c%20d/k%2F1", {"a": {"b": [1]}})
+    assert (found["id"], found["data"]["value"]) == ("~kv/c%20d/k%2F1", {"a": {"b": [1]}})
 
 
 async def test_many_are_put_all_or_none_of_them(store: FsstoreKeyValueStore) -> None:
@@ -103,7 +103,7 @@ async def test_an_entry_that_was_changed_by_hand_is_damaged(
 ) -> None:
     await store.put("k", {"a": 1}, collection="c")
     async with fsstore.open_storage(quick, fsync=False) as storage:
-        await storage.save({"id": "kv/c/k", "type": ENTRY, "data": data})
+        await storage.save({"id": "~kv/c/k", "type": ENTRY, "data": data})
         with pytest.raises(StorageCorruptedError, match="py-key-value"):
             await store.get("k", collection="c")
 
@@ -135,7 +135,7 @@ async def test_keys_and_collections_are_listed(store: FsstoreKeyValueStore) -> N
 async def test_an_entry_that_was_changed_by_hand_breaks_no_list(store: FsstoreKeyValueStore, metadata: Any) -> None:
     for key in ("a", "b"):
         await store.put(key, {}, collection="c")
-    store._store.plain.save({"id": "kv/c/a", "type": ENTRY, "data": {"metadata": metadata, "value": {}}})
+    store._store.plain.save({"id": "~kv/c/a", "type": ENTRY, "data": {"metadata": metadata, "value": {}}})
     assert (await store.keys("c"), await store.collections()) == (["b"], ["c"])
 
 
@@ -154,10 +154,10 @@ async def test_a_collection_is_destroyed_and_no_other(store: FsstoreKeyValueStor
 
 async def test_what_has_expired_is_removed_when_it_is_read(store: FsstoreKeyValueStore) -> None:
     await put_expired(store, "a", "b")
-    assert ids_in(store) == ["kv/c/a", "kv/c/b"]
+    assert ids_in(store) == ["~kv/c/a", "~kv/c/b"]
     assert await store.keys("c") == []
     assert await store.get("a", collection="c") is None
-    assert ids_in(store) == ["kv/c/b"]
+    assert ids_in(store) == ["~kv/c/b"]
     await store.ttl("b", collection="c")
     assert ids_in(store) == []
 
@@ -169,25 +169,25 @@ async def test_culling_removes_what_has_expired_in_all_collections_of_all_object
         await put_expired(other, *(f"k-{at}" for at in range(20)))
     await store.put("new", {}, collection="d", ttl=60)
     await store.cull()
-    assert ids_in(store) == ["kv/d/new"]
+    assert ids_in(store) == ["~kv/d/new"]
 
 
 async def test_a_put_removes_what_has_expired_from_time_to_time(quick: Path, store: FsstoreKeyValueStore) -> None:
     await put_expired(store, "old")
     await store.put("new", {}, collection="c")
-    assert ids_in(store) == ["kv/c/new", "kv/c/old"]
+    assert ids_in(store) == ["~kv/c/new", "~kv/c/old"]
     async with FsstoreKeyValueStore(quick, cull_interval_seconds=None, fsync=False) as never:
         await never.put("newer", {}, collection="c")
-        assert "kv/c/old" in ids_in(store)
+        assert "~kv/c/old" in ids_in(store)
     async with FsstoreKeyValueStore(quick, cull_interval_seconds=0, fsync=False) as often:
         await often.put("newest", {}, collection="c")
-    assert ids_in(store) == ["kv/c/new", "kv/c/newer", "kv/c/newest"]
+    assert ids_in(store) == ["~kv/c/new", "~kv/c/newer", "~kv/c/newest"]
 
 
 async def test_an_entry_that_is_put_anew_meanwhile_is_not_removed(store: FsstoreKeyValueStore) -> None:
     await put_expired(store, "k")
     await store.put("k", {"a": 2}, collection="c")
-    await store._remove_expired(["kv/c/k"])
+    await store._remove_expired(["~kv/c/k"])
     assert await store.get("k", collection="c") == {"a": 2}
 
 

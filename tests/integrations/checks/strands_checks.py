@@ -294,8 +294,17 @@ async def test_keys_are_listed_as_the_storage_of_files_lists_them(quick: Path, s
 async def test_a_blob_that_was_changed_by_hand_breaks_no_list(storage: FsstoreStorage, metadata: Any) -> None:
     for key in ("a", "b"):
         await storage.write(key, b"x")
-    storage._store.plain.save({"id": "blob/a", "type": "strands.blob", "data": {"metadata": metadata, "text": ""}})
+    storage._store.plain.save({"id": "~blob/a", "type": "strands.blob", "data": {"metadata": metadata, "text": ""}})
     assert await storage.list("") == ["b"]
+
+
+async def test_keys_and_sessions_never_meet(repository: FsstoreRepository, storage: FsstoreStorage) -> None:
+    for name in ("blob", "~blob"):
+        repository.create_session(Session(session_id=name, session_type=SessionType.AGENT))
+        repository.create_agent(name, SessionAgent("a", {}, {}))
+        await storage.write("agent/a", b"x")
+        await storage.delete("agent/a")
+        assert repository.read_agent(name, "a") is not None
 
 
 async def test_errors_are_those_of_strands(storage: FsstoreStorage) -> None:
@@ -304,7 +313,7 @@ async def test_errors_are_those_of_strands(storage: FsstoreStorage) -> None:
             await call
     with pytest.raises(StrandsStorageError, match="Failed to write"):
         await storage.write("/".join(["x" * 200] * 20), b"")
-    storage._store.plain.save({"id": "blob/k", "type": "strands.blob", "data": {"metadata": {"key": "k"}}})
+    storage._store.plain.save({"id": "~blob/k", "type": "strands.blob", "data": {"metadata": {"key": "k"}}})
     with pytest.raises(StrandsStorageError, match="neither text nor base64"):
         await storage.read("k")
 
