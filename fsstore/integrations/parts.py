@@ -1,6 +1,6 @@
 """The parts of an id: what frameworks name anyhow, as text that a slash may stand between. Pure.
 
-Parts are percent-encoded. Two texts never have the same part.
+Parts are percent-encoded. Two texts never have the same part, and none begins with a tilde.
 """
 
 from __future__ import annotations

@@ -74,8 +74,7 @@ def _outcomes(environment: Environment, suite: Suite, plugin: str) -> Outcomes:
     """Run a suite and return what became of its tests."""
     source = environment.source(suite.source)
     report = environment.room / f"{suite.name.replace(' ', '-')}-{'ours' if plugin else 'theirs'}.xml"
-    # some tests only wait, so that more of them than there are cores may run
-    options = ["-q", "-n", "4", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "asyncio_mode=auto"]
+    options = ["-q", "-n", f"{suite.workers}", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "asyncio_mode=auto"]
     options += [f"--junitxml={report}", f"--rootdir={source}"]
     chosen = ["-p", plugin] if plugin else []
     done = environment.python(["-m", "pytest", *options, *chosen, *suite.arguments], source)

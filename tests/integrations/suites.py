@@ -32,6 +32,8 @@ class Suite:
     """What puts fsstore in the place of the framework's own store."""
     upstream: str
     """The framework's own store, which passes the same tests without the plugin."""
+    workers: int = 4
+    """How many processes run it: more than there are cores where tests only wait; 0 where starting takes longest."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,66 @@ FRAMEWORKS = {
             ),
             checks=("openai_session_checks.py",),
             module="fsstore/integrations/openai_agents.py",
+        ),
+        Framework(
+            extra="pydantic-ai",
+            suites=(
+                Suite(
+                    "pydantic-ai conversation rules",
+                    "FsstoreConversationStore",
+                    "",
+                    ("conversation_rules.py",),
+                    "conversation_substitute",
+                    "InMemoryConversationStore",
+                    workers=0,
+                ),
+            ),
+            checks=("pydantic_ai_checks.py",),
+            module="fsstore/integrations/pydantic_ai",
+        ),
+        Framework(
+            extra="key-value",
+            suites=(
+                Suite(
+                    "py-key-value rules",
+                    "FsstoreKeyValueStore",
+                    "",
+                    ("entry_rules.py",),
+                    "entry_substitute",
+                    "FileTreeStore",
+                    workers=0,
+                ),
+            ),
+            checks=("key_value_checks.py",),
+            module="fsstore/integrations/key_value.py",
+            needs=("aiofile", "anyio"),
+            also={"fastmcp": "4.2.3"},
+        ),
+        Framework(
+            extra="strands",
+            suites=(
+                Suite(
+                    "strands session managers",
+                    "FsstoreRepository",
+                    "strands-agents",
+                    ("tests/strands/session/test_repository_session_manager.py",),
+                    "strands_substitute",
+                    "MockedSessionRepository",
+                    workers=0,
+                ),
+                Suite(
+                    "strands storage tests",
+                    "FsstoreStorage",
+                    "strands-agents",
+                    ("tests/strands/storage/test_in_memory_storage.py",),
+                    "strands_substitute",
+                    "InMemoryStorage",
+                    workers=0,
+                ),
+            ),
+            checks=("strands_checks.py",),
+            module="fsstore/integrations/strands",
+            needs=("moto",),
         ),
         Framework(
             extra="langgraph",

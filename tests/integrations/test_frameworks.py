@@ -12,7 +12,13 @@ from tests.integrations.scores import Score, outcomes_of, table
 from tests.integrations.suites import FRAMEWORKS, ROOT, Expected, expected, versions_of
 
 SUITES = [suite for framework in FRAMEWORKS.values() for suite in framework.suites]
-HIDDEN = {"langgraph": ("langgraph", "langgraph"), "openai-agents": ("openai_agents", "agents")}
+HIDDEN = {
+    "key-value": ("key_value", "key_value"),
+    "langgraph": ("langgraph", "langgraph"),
+    "openai-agents": ("openai_agents", "agents"),
+    "pydantic-ai": ("pydantic_ai", "pydantic_ai"),
+    "strands": ("strands", "strands"),
+}
 """The module of each extra, and the package that it needs."""
 
 
