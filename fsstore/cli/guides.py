@@ -26,6 +26,7 @@ TOPICS = {
     "sync": "programs without an event loop",
     "langgraph": "checkpoints and items of LangGraph",
     "openai-agents": "sessions of the OpenAI Agents SDK",
+    "google-adk": "sessions of Google's Agent Development Kit",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

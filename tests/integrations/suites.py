@@ -110,6 +110,21 @@ FRAMEWORKS = {
                 "langgraph-checkpoint-sqlite": "3.1.2",
             },
         ),
+        Framework(
+            extra="google-adk",
+            suites=(
+                Suite(
+                    "google-adk session contract",
+                    "FsstoreSessionService",
+                    "",
+                    ("adk_contract_tests.py",),
+                    "adk_substitute",
+                    "SqliteSessionService",
+                ),
+            ),
+            checks=("google_adk_checks.py",),
+            module="fsstore/integrations/google_adk",
+        ),
     )
 }
 

@@ -12,7 +12,11 @@ from tests.integrations.scores import Score, outcomes_of, table
 from tests.integrations.suites import FRAMEWORKS, ROOT, Expected, expected, versions_of
 
 SUITES = [suite for framework in FRAMEWORKS.values() for suite in framework.suites]
-HIDDEN = {"langgraph": ("langgraph", "langgraph"), "openai-agents": ("openai_agents", "agents")}
+HIDDEN = {
+    "langgraph": ("langgraph", "langgraph"),
+    "openai-agents": ("openai_agents", "agents"),
+    "google-adk": ("google_adk", "google.adk"),
+}
 """The module of each extra, and the package that it needs."""
 
 

@@ -12,7 +12,7 @@ whole, and None is a value.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
@@ -115,10 +115,12 @@ def state_of(metadata: Any) -> JsonObject:
 # -- what a commit is made of -----------------------------------------------------------------------------------------
 
 
-def making(owner: Owner, session_id: str, scopes: Scopes, *, at: float, now: str) -> list[AnyMutation]:
+def making(
+    owner: Owner, session_id: str, scopes: Scopes, events: Sequence[JsonObject] = (), *, at: float, now: str
+) -> list[AnyMutation]:
     """Make a session that must not be there, last updated `at` (a Unix time), and change what it shares."""
     metadata = {**owner._asdict(), "adk_session_id": session_id, "last_update_time": at, "state": scopes.session}
-    data = {"metadata": metadata, EVENTS: []}
+    data = {"metadata": metadata, EVENTS: [*events]}
     save = saving_session(owner.session_document(session_id), data, now, expected_version=0)
     return [save, *_sharing(owner, scopes)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any, Self, Unpack
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -29,6 +30,7 @@ from fsstore.integrations.google_adk.reading import Found, event_of, found, list
 from fsstore.integrations.google_adk.scheme import place_of
 from fsstore.integrations.open_stores import OpenStore, settled
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.options import FileOptions
@@ -70,20 +72,29 @@ class FsstoreSessionService(BaseSessionService):
         """
         owner, name = Owner(app_name, user_id), _stripped(session_id) or str(uuid4())
         storage, scopes, now = self._store.storage, scopes_of(state), get_time()
-        try:
-            outcomes = await settled(storage.commit(making(owner, name, scopes, at=now, now=_now(storage))))
-        except StorageConflictError as error:
-            raise AlreadyExistsError(f"Session with id {name} already exists.") from error
-        made = Found(outcomes[0].after, {"last_update_time": now, "state": scopes.session}, [])
+        version = await _made(storage, name, making(owner, name, scopes, at=now, now=_now(storage)))
+        made = Found(version, {"last_update_time": now, "state": scopes.session}, [])
         return session_of(owner, name, made, await shared_by(storage, owner))
+
+    async def import_session(self, session: Session) -> None:
+        """Store a session of another service as it is, with its events and all its state; one commit.
+
+        The state of its app and of its user is changed by what it shows of them. Raises what `create_session` does.
+        """
+        owner, storage = Owner(session.app_name, session.user_id), self._store.storage
+        scopes, items = scopes_of(session.state), [_item(event) for event in session.events]
+        at, now = session.last_update_time, _now(storage)
+        name = _stripped(session.id)
+        await _made(storage, name, making(owner, name, scopes, items, at=at, now=now))
 
     async def get_session(
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
     ) -> Session | None:
         """Return a session with its events, the oldest first; None where there is none.
 
-        With `num_recent_events` the newest are read from the end, and nothing else is parsed; `after_timestamp` leaves
-        out what is older. Raises StorageCorruptedError for a file that cannot be read, or holds no events of ADK.
+        With `num_recent_events` the newest are read from the end, and of a large session nothing else is parsed;
+        `after_timestamp` leaves out what is older. Raises StorageCorruptedError for a file that cannot be read, or
+        holds no events of ADK.
         """
         owner, name = Owner(app_name, user_id), _stripped(session_id)
         storage = self._store.storage
@@ -177,6 +188,15 @@ class FsstoreSessionService(BaseSessionService):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def _made(storage: IUnifiedStorage, name: str, changes: Sequence[AnyMutation]) -> int:
+    """Make a session, and return the version that it has. Raises AlreadyExistsError."""
+    try:
+        outcomes = await settled(storage.commit(changes))
+    except StorageConflictError as error:
+        raise AlreadyExistsError(f"Session with id {name} already exists.") from error
+    return outcomes[0].after
 
 
 async def _version_held(storage: IUnifiedStorage, document: str, session: Session) -> int:
