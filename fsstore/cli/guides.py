@@ -27,6 +27,7 @@ TOPICS = {
     "langgraph": "checkpoints and items of LangGraph",
     "openai-agents": "sessions of the OpenAI Agents SDK",
     "google-adk": "sessions of Google's Agent Development Kit",
+    "claude-agent": "transcripts of the Claude Agent SDK",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

@@ -16,6 +16,7 @@ HIDDEN = {
     "langgraph": ("langgraph", "langgraph"),
     "openai-agents": ("openai_agents", "agents"),
     "google-adk": ("google_adk", "google.adk"),
+    "claude-agent": ("claude_agent", "claude_agent_sdk"),
 }
 """The module of each extra, and the package that it needs."""
 

@@ -46,13 +46,13 @@ async def found(storage: IUnifiedStorage, document: str, newest: int | None = No
             if part is None or tail is None or part["type"] != SESSION:
                 return None
             if part["version"] == tail.version:
-                return Found(tail.version, part["data"]["metadata"], tail.tail.items)
+                return Found(tail.version, part.get("data", {}).get("metadata", {}), tail.tail.items)
     record = await storage.load(document)
     if record is None or record["type"] != SESSION:
         return None
     events = record["data"].get(EVENTS, [])
     kept = events if newest is None else events[max(len(events) - newest, 0) :]
-    return Found(record["version"], record["data"]["metadata"], kept)
+    return Found(record["version"], record["data"].get("metadata", {}), kept)
 
 
 async def shared_by(storage: IUnifiedStorage, owner: Owner) -> Scopes:
