@@ -17,49 +17,17 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-Call: TypeAlias = Callable[[], Awaitable[Any]]
-Figures: TypeAlias = dict[str, dict[str, list[float]]]
-"""Milliseconds, by what was measured and by store."""
+from tests.benchmarks.agent_sessions import claude_agent, google_adk
+from tests.benchmarks.in_turn import Figures, bytes_in, in_turn, message, note
 
 SIZES = (10, 1000, 5000)
-_ROUNDS, _CALLS = 5, 5
+_ROUNDS = 5
 _THREADS, _CHECKPOINTS = 400, 100
-
-
-def message(number: int) -> dict[str, str]:
-    """Return a message of a size as they have."""
-    return {"role": "user" if number % 2 == 0 else "assistant", "content": f"message {number} " + "words " * 40}
-
-
-async def milliseconds(call: Call) -> float:
-    """Return how long a call takes."""
-    started = time.perf_counter()
-    await call()
-    return 1000 * (time.perf_counter() - started)
-
-
-async def in_turn(figures: Figures, what: str, calls: Mapping[str, Call]) -> None:
-    """Measure the calls of several stores, one after the other and over again: what else happens meets all of them."""
-    for _ in range(_CALLS):
-        for name, call in calls.items():
-            note(figures, what, name, await milliseconds(call))
-
-
-def bytes_in(path: Path) -> int:
-    """Return how much is on disk below a path."""
-    files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
-    return sum(found.stat().st_size for found in files)
-
-
-def note(figures: Figures, what: str, store: str, value: float) -> None:
-    """Add a figure."""
-    figures.setdefault(what, {}).setdefault(store, []).append(value)
 
 
 # -- the OpenAI Agents SDK --------------------------------------------------------------------------------------------
@@ -226,7 +194,9 @@ def rows(figures: Figures) -> list[str]:
     """Return a table in markdown: the median of each store, least to most, and the ratio to the first of the others."""
     table = ["| what | store | median | least to most | times the framework's own |", "|---|---|---|---|---|"]
     for what, stores in figures.items():
-        own = next((store for store in stores if store.startswith(("SQLite", "AsyncSqlite"))), None)
+        own = next(
+            (store for store in stores if store.startswith(("SQLite", "AsyncSqlite", "SqliteSession", "JSONL"))), None
+        )
         for store, values in stores.items():
             median = statistics.median(values)
             ratio = f"{median / statistics.median(stores[own]):.2f}" if own else ""
@@ -237,7 +207,12 @@ def rows(figures: Figures) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure a framework; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.frameworks", description=__doc__)
-    measured = {"openai-agents": openai_agents, "langgraph": langgraph}
+    measured = {
+        "openai-agents": openai_agents,
+        "langgraph": langgraph,
+        "google-adk": google_adk,
+        "claude-agent": claude_agent,
+    }
     parser.add_argument("framework", choices=measured)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of messages")
     parser.add_argument("--directory", type=Path, help="where to make the stores; the directory for temporary files")
