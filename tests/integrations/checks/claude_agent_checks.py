@@ -97,8 +97,9 @@ async def test_entries_and_summary_are_one_commit(tmp_path: Path) -> None:
 async def test_a_summary_is_stored_as_it_was_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FsstoreSessionStore(tmp_path) as store:
         for data in (
-            {"a.b": 1, "$set": {"x": 1, "y": {"z": 1}}},
-            {"$set": {"y": {"w": [None]}}, "c": True},
+            {"a": 1, "b": {"x": 1, "y": {"z": 1}}},
+            {"a": 1, "a.b": 2, "b": {"y": {"w": [None]}}, "c": True},
+            {"$set": {"d": 1}},
             {"c": {"d": 1}},
             {},
         ):
@@ -111,7 +112,7 @@ async def test_a_summary_is_stored_as_it_was_folded(tmp_path: Path, monkeypatch:
 
 async def test_a_summary_counts_what_somebody_else_appended_in_between(tmp_path: Path) -> None:
     with FsstoreSessionStore(tmp_path) as store, FsstoreSessionStore(tmp_path) as other:
-        await store.append(KEY, [said("a")])
+        await store.append(KEY, [said("a", customTitle="old")])
         shared: Any = store._store._shared
         real = shared.storage
         shared.storage = Interrupted(real, lambda: between(shared, real, other))

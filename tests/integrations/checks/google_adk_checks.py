@@ -131,10 +131,13 @@ async def test_a_state_that_changes_by_plain_values_is_written_without_parsing_t
             return await commit(changes)
 
         storage.commit = noted
-        await service.append_event(session, event("plain", {"a.b": 1, "$c": [None], "d": "x"}))
+        await service.append_event(session, event("plain", {"a": 1, "b": [None], "c": "x"}))
+        # what a merge patch of a caller's would be asked about
+        await service.append_event(session, event("dotted", {"a.b": 1}))
+        await service.append_event(session, event("operator", {"$set": 1}))
         kinds = [type(change).__name__ for change in committed]
-        assert kinds == ["Check", "Append"]
-        assert session.state == {"a.b": 1, "$c": [None], "d": "x"}
+        assert kinds == ["Check", "Append"] * 3
+        assert session.state == {"a": 1, "b": [None], "c": "x", "a.b": 1, "$set": 1}
         assert await service.get_session(**SESSION) == session
 
 
