@@ -12,7 +12,7 @@ whole, and None is a value.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
@@ -134,7 +134,7 @@ def appending(
     metadata = {"last_update_time": event["timestamp"]}
     if any(value is None or isinstance(value, dict) for value in scopes.session.values()):
         # a merge patch cannot say either, so the document is parsed
-        changes.append(Mutation(document, _updating(scopes.session)))
+        changes.append(_updating(document, scopes.session))
         scopes = scopes._replace(session={})
     change = appending_session(
         document, [event], now, path=EVENTS, metadata={**metadata, "state": scopes.session}, create=False
@@ -150,27 +150,37 @@ def _taken_literally(change: Append) -> Append:
 def _sharing(owner: Owner, scopes: Scopes) -> list[AnyMutation]:
     made: list[AnyMutation] = []
     if scopes.app:
-        own = {"app_name": owner.app_name}
-        made.append(Mutation(owner.app_document, _updating(scopes.app, {"type": APP, "data": {"metadata": own}})))
+        made.append(_sharing_one(owner.app_document, APP, {"app_name": owner.app_name}, scopes.app))
     if scopes.user:
-        made.append(
-            Mutation(owner.user_document, _updating(scopes.user, {"type": USER, "data": {"metadata": owner._asdict()}}))
-        )
+        made.append(_sharing_one(owner.user_document, USER, owner._asdict(), scopes.user))
     return made
 
 
-def _updating(delta: JsonObject, absent: JsonObject | None = None) -> Callable[[JsonObject | None], JsonObject]:
-    """Return the rule that changes the state of a record; `absent` is what there is before the first change."""
+def _sharing_one(document: str, kind: str, own: JsonObject, delta: JsonObject) -> Mutation:
+    absent: JsonObject = {"type": kind, "data": {"metadata": own}}
 
     def rule(current: JsonObject | None) -> JsonObject:
-        record = current or absent
-        if record is None:
-            raise StorageNotFoundError
-        metadata = record["data"]["metadata"]
-        changed = {**metadata, "state": {**state_of(metadata), **delta}}
-        return {**record, "data": {**record["data"], "metadata": changed}}
+        Expected(type=kind).check(document, current)
+        return _updated(current or absent, delta)
 
-    return rule
+    return Mutation(document, rule)
+
+
+def _updating(document: str, delta: JsonObject) -> Mutation:
+    """Change the state of a session, which an earlier change of the commit has found to be there."""
+
+    def rule(current: JsonObject | None) -> JsonObject:
+        if current is None:
+            raise StorageNotFoundError(id=document)
+        return _updated(current, delta)
+
+    return Mutation(document, rule)
+
+
+def _updated(record: JsonObject, delta: JsonObject) -> JsonObject:
+    metadata = record["data"].get("metadata", {})
+    changed = {**metadata, "state": {**state_of(metadata), **delta}}
+    return {**record, "data": {**record["data"], "metadata": changed}}
 
 
 # -- what is listed ---------------------------------------------------------------------------------------------------

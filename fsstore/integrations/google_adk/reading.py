@@ -14,7 +14,7 @@ from google.adk.sessions import Session
 from pydantic import ValidationError
 
 from fsstore.errors import StorageCorruptedError
-from fsstore.integrations.google_adk.documents import EVENTS, Owner, Scopes, state_of, users_of
+from fsstore.integrations.google_adk.documents import APP, EVENTS, USER, Owner, Scopes, state_of, users_of
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import JsonObject, Records
 from fsstore.sessions.mutations import SESSION
@@ -57,18 +57,19 @@ async def found(storage: IUnifiedStorage, document: str, newest: int | None = No
 
 async def shared_by(storage: IUnifiedStorage, owner: Owner) -> Scopes:
     """Return the state of an app and a user."""
-    return Scopes(await state_in(storage, owner.app_document), await state_in(storage, owner.user_document), {})
+    app, user = await state_in(storage, owner.app_document, APP), await state_in(storage, owner.user_document, USER)
+    return Scopes(app, user, {})
 
 
-async def state_in(storage: IUnifiedStorage, document: str) -> JsonObject:
-    """Return the state in a document; empty where there is none."""
+async def state_in(storage: IUnifiedStorage, document: str, kind: str) -> JsonObject:
+    """Return the state in a document of a type; empty where there is none."""
     record = await storage.load(document)
-    return {} if record is None else state_of(record["data"].get("metadata"))
+    return {} if record is None or record["type"] != kind else state_of(record["data"].get("metadata"))
 
 
 async def listed(storage: IUnifiedStorage, app_name: str, user_id: str | None, rows: Records) -> list[Session]:
     """Return the sessions that rows of an index stand for."""
-    app = await state_in(storage, Owner(app_name, "").app_document)
+    app = await state_in(storage, Owner(app_name, "").app_document, APP)
     users = await _users(storage, app_name, user_id)
     sessions = []
     for row in rows:
@@ -84,7 +85,7 @@ async def listed(storage: IUnifiedStorage, app_name: str, user_id: str | None, r
 async def _users(storage: IUnifiedStorage, app_name: str, user_id: str | None) -> dict[str, JsonObject]:
     """Return the state of users by their ids."""
     if user_id is not None:
-        return {user_id: await state_in(storage, Owner(app_name, user_id).user_document)}
+        return {user_id: await state_in(storage, Owner(app_name, user_id).user_document, USER)}
     rows = await storage.list_metadata(users_of(app_name), order_by="id")
     return {row["metadata"]["user_id"]: state_of(row["metadata"]) for row in rows}
 

@@ -25,7 +25,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 from pydantic_core import PydanticSerializationError, from_json
 
 from fsstore.errors import StorageConflictError, StorageValidationError
-from fsstore.integrations.google_adk.documents import Owner, appending, making, scopes_of, sessions_of
+from fsstore.integrations.google_adk.documents import USER, Owner, appending, making, scopes_of, sessions_of
 from fsstore.integrations.google_adk.reading import Found, event_of, found, listed, session_of, shared_by, state_in
 from fsstore.integrations.google_adk.scheme import place_of
 from fsstore.integrations.open_stores import OpenStore, settled
@@ -135,6 +135,8 @@ class FsstoreSessionService(BaseSessionService):
             try:
                 outcomes = await storage.commit(changes)
             except StorageConflictError as error:
+                if error.id != document:
+                    raise
                 raise (_gone(session) if error.actual == 0 else _stale(session)) from error
             after = max(outcome.after for outcome in outcomes if outcome.id == document)
             session.last_update_time = event.timestamp
@@ -175,7 +177,7 @@ class FsstoreSessionService(BaseSessionService):
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:
         """Return the state that the sessions of a user share, without the prefix; empty where there is none."""
-        return await state_in(self._store.storage, Owner(app_name, user_id).user_document)
+        return await state_in(self._store.storage, Owner(app_name, user_id).user_document, USER)
 
     # -- the store ----------------------------------------------------------------------------------------------------
 
@@ -191,10 +193,12 @@ class FsstoreSessionService(BaseSessionService):
 
 
 async def _made(storage: IUnifiedStorage, name: str, changes: Sequence[AnyMutation]) -> int:
-    """Make a session, and return the version that it has. Raises AlreadyExistsError."""
+    """Make a session by the first of the changes, and return the version that it has. Raises AlreadyExistsError."""
     try:
         outcomes = await settled(storage.commit(changes))
     except StorageConflictError as error:
+        if error.id != changes[0].id:
+            raise
         raise AlreadyExistsError(f"Session with id {name} already exists.") from error
     return outcomes[0].after
 

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageValidationError
+from fsstore.errors import StorageClosedError, StorageConflictError, StorageCorruptedError, StorageValidationError
 from fsstore.integrations.google_adk import FsstoreSessionService, register
 from tests.integrations.checks.interrupted import Interrupted
 
@@ -148,6 +148,21 @@ async def test_an_event_that_was_delivered_already_is_not_stored_again(tmp_path:
         assert await service.append_event(session, once) is once
         assert await service.append_event(session, once.model_copy(deep=True)) == once
         assert await names(service) == ["once"]
+
+
+async def test_what_others_keep_where_a_state_would_be_is_not_touched(tmp_path: Path) -> None:
+    async with FsstoreSessionService(tmp_path) as service, fsstore.open_sessions(tmp_path) as sessions:
+        session = await made(service)
+        await sessions.save_session("app/app", {"metadata": {"state": {"theirs": 1}}})
+        for change in (
+            partial(service.create_session, **OWNER, state={"app:x": 1}),
+            partial(service.append_event, session, event("x", {"app:x": 1})),
+        ):
+            with pytest.raises(StorageConflictError, match="type 'session'"):
+                await change()
+        found = await service.get_session(**SESSION)
+        assert found is not None
+        assert (found.state, found.events) == ({}, [])
 
 
 async def test_a_file_that_holds_no_events_of_adk_is_reported(tmp_path: Path) -> None:
