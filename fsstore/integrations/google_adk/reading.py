@@ -6,7 +6,7 @@ take is damage, and is never left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from google.adk.events.event import Event
@@ -22,6 +22,8 @@ from fsstore.sessions.mutations import SESSION
 _METADATA = "data.metadata"
 _TRIES = 20
 """How often a session may change between two looks at it before it is read as a whole."""
+
+_FEW_USERS = 50
 
 
 class Found(NamedTuple):
@@ -67,25 +69,25 @@ async def state_in(storage: IUnifiedStorage, document: str, kind: str) -> JsonOb
     return {} if record is None or record["type"] != kind else state_of(record["data"].get("metadata"))
 
 
-async def listed(storage: IUnifiedStorage, app_name: str, user_id: str | None, rows: Records) -> list[Session]:
+async def listed(storage: IUnifiedStorage, app_name: str, rows: Records) -> list[Session]:
     """Return the sessions that rows of an index stand for."""
     app = await state_in(storage, Owner(app_name, "").app_document, APP)
-    users = await _users(storage, app_name, user_id)
+    # somebody else may keep a session under such an id
+    rows = [row for row in rows if {"user_id", "adk_session_id"} <= row["metadata"].keys()]
+    users = await _users(storage, app_name, {row["metadata"]["user_id"] for row in rows})
     sessions = []
     for row in rows:
-        stored = Found(row["version"], row["metadata"], [])
-        # somebody else may keep a session under such an id
-        if {"user_id", "adk_session_id"} <= stored.metadata.keys():
-            owner = Owner(app_name, stored.metadata["user_id"])
-            shared = Scopes(app, users.get(owner.user_id, {}), {})
-            sessions.append(session_of(owner, stored.metadata["adk_session_id"], stored, shared))
+        metadata = row["metadata"]
+        owner = Owner(app_name, metadata["user_id"])
+        shared = Scopes(app, users.get(owner.user_id, {}), {})
+        sessions.append(session_of(owner, metadata["adk_session_id"], Found(row["version"], metadata, []), shared))
     return sessions
 
 
-async def _users(storage: IUnifiedStorage, app_name: str, user_id: str | None) -> dict[str, JsonObject]:
-    """Return the state of users by their ids."""
-    if user_id is not None:
-        return {user_id: await state_in(storage, Owner(app_name, user_id).user_document, USER)}
+async def _users(storage: IUnifiedStorage, app_name: str, names: Collection[str]) -> dict[str, JsonObject]:
+    """Return the state of users by their ids; of few of them one by one, of many by the index."""
+    if len(names) <= _FEW_USERS:
+        return {name: await state_in(storage, Owner(app_name, name).user_document, USER) for name in names}
     rows = await storage.list_metadata(users_of(app_name), order_by="id")
     return {row["metadata"]["user_id"]: state_of(row["metadata"]) for row in rows}
 

@@ -156,7 +156,7 @@ class FsstoreSessionService(BaseSessionService):
         """
         storage = self._store.storage
         rows = await storage.list_metadata(sessions_of(app_name, user_id), order_by="id")
-        sessions = await listed(storage, app_name, user_id, rows)
+        sessions = await listed(storage, app_name, rows)
         sessions.sort(key=lambda session: (session.last_update_time, session.user_id, session.id))
         return ListSessionsResponse(sessions=sessions)
 
@@ -172,7 +172,7 @@ class FsstoreSessionService(BaseSessionService):
         if cursor is not None:
             wanted = {"$and": [wanted, beyond(cursor)]}
         rows = await storage.list_metadata(wanted, limit + 1)
-        sessions = await listed(storage, app_name, user_id, rows[:limit])
+        sessions = await listed(storage, app_name, rows[:limit])
         return SessionPage(sessions=sessions, cursor=cursor_after(rows[limit - 1]) if len(rows) > limit else None)
 
     async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, Any]:

@@ -191,7 +191,7 @@ async def test_lists_open_no_session(tmp_path: Path) -> None:
         storage.load = noted
         storage.list = storage.stream_list = None
         assert [session.id for session in (await service.list_sessions(app_name="app")).sessions] == ["s-1"]
-        assert loaded == ["app/app"]
+        assert loaded == ["app/app", "user/app/u-1"]
 
 
 async def test_recent_events_belong_to_the_version_that_the_session_says(tmp_path: Path) -> None:
@@ -227,6 +227,17 @@ async def test_pages_give_each_session_once_and_the_most_recently_written_first(
         assert seen == [(f"s-{number}", {"n": number, "user:name": "Ann"}) for number in range(6, -1, -1)]
         with pytest.raises(StorageValidationError, match="limit"):
             await service.list_page(app_name="app", limit=0)
+
+
+async def test_sessions_of_many_users_have_the_state_of_their_own(tmp_path: Path) -> None:
+    async with FsstoreSessionService(tmp_path, fsync=False) as service:
+        users = [f"u-{number}" for number in range(60)]
+        await asyncio.gather(
+            *(service.create_session(app_name="app", user_id=user, state={"user:me": user}) for user in users)
+        )
+        found = (await service.list_sessions(app_name="app")).sessions
+        assert len(found) == 60
+        assert all(session.state == {"user:me": session.user_id} for session in found)
 
 
 # -- what is out of date ----------------------------------------------------------------------------------------------
