@@ -29,6 +29,8 @@ TOPICS = {
     "pydantic-ai": "conversations of Pydantic AI",
     "key-value": "entries of py-key-value, for FastMCP",
     "strands": "sessions and snapshots of Strands",
+    "google-adk": "sessions of Google's Agent Development Kit",
+    "claude-agent": "transcripts of the Claude Agent SDK",
     "moving": "from another session store",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",

@@ -1,9 +1,8 @@
 """fsstore as the memory of agent frameworks: a module for each framework, named like its extra.
 
-Import the module of the framework that you use (`key_value`, `langgraph`, `openai_agents`, `pydantic_ai`, `strands`);
-nothing else in fsstore imports them. Each stands on the public faces of sessions and storages alone. Where a framework
-is not installed, a type checker takes its classes for Any, and so do these modules: they are checked strictly either
-way.
+Import the module of the framework that you use, such as `fsstore.integrations.langgraph`; nothing else in fsstore
+imports them. Each stands on the public faces of sessions and storages alone. Where a framework is not installed, a type
+checker takes its classes for Any, and so do these modules: they are checked strictly either way.
 """
 
 from __future__ import annotations

@@ -2,11 +2,9 @@
 
     python -m tests.benchmarks.frameworks openai-agents
     python -m tests.benchmarks.frameworks langgraph --json frameworks.json
-    python -m tests.benchmarks.frameworks pydantic-ai
-    python -m tests.benchmarks.frameworks key-value
-    python -m tests.benchmarks.frameworks strands
 
-Each framework needs the environment that `python -m tests.integrations --keep DIR` makes, and is measured by itself.
+They are `openai-agents`, `langgraph`, `pydantic-ai`, `key-value`, `strands`, `google-adk` and `claude-agent`. Each
+needs the environment that `python -m tests.integrations --keep DIR` makes, and is measured by itself.
 Every store writes durably where it can: fsstore and SQLite as they come. A round measures one store after the other,
 so that what else the machine does meets all of them; printed are medians, and the ratio to the framework's own store.
 Pydantic AI's own store is in memory alone, and those of Strands do not sync what they write. For key-value stores a
@@ -22,51 +20,28 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-Call: TypeAlias = Callable[[], Awaitable[Any]]
-Figures: TypeAlias = dict[str, dict[str, list[float]]]
-"""Milliseconds, by what was measured and by store."""
+from tests.benchmarks.agent_sessions import claude_agent, google_adk
+from tests.benchmarks.in_turn import Figures, bytes_in, in_turn, message, note
 
 SIZES = (10, 1000, 5000)
-_ROUNDS, _CALLS = 5, 5
-_OWN = ("SQLite", "AsyncSqlite", "InMemoryConversationStore", "FileTreeStore", "FileSession", "LocalFile")
+_ROUNDS = 5
+_OWN = (
+    "SQLite",
+    "AsyncSqlite",
+    "InMemoryConversationStore",
+    "FileTreeStore",
+    "FileSession",
+    "LocalFile",
+    "SqliteSession",
+    "JSONL",
+)
 """What the names of the frameworks' own stores begin with."""
 _THREADS, _CHECKPOINTS = 400, 100
-
-
-def message(number: int) -> dict[str, str]:
-    """Return a message of a size as they have."""
-    return {"role": "user" if number % 2 == 0 else "assistant", "content": f"message {number} " + "words " * 40}
-
-
-async def milliseconds(call: Call) -> float:
-    """Return how long a call takes."""
-    started = time.perf_counter()
-    await call()
-    return 1000 * (time.perf_counter() - started)
-
-
-async def in_turn(figures: Figures, what: str, calls: Mapping[str, Call]) -> None:
-    """Measure the calls of several stores, one after the other and over again: what else happens meets all of them."""
-    for _ in range(_CALLS):
-        for name, call in calls.items():
-            note(figures, what, name, await milliseconds(call))
-
-
-def bytes_in(path: Path) -> int:
-    """Return how much is on disk below a path."""
-    files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
-    return sum(found.stat().st_size for found in files)
-
-
-def note(figures: Figures, what: str, store: str, value: float) -> None:
-    """Add a figure."""
-    figures.setdefault(what, {}).setdefault(store, []).append(value)
 
 
 # -- the OpenAI Agents SDK --------------------------------------------------------------------------------------------
@@ -431,6 +406,8 @@ def main(arguments: list[str] | None = None) -> int:
         "pydantic-ai": pydantic_ai,
         "key-value": key_value,
         "strands": strands,
+        "google-adk": google_adk,
+        "claude-agent": claude_agent,
     }
     parser.add_argument("framework", choices=measured)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of messages")

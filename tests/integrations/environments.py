@@ -39,7 +39,8 @@ class Environment:
         # everything is built with these, and not each in an environment of its own
         self._pip("install", *_BUILDING)
         ours = f"{ROOT}[{self._framework.extra}]"
-        self._pip("install", "--no-build-isolation", "-e", ours, *exact, *_TOOLS, *self._framework.needs)
+        built = ["--no-build-isolation", *(f"--no-binary={name}" for name in self._framework.from_source)]
+        self._pip("install", *built, "-e", ours, *exact, *_TOOLS, *self._framework.needs)
         for name in sorted({suite.source for suite in self._framework.suites} - {""}):
             self._fetch(name)
 

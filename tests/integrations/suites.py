@@ -48,6 +48,8 @@ class Framework:
     """What is checked for types in this environment."""
     needs: tuple[str, ...] = ()
     """What the suites need beyond the extra."""
+    from_source: tuple[str, ...] = ()
+    """Distributions that are built from their sources: their wheels hold more than is tested."""
     also: Mapping[str, str] = field(default_factory=dict)
     """Further distributions of the framework, with their versions."""
 
@@ -171,6 +173,47 @@ FRAMEWORKS = {
                 "langgraph-checkpoint-conformance": "0.0.2",
                 "langgraph-checkpoint-sqlite": "3.1.2",
             },
+        ),
+        Framework(
+            extra="google-adk",
+            suites=(
+                Suite(
+                    "google-adk session contract",
+                    "FsstoreSessionService",
+                    "",
+                    ("adk_contract_tests.py",),
+                    "adk_substitute",
+                    "SqliteSessionService",
+                ),
+            ),
+            checks=("google_adk_checks.py",),
+            module="fsstore/integrations/google_adk",
+        ),
+        Framework(
+            extra="claude-agent",
+            suites=(
+                Suite(
+                    "claude-agent session store tests",
+                    "FsstoreSessionStore",
+                    "claude-agent-sdk",
+                    (
+                        "tests/test_session_store_conformance.py",
+                        "tests/test_session_summary.py",
+                        "tests/test_session_helpers_store.py",
+                        "tests/test_session_resume.py",
+                        "tests/test_session_import.py",
+                        # stores on disk are for asyncio alone, and those of concurrency give the store a few turns of
+                        # the event loop, which only one in memory is done in
+                        "-k=not trio and not concurrency",
+                    ),
+                    "claude_substitute",
+                    "InMemorySessionStore",
+                ),
+            ),
+            checks=("claude_agent_checks.py",),
+            module="fsstore/integrations/claude_agent.py",
+            # the wheel brings the whole of Claude Code
+            from_source=("claude-agent-sdk",),
         ),
     )
 }

@@ -13,6 +13,8 @@ from tests.integrations.suites import FRAMEWORKS, ROOT, Expected, expected, vers
 
 SUITES = [suite for framework in FRAMEWORKS.values() for suite in framework.suites]
 HIDDEN = {
+    "claude-agent": ("claude_agent", "claude_agent_sdk"),
+    "google-adk": ("google_adk", "google.adk"),
     "key-value": ("key_value", "key_value"),
     "langgraph": ("langgraph", "langgraph"),
     "openai-agents": ("openai_agents", "agents"),
