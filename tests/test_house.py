@@ -42,6 +42,7 @@ FLOORS = {
     "interfaces": 4,
     "memory": 5,
     "filesystem": 5,
+    "postgres": 5,
     "sessions": 6,
     "opening": 7,
     "redaction": 7,
@@ -58,7 +59,7 @@ FLOORS = {
 }
 """The floor of each module or package; imports go down, or stay on their floor."""
 
-BACKENDS = {"memory", "filesystem"}
+BACKENDS = {"memory", "filesystem", "postgres"}
 
 ENGINE_FLOORS = {
     "disk": 0,
@@ -121,6 +122,7 @@ ONLY_IMPORTERS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "aiofiles": {"transfer"},
+    "psycopg": {"postgres"},
 }
 """Libraries that only these import; a name stands for a package's modules too."""
 
