@@ -43,6 +43,20 @@ class MemoryOptions(TypedDict, total=False):
     polling: bool
 
 
+class PostgresOptions(TypedDict, total=False):
+    """The options of `postgresql:`; `fsstore.postgres.storage.PostgresStorage.open` documents each."""
+
+    create: bool
+    schema: str
+    prefix: str
+    pool_size: int
+    connect_timeout_seconds: float
+    timeout_seconds: float
+    durable: bool
+    max_bytes: int | None
+    clock: Clock
+
+
 class NotOpened:
     """What a type checker sees where a store in memory is given options of files: nothing that can be used.
 

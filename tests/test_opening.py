@@ -174,7 +174,7 @@ SECRETS = ("hunter2", "admin")
 FOREIGN_URLS = {
     "s3://bucket/hunter2": "s3",
     "postgresql+asyncpg://admin:hunter2@host/db": "postgresql+asyncpg",
-    "postgres://admin:hunter2@host/db": "postgres",
+    "mysql://admin:hunter2@host/db": "mysql",
     "sqlite+aiosqlite:///hunter2.db": "sqlite+aiosqlite",
     "sqlite+aiosqlite:hunter2.db": "sqlite+aiosqlite",
     "SQLITE:///hunter2.db": "sqlite",
@@ -488,7 +488,7 @@ async def test_a_further_backend_is_one_more_row(monkeypatch: pytest.MonkeyPatch
         assert opened == [("//HOST/DB", {"pool_size": 3})]
     with pytest.raises(StorageValidationError, match="the nearest is 'pool_size'; options of odd: are pool_size"):
         await open_storage("odd:", pool=3)
-    with pytest.raises(StorageValidationError, match="file: or memory: or odd:"):
+    with pytest.raises(StorageValidationError, match="file: or memory: or postgresql: or postgres: or odd:"):
         await open_storage("redis:")
 
 

@@ -32,7 +32,7 @@ def with_store(
         raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
     logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
     # it must be there already: only the commands that fill a store may make one
-    options = options if create else {"create": False, **options}
+    options = {"create": create, **options}
     if max_bytes is not None:
         options["max_bytes"] = max_bytes
     # not above, so that --help and a wrong option answer without it

@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from heapq import nsmallest
-from typing import Any, TypeAlias
+from typing import Any
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from pydantic_core import from_json
 
 from fsstore.model.records import JsonObject, Records
+from fsstore.postgres.connection import Connection
 from fsstore.postgres.rows import part_of
 from fsstore.postgres.statements import ABILITIES, Selection, Statement, counting, following, selecting
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.plan import plan
-
-Connection: TypeAlias = AsyncConnection[tuple[Any, ...]]
 
 _ROWS_AT_ONCE = 200
 

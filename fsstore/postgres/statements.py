@@ -87,6 +87,8 @@ def time_text(column: str) -> str:
 
 
 BIGINT, TEXT = "bigint", "text"
+_MOST_ROWS = 2**63 - 1
+"""What PostgreSQL holds as a number of rows; a caller may say more."""
 PART = listed(PART_COLUMNS)
 _NO_PART = ", ".join(["NULL"] * len(PART_COLUMNS))
 
@@ -111,7 +113,7 @@ def selecting(
     wanted = known if is_sure else f"({known}) IS NOT FALSE"
     ordered = (
         f"SELECT {_shown(sure, parts=parts)} FROM {table} AS d WHERE {has_place} AND {wanted} ORDER BY {sort}"
-        f"{f' LIMIT {terms.bind(most, BIGINT)}' if most is not None and is_exact else ''}"
+        f"{f' LIMIT {terms.bind(min(most, _MOST_ROWS), BIGINT)}' if most is not None and is_exact else ''}"
     )
     return Selection(Statement(ordered, terms.values), _others(table, plan, others, terms, parts=parts), is_exact)
 

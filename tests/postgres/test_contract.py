@@ -1,0 +1,20 @@
+"""The contract of storages and sessions over PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsstore.postgres.storage import PostgresStorage
+from fsstore.testing import SessionContract, StorageContract
+from tests.postgres.stores import opened
+
+
+class TestPostgresStorage(StorageContract, SessionContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+    async def open_store(self, path: Path) -> PostgresStorage:
+        return await opened(self.url, path)
