@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fsstore.postgres.storage import PostgresStorage
-from fsstore.testing import SessionContract, StorageContract
+from fsstore.testing import SessionContract, StorageContract, WatchContract
 from tests.postgres.stores import opened
 
 
-class TestPostgresStorage(StorageContract, SessionContract):
+class TestPostgresStorage(StorageContract, SessionContract, WatchContract):
     @pytest.fixture(autouse=True)
     def _server(self, postgres_url: str) -> None:
         self.url = postgres_url
