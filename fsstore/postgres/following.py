@@ -14,7 +14,11 @@ from uuid import UUID
 
 from psycopg import sql
 
+from fsstore.model.values import MAX_DEPTH, MAX_INT
 from fsstore.postgres.schema import Names
+from fsstore.query.columns import ENVELOPE, METADATA, TOP_METADATA
+from fsstore.query.conditions import Condition
+from fsstore.query.plan import Abilities, plan
 
 FETCH = b"FETCH 500 FROM fsstore_rows"
 CLOSE = b"CLOSE fsstore_rows"
@@ -22,6 +26,22 @@ CLOSE = b"CLOSE fsstore_rows"
 KEPT_HOURS = 1
 """How long a change is kept; whoever has not looked for longer compares all records."""
 PRUNED_ROWS = 1_000
+
+
+_KNOWN = Abilities(
+    parts=frozenset({*ENVELOPE, METADATA, TOP_METADATA}),
+    starts=frozenset(),
+    in_order=frozenset(),
+    max_nesting=MAX_DEPTH,
+    max_parts=MAX_INT,
+    max_values=MAX_INT,
+)
+"""What a change tells of a record: all that an index would know."""
+
+
+def asks_for_more(condition: Condition) -> bool:
+    """Whether a condition asks for more of a record than what an index knows."""
+    return plan(condition, _KNOWN).residue is not None
 
 
 class Moved(NamedTuple):
@@ -68,7 +88,7 @@ class Following:
             'LEFT JOIN {documents} AS d ON d.key = c.key AND d.version = c."after" AND NOT c.is_whole' if whole else ""
         )
         return self._made(
-            "DECLARE fsstore_rows NO SCROLL CURSOR FOR"  # noqa: S608 - constants, and what `sql` quotes
+            "DECLARE fsstore_rows NO SCROLL CURSOR FOR"
             f' SELECT c.id, c."before", c."after", c.writer, {known} FROM {{changes}} AS c {join}'
             " WHERE c.xid >= pg_snapshot_xmin({since}::pg_snapshot)"
             " AND NOT pg_visible_in_snapshot(c.xid, {since}::pg_snapshot)"

@@ -16,6 +16,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.postgres.connection import Connection
 from fsstore.postgres.failures import is_absent
 from fsstore.postgres.pool import Pool
+from fsstore.postgres.relation import make_reader
 from fsstore.postgres.schema import FORMAT, UPGRADES, Names, creating, upgrading
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
@@ -94,6 +95,7 @@ async def _make(connection: Connection, names: Names) -> int:
                 await connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(names.schema)))
             for statement in creating(names):
                 await connection.execute(statement)
+            await make_reader(connection, names)
     return await _format(connection, names) or FORMAT
 
 

@@ -25,6 +25,7 @@ from psycopg import sql
 
 from fsstore.errors import StorageValidationError
 from fsstore.postgres.rows import ODD
+from fsstore.postgres.view import RELATION
 
 FORMAT = 1
 INDEXED_CHARACTERS = 256
@@ -81,6 +82,16 @@ class Names:
     def store(self) -> sql.Identifier:
         """The table of the format and the floor."""
         return self.table("store")
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The view that callers may question."""
+        return self.table("relation")
+
+    @property
+    def json_extract(self) -> sql.Identifier:
+        """The function that stands for SQLite's there."""
+        return self.table("json_extract")
 
     @property
     def channel(self) -> str:
@@ -161,6 +172,8 @@ def statements(text: str, names: Names, **more: sql.Composable) -> list[sql.Comp
         "changes": names.changes,
         "store": names.store,
         "schema": sql.Identifier(names.schema),
+        "relation": names.relation,
+        "json_extract": names.json_extract,
         "changes_by_xid": names.bare("changes_by_xid"),
         "characters": sql.Literal(INDEXED_CHARACTERS),
         "odd_mark": sql.Literal(ODD),
@@ -174,7 +187,7 @@ def statements(text: str, names: Names, **more: sql.Composable) -> list[sql.Comp
 
 def creating(names: Names) -> list[sql.Composed]:
     """Return what makes the tables of a store, in a schema that is there; all of it in one transaction."""
-    return statements(_TABLES, names)
+    return statements(_TABLES + RELATION, names)
 
 
 def upgrading(names: Names, from_format: int) -> list[sql.Composed]:
@@ -183,7 +196,7 @@ def upgrading(names: Names, from_format: int) -> list[sql.Composed]:
     Raises KeyError for a format from which there is no way.
     """
     made = [part for number in range(from_format, FORMAT) for part in statements(UPGRADES[number], names)]
-    return [*made, *statements(f"UPDATE {{store}} SET format = {FORMAT}", names)]  # noqa: S608 - a constant
+    return [*made, *statements(f"UPDATE {{store}} SET format = {FORMAT}", names)]
 
 
 def grants(names: Names, role: str) -> list[sql.Composed]:

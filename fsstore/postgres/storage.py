@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -19,43 +19,33 @@ from psycopg import sql
 
 from fsstore.errors import StorageError, StorageValidationError
 from fsstore.filesystem.documents.sealed import Sealed, seal
-from fsstore.interfaces import IUnifiedStorage
+from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
-from fsstore.model.values import MAX_DEPTH, MAX_INT
+from fsstore.postgres import listing
 from fsstore.postgres.committing import Committed, Committer
 from fsstore.postgres.connection import Connection, server_at
 from fsstore.postgres.draft import record_in
-from fsstore.postgres.following import Following
+from fsstore.postgres.following import Following, asks_for_more
 from fsstore.postgres.making import prepare
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.pool import Pool
-from fsstore.postgres.schema import INDEXED_CHARACTERS, Names
-from fsstore.postgres.selecting import Selection, selection
+from fsstore.postgres.relation import queried
+from fsstore.postgres.schema import Names
 from fsstore.postgres.source import PostgresChangeSource
 from fsstore.postgres.watcher import Watcher
 from fsstore.postgres.writes import Settings, Step, Writes
-from fsstore.query.columns import ENVELOPE, METADATA, TOP_METADATA
+from fsstore.query.conditions import Condition
 from fsstore.query.filters import parse
-from fsstore.query.orders import check_batch_size
-from fsstore.query.plan import Abilities, plan
+from fsstore.query.orders import check_batch_size, check_bounds, parse_order
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 _PAGE_ROWS = 100
 _NOTIFICATION_SECONDS = 0.05
 _COMMITS_PER_PRUNING = 500
 _LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.005, 2.0
-OF_CHANGES = Abilities(
-    parts=frozenset({*ENVELOPE, METADATA, TOP_METADATA}),
-    starts=frozenset(),
-    in_order=frozenset(),
-    max_nesting=MAX_DEPTH,
-    max_parts=MAX_INT,
-    max_values=MAX_INT,
-)
-"""What a change tells of a record: all that an index would know."""
 
 
 class PostgresStorage(IUnifiedStorage):
@@ -189,30 +179,75 @@ class PostgresStorage(IUnifiedStorage):
         """Give the matching records in the order of their ids; each batch is as the database is when it is read."""
         self.pool.check()
         check_batch_size(batch_size)
-        chosen = selection(parse(filters))
+        condition = parse(filters)
         batch: Records = []
         after: str | None = ""
         while after is not None:
-            rows = await self.pool.run(partial(self._page, chosen, after))
-            after = rows[-1][0] if len(rows) == _PAGE_ROWS else None
-            for record_id, text in rows:
-                record = record_in(text.encode(), record_id)
-                if chosen.residue is None or chosen.residue.matches(record):
-                    batch.append(record)
+            after, found = await self.pool.run(partial(self._page, condition, after))
+            for record in found:
+                batch.append(record)
                 if len(batch) == batch_size:
                     yield batch
                     batch = []
         if batch:
             yield batch
 
-    async def _page(self, chosen: Selection, after: str, connection: Connection) -> list[tuple[str, str]]:
-        begin = sql.Literal(INDEXED_CHARACTERS)
-        statement = sql.SQL(
-            "SELECT id, record FROM {documents} AS d WHERE left(id, {begin}) >= left(%(after)s, {begin})"
-            " AND id > %(after)s AND {term} ORDER BY left(id, {begin}), id LIMIT %(most)s"
-        ).format(documents=self.names.documents, begin=begin, term=chosen.term)
-        cursor = await connection.execute(statement, {**chosen.values, "after": after, "most": _PAGE_ROWS})
-        return await cursor.fetchall()
+    async def _page(self, condition: Condition, after: str, connection: Connection) -> tuple[str | None, Records]:
+        return await listing.batch(connection, self.names.documents, condition, after, _PAGE_ROWS)
+
+    async def list(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Return the matching records in order; one statement where the columns tell all that is asked."""
+        found = await self._listed(filters, limit, order_by, offset, parts=False)
+        # an order by what the columns do not know
+        return await super().list(filters, limit, order_by=order_by, offset=offset) if found is None else found
+
+    async def list_metadata(
+        self,
+        filters: Filters | None = None,
+        limit: int | None = None,
+        *,
+        order_by: str | None = None,
+        offset: int = 0,
+    ) -> Records:
+        """Like `list`, without the data, which is read of those records alone that the columns do not tell all of."""
+        parts = await self._listed(filters, limit, order_by, offset, parts=True)
+        if parts is None:
+            return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
+        return [summary(part) for part in parts]
+
+    async def _listed(
+        self, filters: Filters | None, limit: int | None, order_by: str | None, offset: int, *, parts: bool
+    ) -> Records | None:
+        self.pool.check()
+        check_bounds(limit, offset)
+        condition, order = parse(filters), parse_order(order_by)
+        table = self.names.documents
+        return await self.pool.run(
+            lambda connection: listing.listed(
+                connection, table, condition, order, limit=limit, offset=offset, parts=parts
+            )
+        )
+
+    async def count(self, filters: Filters | None = None) -> int:
+        """Return how many records match; one statement where the columns tell all that is asked."""
+        self.pool.check()
+        condition = parse(filters)
+        return await self.pool.run(lambda connection: listing.counted(connection, self.names.documents, condition))
+
+    async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
+        """Run one read-only SELECT over the relation `documents`, in PostgreSQL's own words; see `relation`.
+
+        Raises StorageUnavailableError where there is no role that may run queries.
+        """
+        self.pool.check()
+        return await self.pool.run(lambda connection: queried(connection, self.names, query, params))
 
     def watch(
         self,
@@ -230,7 +265,7 @@ class PostgresStorage(IUnifiedStorage):
         watcher = self._watcher
         if watcher is None or watcher.process != os.getpid():
             self._watcher = watcher = Watcher(self.pool.server, self._following, self._writer)
-        watcher.needs_whole = watcher.needs_whole or plan(condition, OF_CHANGES).residue is not None
+        watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
         source = PostgresChangeSource(self, self.pool, self._following, watcher)
         return Watch(source, condition, filters or {}, since, max_queued=max_queued)
 

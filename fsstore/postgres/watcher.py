@@ -61,9 +61,9 @@ class Watcher:
         # the snapshot up to which changes were published, and when the server that gave it was started
         self._position: str | None = None
         self._started_at: object = None
-        self._hearing, self._waking = socket.socketpair()
-        self._hearing.setblocking(False)
-        self._waking.setblocking(False)
+        # by which the thread is woken, while there is one
+        self._hearing: socket.socket | None = None
+        self._waking: socket.socket | None = None
 
     def request(self) -> Future[None]:
         """Have all that is committed by now published; the result comes, or the error that prevents it, when it is.
@@ -74,6 +74,9 @@ class Watcher:
         with self._guard:
             self._requests.append(request)
             if self._thread is None:
+                self._hearing, self._waking = socket.socketpair()
+                self._hearing.setblocking(False)
+                self._waking.setblocking(False)
                 self._thread = threading.Thread(target=self._run, name="fsstore-postgres-watch", daemon=True)
                 self._thread.start()
         self.wake()
@@ -81,9 +84,10 @@ class Watcher:
 
     def wake(self) -> None:
         """Have the thread look, since something has changed."""
-        # full of such bytes it wakes as well
+        # full of such bytes it wakes as well, and closed it need not
         with suppress(OSError):
-            self._waking.send(b"\0")
+            if self._waking is not None:
+                self._waking.send(b"\0")
 
     def stop(self) -> None:
         """Publish nothing more; the thread ends in its own time, which is short."""
@@ -119,8 +123,9 @@ class Watcher:
             raise
         finally:
             self._answer(StorageClosedError(path=self._server.place))
-            self._hearing.close()
-            self._waking.close()
+            for each in (self._hearing, self._waking):
+                if each is not None:
+                    each.close()
 
     def _answer(self, error: BaseException | None, requests: list[Future[None]] | None = None) -> None:
         if requests is None:
@@ -154,6 +159,8 @@ class Watcher:
         with self._guard:
             if self._requests and connection is not None:
                 return
+        if self._hearing is None:
+            return
         with selectors.DefaultSelector() as selector:
             selector.register(self._hearing, selectors.EVENT_READ)
             if connection is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.testing import SessionContract, StorageContract, WatchContract
-from tests.postgres.stores import opened
+from tests.postgres.stores import shared_prefix
 
 
 class TestPostgresStorage(StorageContract, SessionContract, WatchContract):
@@ -17,4 +17,4 @@ class TestPostgresStorage(StorageContract, SessionContract, WatchContract):
         self.url = postgres_url
 
     async def open_store(self, path: Path) -> PostgresStorage:
-        return await opened(self.url, path)
+        return await PostgresStorage.open(self.url, create=True, prefix=shared_prefix(self.url, path))
