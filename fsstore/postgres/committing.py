@@ -30,7 +30,7 @@ from fsstore.postgres.draft import Draft, Stored, drafted
 from fsstore.postgres.failures import RETRIED, is_lost
 from fsstore.postgres.making import check_format
 from fsstore.postgres.pool import Lease, Pool
-from fsstore.postgres.writes import BEGIN, COMMIT, Settings, Step, Writes
+from fsstore.postgres.writes import BEGIN, COMMIT, Settings, State, Step, Writes
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.25
 
@@ -86,9 +86,9 @@ class Committer:
 
     async def _attempt(self, changes: Sequence[Sealed], now: str, tail: Callable[[], list[Step]]) -> Committed:
         async with self._pool.lease() as lease:
-            draft, floor = await self._drafted(lease, changes, now)
+            draft, state = await self._drafted(lease, changes, now)
             number = uuid4()
-            steps = self._writes.steps(draft, number, self._writer, floor)
+            steps = self._writes.steps(draft, number, self._writer, state)
             if not steps:
                 await _roll_back(lease.connection)
                 return Committed(draft, None)
@@ -102,21 +102,21 @@ class Committer:
             raise _AgainError from lost
         return Committed(draft, number)
 
-    async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, int]:
-        """Lock what the mutations are about, and apply them to it; return the floor that was found, too."""
+    async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, State]:
+        """Lock what the mutations are about, and apply them to it; return the state of the store, too."""
         steps = [(BEGIN, ()), self._settings.step(), self._writes.lock(list({change.id for change in changes}))]
         try:
             cursors = await exchanged(lease.connection, [*steps, (self._writes.state, ())])
             rows = await cursors[-2].fetchall()
-            number, floor = await cursors[-1].fetchone() or (0, 0)
+            state = State(*(await cursors[-1].fetchone() or (0, 0, False)))
         except psycopg.Error as error:
             failure = await self._refused(lease, error)
             # the connection was one that had ended, or the server goes down: a new one will tell
             raise (_AgainError if is_lost(lease.connection) and not lease.is_expired else failure) from failure
         try:
-            check_format(number, self._pool.server.place)
+            check_format(state.format, self._pool.server.place)
             found = {record_id: Stored(record_id, text.encode()) for record_id, text in rows}
-            return drafted(changes, found, now, floor, max_bytes=self._max_bytes), floor
+            return drafted(changes, found, now, state.floor, max_bytes=self._max_bytes), state
         except BaseException:
             await _roll_back(lease.connection)
             raise

@@ -55,9 +55,12 @@ class Server:
         except TimeoutError as error:
             raise no_connection(self.place, self.connect_timeout_seconds) from error
         except psycopg.Error as error:
-            raise failed(error, self.place) from error
-        self._check(connection)
-        return connection
+            # the error itself carries the password, so only what it says goes on
+            failure, cause = failed(error, self.place), type(error)(str(error))
+        else:
+            self._check(connection)
+            return connection
+        raise failure from cause
 
     def connect_blocking(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Return a new connection for a thread without an event loop; raises what psycopg raises."""

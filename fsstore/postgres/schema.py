@@ -11,7 +11,8 @@ Invariants:
 - `changes` has one row for each record that a commit has changed: what watches are given, and how a commit is known to
   have been applied whose answer was lost. It is spread as `documents` is. A row without `after` is a commit that was
   declared void before it came. Rows are removed after a while.
-- `store` has one row: the format, the highest version that was ever deleted, and how far `changes` was removed.
+- `store` has one row: the format, the highest version that was ever deleted, how far `changes` was removed, and until
+  when changes are to hold whole records, since a watch asks for more of them than what an index knows.
 """
 
 from __future__ import annotations
@@ -137,6 +138,7 @@ CREATE TABLE {changes} (
     before bigint,
     after bigint,
     known text,
+    is_whole boolean NOT NULL DEFAULT false,
     PRIMARY KEY (key, commit)
 );
 CREATE INDEX {changes_by_xid} ON {changes} (xid);
@@ -145,7 +147,8 @@ CREATE TABLE {store} (
     is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
     format integer NOT NULL,
     floor bigint NOT NULL DEFAULT 0,
-    pruned xid8 NOT NULL DEFAULT '0'
+    pruned xid8 NOT NULL DEFAULT '0',
+    whole_until timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO {store} (format) VALUES ({format});
 """
@@ -154,7 +157,7 @@ _GRANTS = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {documents} TO {role};
 GRANT SELECT, INSERT, DELETE ON {changes} TO {role};
-GRANT SELECT, UPDATE (floor, pruned) ON {store} TO {role};
+GRANT SELECT, UPDATE (floor, pruned, whole_until) ON {store} TO {role};
 """
 
 UPGRADES: Mapping[int, str] = {}

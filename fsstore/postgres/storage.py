@@ -6,15 +6,19 @@ Reads ask the database, and nothing of it is kept here: so what one program has 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import partial
+from time import monotonic
 from typing import Any, Self
 from uuid import uuid4
 
 from psycopg import sql
 
-from fsstore.errors import StorageValidationError
-from fsstore.filesystem.documents.sealed import seal
+from fsstore.errors import StorageError, StorageValidationError
+from fsstore.filesystem.documents.sealed import Sealed, seal
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
@@ -24,17 +28,24 @@ from fsstore.postgres import listing
 from fsstore.postgres.committing import Committed, Committer
 from fsstore.postgres.connection import Connection, server_at
 from fsstore.postgres.draft import record_in
+from fsstore.postgres.following import Following, asks_for_more
 from fsstore.postgres.making import prepare
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.pool import Pool
 from fsstore.postgres.relation import queried
 from fsstore.postgres.schema import Names
+from fsstore.postgres.source import PostgresChangeSource
+from fsstore.postgres.watcher import Watcher
 from fsstore.postgres.writes import Settings, Step, Writes
 from fsstore.query.conditions import Condition
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size, check_bounds, parse_order
+from fsstore.watching.watch import MAX_QUEUED, Watch
 
 _PAGE_ROWS = 100
+_NOTIFICATION_SECONDS = 0.05
+_COMMITS_PER_PRUNING = 500
+_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.005, 2.0
 
 
 class PostgresStorage(IUnifiedStorage):
@@ -43,20 +54,26 @@ class PostgresStorage(IUnifiedStorage):
     def __init__(self, pool: Pool, names: Names, options: Options, clock: Clock) -> None:
         """Use `PostgresStorage.open`; this asks nothing of the server."""
         self.guarantees = Guarantees(
-            durable=options.durable, cross_process=True, isolated_batches=True, external_edits=False, watching=False
+            durable=options.durable, cross_process=True, isolated_batches=True, external_edits=False, watching=True
         )
         self.clock = clock
         self.pool = pool
         self.names = names
         self._max_bytes = options.max_bytes or MAX_BYTES
         self._writes = Writes(names)
+        self._following = Following(names)
+        self._writer = uuid4()
         self._committer = Committer(
             pool,
             self._writes,
             Settings(options.timeout_seconds, options.durable),
-            writer=uuid4(),
+            writer=self._writer,
             max_bytes=self._max_bytes,
         )
+        # made for the first watch
+        self._watcher: Watcher | None = None
+        self._notifies_at = 0.0
+        self._commits = 0
 
     @classmethod
     async def open(
@@ -132,13 +149,29 @@ class PostgresStorage(IUnifiedStorage):
         sealed = [seal(change, lambda: now, max_bytes=self._max_bytes) for change in changes]
         if not sealed:
             return []
-        committing = asyncio.ensure_future(self._committer.commit(sealed, now, self._tail))
+        committing = asyncio.ensure_future(self._committed(sealed, now))
         committing.add_done_callback(_see)
         committed = await asyncio.shield(committing)
         return committed.draft.outcomes
 
-    def _tail(self) -> list[Step]:
-        return []
+    async def _committed(self, sealed: Sequence[Sealed], now: str) -> Committed:
+        committed = await self._committer.commit(sealed, now, self._hints)
+        if committed.number is not None:
+            if self._watcher is not None:
+                self._watcher.wake()
+            self._commits += 1
+            if self._commits % _COMMITS_PER_PRUNING == 0:
+                # what cannot be removed now is the next one's
+                with suppress(StorageError):
+                    await self.pool.run(lambda connection: connection.execute(self._following.prune))
+        return committed
+
+    def _hints(self) -> list[Step]:
+        """Return what notifies other processes, if nothing has lately: commits that do so wait for each other."""
+        if monotonic() < self._notifies_at:
+            return []
+        self._notifies_at = monotonic() + _NOTIFICATION_SECONDS
+        return [(self._following.notify, ())]
 
     # -- many records -------------------------------------------------------------------------------------------------
 
@@ -216,6 +249,26 @@ class PostgresStorage(IUnifiedStorage):
         self.pool.check()
         return await self.pool.run(lambda connection: queried(connection, self.names, query, params))
 
+    def watch(
+        self,
+        filters: Filters | None = None,
+        since: datetime | str | None = None,
+        *,
+        max_queued: int = MAX_QUEUED,
+    ) -> Watch:
+        """Return the changes of the records that match, of every process; O(records) for the first watch.
+
+        A change of another process is reported at once where the server can notify this one, else within a second.
+        """
+        self.pool.check()
+        condition = parse(filters)
+        watcher = self._watcher
+        if watcher is None or watcher.process != os.getpid():
+            self._watcher = watcher = Watcher(self.pool.server, self._following, self._writer)
+        watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
+        source = PostgresChangeSource(self, self.pool, self._following, watcher)
+        return Watch(source, condition, filters or {}, since, max_queued=max_queued)
+
     async def health_check(self) -> dict[str, Any]:
         """Return the report every backend gives, and what the server says of itself; O(records)."""
         statement = sql.SQL("SELECT count(*), current_setting('server_version') FROM {}").format(self.names.documents)
@@ -235,6 +288,15 @@ class PostgresStorage(IUnifiedStorage):
 
     async def close(self) -> None:
         """Close the connections, those in use when they are given back, for which it waits."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None and watcher.process == os.getpid() and watcher.is_alive:
+            # what was committed before is still reported, if the server can be asked
+            with suppress(StorageError, TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(watcher.request()), _LAST_LOOK_SECONDS)
+            watcher.stop()
+            # a thread, which no event of a loop tells
+            while watcher.is_alive:  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)
         await self.pool.close()
 
 

@@ -37,6 +37,15 @@ _SETTING = b"""SELECT set_config('statement_timeout', %s, true),
 _COLUMNS = ("key", *FOUND_COLUMNS, "record")
 
 
+class State(NamedTuple):
+    """The row of `store`, as a commit sees it."""
+
+    format: int
+    floor: int
+    is_whole: bool
+    """Whether changes are to hold whole records."""
+
+
 class Settings(NamedTuple):
     """What holds within each transaction of a store."""
 
@@ -63,7 +72,7 @@ class Writes:
         self.exists = self._made("SELECT 1 FROM {documents} WHERE key = %s AND id = %s")
         self._lock_one = self._made("SELECT id, record FROM {documents} WHERE key = %s FOR UPDATE")
         self._lock = self._made("SELECT id, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE")
-        self.state = self._made("SELECT format, floor FROM {store}")
+        self.state = self._made("SELECT format, floor, whole_until > now() FROM {store}")
         self._insert = self._made(
             "INSERT INTO {documents} ({columns}) VALUES ({places})", columns=columns, places=places
         )
@@ -74,8 +83,8 @@ class Writes:
             " VALUES (%s, %s, 0, now(), now(), 0, '')"
         )
         self._note = self._made(
-            'INSERT INTO {changes} (key, commit, writer, id, "before", "after", known)'
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            'INSERT INTO {changes} (key, commit, writer, id, "before", "after", known, is_whole)'
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
         )
         self._raise_floor = self._made("UPDATE {store} SET floor = %s WHERE floor < %s")
         self._check_floor = self._made("SELECT 1 / (floor <= %s)::integer FROM {store}")
@@ -99,8 +108,8 @@ class Writes:
         keys = sorted(map(key_of, ids))
         return (self._lock_one, (keys[0],)) if len(keys) == 1 else (self._lock, (keys,))
 
-    def steps(self, draft: Draft, commit: UUID, writer: UUID, floor: int) -> list[Step]:
-        """Return what makes a draft true; `floor` is the floor that it was made above."""
+    def steps(self, draft: Draft, commit: UUID, writer: UUID, state: State) -> list[Step]:
+        """Return what makes a draft true, which was made above the floor of that state."""
         written = draft.written()
         if not written:
             return []
@@ -109,10 +118,10 @@ class Writes:
         placed |= {key_of(each): (self._hold, self.one(each)) for each in held}
         steps = [placed[key] for key in sorted(placed)]
         steps += [(self._delete, self.one(each)) for each in held]
-        steps += [(self._note, self._change(each, commit, writer)) for each in written]
+        steps += [(self._note, self._change(each, commit, writer, whole=state.is_whole)) for each in written]
         if any(not each.found for each in written):
-            steps.append((self._check_floor, (floor,)))
-        if draft.floor > floor:
+            steps.append((self._check_floor, (state.floor,)))
+        if draft.floor > state.floor:
             steps.append((self._raise_floor, (draft.floor, draft.floor)))
         return steps
 
@@ -129,9 +138,10 @@ class Writes:
         values = (*row_of(each.made.part), each.made.data.decode())
         return (self._update, (*values[1:], each.key, each.id)) if each.found else (self._insert, (each.key, *values))
 
-    def _change(self, each: Written, commit: UUID, writer: UUID) -> Sequence[Any]:
-        return each.key, commit, writer, each.id, each.before, each.after, _known(each.made)
+    def _change(self, each: Written, commit: UUID, writer: UUID, *, whole: bool) -> Sequence[Any]:
+        known = None if each.made is None else _known(each.made, whole=whole)
+        return each.key, commit, writer, each.id, each.before, each.after, known, whole
 
 
-def _known(made: Stored | None) -> str | None:
-    return None if made is None else orjson.dumps(known_part(made.part)).decode()
+def _known(made: Stored, *, whole: bool) -> str:
+    return (made.data if whole else orjson.dumps(known_part(made.part))).decode()

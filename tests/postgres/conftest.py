@@ -33,3 +33,13 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
         return given
     server: Server = request.getfixturevalue("server")
     return server.url()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """Give a server that a test may kill, or set up otherwise; it syncs nothing, as only the machine needs it."""
+    server = Server(tmp_path / "own")
+    server.make()
+    server.start()
+    yield server
+    server.stop()

@@ -6,7 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
+from fsstore.postgres.schema import Names
 from fsstore.postgres.storage import PostgresStorage
+
+_SHARED = "contract_"
+_stores: dict[str, Path] = {}
 
 
 def prefix_of(path: Path) -> str:
@@ -17,3 +24,19 @@ def prefix_of(path: Path) -> str:
 async def opened(url: str, path: Path, **options: Any) -> PostgresStorage:
     """Open the store that stands for a path, and make it when it is not there."""
     return await PostgresStorage.open(url, create=True, prefix=prefix_of(path), **options)
+
+
+def shared_prefix(url: str, path: Path) -> str:
+    """Return the prefix of tables that stand for a path now, and are emptied for the next one.
+
+    To make tables takes longer than most tests of a contract do.
+    """
+    if _stores.get(url) != path:
+        if url in _stores:
+            names = Names(prefix=_SHARED)
+            with psycopg.connect(url) as connection:
+                tables = sql.SQL(", ").join([names.documents, names.changes])
+                connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+                connection.execute(sql.SQL("UPDATE {} SET floor = 0").format(names.store))
+        _stores[url] = path
+    return _SHARED

@@ -11,7 +11,7 @@ import pytest
 
 from fsstore import sync
 from fsstore.interfaces import IUnifiedStorage
-from tests.postgres.stores import prefix_of
+from tests.postgres.stores import shared_prefix
 from tests.sync.test_contract import Contract
 from tests.sync.turned import TurnedStorage
 
@@ -22,6 +22,6 @@ class TestSyncPostgresStorage(Contract):
         self.url = postgres_url
 
     async def open_store(self, path: Path) -> IUnifiedStorage:
-        opening = partial(sync.open_storage, self.url, create=True, prefix=prefix_of(path))
+        opening = partial(sync.open_storage, self.url, create=True, prefix=shared_prefix(self.url, path))
         opened: Any = TurnedStorage(await asyncio.to_thread(opening))
         return opened  # type: ignore[no-any-return]
