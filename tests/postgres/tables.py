@@ -12,15 +12,16 @@ from psycopg import sql
 from fsstore.model.records import JsonObject
 from fsstore.postgres.connection import Connection
 from fsstore.postgres.relation import make_reader
-from fsstore.postgres.rows import FOUND_COLUMNS, row_of
+from fsstore.postgres.rows import FOUND_COLUMNS, key_of, row_of
 from fsstore.postgres.schema import Names, creating
-from fsstore.postgres.terms import key_of
 
 
 @asynccontextmanager
-async def tables(url: str, names: Names) -> AsyncGenerator[Connection]:
-    """Make the tables of a store, and give a connection."""
+async def tables(url: str, names: Names, *, role: str | None = None) -> AsyncGenerator[Connection]:
+    """Make the tables of a store, as another role if one is named, and give a connection."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        if role is not None:
+            await connection.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(role)))
         for statement in creating(names):
             await connection.execute(statement)
         await make_reader(connection, names)
