@@ -31,6 +31,7 @@ FORMAT = 1
 INDEXED_CHARACTERS = 256
 """How much of a text is in an index: an entry of a B-tree holds 2,704 bytes."""
 KEY_BYTES = 16
+SCHEMA, PREFIX = "public", "fsstore_"
 MAX_NAME_BYTES = 63
 """Longer names are cut by PostgreSQL, in silence."""
 
@@ -44,8 +45,8 @@ def key_of(record_id: str) -> bytes:
 class Names:
     """What the tables of one store are called: `{schema}.{prefix}documents` and so on."""
 
-    schema: str = "public"
-    prefix: str = "fsstore_"
+    schema: str = SCHEMA
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         for name, value in (("schema", self.schema), ("prefix", self.prefix)):
