@@ -26,6 +26,7 @@ from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 
 if TYPE_CHECKING:
     from fsstore.interfaces import IUnifiedStorage
+    from fsstore.postgres.storage import PostgresStorage
     from fsstore.sessions.service import SessionService
 
 _NAME = "url"
@@ -213,7 +214,8 @@ async def _open_memory(_place: str, options: MemoryOptions) -> IUnifiedStorage:
     return opened
 
 
-async def _open_postgres(url: str, options: PostgresOptions) -> IUnifiedStorage:
+async def postgres_storage() -> type[PostgresStorage]:
+    """Return the class of stores in PostgreSQL. Raises StorageUnavailableError where psycopg is not installed."""
     try:
         storage = await loaded("fsstore.postgres.storage")
     except ImportError as error:
@@ -222,8 +224,12 @@ async def _open_postgres(url: str, options: PostgresOptions) -> IUnifiedStorage:
             path="postgresql:",
             advice="pip install 'fsstore[postgres]'; where the system has no libpq, pip install 'psycopg[binary]', too",
         ) from error
-    opened: IUnifiedStorage = await storage.PostgresStorage.open(url, **options)
-    return opened
+    found: type[PostgresStorage] = storage.PostgresStorage
+    return found
+
+
+async def _open_postgres(url: str, options: PostgresOptions) -> IUnifiedStorage:
+    return await (await postgres_storage()).open(url, **options)
 
 
 def _path_of_url(rest: str) -> str:

@@ -48,8 +48,8 @@ class PostgresOptions(TypedDict, total=False):
     """The options of `postgresql:`; `fsstore.postgres.storage.PostgresStorage.open` documents each."""
 
     create: bool
-    schema: str
-    prefix: str
+    schema: str | None
+    prefix: str | None
     pool_size: int
     connect_timeout_seconds: float
     timeout_seconds: float

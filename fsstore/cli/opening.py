@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fsstore.cli.databases import fitting
 from fsstore.cli.output import counted
 from fsstore.errors import StorageValidationError
 
@@ -36,6 +37,7 @@ def with_store(
     options = {"create": create, **options}
     if max_bytes is not None:
         options["max_bytes"] = max_bytes
+    options = fitting(store, options)
     # not above, so that --help and a wrong option answer without it
     import asyncio  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -76,6 +77,18 @@ class Server:
                 path=self.place,
                 advice="make one with: createdb --encoding=UTF8 --template=template0 NAME",
             )
+
+
+def split_names(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL without the parameters that are ours, and these: `schema` and `prefix`.
+
+    So a command, which takes nothing but a URL, can name any store.
+    """
+    base, _, query = url.partition("?")
+    parts = [part.partition("=") for part in query.split("&") if part]
+    ours = {name: unquote(value) for name, _, value in parts if name in ("schema", "prefix")}
+    others = "&".join("".join(part) for part in parts if part[0] not in ours)
+    return f"{base}?{others}" if others else base, ours
 
 
 def server_at(url: str, *, connect_timeout_seconds: float, timeout_seconds: float) -> Server:

@@ -16,8 +16,8 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.postgres.connection import Connection
 from fsstore.postgres.failures import is_absent
 from fsstore.postgres.pool import Pool
-from fsstore.postgres.relation import make_reader
-from fsstore.postgres.schema import FORMAT, UPGRADES, Names, creating, upgrading
+from fsstore.postgres.relation import granting_reader, make_reader
+from fsstore.postgres.schema import FORMAT, UPGRADES, Names, creating, grants, upgrading
 
 _LOCK = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -49,17 +49,22 @@ async def prepare(pool: Pool, names: Names, *, create: bool) -> None:
 
 
 async def upgrade(pool: Pool, names: Names) -> None:
-    """Make of a store of an older format one of this one; no program may use it meanwhile.
+    """Make of a store of an older format one of this one; nothing where there is none.
 
-    Raises StorageUnavailableError for one that is not there, or of a format from which there is no way.
+    Raises StorageUnavailableError for a format from which there is no way.
     """
     number = await pool.run(lambda connection: _format(connection, names))
     if number is None:
-        _refuse_absent(pool.server.place, names)
+        return
     if any(each not in UPGRADES for each in range(number, FORMAT)):
         check_format(number, pool.server.place)
     if number < FORMAT:
         await pool.run(lambda connection: _upgrade(connection, names))
+
+
+async def rights(connection: Connection, names: Names, role: str) -> list[sql.Composed]:
+    """Return what gives a role that did not make the tables the rights that a store needs, those for queries, too."""
+    return [*grants(names, role), *granting_reader(names, connection.info.dbname, role)]
 
 
 def _refuse_absent(place: str, names: Names) -> NoReturn:
@@ -103,7 +108,7 @@ async def _upgrade(connection: Connection, names: Names) -> None:
     async with connection.transaction():
         await connection.execute(_LOCK, [_lock_of(names)])
         number = await _format(connection, names)
-        for statement in upgrading(names, number or FORMAT):
+        for statement in upgrading(names, FORMAT if number is None else number):
             await connection.execute(statement)
 
 

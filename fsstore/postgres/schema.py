@@ -27,6 +27,7 @@ from fsstore.postgres.rows import INDEXED_CHARACTERS, ODD
 from fsstore.postgres.view import RELATION
 
 FORMAT = 1
+SCHEMA, PREFIX = "public", "fsstore_"
 MAX_NAME_BYTES = 63
 """Longer names are cut by PostgreSQL, in silence."""
 
@@ -35,8 +36,8 @@ MAX_NAME_BYTES = 63
 class Names:
     """What the tables of one store are called: `{schema}.{prefix}documents` and so on."""
 
-    schema: str = "public"
-    prefix: str = "fsstore_"
+    schema: str = SCHEMA
+    prefix: str = PREFIX
 
     def __post_init__(self) -> None:
         for name, value in (("schema", self.schema), ("prefix", self.prefix)):

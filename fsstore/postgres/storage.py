@@ -26,14 +26,14 @@ from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcom
 from fsstore.model.times import format_time, utc_now
 from fsstore.postgres import listing
 from fsstore.postgres.committing import Committed, Committer
-from fsstore.postgres.connection import Connection, server_at
+from fsstore.postgres.connection import Connection, server_at, split_names
 from fsstore.postgres.draft import record_in
 from fsstore.postgres.following import Following, asks_for_more
-from fsstore.postgres.making import prepare
+from fsstore.postgres.making import prepare, rights, upgrade
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.pool import Pool
 from fsstore.postgres.relation import queried
-from fsstore.postgres.schema import Names
+from fsstore.postgres.schema import PREFIX, SCHEMA, Names
 from fsstore.postgres.source import PostgresChangeSource
 from fsstore.postgres.watcher import Watcher
 from fsstore.postgres.writes import Settings, Step, Writes
@@ -43,6 +43,7 @@ from fsstore.query.orders import check_batch_size, check_bounds, parse_order
 from fsstore.watching.watch import MAX_QUEUED, Watch
 
 _PAGE_ROWS = 100
+_CONNECT_SECONDS, _UPGRADE_SECONDS = 10.0, 86_400.0
 _NOTIFICATION_SECONDS = 0.05
 _COMMITS_PER_PRUNING = 500
 _LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.005, 2.0
@@ -81,8 +82,8 @@ class PostgresStorage(IUnifiedStorage):
         url: str,
         *,
         create: bool = False,
-        schema: str = "public",
-        prefix: str = "fsstore_",
+        schema: str | None = None,
+        prefix: str | None = None,
         pool_size: int = 10,
         connect_timeout_seconds: float = 10.0,
         timeout_seconds: float = 30.0,
@@ -95,6 +96,8 @@ class PostgresStorage(IUnifiedStorage):
         Passwords and TLS are libpq's affair: `sslmode`, `sslrootcert`, PGPASSWORD, `.pgpass`, `pg_service.conf`.
 
         - `create`: make the tables, and the schema, where they are not; `fsstore init URL` does the same.
+        - `schema`, `prefix`: where the tables are, and how their names begin: `public` and `fsstore_`, unless the URL
+          says otherwise, as in `postgresql://HOST/DATABASE?schema=app&prefix=sessions_`.
         - `pool_size`: how many connections this process has at most; they are made when they are needed.
         - `connect_timeout_seconds`, `timeout_seconds`: how long is waited for a connection, and for what one is asked.
         - `durable`: a write that has returned survives a crash of the server. False turns synchronous_commit off for
@@ -105,7 +108,8 @@ class PostgresStorage(IUnifiedStorage):
         StorageValidationError.
         """
         check_loop()
-        names = Names(schema, prefix)
+        url, named = split_names(url)
+        names = _names(named, schema, prefix)
         options = Options(
             create=create,
             pool_size=pool_size,
@@ -124,6 +128,25 @@ class PostgresStorage(IUnifiedStorage):
             await pool.close()
             raise
         return cls(pool, names, options, clock)
+
+    @classmethod
+    async def upgrade(cls, url: str, *, schema: str | None = None, prefix: str | None = None) -> None:
+        """Make of a store of an older format one of this one; no program may use it meanwhile.
+
+        Nothing happens where there is none, or nothing to do. Raises StorageUnavailableError for a format from which
+        there is no way.
+        """
+        url, named = split_names(url)
+        pool = Pool(server_at(url, connect_timeout_seconds=_CONNECT_SECONDS, timeout_seconds=_UPGRADE_SECONDS), 1)
+        try:
+            await upgrade(pool, _names(named, schema, prefix))
+        finally:
+            await pool.close()
+
+    async def rights_of(self, role: str) -> list[str]:
+        """Return the statements by which the owner of the tables lets another role use the store, queries included."""
+        statements = await self.pool.run(lambda connection: rights(connection, self.names, role))
+        return [statement.as_string(None).strip() for statement in statements]
 
     # -- single records -----------------------------------------------------------------------------------------------
 
@@ -298,6 +321,10 @@ class PostgresStorage(IUnifiedStorage):
             while watcher.is_alive:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_SECONDS)
         await self.pool.close()
+
+
+def _names(named: Mapping[str, str], schema: str | None, prefix: str | None) -> Names:
+    return Names(schema or named.get("schema", SCHEMA), named.get("prefix", PREFIX) if prefix is None else prefix)
 
 
 async def _row(connection: Connection, step: Step) -> tuple[Any, ...] | None:

@@ -91,12 +91,12 @@ class Server:
     def kill(self) -> None:
         """Kill every process of the server at once, as a crash of it does."""
         if self._process is not None:
-            # its children have sessions of their own, and would else end in their own time
-            children = _children_of(self._process.pid)
-            self._process.kill()
-            for child in children:
+            # stopped first, so that it starts no further child, which would end in its own time
+            self._process.send_signal(signal.SIGSTOP)
+            for child in _children_of(self._process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
             self._process = None
 
