@@ -31,6 +31,7 @@ class FileOptions(TypedDict, total=False):
     allow_network: bool
     live: bool
     polling: bool
+    read_only: bool
     clock: Clock
 
 
@@ -84,6 +85,7 @@ _DEFAULTS: dict[str, Any] = {
     "allow_network": False,
     "live": False,
     "polling": False,
+    "read_only": False,
     "clock": _Written("utc_now"),
 }
 

@@ -443,8 +443,8 @@ async def test_every_wrong_option_is_reported_at_once_with_all_that_there_are(tm
         await open_storage(tmp_path / "store", fsnyc=False, create=True, qqq=1)
     assert str(caught.value) == (
         "options: unknown option 'fsnyc', the nearest is 'fsync', and unknown option 'qqq'; options of file: are "
-        "allow_network, clock, create, file_mode, fsync, live, lock_timeout_seconds, max_bytes, polling, reconcile, "
-        "shard_depth"
+        "allow_network, clock, create, file_mode, fsync, live, lock_timeout_seconds, max_bytes, polling, read_only, "
+        "reconcile, shard_depth"
     )
 
     with pytest.raises(StorageValidationError) as caught:

@@ -10,6 +10,7 @@ from fsstore.cli.output import counted
 from fsstore.errors import StorageValidationError
 
 if TYPE_CHECKING:
+    from fsstore.interfaces import IUnifiedStorage
     from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
@@ -44,6 +45,19 @@ def with_store(
         return asyncio.run(_work(store, work, options))
 
 
+def with_stores(
+    source: tuple[str, dict[str, Any]],
+    target: tuple[str, dict[str, Any]],
+    work: Callable[["IUnifiedStorage", "IUnifiedStorage"], Awaitable[T]],
+) -> T:
+    """Open two stores, each with its options, do the work, close them. Raises what opening and the work raise."""
+    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
+    import asyncio  # noqa: PLC0415 - as above
+
+    with _told_by_commands():
+        return asyncio.run(_work_on_two(source, target, work))
+
+
 @contextmanager
 def _told_by_commands() -> Iterator[None]:
     """Log no warning of what is left out: the command names it itself, also where the index knows it already."""
@@ -73,3 +87,14 @@ async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], op
 
     async with open_sessions(store, **options) as sessions:
         return await work(sessions)
+
+
+async def _work_on_two(
+    source: tuple[str, dict[str, Any]],
+    target: tuple[str, dict[str, Any]],
+    work: Callable[["IUnifiedStorage", "IUnifiedStorage"], Awaitable[T]],
+) -> T:
+    from fsstore.opening import open_storage  # noqa: PLC0415 - as above
+
+    async with open_storage(source[0], **source[1]) as read, open_storage(target[0], **target[1]) as written:
+        return await work(read, written)

@@ -19,7 +19,7 @@ from fsstore.filesystem.documents.sealed import Sealed, SealedSave
 from fsstore.model.mutations import apply_each, outcome_of
 from fsstore.model.records import JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.successor import floor_above
-from fsstore.postgres.schema import key_of
+from fsstore.postgres.rows import key_of
 
 
 class Stored:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fsstore.model.times import TIME_KEYS, TIME_PATHS
-from fsstore.postgres.terms import MAX_INDEXED_CHARACTERS, Terms
+from fsstore.postgres.rows import INDEXED_CHARACTERS
+from fsstore.postgres.terms import Terms
 from fsstore.query.columns import locate
 from fsstore.query.conditions import Order
 
@@ -45,7 +46,7 @@ def has_other_places(order: Order) -> bool:
 
 def _places_of_column(column: str) -> list[str]:
     if column == "id":
-        return [f"left(d.id, {MAX_INDEXED_CHARACTERS})", "d.id"]
+        return [f"left(d.id, {INDEXED_CHARACTERS})", "d.id"]
     if column in ("version", *TIME_KEYS):
         return [f"d.{column}"]
     return [f"d.{column} IS NOT NULL", f"d.{column}"]

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, NamedTuple
@@ -31,11 +32,21 @@ FOUND_COLUMNS = (*ENVELOPE, "user_id", "status", "tags", "marks", "metadata", "t
 PART_COLUMNS = (*ENVELOPE, "marks", "metadata", "top_metadata")
 """The columns that tell what is known of a record without reading it; times and documents as text."""
 
-MAX_TAG_CHARACTERS = 256
-"""A longer tag might not fit into an entry of the index of tags."""
+INDEXED_CHARACTERS = 256
+"""How much of a text is in an index: an entry of a B-tree holds 2,704 bytes."""
+
+MAX_TAG_CHARACTERS = INDEXED_CHARACTERS
+"""A tag is in its index as a whole."""
+
+KEY_BYTES = 16
 
 _EXACT = 2**53
 _COLUMN_TYPES = frozenset({str, int, float, bool, NoneType})
+
+
+def key_of(record_id: str) -> bytes:
+    """Return the key under which a record lies: the beginning of the SHA-256 of its id."""
+    return hashlib.sha256(record_id.encode()).digest()[:KEY_BYTES]
 
 
 class Row(NamedTuple):

@@ -17,28 +17,19 @@ Invariants:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from fsstore.errors import StorageValidationError
-from fsstore.postgres.rows import ODD
+from fsstore.postgres.rows import INDEXED_CHARACTERS, ODD
 from fsstore.postgres.view import RELATION
 
 FORMAT = 1
-INDEXED_CHARACTERS = 256
-"""How much of a text is in an index: an entry of a B-tree holds 2,704 bytes."""
-KEY_BYTES = 16
 SCHEMA, PREFIX = "public", "fsstore_"
 MAX_NAME_BYTES = 63
 """Longer names are cut by PostgreSQL, in silence."""
-
-
-def key_of(record_id: str) -> bytes:
-    """Return the key under which a record lies."""
-    return hashlib.sha256(record_id.encode()).digest()[:KEY_BYTES]
 
 
 @dataclass(frozen=True, slots=True)

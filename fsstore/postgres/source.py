@@ -11,7 +11,7 @@ from fsstore.model.records import Filters, JsonObject
 from fsstore.postgres.draft import record_in
 from fsstore.postgres.following import Following
 from fsstore.postgres.pool import Pool
-from fsstore.postgres.schema import key_of
+from fsstore.postgres.rows import key_of
 from fsstore.postgres.watcher import Watcher
 from fsstore.watching.ledger import Ledger
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from fsstore.model.times import TIME_KEYS
 from fsstore.postgres.places import has_other_places, is_placed, places
-from fsstore.postgres.rows import ODD, OTHER_TIMES, PART_COLUMNS
-from fsstore.postgres.terms import MAX_INDEXED_CHARACTERS, Terms
+from fsstore.postgres.rows import INDEXED_CHARACTERS, ODD, OTHER_TIMES, PART_COLUMNS
+from fsstore.postgres.terms import Terms
 from fsstore.query.columns import ENVELOPE, METADATA, STATUS, TOP_METADATA, USER_ID
 from fsstore.query.conditions import Compares, OneOf, Order
 from fsstore.query.plan import STARTS, Abilities, Plan
@@ -141,11 +141,11 @@ def following(table: str, plan: Plan, after: str, size: int) -> Statement:
     if plan.residue is not None:
         sure = "FALSE"
     wanted = f"({_ODD} OR ({known}) IS NOT FALSE)" if not terms.is_sure else f"({_ODD} OR {known})"
-    beginning = f"left(d.id, {MAX_INDEXED_CHARACTERS})"
+    beginning = f"left(d.id, {INDEXED_CHARACTERS})"
     text = (
         f"SELECT d.record, {sure} AS is_sure, d.id FROM {table} AS d"
         f" WHERE {wanted if plan.known else 'TRUE'}"
-        f" AND {beginning} >= {terms.bind(after[:MAX_INDEXED_CHARACTERS], TEXT)} AND d.id > {terms.bind(after, TEXT)}"
+        f" AND {beginning} >= {terms.bind(after[:INDEXED_CHARACTERS], TEXT)} AND d.id > {terms.bind(after, TEXT)}"
         f" ORDER BY {beginning}, d.id LIMIT {terms.bind(size, BIGINT)}"
     )
     return Statement(text, terms.values)

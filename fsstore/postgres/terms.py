@@ -10,13 +10,19 @@ Invariants:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from fsstore.model.times import TIME_KEYS
-from fsstore.postgres.rows import MAX_TAG_CHARACTERS, NULL_SESSION, NULL_THREAD, OTHER_TIMES
+from fsstore.postgres.rows import (
+    INDEXED_CHARACTERS,
+    MAX_TAG_CHARACTERS,
+    NULL_SESSION,
+    NULL_THREAD,
+    OTHER_TIMES,
+    key_of,
+)
 from fsstore.query.columns import METADATA, STATUS, TOP_METADATA, USER_ID, Location, locate, tags_asked
 from fsstore.query.conditions import (
     All,
@@ -31,19 +37,11 @@ from fsstore.query.conditions import (
     TimeField,
 )
 
-MAX_INDEXED_CHARACTERS = 256
-"""How much of a text the indexes hold: what is longer might not fit into an entry."""
-
 _NULL_MARKS = {"session_id": NULL_SESSION, "thread_id": NULL_THREAD}
 _DOCUMENTS = {METADATA: "d.metadata", TOP_METADATA: "d.top_metadata"}
 _SQL_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _INDEXED_BY_BEGINNING = frozenset({"session_id", "thread_id", USER_ID, STATUS, "type"})
 _EXACT = 2**53
-
-
-def key_of(record_id: str) -> bytes:
-    """Return the key under which a record lies: the first 16 bytes of the SHA-256 of its id."""
-    return hashlib.sha256(record_id.encode()).digest()[:16]
 
 
 class Terms:
@@ -130,8 +128,8 @@ class Terms:
         wanted = [text for text in strings if "\0" not in text]
         whole = f"d.{column} = {self._any(wanted, 'text')}"
         if column in _INDEXED_BY_BEGINNING:
-            beginnings = list(dict.fromkeys(text[:MAX_INDEXED_CHARACTERS] for text in wanted))
-            whole = f"left(d.{column}, {MAX_INDEXED_CHARACTERS}) = {self._any(beginnings, 'text')} AND {whole}"
+            beginnings = list(dict.fromkeys(text[:INDEXED_CHARACTERS] for text in wanted))
+            whole = f"left(d.{column}, {INDEXED_CHARACTERS}) = {self._any(beginnings, 'text')} AND {whole}"
         return f"(d.{column} IS NOT NULL AND {whole})"
 
     def _any(self, values: list[Any], kind: str) -> str:

@@ -31,7 +31,7 @@ from fsstore.postgres.connection import Server, give_up
 from fsstore.postgres.draft import record_in
 from fsstore.postgres.failures import failed
 from fsstore.postgres.following import CLOSE, FETCH, Following, Moved
-from fsstore.postgres.schema import key_of
+from fsstore.postgres.rows import key_of
 from fsstore.postgres.writes import READ_ALL
 from fsstore.watching.changes import Origin
 from fsstore.watching.ledger import KnownState, Ledger

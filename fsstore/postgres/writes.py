@@ -15,8 +15,8 @@ import orjson
 from psycopg import sql
 
 from fsstore.postgres.draft import Draft, Stored, Written
-from fsstore.postgres.rows import FOUND_COLUMNS, row_of
-from fsstore.postgres.schema import Names, key_of
+from fsstore.postgres.rows import FOUND_COLUMNS, key_of, row_of
+from fsstore.postgres.schema import Names
 from fsstore.query.columns import known_part
 
 Step: TypeAlias = tuple[bytes, Sequence[Any]]

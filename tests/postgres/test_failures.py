@@ -17,7 +17,8 @@ from psycopg import sql
 from fsstore import StorageError, StorageTimeoutError, StorageUnavailableError, open_storage
 from fsstore.model.mutations import Append, deleting, saving, unchanged
 from fsstore.model.records import JsonObject
-from fsstore.postgres.schema import Names, grants, key_of
+from fsstore.postgres.rows import key_of
+from fsstore.postgres.schema import Names, grants
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.postgres.writes import State, Step
 from tests.postgres.proxy import Proxy

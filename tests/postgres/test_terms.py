@@ -4,7 +4,8 @@ import pytest
 
 from fsstore.model.records import JsonObject
 from fsstore.postgres.places import places
-from fsstore.postgres.terms import Terms, key_of
+from fsstore.postgres.rows import key_of
+from fsstore.postgres.terms import Terms
 from fsstore.query.conditions import Field
 from fsstore.query.filters import parse
 from fsstore.query.orders import parse_order
