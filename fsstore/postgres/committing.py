@@ -54,7 +54,7 @@ class Committer:
         self._pool = pool
         self._writes = writes
         self._settings = settings
-        self._writer = writer
+        self.writer = writer
         self._max_bytes = max_bytes
 
     async def commit(self, changes: Sequence[Sealed], now: str, tail: Callable[[], list[Step]]) -> Committed:
@@ -88,7 +88,7 @@ class Committer:
         async with self._pool.lease() as lease:
             draft, state = await self._drafted(lease, changes, now)
             number = uuid4()
-            steps = self._writes.steps(draft, number, self._writer, state)
+            steps = self._writes.steps(draft, number, self.writer, state)
             if not steps:
                 await _roll_back(lease.connection)
                 return Committed(draft, None)
@@ -140,7 +140,7 @@ class Committer:
 
     async def _is_void(self, draft: Draft, number: UUID, lost: StorageError) -> bool:
         """Learn what became of a commit whose answer was lost, and that it stays so."""
-        void = self._writes.void(draft.written()[0], number, self._writer)
+        void = self._writes.void(draft.written()[0], number, self.writer)
         ends = monotonic() + self._pool.server.timeout_seconds
         while True:
             try:

@@ -31,8 +31,13 @@ from fsstore.postgres.failures import failed, is_lost, no_answer, pool_exhausted
 T = TypeVar("T")
 _Waiting: TypeAlias = "tuple[asyncio.AbstractEventLoop, asyncio.Future[Connection | None]]"
 
-_INHERITED: list[Connection] = []
-"""Connections of a parent process, kept so that nothing closes them."""
+_INHERITED: list[object] = []
+"""Connections of a parent process, and who holds some, kept so that nothing closes them."""
+
+
+def keep_for_parent(inherited: object) -> None:
+    """Let what a child of fork has inherited be as it is until the child ends."""
+    _INHERITED.append(inherited)
 
 
 class Lease:
@@ -96,7 +101,7 @@ class Pool:
             if process == os.getpid():
                 self._release(connection)
             else:
-                _INHERITED.append(connection)
+                keep_for_parent(connection)
 
     async def run(self, ask: Callable[[Connection], Awaitable[T]]) -> T:
         """Have a connection do what may be done twice, and return what that gives.

@@ -6,7 +6,6 @@ Reads ask the database, and nothing of it is kept here: so what one program has 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,6 +18,7 @@ from psycopg import sql
 
 from fsstore.errors import StorageError, StorageValidationError
 from fsstore.filesystem.documents.sealed import Sealed, seal
+from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, summary
 from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
@@ -31,7 +31,7 @@ from fsstore.postgres.draft import record_in
 from fsstore.postgres.following import Following, asks_for_more
 from fsstore.postgres.making import prepare, rights, upgrade
 from fsstore.postgres.options import MAX_BYTES, Options
-from fsstore.postgres.pool import Pool
+from fsstore.postgres.pool import Pool, keep_for_parent
 from fsstore.postgres.relation import queried
 from fsstore.postgres.schema import PREFIX, SCHEMA, Names
 from fsstore.postgres.source import PostgresChangeSource
@@ -75,6 +75,14 @@ class PostgresStorage(IUnifiedStorage):
         self._watcher: Watcher | None = None
         self._notifies_at = 0.0
         self._commits = 0
+        tell_child(self)
+
+    def in_child(self) -> None:
+        """Write as another one than the parent, and leave its thread to it."""
+        self._writer = self._committer.writer = uuid4()
+        if self._watcher is not None:
+            keep_for_parent(self._watcher)
+            self._watcher = None
 
     @classmethod
     async def open(
@@ -286,7 +294,7 @@ class PostgresStorage(IUnifiedStorage):
         self.pool.check()
         condition = parse(filters)
         watcher = self._watcher
-        if watcher is None or watcher.process != os.getpid():
+        if watcher is None:
             self._watcher = watcher = Watcher(self.pool.server, self._following, self._writer)
         watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
         source = PostgresChangeSource(self, self.pool, self._following, watcher)
@@ -312,7 +320,7 @@ class PostgresStorage(IUnifiedStorage):
     async def close(self) -> None:
         """Close the connections, those in use when they are given back, for which it waits."""
         watcher, self._watcher = self._watcher, None
-        if watcher is not None and watcher.process == os.getpid() and watcher.is_alive:
+        if watcher is not None and watcher.is_alive:
             # what was committed before is still reported, if the server can be asked
             with suppress(StorageError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(watcher.request()), _LAST_LOOK_SECONDS)

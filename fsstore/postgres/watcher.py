@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import threading
@@ -46,7 +45,6 @@ class Watcher:
     """Follows the changes of a store, for all watches of one process."""
 
     def __init__(self, server: Server, following: Following, writer: UUID) -> None:
-        self.process = os.getpid()
         self.ledger = Ledger(server.place)
         self.needs_whole = False
         """Whether a filter asks for more of a record than a change tells."""

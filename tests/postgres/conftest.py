@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
-from tests.postgres.server import Server
+from tests.postgres.server import Server, running
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """Give a server that tests share, and do not harm."""
-    place = Path(mkdtemp(prefix="fsstore-postgres-"))
-    server = Server(place / "data")
-    server.make()
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(place)
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +28,7 @@ def postgres_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server() -> Iterator[Server]:
     """Give a server that a test may kill, or set up otherwise; it syncs nothing, as only the machine needs it."""
-    server = Server(tmp_path / "own")
-    server.make()
-    server.start()
-    yield server
-    server.stop()
+    with running() as server:
+        yield server

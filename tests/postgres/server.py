@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
@@ -35,7 +35,7 @@ _WITHOUT_SYNC = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Server:
-    """One cluster in a directory of its own, on a socket in it and on a port."""
+    """One cluster in a directory of its own, on a socket and on a port."""
 
     def __init__(self, place: Path, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
         self.place = place
@@ -119,10 +119,21 @@ class Server:
             for place in places:
                 shutil.chown(place, _user())
                 place.chmod(0o700 if place == self.place else 0o755)
-            for above in self.place.parents:
-                # pytest makes its directories for one user alone
-                if not above.stat().st_mode & 0o001 and above.is_relative_to(tempfile.gettempdir()):
-                    above.chmod(above.stat().st_mode | 0o011)
+            self.place.parent.chmod(0o711)
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[Server]:
+    """Give a server that runs, and leave nothing of it; pytest has its own directories for one user alone."""
+    place = Path(tempfile.mkdtemp(prefix="fsstore-postgres-"))
+    server = Server(place / "data", **options)
+    try:
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _user() -> str:
