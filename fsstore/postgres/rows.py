@@ -5,8 +5,9 @@ Invariants:
   former the user, the status and the tags as columns where they are text.
 - `marks` tells what these do not. NULL_SESSION and NULL_THREAD: the key is there and is null. OTHER_TIMES: `created_at`
   or `updated_at` of the data's metadata is something else than a time in the store's form. ODD: PostgreSQL would see
-  something else than Python does, or could not hold it at all (text with NUL, a number that is not exact as `numeric`,
-  data that is an array, ...). Such a row is found by its id and its times, and is judged by its record.
+  something else than Python does, or could not hold it at all (text with NUL, or too long for an index, a number that
+  is not exact as `numeric`, data that is an array, ...). Such a row is found by its id and its times, and is judged by
+  its record.
 - Nothing is kept here that the record does not tell.
 """
 
@@ -24,7 +25,8 @@ from fsstore.model.times import instant_of
 from fsstore.query.columns import ENVELOPE, tags_of
 from fsstore.query.conditions import ABSENT
 
-ODD, OTHER_TIMES, NULL_SESSION, NULL_THREAD = 1, 2, 4, 8
+OTHER_TIMES, NULL_SESSION, NULL_THREAD, ODD = 1, 2, 4, 8
+"""The marks; ODD is the highest, so that PostgreSQL knows how many rows are odd by what it knows of the column."""
 
 FOUND_COLUMNS = (*ENVELOPE, "user_id", "status", "tags", "marks", "metadata", "top_metadata")
 """The columns by which rows are found, in the order of `Row`."""
@@ -33,10 +35,7 @@ PART_COLUMNS = (*ENVELOPE, "marks", "metadata", "top_metadata")
 """The columns that tell what is known of a record without reading it; times and documents as text."""
 
 INDEXED_CHARACTERS = 256
-"""How much of a text is in an index: an entry of a B-tree holds 2,704 bytes."""
-
-MAX_TAG_CHARACTERS = INDEXED_CHARACTERS
-"""A tag is in its index as a whole."""
+"""How long a text in an index is at most: an entry of a B-tree holds 2,704 bytes. Of ids it has the beginnings."""
 
 KEY_BYTES = 16
 
@@ -81,7 +80,7 @@ def row_of(record: Mapping[str, Any]) -> Row:
         list in (type(data), type(metadata), type(own))
         or type(user_id) not in _COLUMN_TYPES
         or type(status) not in _COLUMN_TYPES
-        or any(len(tag) > MAX_TAG_CHARACTERS for tag in tags or ())
+        or any(map(_is_long, (record["type"], session_id, thread_id, user_id, status, *(tags or ()))))
         or not all(map(_is_exact, (metadata, own, record["type"], session_id, thread_id)))
     )
     if is_odd:
@@ -157,8 +156,12 @@ def _is_exact_float(number: float) -> bool:
     return -_EXACT < number < _EXACT and (number != 0 or str(number) == "0.0")
 
 
+def _is_long(value: Any) -> bool:
+    return type(value) is str and len(value) > INDEXED_CHARACTERS
+
+
 def _text(value: Any) -> str | None:
-    return value if type(value) is str and "\0" not in value else None
+    return value if type(value) is str and "\0" not in value and not _is_long(value) else None
 
 
 def _json(value: Any) -> str | None:

@@ -34,8 +34,8 @@ ABILITIES = Abilities(
     tests=frozenset({OneOf, Compares}),
 )
 
-_ORDINARY, _ODD = f"d.marks & {ODD} = 0", f"d.marks & {ODD} = {ODD}"
-"""As the partial indexes say it."""
+_ORDINARY, _ODD = f"d.marks < {ODD}", f"d.marks >= {ODD}"
+"""The latter as the partial index says it."""
 _PLACED, _UNPLACED = f"d.marks & {ODD | OTHER_TIMES} = 0", f"d.marks & {ODD | OTHER_TIMES} <> 0"
 
 

@@ -17,13 +17,12 @@ from typing import Any
 from fsstore.model.times import TIME_KEYS
 from fsstore.postgres.rows import (
     INDEXED_CHARACTERS,
-    MAX_TAG_CHARACTERS,
     NULL_SESSION,
     NULL_THREAD,
     OTHER_TIMES,
     key_of,
 )
-from fsstore.query.columns import METADATA, STATUS, TOP_METADATA, USER_ID, Location, locate, tags_asked
+from fsstore.query.columns import METADATA, TOP_METADATA, Location, locate, tags_asked
 from fsstore.query.conditions import (
     All,
     Compares,
@@ -40,7 +39,6 @@ from fsstore.query.conditions import (
 _NULL_MARKS = {"session_id": NULL_SESSION, "thread_id": NULL_THREAD}
 _DOCUMENTS = {METADATA: "d.metadata", TOP_METADATA: "d.top_metadata"}
 _SQL_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_INDEXED_BY_BEGINNING = frozenset({"session_id", "thread_id", USER_ID, STATUS, "type"})
 _EXACT = 2**53
 
 
@@ -79,7 +77,7 @@ class Terms:
             location = locate(condition.path) if isinstance(condition, Field) else None
             if location is not None and location.document is None:
                 term = self.term(condition)
-                # NULL may stand for text with NUL
+                # NULL may stand for text with NUL, or for a long one
                 unsure = location.column in (*_NULL_MARKS, "type")
                 parts.append(f"(d.{location.column} IS NULL OR {term})" if unsure else term)
         return " AND ".join(parts) or "TRUE"
@@ -102,7 +100,7 @@ class Terms:
     # -- columns and tags ---------------------------------------------------------------------------------------------
 
     def _tagged(self, strings: list[str]) -> str:
-        wanted = [text for text in strings if "\0" not in text and len(text) <= MAX_TAG_CHARACTERS]
+        wanted = [text for text in strings if "\0" not in text and len(text) <= INDEXED_CHARACTERS]
         return f"(d.tags IS NOT NULL AND d.tags && {self.bind(wanted, 'text[]')})"
 
     def _column_term(self, column: str, condition: Field) -> str:
@@ -125,12 +123,9 @@ class Terms:
         return f"(d.key = ANY({keys}) AND d.id = ANY({ids}))"
 
     def _text_is(self, column: str, strings: list[str]) -> str:
-        wanted = [text for text in strings if "\0" not in text]
-        whole = f"d.{column} = {self._any(wanted, 'text')}"
-        if column in _INDEXED_BY_BEGINNING:
-            beginnings = list(dict.fromkeys(text[:INDEXED_CHARACTERS] for text in wanted))
-            whole = f"left(d.{column}, {INDEXED_CHARACTERS}) = {self._any(beginnings, 'text')} AND {whole}"
-        return f"(d.{column} IS NOT NULL AND {whole})"
+        # no other text stands in the columns of ordinary rows
+        wanted = [text for text in strings if "\0" not in text and len(text) <= INDEXED_CHARACTERS]
+        return f"(d.{column} IS NOT NULL AND d.{column} = {self._any(wanted, 'text')})"
 
     def _any(self, values: list[Any], kind: str) -> str:
         return self.bind(values[0], kind) if len(values) == 1 else f"ANY({self.bind(values, f'{kind}[]')})"

@@ -27,7 +27,7 @@ CREATE VIEW {{relation}} AS SELECT {", ".join(f"{_ENVELOPE[name]} AS {name}" for
         )::json END AS metadata
     FROM {{documents}} AS d LEFT JOIN LATERAL (
         SELECT regexp_replace(d.record, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g')::json AS record
-        WHERE d.marks & {ODD} = {ODD}
+        WHERE d.marks >= {ODD}
     ) AS odd ON true;
 CREATE FUNCTION {{json_extract}}(document json, path text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT pg_catalog.jsonb_path_query_first(document::jsonb, path::jsonpath) #>> '{{{{}}}}' $$;

@@ -28,8 +28,8 @@ _FILL = """
 INSERT INTO {documents} (key, id, type, version, created_at, updated_at, session_id, thread_id, user_id, status, tags,
     marks, metadata, record)
 SELECT substring(sha256(convert_to('s' || n, 'UTF8')) for 16), 's' || n, 'session', 1, moment, moment, 's' || n,
-    't' || n % 3000, 'u' || n % 300, (ARRAY['open', 'done', 'failed'])[1 + n % 3], ARRAY['tag' || n % 500],
-    CASE WHEN n % 1000 = 0 THEN 1 ELSE 0 END, jsonb_build_object('n', n), repeat('x', 500)
+    't' || n % 3000, 'u' || n % 300, CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'open' END, ARRAY['tag' || n % 500],
+    CASE WHEN n % 1000 = 0 THEN 8 ELSE 0 END, jsonb_build_object('n', n), repeat('x', 500)
 FROM (
     SELECT n, timestamptz '2026-01-01' + n * interval '1 minute' AS moment FROM generate_series(1, {rows}) AS n
 ) AS rows

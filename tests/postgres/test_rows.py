@@ -31,6 +31,9 @@ def record(metadata: Any, /, **more: Any) -> JsonObject:
         record({"status": ["open"]}),
         record({"user_id": {"a": 1}}),
         record({"tags": ["t" * 257]}),
+        record({"status": "s" * 257}),
+        record({}, type="t" * 257),
+        record({}, session_id="中" * 257),
         record([{"a": 1}]),
         record({}, data=[{"metadata": {}}]),
         record({}, metadata=[1]),
@@ -45,7 +48,7 @@ def test_a_record_that_postgresql_would_see_otherwise_is_odd_and_nothing_of_it_s
 ) -> None:
     row = row_of(found)
 
-    assert row.marks & ODD
+    assert row.marks >= ODD
     assert (row.metadata, row.top_metadata, row.tags, row.status, row.user_id) == (None,) * 5
     assert not any("\0" in value for value in row if isinstance(value, str))
 
@@ -70,7 +73,7 @@ def test_the_part_of_an_ordinary_row_has_the_summary_of_its_record() -> None:
     for at in range(RECORDS):
         found = some_record(rng, at)
         row = row_of(found)
-        if not row.marks & ODD:
+        if not row.marks >= ODD:
             ordinary += 1
             part = part_of([getattr(row, column) for column in PART_COLUMNS])
             assert summary({"data": None, **part}) == summary(found)
