@@ -27,6 +27,7 @@ TOPICS = {
     "langgraph": "checkpoints and items of LangGraph",
     "openai-agents": "sessions of the OpenAI Agents SDK",
     "moving": "from another session store",
+    "postgres": "sessions in a database: when, what it costs, and how far it carries",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",
     "backend": "writing one",
