@@ -6,6 +6,7 @@ Invariants:
 - Every statement about one record carries its `key`, the first 16 bytes of SHA-256 of its id, and compares the `id`
   beside it: an id may be longer than an entry of a B-tree. So the table can be spread over servers by `key`. For the
   same reason the index of ids holds their beginnings, and long texts are in no other column (`rows`).
+- The indexes of users, statuses and types hold what counts of sessions ask besides, so that no row is read for these.
 - What the columns hold, and which rows are ODD, `rows` says. Ids cannot hold NUL (`check_id`).
 - `created_at` and `updated_at` have the microseconds of the record's own, and are the same instants.
 - `changes` has one row for each record that a commit has changed: what watches are given, and how a commit is known to
@@ -113,10 +114,10 @@ CREATE INDEX {by_id} ON {documents} (left(id, {characters}));
 CREATE INDEX {by_updated_at} ON {documents} (updated_at DESC);
 CREATE INDEX {by_session_id} ON {documents} (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX {by_thread_id} ON {documents} (thread_id) WHERE thread_id IS NOT NULL;
-CREATE INDEX {by_user_id} ON {documents} (user_id, updated_at DESC) WHERE user_id IS NOT NULL;
-CREATE INDEX {by_status} ON {documents} (status, updated_at DESC) WHERE status IS NOT NULL;
+CREATE INDEX {by_user_id} ON {documents} (user_id, updated_at DESC) INCLUDE (type, marks) WHERE user_id IS NOT NULL;
+CREATE INDEX {by_status} ON {documents} (status, updated_at DESC) INCLUDE (type, marks) WHERE status IS NOT NULL;
 CREATE INDEX {by_tags} ON {documents} USING gin (tags) WHERE tags IS NOT NULL;
-CREATE INDEX {by_type} ON {documents} (type, updated_at DESC);
+CREATE INDEX {by_type} ON {documents} (type, updated_at DESC) INCLUDE (marks);
 CREATE INDEX {odd} ON {documents} (updated_at DESC) WHERE marks >= {odd_mark};
 
 CREATE TABLE {changes} (

@@ -151,13 +151,23 @@ async def test_a_batch_of_a_stream_goes_on_in_the_index_of_ids(connection: Conne
     assert await _read(connection, statement) == {"plans_documents_by_id": "Index Scan"}
 
 
-async def test_a_selective_count_reads_an_index(connection: Connection) -> None:
-    counted = counting(NAMES.documents.as_string(None), plan(parse({"data.metadata.user_id": "u7"}), ABILITIES))
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({**SESSIONS, "data.metadata.user_id": "u7"}, "by_user_id"),
+        ({**SESSIONS, "data.metadata.status": "failed"}, "by_status"),
+        ({**SESSIONS, "data.metadata.status": "open"}, "by_status"),
+        (SESSIONS, "by_type"),
+    ],
+)
+async def test_a_count_of_sessions_reads_an_index_alone(
+    connection: Connection, filters: JsonObject, index: str
+) -> None:
+    counted = counting(NAMES.documents.as_string(None), plan(parse(filters), ABILITIES))
 
     found = await _read(connection, counted.joined)
 
-    assert "plans_documents_by_user_id" in found
-    assert "Seq Scan" not in found.values()
+    assert found == {f"plans_documents_{index}": "Index Only Scan", "plans_documents_odd": "Index Scan"}
 
 
 async def _read(connection: Connection, statement: Statement) -> dict[str, str]:
