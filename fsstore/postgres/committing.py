@@ -1,9 +1,10 @@
 """How a commit becomes true: found and locked, drafted, written, and known to be true though its answer is lost.
 
 One transaction, in two exchanges with the server: the first locks the records in the order of their keys and reads them
-and the floor; the second writes, and commits. Invariants:
-- Until the second exchange is sent nothing is applied, and whatever ends the first is not applied.
-- Each commit writes its number, with the first record that it changes. Where the connection is lost in the second
+and the floor; the second writes, and commits. A commit of one record that is remembered, or probably new, takes one
+exchange, if the store is as it was thought. Invariants:
+- Until the last exchange is sent nothing is applied, and whatever ends the first of two is not applied.
+- Each commit writes its number, with the first record that it changes. Where the connection is lost in the last
   exchange, the same number is inserted as void by another connection. That waits for the transaction, if the server is
   still at it, and tells what became of it: the number is there, and the commit is applied; or it is not, and from then
   on it cannot be any more. Only where no server answers in time is the outcome unknown.
@@ -24,12 +25,16 @@ from uuid import UUID, uuid4
 import psycopg
 
 from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
-from fsstore.filesystem.documents.sealed import Sealed
+from fsstore.filesystem.documents.sealed import Sealed, SealedSave
+from fsstore.postgres.at_once import AtOnce
 from fsstore.postgres.connection import Connection
 from fsstore.postgres.draft import Draft, Stored, drafted
 from fsstore.postgres.failures import RETRIED, is_lost
+from fsstore.postgres.following import Following
 from fsstore.postgres.making import check_format
 from fsstore.postgres.pool import Lease, Pool
+from fsstore.postgres.remembered import Guess, Remembered
+from fsstore.postgres.schema import Names
 from fsstore.postgres.writes import BEGIN, COMMIT, Settings, State, Step, Writes
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.25
@@ -50,23 +55,38 @@ class Committed(NamedTuple):
 class Committer:
     """Makes commits true, for one open store."""
 
-    def __init__(self, pool: Pool, writes: Writes, settings: Settings, *, writer: UUID, max_bytes: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        names: Names,
+        writes: Writes,
+        settings: Settings,
+        remembered: Remembered,
+        *,
+        writer: UUID,
+        max_bytes: int,
+    ) -> None:
         self._pool = pool
         self._writes = writes
         self._settings = settings
+        self._statements = AtOnce(names, durable=settings.durable)
+        self._notify = Following(names).notify
+        self._remembered = remembered
         self.writer = writer
         self._max_bytes = max_bytes
 
-    async def commit(self, changes: Sequence[Sealed], now: str, tail: Callable[[], list[Step]]) -> Committed:
+    async def commit(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
         """Apply mutations as one, and return what was done to what was there.
 
-        `tail` gives what is sent before the end. Raises what refuses a mutation, and StorageUnavailableError and
+        `notifies` says whether watches are to be notified. Raises what refuses a mutation, StorageUnavailableError and
         StorageTimeoutError, of which `outcome` says what became of the commit.
         """
         ends, pause = monotonic() + self._pool.server.timeout_seconds, _FIRST_PAUSE_SECONDS
+        if len(changes) == 1 and (committed := await self._at_once(changes[0], now, notifies)) is not None:
+            return committed
         while True:
             try:
-                return await self._attempt(changes, now, tail)
+                return await self._attempt(changes, now, notifies)
             except _AgainError as error:
                 cause = error.__cause__
                 if monotonic() + pause >= ends:
@@ -84,7 +104,39 @@ class Committer:
             advice="try again, with fewer writers of the same documents",
         )
 
-    async def _attempt(self, changes: Sequence[Sealed], now: str, tail: Callable[[], list[Step]]) -> Committed:
+    async def _at_once(self, change: Sealed, now: str, notifies: Callable[[], bool]) -> Committed | None:
+        """Apply a mutation in one exchange, if what it is about is as it is remembered; None where it is not."""
+        async with self._pool.lease() as lease:
+            guess = self._remembered.guess(change.id, self._pool.connections)
+            draft = None if guess is None else self._guessed(change, now, guess)
+            written = [] if draft is None else draft.written()
+            if guess is None or draft is None or not written or (made := written[0].made) is None:
+                return None
+            number = uuid4()
+            steps = self._statements.steps(written[0], made, number, self.writer, guess, notifies=notifies())
+            try:
+                is_applied = await _first_count(lease.connection, steps) > 0
+            except psycopg.Error as error:
+                if not is_lost(lease.connection) and error.sqlstate in RETRIED:
+                    return None
+                lost = await self._lost(lease, error)
+            else:
+                self._remembered.see(change.id, made if is_applied else None, self._pool.connections)
+                return Committed(draft, number) if is_applied else None
+        return None if await self._is_void(draft, number, lost) else Committed(draft, number)
+
+    def _guessed(self, change: Sealed, now: str, guess: Guess) -> Draft | None:
+        """Draft a mutation of what is remembered; None where that does not do."""
+        if guess.found is None and not isinstance(change, SealedSave):
+            return None
+        found = {} if guess.found is None else {change.id: guess.found}
+        try:
+            return drafted([change], found, now, guess.state.floor, max_bytes=self._max_bytes)
+        except StorageError:
+            # what is there may be another one, and is what counts
+            return None
+
+    async def _attempt(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
         async with self._pool.lease() as lease:
             draft, state = await self._drafted(lease, changes, now)
             number = uuid4()
@@ -93,14 +145,21 @@ class Committer:
                 await _roll_back(lease.connection)
                 return Committed(draft, None)
             try:
-                await exchanged(lease.connection, [*steps, *tail(), (COMMIT, ())])
+                hints = [(self._notify, ())] if notifies() else []
+                await exchanged(lease.connection, [*steps, *hints, (COMMIT, ())])
             except psycopg.Error as error:
                 lost = await self._lost(lease, error)
             else:
+                self._see(draft, state)
                 return Committed(draft, number)
         if await self._is_void(draft, number, lost):
             raise _AgainError from lost
         return Committed(draft, number)
+
+    def _see(self, draft: Draft, state: State) -> None:
+        connections, state = self._pool.connections, state._replace(floor=draft.floor)
+        for each in draft.written():
+            self._remembered.see(each.id, each.made, connections, state)
 
     async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, State]:
         """Lock what the mutations are about, and apply them to it; return the state of the store, too."""
@@ -155,6 +214,15 @@ class Committer:
                 if monotonic() >= ends or isinstance(error, StorageClosedError):
                     raise _unknown(self._pool.server.place, lost) from error
             await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+
+
+async def _first_count(connection: Connection, steps: Sequence[Step]) -> int:
+    """Send statements as one transaction, and return the number that the first one gives."""
+    if len(steps) == 1:
+        row = await (await connection.execute(*steps[0])).fetchone()
+    else:
+        row = await (await exchanged(connection, steps))[0].fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _unknown(place: str, lost: StorageError) -> StorageUnavailableError:

@@ -27,12 +27,13 @@ from fsstore.model.times import format_time, utc_now
 from fsstore.postgres import listing
 from fsstore.postgres.committing import Committed, Committer
 from fsstore.postgres.connection import Connection, server_at, split_names
-from fsstore.postgres.draft import record_in
+from fsstore.postgres.draft import Stored, record_in
 from fsstore.postgres.following import Following, asks_for_more
 from fsstore.postgres.making import prepare, rights, upgrade
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.pool import Pool, keep_for_parent
 from fsstore.postgres.relation import queried
+from fsstore.postgres.remembered import Remembered
 from fsstore.postgres.schema import PREFIX, SCHEMA, Names
 from fsstore.postgres.source import PostgresChangeSource
 from fsstore.postgres.watcher import Watcher
@@ -64,10 +65,13 @@ class PostgresStorage(IUnifiedStorage):
         self._writes = Writes(names)
         self._following = Following(names)
         self._writer = uuid4()
+        self._remembered = Remembered()
         self._committer = Committer(
             pool,
+            names,
             self._writes,
             Settings(options.timeout_seconds, options.durable),
+            self._remembered,
             writer=self._writer,
             max_bytes=self._max_bytes,
         )
@@ -80,6 +84,7 @@ class PostgresStorage(IUnifiedStorage):
     def in_child(self) -> None:
         """Write as another one than the parent, and leave its thread to it."""
         self._writer = self._committer.writer = uuid4()
+        self._remembered.in_child()
         if self._watcher is not None:
             keep_for_parent(self._watcher)
             self._watcher = None
@@ -162,7 +167,11 @@ class PostgresStorage(IUnifiedStorage):
         """Return the record; one statement, which reads one row by its key."""
         values = self._writes.one(check_id(id))
         row = await self.pool.run(lambda connection: _row(connection, (self._writes.load, values)))
-        return None if row is None else record_in(row[0].encode(), id)
+        if row is None:
+            return None
+        data = row[0].encode()
+        self._remembered.see(id, Stored(id, data), self.pool.connections)
+        return record_in(data, id)
 
     async def exists(self, id: str) -> bool:
         """Whether there is a record with that id; one statement."""
@@ -186,7 +195,7 @@ class PostgresStorage(IUnifiedStorage):
         return committed.draft.outcomes
 
     async def _committed(self, sealed: Sequence[Sealed], now: str) -> Committed:
-        committed = await self._committer.commit(sealed, now, self._hints)
+        committed = await self._committer.commit(sealed, now, self._notifies)
         if committed.number is not None:
             if self._watcher is not None:
                 self._watcher.wake()
@@ -197,12 +206,12 @@ class PostgresStorage(IUnifiedStorage):
                     await self.pool.run(lambda connection: connection.execute(self._following.prune))
         return committed
 
-    def _hints(self) -> list[Step]:
-        """Return what notifies other processes, if nothing has lately: commits that do so wait for each other."""
+    def _notifies(self) -> bool:
+        """Whether a commit is to notify other processes, if none has lately: those that do so wait for each other."""
         if monotonic() < self._notifies_at:
-            return []
+            return False
         self._notifies_at = monotonic() + _NOTIFICATION_SECONDS
-        return [(self._following.notify, ())]
+        return True
 
     # -- many records -------------------------------------------------------------------------------------------------
 

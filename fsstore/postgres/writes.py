@@ -7,7 +7,7 @@ each other. `check_floor` fails, and the whole commit with it, where the floor h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from fsstore.postgres.rows import FOUND_COLUMNS, key_of, row_of
 from fsstore.postgres.schema import Names
 from fsstore.query.columns import known_part
 
-Step: TypeAlias = tuple[bytes, Sequence[Any]]
+Step: TypeAlias = tuple[bytes, Sequence[Any] | Mapping[str, Any]]
 """A statement and its values."""
 
 BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -27,12 +27,15 @@ COMMIT = b"COMMIT"
 READ_ALL = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 """Begins a transaction whose statements all see the same state."""
 
-_SETTING = b"""SELECT set_config('statement_timeout', %s, true),
+SYNCHRONOUS = """CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+    ELSE current_setting('synchronous_commit') END"""
+"""What synchronous_commit is for a durable commit: what the server has, if it waits at all."""
+
+_SETTING = f"""SELECT set_config('statement_timeout', %s, true),
     set_config('idle_in_transaction_session_timeout', %s, true),
     CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL
         THEN set_config('transaction_timeout', %s, true) END,
-    set_config('synchronous_commit', CASE WHEN NOT %s THEN 'off' WHEN current_setting('synchronous_commit') = 'off'
-        THEN 'on' ELSE current_setting('synchronous_commit') END, true)"""
+    set_config('synchronous_commit', CASE WHEN %s THEN {SYNCHRONOUS} ELSE 'off' END, true)""".encode()
 
 _COLUMNS = ("key", *FOUND_COLUMNS, "record")
 
@@ -118,7 +121,7 @@ class Writes:
         placed |= {key_of(each): (self._hold, self.one(each)) for each in held}
         steps = [placed[key] for key in sorted(placed)]
         steps += [(self._delete, self.one(each)) for each in held]
-        steps += [(self._note, self._change(each, commit, writer, whole=state.is_whole)) for each in written]
+        steps += [(self._note, change_of(each, commit, writer, whole=state.is_whole)) for each in written]
         if any(not each.found for each in written):
             steps.append((self._check_floor, (state.floor,)))
         if draft.floor > state.floor:
@@ -138,9 +141,11 @@ class Writes:
         values = (*row_of(each.made.part), each.made.data.decode())
         return (self._update, (*values[1:], each.key, each.id)) if each.found else (self._insert, (each.key, *values))
 
-    def _change(self, each: Written, commit: UUID, writer: UUID, *, whole: bool) -> Sequence[Any]:
-        known = None if each.made is None else _known(each.made, whole=whole)
-        return each.key, commit, writer, each.id, each.before, each.after, known, whole
+
+def change_of(each: Written, commit: UUID, writer: UUID, *, whole: bool) -> Sequence[Any]:
+    """Return what a commit notes of a record that it has changed."""
+    known = None if each.made is None else _known(each.made, whole=whole)
+    return each.key, commit, writer, each.id, each.before, each.after, known, whole
 
 
 def _known(made: Stored, *, whole: bool) -> str:

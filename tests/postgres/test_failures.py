@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from time import monotonic
@@ -14,8 +15,15 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 
-from fsstore import StorageError, StorageTimeoutError, StorageUnavailableError, open_storage
-from fsstore.model.mutations import Append, deleting, saving, unchanged
+from fsstore import (
+    StorageConflictError,
+    StorageError,
+    StorageNotFoundError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+    open_storage,
+)
+from fsstore.model.mutations import AnyMutation, Append, deleting, saving, unchanged
 from fsstore.model.records import JsonObject
 from fsstore.postgres.rows import key_of
 from fsstore.postgres.schema import Names, grants
@@ -25,8 +33,6 @@ from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server
 from tests.postgres.stores import opened, prefix_of
 from tests.test_opening import told
-
-_COMMIT = b"COMMIT\0"
 
 
 @pytest.fixture
@@ -55,35 +61,55 @@ async def items_of(storage: PostgresStorage) -> list[int]:
 # -- the answer of a commit is lost -----------------------------------------------------------------------------------
 
 
-async def test_a_commit_whose_answer_is_lost_is_known_to_be_applied(cut_off: PostgresStorage, proxy: Proxy) -> None:
-    await cut_off.commit([appending(0)])
-    proxy.cut_after = _COMMIT
-    (outcome,) = await cut_off.commit([appending(1)])
-
-    assert proxy.cuts == 1
-    assert (outcome.before, outcome.after, outcome.length) == (1, 2, 2)
-    assert await items_of(cut_off) == [0, 1]
+WAYS = {
+    # one record that is remembered, and what stands in its one statement
+    "in one exchange": (1, b"noted AS"),
+    "in two exchanges": (2, b"COMMIT\0"),
+}
+each_way = pytest.mark.parametrize(("records", "sent"), WAYS.values(), ids=WAYS)
 
 
-async def test_a_commit_that_did_not_reach_the_server_is_done_again_once(
-    cut_off: PostgresStorage, proxy: Proxy
+def changes(item: int, records: int) -> list[AnyMutation]:
+    batch: list[AnyMutation] = [appending(item), saving({"id": "b", "type": "t", "data": item})]
+    return batch[:records]
+
+
+@each_way
+async def test_a_commit_whose_answer_is_lost_is_known_to_be_applied(
+    cut_off: PostgresStorage, proxy: Proxy, records: int, sent: bytes
 ) -> None:
-    await cut_off.commit([appending(0)])
-    proxy.cut_before = _COMMIT
-    (outcome,) = await cut_off.commit([appending(1)])
+    await cut_off.commit(changes(0, records))
+    proxy.cut_after = sent
+    outcome, *_ = await cut_off.commit(changes(1, records))
 
     assert proxy.cuts == 1
     assert (outcome.before, outcome.after, outcome.length) == (1, 2, 2)
     assert await items_of(cut_off) == [0, 1]
 
 
-async def test_a_commit_is_unknown_only_if_the_server_stays_away(cut_off: PostgresStorage, proxy: Proxy) -> None:
-    await cut_off.commit([appending(0)])
-    proxy.cut_after = _COMMIT
+@each_way
+async def test_a_commit_that_did_not_reach_the_server_is_done_again_once(
+    cut_off: PostgresStorage, proxy: Proxy, records: int, sent: bytes
+) -> None:
+    await cut_off.commit(changes(0, records))
+    proxy.cut_before = sent
+    outcome, *_ = await cut_off.commit(changes(1, records))
+
+    assert proxy.cuts == 1
+    assert (outcome.before, outcome.after, outcome.length) == (1, 2, 2)
+    assert await items_of(cut_off) == [0, 1]
+
+
+@each_way
+async def test_a_commit_is_unknown_only_if_the_server_stays_away(
+    cut_off: PostgresStorage, proxy: Proxy, records: int, sent: bytes
+) -> None:
+    await cut_off.commit(changes(0, records))
+    proxy.cut_after = sent
     proxy.is_down = True
     began = monotonic()
     with pytest.raises(StorageUnavailableError, match="did not come back") as caught:
-        await cut_off.commit([appending(1)])
+        await cut_off.commit(changes(1, records))
 
     assert caught.value.outcome == "unknown"
     assert monotonic() - began < 6
@@ -95,7 +121,7 @@ async def test_a_commit_that_comes_late_after_it_was_declared_void_is_not_applie
     cut_off: PostgresStorage, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server still holds the first attempt back when the second one is made."""
-    await cut_off.commit([appending(0)])
+    await cut_off.commit(changes(0, 2))
     numbers: list[Any] = []
     steps = cut_off._writes.steps
 
@@ -104,8 +130,8 @@ async def test_a_commit_that_comes_late_after_it_was_declared_void_is_not_applie
         return steps(draft, number, *more)
 
     monkeypatch.setattr(cut_off._writes, "steps", noted)
-    proxy.cut_before = _COMMIT
-    await cut_off.commit([appending(1)])
+    proxy.cut_before = b"COMMIT\0"
+    await cut_off.commit(changes(1, 2))
     draft, number = numbers[0]
 
     # what was on its way arrives now
@@ -305,6 +331,44 @@ async def test_only_one_of_many_makes_a_document_that_must_not_exist(postgres_ur
         assert sum(not isinstance(end, BaseException) for end in ends) == 1, ends
     for store in stores:
         await store.close()
+
+
+async def test_what_is_remembered_does_not_hide_what_others_have_written(postgres_url: str, tmp_path: Path) -> None:
+    mine, other = await opened(postgres_url, tmp_path), await opened(postgres_url, tmp_path)
+    async with mine, other:
+        for turn in range(5):
+            for store in (mine, other, other, mine):
+                await store.commit([appending(turn)])
+            with pytest.raises(StorageConflictError):
+                await mine.commit([saving({"id": "a", "type": "t", "data": {}}, expected_version=0)])
+        assert await items_of(mine) == [turn for turn in range(5) for _ in range(4)]
+
+        await other.delete("a")
+        with pytest.raises(StorageNotFoundError):
+            await mine.update("a", {"data": {"more": 1}})
+        await other.save({"id": "a", "data": {"items": ["new"]}})
+        await mine.update("a", {"data": {"more": 1}})
+        record = await mine.load("a")
+    assert record is not None
+    assert (record["version"], record["data"]) == (22, {"items": ["new"], "more": 1})
+
+
+async def test_a_state_that_came_again_after_a_crash_is_not_taken_for_the_remembered_one(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """A server that did not sync may lose versions that were acknowledged, and count them once more."""
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.commit([appending(1)])
+        with psycopg.connect(postgres_url) as connection:
+            record = await storage.load("a")
+            assert record is not None
+            other = {**record, "data": {"items": [7]}, "updated_at": "2030-01-01T00:00:00.000000+00:00"}
+            connection.execute(
+                sql.SQL("UPDATE {} SET record = %s, updated_at = %s").format(storage.names.documents),
+                [json.dumps(other), other["updated_at"]],
+            )
+        await storage.commit([appending(2)])
+        assert await items_of(storage) == [7, 2]
 
 
 async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(postgres_url: str, tmp_path: Path) -> None:
