@@ -59,9 +59,11 @@ class AtOnce:
             .as_bytes(None)
         )
         self._renew = (
+            # said so that no index of times is read for it: many records may have one
             sql.SQL(
                 "WITH held AS (SELECT d.key FROM {documents} AS d, {store} AS s WHERE d.key = %(key)s AND d.id = %(id)s"
-                f" AND d.version = %(before)s AND d.updated_at = %(seen_at)s AND {_STORE} FOR UPDATE OF d SKIP LOCKED),"
+                f" AND d.version = %(before)s AND (d.updated_at = %(seen_at)s) IS TRUE AND {_STORE}"
+                " FOR UPDATE OF d SKIP LOCKED),"
                 " placed AS (UPDATE {documents} AS d SET {setting} FROM held WHERE d.key = held.key RETURNING d.key),"
                 f" {_NOTED}"
             )
