@@ -156,7 +156,8 @@ async def test_a_silent_network_ends_every_call_in_time(cut_off: PostgresStorage
     proxy.is_silent = True
     began = monotonic()
     calls = [cut_off.load("a"), cut_off.commit([appending(1)]), cut_off.list({"type": "t"}), cut_off.health_check()]
-    ends = await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(30):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
 
     assert all(isinstance(end, StorageTimeoutError | StorageUnavailableError) for end in ends), ends
     # a call, and for a commit the question what became of it
