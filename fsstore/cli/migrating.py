@@ -30,11 +30,12 @@ def migrate(
     fsync: Annotated[bool, typer.Option(help="Wait for the disk, so that a power cut loses nothing.")] = True,
     quiet: Quiet = False,
 ) -> int:
-    """Copy a whole store into another one, as from a directory to PostgreSQL or back, and compare the two.
+    """Copy a whole store into another one, and compare the two.
 
-    Versions and times are kept. The source is not changed. If it is interrupted, migrate again: it goes on where it
-    was. The target must be empty, or begun from the same source; otherwise, and where the source has changed meanwhile,
-    the exit code is 3. What cannot be read is left out and named, and the exit code is 4 then.
+    One may be a directory, and the other one in PostgreSQL. Versions and times are kept. The source is not changed. If
+    it is interrupted, migrate again: it goes on where it was. The target must be empty, or begun from the same source;
+    otherwise, and where the source has changed meanwhile, the exit code is 3. What cannot be read is left out and
+    named, and the exit code is 4 then.
     """
     _refuse_unfit(source, target)
 

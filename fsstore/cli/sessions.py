@@ -55,7 +55,10 @@ def init(
         typer.Option(metavar="ROLE", help="Of a database: print the statements that let this role use the store."),
     ] = None,
 ) -> None:
-    """Make a store; an existing one stays as it is, and tables of an older format are upgraded."""
+    """Make a store; an existing one stays as it is.
+
+    Tables of an older format, in a database, are upgraded; no program may use them meanwhile.
+    """
     place = location or store
     if place and is_database(place):
         upgrade(place)

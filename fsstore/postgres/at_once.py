@@ -58,10 +58,12 @@ class AtOnce:
             .format(**places)
             .as_bytes(None)
         )
+        # IS TRUE, so that the record is looked for by its key, and not by an index of times
         self._renew = (
             sql.SQL(
                 "WITH held AS (SELECT d.key FROM {documents} AS d, {store} AS s WHERE d.key = %(key)s AND d.id = %(id)s"
-                f" AND d.version = %(before)s AND d.updated_at = %(seen_at)s AND {_STORE} FOR UPDATE OF d SKIP LOCKED),"
+                " AND d.version = %(before)s AND (d.updated_at = %(seen_at)s) IS TRUE"
+                f" AND {_STORE} FOR UPDATE OF d SKIP LOCKED),"
                 " placed AS (UPDATE {documents} AS d SET {setting} FROM held WHERE d.key = held.key RETURNING d.key),"
                 f" {_NOTED}"
             )

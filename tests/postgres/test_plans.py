@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,10 +11,14 @@ import pytest_asyncio
 from psycopg import sql
 
 from fsstore.model.records import JsonObject
+from fsstore.postgres.at_once import AtOnce
 from fsstore.postgres.connection import Connection
+from fsstore.postgres.draft import Stored, Written
+from fsstore.postgres.remembered import Guess
+from fsstore.postgres.rows import key_of
 from fsstore.postgres.schema import Names
 from fsstore.postgres.statements import ABILITIES, Statement, counting, following, selecting
-from fsstore.postgres.writes import Writes
+from fsstore.postgres.writes import State, Step, Writes
 from fsstore.query.filters import parse
 from fsstore.query.orders import parse_order
 from fsstore.query.plan import plan
@@ -22,6 +26,7 @@ from tests.postgres.tables import tables
 
 NAMES = Names(prefix="plans_")
 ROWS = 30_000
+_TIME = "2026-01-31T09:15:00.000000+00:00"
 KEY = "plans_documents_pkey"
 
 _FILL = """
@@ -60,7 +65,7 @@ def _scans(node: JsonObject) -> Iterator[tuple[str, str]]:
         yield from _scans(child)
 
 
-def single_statements() -> dict[str, tuple[bytes, Sequence[Any]]]:
+def single_statements() -> dict[str, Step]:
     writes, one = Writes(NAMES), Writes(NAMES).one("s77")
     commit, writer = uuid4(), uuid4()
     update = writes._update
@@ -84,6 +89,21 @@ async def test_a_statement_about_one_session_finds_it_by_its_key(connection: Con
     assert tables_read == set()
     assert {index for index in found if index.endswith("pkey")} <= {KEY, "plans_changes_pkey"}
     assert all(index.endswith("pkey") or index in ("plans_documents", "plans_changes") for index in found), found
+
+
+async def test_a_session_that_is_remembered_is_renewed_by_its_key(connection: Connection) -> None:
+    record = {"id": "s77", "type": "session", "version": 2, "data": {}, "created_at": _TIME, "updated_at": _TIME}
+    made, found = (Stored("s77", b"{}", {**record, "version": version}) for version in (2, 1))
+    written = Written("s77", key_of("s77"), 1, found=True, made=made)
+    guess = Guess(State(1, 0, is_whole=False), found)
+    statements = AtOnce(NAMES, durable=True)
+    ((text, values),) = statements.steps(written, made, uuid4(), uuid4(), guess, notifies=False)
+
+    # the one row of the store is read as a whole
+    read = await scans(connection, text, values)
+    assert read.pop("plans_store") == "Seq Scan"
+    assert {place for place in read if place.endswith("pkey") or "_by_" in place} == {KEY}
+    assert set(read.values()).isdisjoint({"Seq Scan", "Bitmap Heap Scan"})
 
 
 SESSIONS: JsonObject = {"type": "session"}

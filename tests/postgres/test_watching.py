@@ -64,17 +64,21 @@ async def test_a_transaction_that_commits_late_is_not_skipped(postgres_url: str,
         assert sorted(await received(changes, 2)) == [("created", "end", 1), ("created", "late", 1)]
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "at once"])
 async def test_the_order_of_a_record_does_not_follow_the_numbers_of_transactions(
-    postgres_url: str, tmp_path: Path
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, together: bool
 ) -> None:
     """An older transaction may change a record after a younger one has, while a third keeps the horizon back."""
     async with await opened(postgres_url, tmp_path) as storage, storage.watch() as changes:
         with psycopg.connect(postgres_url) as old, psycopg.connect(postgres_url) as horizon:
+            if together:
+                monkeypatch.setattr("fsstore.postgres.watcher.Watcher._look", _looks_at_nothing)
             old.execute("SELECT pg_current_xact_id()")
             horizon.execute("SELECT pg_current_xact_id()")
             await storage.save({"id": "a"})
             _note_by_hand(old, storage, "a", 1, 2)
             old.commit()
+            monkeypatch.undo()
             assert await received(changes, 2) == [("created", "a", 1), ("updated", "a", 2)]
 
 
