@@ -194,6 +194,20 @@ async def test_a_caller_who_is_cancelled_leaves_the_pool_as_it_was(postgres_url:
         await asyncio.gather(*(storage.load("a") for _ in range(6)))
 
 
+async def test_who_is_cancelled_as_a_connection_comes_gives_it_back(postgres_url: str, tmp_path: Path) -> None:
+    async with await opened(postgres_url, tmp_path, pool_size=1, timeout_seconds=5) as storage:
+        async with storage.pool.lease():
+            waiting = asyncio.ensure_future(storage.load("a"))
+            # it has begun to wait
+            for _ in range(5):
+                await asyncio.sleep(0)
+        # after the connection was handed over, and before the one who gets it can know
+        asyncio.get_running_loop().call_soon(waiting.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await storage.load("a") is None
+
+
 async def test_a_document_that_another_program_holds_locked_is_a_timeout(postgres_url: str, tmp_path: Path) -> None:
     async with await opened(postgres_url, tmp_path, timeout_seconds=0.5) as storage:
         await storage.save({"id": "a"})

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from fsstore.postgres.connection import Connection
 from fsstore.postgres.storage import PostgresStorage
-from fsstore.sync import open_storage
+from fsstore.sync import Storage, open_storage
 from tests.postgres.stores import opened, prefix_of
 
 _SECONDS = 60
@@ -42,11 +43,24 @@ def _in_child(work: Callable[[], object]) -> str:
     return said
 
 
+def _backend(storage: Storage) -> int:
+    """Return which process of the server answers."""
+
+    async def ask(connection: Connection) -> int:
+        row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    number: int = storage.run(lambda inner: inner.pool.run(ask))
+    return number
+
+
 def test_parent_and_child_go_on_with_connections_of_their_own(postgres_url: str, tmp_path: Path) -> None:
     with open_storage(postgres_url, create=True, prefix=prefix_of(tmp_path)) as storage:
         storage.save({"id": "a", "data": {"by": "parent"}})
+        own = _backend(storage)
 
         def work() -> None:
+            assert _backend(storage) != own
             for turn in range(20):
                 assert storage.load("a") is not None
                 storage.save({"id": "b", "data": {"turn": turn}})
@@ -54,6 +68,8 @@ def test_parent_and_child_go_on_with_connections_of_their_own(postgres_url: str,
 
         for _ in range(2):
             assert _in_child(work) == ""
+            # nothing that the child has closed was the parent's
+            assert _backend(storage) == own
             for _ in range(5):
                 assert storage.load("a") == storage.load("a")
                 storage.save({"id": "a"})
