@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fsstore.model.records import Record as Record
     from fsstore.opening import open_sessions as open_sessions
     from fsstore.opening import open_storage as open_storage
+    from fsstore.postgres.storage import PostgresStorage as PostgresStorage
     from fsstore.query.filters import matches as matches
     from fsstore.redaction.rules import Redaction as Redaction
     from fsstore.redaction.scrub import Exposure as Exposure
@@ -80,6 +81,7 @@ _HOMES = {
     "Mutation": "model.mutations",
     "Outcome": "model.records",
     "Page": "model.records",
+    "PostgresStorage": "postgres.storage",
     "Record": "model.records",
     "open_sessions": "opening",
     "open_storage": "opening",

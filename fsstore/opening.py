@@ -1,6 +1,7 @@
 """From a path or URL to an open store.
 
-A plain path or `file:` is a directory on this machine, `memory:` the reference backend. `SCHEMES` is the table: which
+A plain path or `file:` is a directory on this machine, `memory:` the reference backend, `postgresql:` a database.
+`SCHEMES` is the table: which
 scheme is which backend, and which options it takes. A further backend adds one row, and nothing else here changes.
 This module knows nothing of what a backend does. What a path is, `paths` knows.
 
@@ -17,13 +18,22 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, Unpack, cast, overload
 
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.loops import check_loop, is_loaded, loaded
-from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, check_switch, showing_options
+from fsstore.options import (
+    FileOptions,
+    Memory,
+    MemoryOptions,
+    NotOpened,
+    PostgresOptions,
+    check_switch,
+    showing_options,
+)
 from fsstore.paths import absolute, foreign_scheme, path_of, split_url, usable
 
 if TYPE_CHECKING:
     from fsstore.interfaces import IUnifiedStorage
+    from fsstore.postgres.storage import PostgresStorage
     from fsstore.sessions.service import SessionService
 
 _NAME = "url"
@@ -88,12 +98,19 @@ def open_storage(  # type: ignore[overload-overlap] # every URL is text, and thi
 def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage]: ...
 
 
+@overload
+def open_storage(url: str, **options: Unpack[PostgresOptions]) -> Opening[IUnifiedStorage]: ...
+
+
 @showing_options("Opening[IUnifiedStorage]")
-def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[IUnifiedStorage] | NotOpened:
+def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifiedStorage] | NotOpened:
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
     A path object is always a path. `help(fsstore.FileStorage.open)` says what each option of a directory does; a store
-    in memory has fewer. Raises StorageValidationError for an unknown scheme or option, StorageUnavailableError when the
+    in memory has fewer. `postgresql://USER@HOST/DATABASE` needs `pip install 'fsstore[postgres]'`, and has options of
+    its own: `help(fsstore.PostgresStorage.open)`.
+
+    Raises StorageValidationError for an unknown scheme or option, StorageUnavailableError when the
     store cannot be opened, StorageCorruptedError when its marker is damaged.
     """
 
@@ -121,8 +138,12 @@ def open_sessions(  # type: ignore[overload-overlap] # as above
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService]: ...
 
 
+@overload
+def open_sessions(url: str, **options: Unpack[PostgresOptions]) -> Opening[SessionService]: ...
+
+
 @showing_options("Opening[SessionService]")
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Opening[SessionService] | NotOpened:
+def open_sessions(url: str | os.PathLike[str], **options: Any) -> Opening[SessionService] | NotOpened:
     """Open a store of sessions; see `open_storage` for the errors, `help(fsstore.FileStorage.open)` for the options."""
 
     async def opener() -> SessionService:
@@ -202,6 +223,24 @@ async def _open_memory(_place: str, options: MemoryOptions) -> IUnifiedStorage:
     return opened
 
 
+async def postgres_storage() -> type[PostgresStorage]:
+    """Return the class of stores in PostgreSQL. Raises StorageUnavailableError where psycopg is not installed."""
+    try:
+        storage = await loaded("fsstore.postgres.storage")
+    except ImportError as error:
+        raise StorageUnavailableError(
+            reason=f"PostgreSQL is reached by psycopg, which cannot be imported here: {error}",
+            path="postgresql:",
+            advice="pip install 'fsstore[postgres]'; where the system has no libpq, pip install 'psycopg[binary]', too",
+        ) from error
+    found: type[PostgresStorage] = storage.PostgresStorage
+    return found
+
+
+async def _open_postgres(url: str, options: PostgresOptions) -> IUnifiedStorage:
+    return await (await postgres_storage()).open(url, **options)
+
+
 def _path_of_url(rest: str) -> str:
     return usable(_path_in(rest), name=_NAME)
 
@@ -214,11 +253,22 @@ def _nowhere(rest: str) -> str:
     return ""
 
 
+def _url_of_server(rest: str) -> str:
+    if not rest.startswith("//"):
+        raise StorageValidationError(
+            reason="the URL names no server", path=_NAME, advice="write postgresql://USER@HOST:PORT/DATABASE"
+        )
+    return f"postgresql:{rest}"
+
+
 SCHEMES: Mapping[str, Scheme[Any]] = {
     scheme.name: scheme
     for scheme in (
         Scheme("file", FileOptions, _path_of_url, _open_file),
         Scheme("memory", MemoryOptions, _nowhere, _open_memory),
+        Scheme("postgresql", PostgresOptions, _url_of_server, _open_postgres),
+        # as libpq has it
+        Scheme("postgres", PostgresOptions, _url_of_server, _open_postgres),
     )
 }
 """Every scheme by its name. A path without one is a `file:`."""

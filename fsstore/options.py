@@ -32,6 +32,7 @@ class FileOptions(TypedDict, total=False):
     allow_network: bool
     live: bool
     polling: bool
+    read_only: bool
     clock: Clock
 
 
@@ -42,6 +43,20 @@ class MemoryOptions(TypedDict, total=False):
     create: bool
     live: bool
     polling: bool
+
+
+class PostgresOptions(TypedDict, total=False):
+    """The options of `postgresql:`; `fsstore.postgres.storage.PostgresStorage.open` documents each."""
+
+    create: bool
+    schema: str | None
+    prefix: str | None
+    pool_size: int
+    connect_timeout_seconds: float
+    timeout_seconds: float
+    durable: bool
+    max_bytes: int | None
+    clock: Clock
 
 
 class NotOpened:
@@ -83,6 +98,7 @@ _DEFAULTS: dict[str, Any] = {
     "allow_network": False,
     "live": False,
     "polling": False,
+    "read_only": False,
     "clock": _Written("utc_now"),
 }
 

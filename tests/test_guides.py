@@ -55,7 +55,12 @@ async def test_the_code_of_a_guide_runs(tmp_path: Path, topic: str, function: st
 
 
 def test_every_function_of_a_guide_that_takes_sessions_is_run() -> None:
-    elsewhere = {"models": ["tour", "typed"], "watching": ["follow"], "secrets": ["secrets_in"]}
+    elsewhere = {
+        "models": ["tour", "typed"],
+        "watching": ["follow"],
+        "secrets": ["secrets_in"],
+        "postgres": ["grown"],
+    }
     for topic in TOPICS:
         if topic == "fixtures":
             continue

@@ -188,7 +188,7 @@ SECRETS = ("hunter2", "admin")
 FOREIGN_URLS = {
     "s3://bucket/hunter2": "s3",
     "postgresql+asyncpg://admin:hunter2@host/db": "postgresql+asyncpg",
-    "postgres://admin:hunter2@host/db": "postgres",
+    "mysql://admin:hunter2@host/db": "mysql",
     "sqlite+aiosqlite:///hunter2.db": "sqlite+aiosqlite",
     "sqlite+aiosqlite:hunter2.db": "sqlite+aiosqlite",
     "SQLITE:///hunter2.db": "sqlite",
@@ -457,8 +457,8 @@ async def test_every_wrong_option_is_reported_at_once_with_all_that_there_are(tm
         await open_storage(tmp_path / "store", fsnyc=False, create=True, qqq=1)
     assert str(caught.value) == (
         "options: unknown option 'fsnyc', the nearest is 'fsync', and unknown option 'qqq'; options of file: are "
-        "allow_network, clock, create, file_mode, fsync, live, lock_timeout_seconds, max_bytes, polling, reconcile, "
-        "shard_depth"
+        "allow_network, clock, create, file_mode, fsync, live, lock_timeout_seconds, max_bytes, polling, read_only, "
+        "reconcile, shard_depth"
     )
 
     with pytest.raises(StorageValidationError) as caught:
@@ -502,7 +502,7 @@ async def test_a_further_backend_is_one_more_row(monkeypatch: pytest.MonkeyPatch
         assert opened == [("//HOST/DB", {"pool_size": 3})]
     with pytest.raises(StorageValidationError, match="the nearest is 'pool_size'; options of odd: are pool_size"):
         await open_storage("odd:", pool=3)
-    with pytest.raises(StorageValidationError, match="file: or memory: or odd:"):
+    with pytest.raises(StorageValidationError, match="file: or memory: or postgresql: or postgres: or odd:"):
         await open_storage("redis:")
 
 

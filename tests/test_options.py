@@ -30,7 +30,7 @@ def test_help_shows_each_option_as_it_would_be_written(returned: str, opening: C
         f"{opening.__name__}(url: str | os.PathLike[str], *, create: bool = True, fsync: bool = True, "
         "file_mode: int = 0o600, max_bytes: int | None = None, lock_timeout_seconds: float = 10.0, "
         "reconcile: Literal['first-use', 'off'] = 'first-use', shard_depth: int = 1, allow_network: bool = False, "
-        f"live: bool = False, polling: bool = False, clock: Clock = utc_now) -> {returned}"
+        f"live: bool = False, polling: bool = False, read_only: bool = False, clock: Clock = utc_now) -> {returned}"
     ) in signature.replace("( url", "(url").replace(" ) ->", ") ->")
 
 

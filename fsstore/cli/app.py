@@ -28,6 +28,7 @@ _COMMANDS = {
     "watch": "watching:watch",
     "import": "moving:import_",
     "export": "moving:export",
+    "migrate": "migrating:migrate",
     "stats": "report:stats",
     "health": "report:health",
     "verify": "checking:verify",

@@ -33,7 +33,7 @@ def append(
     store: Store = None,
     expected_version: ExpectedVersion = None,
 ) -> None:
-    """Put items at the end of a list of a session, and print its length.
+    """Put items at the end of a list, and print its length.
 
     The items are a JSON array, or JSON lines with an item each.
     """

@@ -32,6 +32,7 @@ TOPICS = {
     "google-adk": "sessions of Google's Agent Development Kit",
     "claude-agent": "transcripts of the Claude Agent SDK",
     "moving": "from another session store",
+    "postgres": "sessions in a database: when, what it costs, and how far it carries",
     "on-disk": "the files, and what may be done with them",
     "speed": "figures, next to other stores",
     "backend": "writing one",

@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fsstore.cli.databases import fitting
 from fsstore.cli.output import counted
 from fsstore.errors import StorageValidationError
 
 if TYPE_CHECKING:
+    from fsstore.interfaces import IUnifiedStorage
     from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
@@ -32,14 +34,28 @@ def with_store(
         raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
     logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
     # it must be there already: only the commands that fill a store may make one
-    options = options if create else {"create": False, **options}
+    options = {"create": create, **options}
     if max_bytes is not None:
         options["max_bytes"] = max_bytes
+    options = fitting(store, options)
     # not above, so that --help and a wrong option answer without it
     import asyncio  # noqa: PLC0415
 
     with _told_by_commands():
         return asyncio.run(_work(store, work, options))
+
+
+def with_stores(
+    source: tuple[str, dict[str, Any]],
+    target: tuple[str, dict[str, Any]],
+    work: Callable[["IUnifiedStorage", "IUnifiedStorage"], Awaitable[T]],
+) -> T:
+    """Open two stores, each with its options, do the work, close them. Raises what opening and the work raise."""
+    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
+    import asyncio  # noqa: PLC0415 - as above
+
+    with _told_by_commands():
+        return asyncio.run(_work_on_two(source, target, work))
 
 
 @contextmanager
@@ -71,3 +87,14 @@ async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], op
 
     async with open_sessions(store, **options) as sessions:
         return await work(sessions)
+
+
+async def _work_on_two(
+    source: tuple[str, dict[str, Any]],
+    target: tuple[str, dict[str, Any]],
+    work: Callable[["IUnifiedStorage", "IUnifiedStorage"], Awaitable[T]],
+) -> T:
+    from fsstore.opening import open_storage  # noqa: PLC0415 - as above
+
+    async with open_storage(source[0], **source[1]) as read, open_storage(target[0], **target[1]) as written:
+        return await work(read, written)

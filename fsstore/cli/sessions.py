@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from fsstore.cli.asking import confirm
+from fsstore.cli.databases import is_database, rights_of, shown, upgrade
 from fsstore.cli.failures import explain
 from fsstore.cli.getting import Wanted, show_session
 from fsstore.cli.opening import left_out, with_store
@@ -49,11 +50,23 @@ def init(
     shard_depth: Annotated[
         int | None, typer.Option(min=1, max=2, help="Directory levels: 1, or 2 for millions of sessions.")
     ] = None,
+    grants: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="Of a database: print the statements that let this role use the store."),
+    ] = None,
 ) -> None:
-    """Make a store; an existing one stays as it is."""
+    """Make a store; an existing one stays as it is.
+
+    Tables of an older format, in a database, are upgraded; no program may use them meanwhile.
+    """
+    place = location or store
+    if place and is_database(place):
+        upgrade(place)
     options = {} if shard_depth is None else {"shard_depth": shard_depth}
-    with_store(location or store, lambda sessions: _check_depth(sessions, shard_depth), create=True, **options)
-    say(f"the store {location or store} is ready")
+    with_store(place, lambda sessions: _check_depth(sessions, shard_depth), create=True, **options)
+    if grants is not None:
+        show_lines(*(f"{line};" for line in with_store(place, lambda sessions: rights_of(sessions, grants))))
+    say(f"the store {shown(place)} is ready")
 
 
 async def _check_depth(sessions: "SessionService", wanted: int | None) -> None:

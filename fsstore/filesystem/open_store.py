@@ -64,9 +64,10 @@ class Options:
     allow_network: bool
     live: bool = False
     polling: bool = False
+    read_only: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("create", "fsync", "allow_network", "live", "polling"):
+        for name in ("create", "fsync", "allow_network", "live", "polling", "read_only"):
             check_switch(name, getattr(self, name))
         if type(self.shard_depth) is not int:
             # the marker would say it as it is, and would be taken for damaged from then on
@@ -87,7 +88,7 @@ class Options:
 
 
 class OpenStore:
-    """An open store; `writer` is None where the medium cannot be written."""
+    """An open store; `writer` is None where the medium cannot be written, or must not be."""
 
     def __init__(self, tree: Tree, options: Options, clock: Clock) -> None:
         """Open the store. Raises StorageUnavailableError, StorageCorruptedError, and what `check_sqlite` raises."""
@@ -101,7 +102,11 @@ class OpenStore:
         with _public_errors(str(tree.root)):
             refuse_file(tree.root)
             layout, self.writable = open_skeleton(
-                tree, create=options.create, shard_depth=options.shard_depth, allow_network=options.allow_network
+                tree,
+                create=options.create,
+                shard_depth=options.shard_depth,
+                allow_network=options.allow_network,
+                read_only=options.read_only,
             )
             max_bytes = options.max_bytes or largest_document(tree)
             self.counters = Counters(tree, read_only=not self.writable)

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
+from fsstore.filesystem.documents.sealed import seal
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
 from fsstore.filesystem.threads import in_own_thread
-from fsstore.filesystem.write.sealed import seal
 from fsstore.filesystem.write.writer import Writer
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, Progress, TailRecord
@@ -94,6 +94,7 @@ class FileStorage(IUnifiedStorage):
         allow_network: bool = False,
         live: bool = False,
         polling: bool = False,
+        read_only: bool = False,
         clock: Clock = utc_now,
     ) -> FileStorage:
         """Open the store in a directory; O(1), however many documents it has.
@@ -107,8 +108,9 @@ class FileStorage(IUnifiedStorage):
         `lock_timeout_seconds` bounds the wait for another process's commit. `reconcile="off"` trusts the index as it is
         found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the
         beginning, so that lists are right within a second of an edit by another program, without `refresh`. `polling`
-        watches without the system's events, by looking alone, for mounts where they do not come (see `watch`). `clock`
-        gives the present, aware.
+        watches without the system's events, by looking alone, for mounts where they do not come (see `watch`).
+        `read_only` changes nothing in the directory, whoever may: writes raise StorageUnavailableError, and the index
+        is in memory, about 1 KB a document. `clock` gives the present, aware.
 
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.
@@ -124,6 +126,7 @@ class FileStorage(IUnifiedStorage):
             allow_network=allow_network,
             live=live,
             polling=polling,
+            read_only=read_only,
         )
         if not isinstance(file_mode, int) or isinstance(file_mode, bool) or file_mode < 0:
             raise StorageValidationError(reason=f"must be permissions as 0o600, not {file_mode!r}", path="file_mode")

@@ -1,9 +1,9 @@
 """Mutations: what a commit does to its records, one by one, and what it expects to find. Pure.
 
 Most of them are data, so that a backend may turn one into one statement, or into bytes: `Save`, `Patch`, `Append`,
-`Pop`, `Delete` and `Check`, each with what is `Expected`; the first four have a `Stamp` that says where the times come
-from. What only a function can express is a `Mutation`: one id, and a rule from the record that is there to the one that
-takes its place.
+`Pop`, `Delete`, `Check` and `Restore`, each with what is `Expected`; the first four have a `Stamp` that says where the
+times come from. What only a function can express is a `Mutation`: one id, and a rule from the record that is there to
+the one that takes its place.
 `apply` means the same for every backend, and keeps the rules of `successor`.
 """
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fsstore.errors import StorageConflictError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.model.expected import Expected
 from fsstore.model.lists import extended, list_at, shortened, unknown
 from fsstore.model.patch import RECORD_TOPS, TOP, Steps, merge_patch, misread_keys, refuse_misread
-from fsstore.model.records import JsonObject, Outcome, Outcomes, version_of
+from fsstore.model.records import JsonObject, Outcome, Outcomes, check_envelope, version_of
 from fsstore.model.successor import Stamp, stamped
-from fsstore.model.times import with_canonical_times
+from fsstore.model.times import TIME_KEYS, canonical_time, with_canonical_times
 from fsstore.model.values import copy_value, write_json
 
 C = TypeVar("C")
@@ -180,6 +180,40 @@ class Check(NamedTuple):
         return current
 
 
+class Restore(NamedTuple):
+    """Put a whole record where it was in another store: its version and its times stay as they are."""
+
+    id: str
+    record: JsonObject
+    expected: Expected = Expected()
+
+    def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:  # noqa: ARG002 - as the others have it
+        """Return the record, `current` itself where that is the same.
+
+        Raises StorageConflictError where what is there is newer, or another record of the same version, and
+        StorageValidationError for what no store holds.
+        """
+        self.expected.check(self.id, current)
+        record = self.record
+        check_envelope(record)
+        for key in TIME_KEYS:
+            if record.get(key) != canonical_time(record.get(key), f"$.{key}", self.id):
+                raise StorageValidationError(reason="is not in the form of a store", path=f"$.{key}", id=self.id)
+        if current is None:
+            return record
+        if write_json(current) == write_json(record):
+            return current
+        if current["version"] >= record["version"]:
+            raise StorageConflictError(
+                id=self.id,
+                expected=record["version"] - 1,
+                actual=current["version"],
+                reason=f"another record is there, of version {current['version']}",
+                advice="restore into a store that has no records of its own",
+            )
+        return record
+
+
 class Mutation(NamedTuple):
     """One change of one document: `rule` maps what is there (None: nothing) to what takes its place (None: nothing).
 
@@ -203,7 +237,7 @@ class Mutation(NamedTuple):
         return stamped(self.id, made, current, Stamp(self.keep_times), now, floor=floor)
 
 
-AnyMutation: TypeAlias = Save | Patch | Append | Pop | Delete | Check | Mutation
+AnyMutation: TypeAlias = Save | Patch | Append | Pop | Delete | Check | Restore | Mutation
 """What a commit is made of. All of them have an `id`, and `apply(current, now, floor=floor)`."""
 
 

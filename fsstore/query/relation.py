@@ -112,6 +112,19 @@ def clock_while_wanted() -> Iterator[Callable[[], float]]:
         is_over = True
 
 
+def check_query(query: Any) -> None:
+    """Raise StorageValidationError unless it is text of a bearable length that begins as a SELECT does."""
+    if not isinstance(query, str) or not _SELECT.match(query):
+        raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise too_much(f"it has {len(query)} characters, more than {MAX_QUERY_CHARACTERS}")
+
+
+def refused(reason: str) -> StorageValidationError:
+    """Return the error for a query that asks for what it may not, or is none."""
+    return StorageValidationError(reason=f"the query is refused: {reason}", path="query", advice=_ADVICE)
+
+
 def guarded_select(
     connection: sqlite3.Connection,
     query: str,
@@ -129,10 +142,7 @@ def guarded_select(
     and where it asks for too much, and StorageTimeoutError for one that takes too long, by no more than a step; errors
     of the database itself stay as SQLite's.
     """
-    if not isinstance(query, str) or not _SELECT.match(query):
-        raise StorageValidationError(reason="only a SELECT can be asked", path="query", advice=_ADVICE)
-    if len(query) > MAX_QUERY_CHARACTERS:
-        raise _too_much(f"it has {len(query)} characters, more than {MAX_QUERY_CHARACTERS}")
+    check_query(query)
     deadline = clock() + timeout_seconds
     # what is sorted and compared goes to temp files, not to memory
     connection.execute(TEMPORARY_IN_FILES)
@@ -146,13 +156,13 @@ def guarded_select(
     limits = {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}
     before = {limit: connection.setlimit(limit, most) for limit, most in limits.items()}
     try:
-        with timed, closing(connection.execute(query, () if params is None else _bound(params))) as cursor:
+        with timed, closing(connection.execute(query, () if params is None else bound(params))) as cursor:
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in _bounded(cursor)]
     except StorageValidationError:
         raise
     except MemoryError as error:
-        raise _too_much("it takes more memory than there is") from error
+        raise too_much("it takes more memory than there is") from error
     except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError) as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _SYSTEM_ERRORS:
@@ -162,8 +172,8 @@ def guarded_select(
                 reason="the end of the query", path=RELATION, timeout_seconds=timeout_seconds, advice="ask for less"
             ) from error
         if code == sqlite3.SQLITE_TOOBIG:
-            raise _too_much(f"one of its values is longer than {value_bytes} bytes") from error
-        raise StorageValidationError(reason=f"the query is refused: {error}", path="query", advice=_ADVICE) from error
+            raise too_much(f"one of its values is longer than {value_bytes} bytes") from error
+        raise refused(str(error)) from error
     finally:
         connection.set_authorizer(None)
         for limit, most in before.items():
@@ -215,22 +225,26 @@ def _interrupted_by_a_thread(connection: sqlite3.Connection, is_over: Callable[[
 def _bounded(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     size = 0
     for row in rows:
-        size += _ROW_BYTES
-        for value in row:
-            size += _VALUE_BYTES + (len(value) if isinstance(value, str | bytes) else 0)
+        size += row_bytes(row)
         if size > MAX_QUERY_BYTES:
-            raise _too_much(f"its rows take more than {MAX_QUERY_BYTES} bytes of memory")
+            raise too_much(f"its rows take more than {MAX_QUERY_BYTES} bytes of memory")
         yield row
 
 
-def _too_much(reason: str) -> StorageValidationError:
+def row_bytes(row: Iterable[Any]) -> int:
+    """Return how much memory a row of an answer takes, about."""
+    return _ROW_BYTES + sum(_VALUE_BYTES + (len(value) if isinstance(value, str | bytes) else 0) for value in row)
+
+
+def too_much(reason: str) -> StorageValidationError:
+    """Return the error for a query that is beyond a limit."""
     return StorageValidationError(reason=f"the query asks for too much: {reason}", path="query", advice="ask for less")
 
 
-def _bound(params: Any) -> Any:
-    """Return the parameters with times in the form in which the relation has them: SQLite compares their text.
+def bound(params: Any) -> Any:
+    """Return the parameters with times in the form in which the relation has them: their text is compared.
 
-    Without this, Python would write a datetime in a form of its own, which sorts before every time of that day.
+    Without this, `sqlite3` would write a datetime in a form of its own, which sorts before every time of that day.
     """
     if isinstance(params, Mapping):
         return {name: _operand(value, name) for name, value in params.items()}

@@ -16,7 +16,7 @@ from fsstore import opening
 from fsstore.errors import StorageTimeoutError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Clock, Filters, Guarantees
-from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, showing_options
+from fsstore.options import FileOptions, Memory, MemoryOptions, NotOpened, PostgresOptions, showing_options
 from fsstore.sessions import service, transaction, typed
 from fsstore.sync.calls import Calls
 from fsstore.sync.faces import SessionMethods, StorageMethods, TransactionMethods, TypedMethods, TypedTransactionMethods
@@ -47,8 +47,12 @@ def open_storage(  # type: ignore[overload-overlap] # every URL is text, and thi
 def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage: ...
 
 
+@overload
+def open_storage(url: str, **options: Unpack[PostgresOptions]) -> Storage: ...
+
+
 @showing_options("Storage")
-def open_storage(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> Storage | NotOpened:
+def open_storage(url: str | os.PathLike[str], **options: Any) -> Storage | NotOpened:
     """Open a store of records; close it, or use it with `with`. Options and errors: see `fsstore.open_storage`."""
     calls = Calls()
     return Storage(calls.run(lambda: opening.open_storage(url, **options)), calls)
@@ -70,8 +74,12 @@ def open_sessions(  # type: ignore[overload-overlap] # as above
 def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService: ...
 
 
+@overload
+def open_sessions(url: str, **options: Unpack[PostgresOptions]) -> SessionService: ...
+
+
 @showing_options("SessionService")
-def open_sessions(url: str | os.PathLike[str], **options: Unpack[FileOptions]) -> SessionService | NotOpened:
+def open_sessions(url: str | os.PathLike[str], **options: Any) -> SessionService | NotOpened:
     """Open a store of sessions; close it, or use it with `with`. Options and errors: see `fsstore.open_sessions`."""
     return SessionService(open_storage(url, **options))
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import re
 
-from fsstore.errors import StorageConflictError
+from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.mutations import deleting, patching, saving
+from fsstore.model.mutations import Restore, deleting, patching, saving
+from fsstore.model.records import JsonObject
 from fsstore.testing.backend import BackendFixtures, refusal
+
+_MOVED: JsonObject = {
+    "id": "a",
+    "type": "note",
+    "data": {"n": 1, "metadata": {"status": "open"}},
+    "extra": [1],
+    "version": 41,
+    "created_at": "2020-01-02T03:04:05.000006+00:00",
+    "updated_at": "2021-01-02T03:04:05.000006+00:00",
+}
+"""A record as it was in another store."""
 
 
 class VersionContract(BackendFixtures):
@@ -104,3 +116,43 @@ class VersionContract(BackendFixtures):
         assert loaded is not None
         assert loaded["created_at"] == "2020-03-01T01:30:00.000000+00:00"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", loaded["updated_at"])
+
+    # -- records of another store -------------------------------------------------------------------------------------
+
+    async def test_a_record_of_another_store_keeps_its_version_and_times_and_counts_on(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        (made,) = await storage.commit([Restore("a", _MOVED)])
+        (again,) = await storage.commit([Restore("a", _MOVED)])
+
+        assert (made.before, made.after, again.before, again.after) == (0, 41, 41, 41)
+        assert await storage.load("a") == _MOVED
+        assert await storage.list({"data.metadata.status": "open", "version": 41}) == [_MOVED]
+        await storage.update("a", {"data": {"n": 2}})
+        changed = await storage.load("a")
+        assert changed is not None
+        assert (changed["version"], changed["created_at"]) == (42, _MOVED["created_at"])
+
+    async def test_a_record_of_another_store_takes_the_place_of_what_it_was_before_and_of_nothing_else(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        await storage.commit([Restore("a", _MOVED)])
+        newer = {**_MOVED, "version": 50, "data": {"n": 5}}
+
+        await storage.commit([Restore("a", newer)])
+
+        assert await storage.load("a") == newer
+        for other in (_MOVED, {**newer, "type": "memo"}):
+            error = await refusal(
+                storage.commit([saving({"id": "b", "type": "note", "data": 1}), Restore("a", other)]),
+                StorageConflictError,
+            )
+            assert error is not None
+        assert [record["id"] for record in await storage.list()] == ["a"]
+
+    async def test_a_record_that_no_store_holds_is_not_restored(self, storage: IUnifiedStorage) -> None:
+        for key, wrong in (("created_at", "2026"), ("updated_at", "soon"), ("version", 0), ("data", float("nan"))):
+            error = await refusal(storage.commit([Restore("a", {**_MOVED, key: wrong})]), StorageValidationError)
+            assert error is not None, key
+            assert error.path == f"$.{key}"
+        assert await storage.count() == 0

@@ -80,6 +80,10 @@ class Ledger:
         """Return the last published state of a document."""
         return self._states.get(name)
 
+    def names(self) -> set[str]:
+        """Return the names of the documents that are there by what was published last; O(documents)."""
+        return set(self._states)
+
     def adopt(self, name: str, state: KnownState) -> None:
         """Take a state as published without publishing it, as the ledger begins; also to correct one in silence."""
         self._states[name] = state

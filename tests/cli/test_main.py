@@ -84,7 +84,7 @@ def test_a_store_must_be_named(fsstore: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_store_of_an_unknown_scheme_is_wrong_usage(fsstore: Run) -> None:
-    for named in (["ls", "--store", "postgres://u:hunter2@host/db"], ["init", "s3+x://u:hunter2@host/db"]):
+    for named in (["ls", "--store", "mysql://u:hunter2@host/db"], ["init", "s3+x://u:hunter2@host/db"]):
         result = fsstore(*named)
         assert result.code == 2
         assert "there is no store of the scheme '" in result.err

@@ -11,9 +11,9 @@ import pytest
 from fsstore import FileStorage, SessionService
 from fsstore.errors import StorageCorruptedError
 from fsstore.filesystem.documents.codec import NotARecordError, decode, decode_marker, encode
+from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Text
-from fsstore.filesystem.write.sealed import part_of
 from fsstore.fixtures.updates import _says_the_same
 from fsstore.model.records import JsonObject
 

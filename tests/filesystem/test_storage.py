@@ -172,7 +172,7 @@ async def test_a_limit_that_is_none_is_refused(tmp_path: Path, given: Any) -> No
     [
         *(
             (name, given)
-            for name in ("create", "fsync", "allow_network", "live", "polling")
+            for name in ("create", "fsync", "allow_network", "live", "polling", "read_only")
             for given in ("no", None, 0)
         ),
         *(("shard_depth", given) for given in (True, 1.0, "1")),

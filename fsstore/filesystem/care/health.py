@@ -13,8 +13,8 @@ from typing import Any
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.disk.unreadable import Refusal
 from fsstore.filesystem.documents.layout import QUARANTINE
-from fsstore.filesystem.documents.unreadable import Refusal
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.open_store import OpenStore
 from fsstore.filesystem.read.consistency import Reading

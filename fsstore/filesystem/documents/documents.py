@@ -23,6 +23,7 @@ from fsstore.filesystem.disk.files import TooLargeError, Tree
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
 from fsstore.filesystem.disk.trust import Trust, is_sure
+from fsstore.filesystem.disk.unreadable import Unreadable, is_its_own
 from fsstore.filesystem.documents.cache import CachedDocument, DocumentCache
 from fsstore.filesystem.documents.codec import (
     InConflictError,
@@ -38,7 +39,6 @@ from fsstore.filesystem.documents.lists import ListText, Places, key_of, located
 from fsstore.filesystem.documents.marker import StoreRoot
 from fsstore.filesystem.documents.scan import Scan
 from fsstore.filesystem.documents.text import Text
-from fsstore.filesystem.documents.unreadable import Unreadable, is_its_own
 from fsstore.model.lists import Tail
 from fsstore.model.patch import Steps
 from fsstore.model.records import JsonObject

@@ -13,8 +13,8 @@ from operator import itemgetter
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.disk.system import NotAFileError, unavailable
+from fsstore.filesystem.disk.unreadable import Unreadable
 from fsstore.filesystem.documents.layout import is_document, is_shard
-from fsstore.filesystem.documents.unreadable import Unreadable
 
 _BASE = itemgetter(0)
 

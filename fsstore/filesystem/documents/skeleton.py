@@ -60,13 +60,17 @@ _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 60, 0.05
 _TRIES = 10
 
 
-def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: bool) -> tuple[Layout, bool]:
+def open_skeleton(
+    tree: Tree, *, create: bool, shard_depth: int, allow_network: bool, read_only: bool = False
+) -> tuple[Layout, bool]:
     """Return the layout of the store in a directory, made if need be, and whether it can be written; O(1).
 
-    Raises StorageUnavailableError when there is no store, it is of a newer format, or the system refuses.
+    With `read_only` nothing is made, and nothing will be written. Raises StorageUnavailableError when there is no
+    store, it is of a newer format, or the system refuses.
     """
     if shard_depth not in SHARD_DEPTHS:
         raise StorageValidationError(reason=f"must be 1 or 2, not {shard_depth!r}", path="shard_depth")
+    create = create and not read_only
     if create:
         tree.make_root()
     _refuse_network(tree.root, allow_network=allow_network)
@@ -77,6 +81,11 @@ def open_skeleton(tree: Tree, *, create: bool, shard_depth: int, allow_network: 
         if not create:
             raise _no_store(tree.root, "there is no store here")
         depth = make_marker(tree, shard_depth)
+    if read_only:
+        if not tree.is_directory(CONTROL_MARKER):
+            # in format 1 it is one
+            _check_format(tree)
+        return Layout(depth), False
     return Layout(depth), prepare_control(tree)
 
 

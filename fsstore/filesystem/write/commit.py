@@ -32,6 +32,7 @@ from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.documents import Damage, Documents
 from fsstore.filesystem.documents.layout import CONTROL, shard_of
 from fsstore.filesystem.documents.quarantine import Quarantine
+from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.documents.text import digest_of
 from fsstore.filesystem.log.batches import Batches
 from fsstore.filesystem.log.counters import Counters, State, even, odd
@@ -40,7 +41,6 @@ from fsstore.filesystem.log.records import LoggedChange
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.draft import Draft, Drafting, Group
 from fsstore.filesystem.write.index_updates import IndexUpdates, row_of
-from fsstore.filesystem.write.sealed import Sealed
 from fsstore.model.records import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")

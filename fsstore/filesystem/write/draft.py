@@ -27,13 +27,13 @@ from fsstore.filesystem.documents.cache import CachedDocument
 from fsstore.filesystem.documents.codec import InConflictError, decode_examined, in_form
 from fsstore.filesystem.documents.documents import Damage, Document, Documents
 from fsstore.filesystem.documents.lists import NO_PLACES, Listed, Places, find_list, key_of
+from fsstore.filesystem.documents.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Edit, Text
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.filesystem.write.sealed import Sealed, SealedSave, is_of_part, part_of
 from fsstore.model.expected import Expected
-from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, apply_each, overrides
+from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, Restore, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.successor import floor_above
 from fsstore.model.times import format_time
@@ -222,7 +222,7 @@ class Drafting:
         return change.over(current, floor, max_bytes=self._documents.max_bytes)
 
     def _changed(
-        self, change: Patch | Append | Pop | Delete | Check | Mutation, draft: Draft, now: str, floor: int
+        self, change: Patch | Append | Pop | Delete | Check | Restore | Mutation, draft: Draft, now: str, floor: int
     ) -> Made:
         base = draft.written_here if is_of_part(change) else None
         current = draft.record() if base is None else draft.part
@@ -236,8 +236,8 @@ class Drafting:
             result = change.apply(draft.record(), now)
         if result is None:
             return Made(None, None)
-        # only what a function of the caller's gives may hold what is theirs, or is no JSON
-        is_exact = not isinstance(change, Mutation)
+        # only what a function of the caller's gives, or another store, may hold what is theirs, or is no JSON
+        is_exact = not isinstance(change, Mutation | Restore)
         text = Text.of(self._documents.encode(result, is_exact=is_exact))
         places = _places_of(change, result, text) if isinstance(change, Append) else NO_PLACES
         return Made(part_of(result) if is_exact else snapshot(part_of(result)), text, places)

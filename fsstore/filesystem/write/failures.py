@@ -16,12 +16,12 @@ from fsstore.errors import Outcome as Fate
 from fsstore.errors import StorageError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
 from fsstore.filesystem.documents.documents import Documents
+from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.documents.skeleton import prepare_control
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.log.recovery import Recovery
 from fsstore.filesystem.write.commit import Committer, UnfinishedError
-from fsstore.filesystem.write.sealed import Sealed
 from fsstore.model.records import Outcomes
 
 _logger = logging.getLogger("fsstore")

@@ -14,8 +14,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.errors import StorageClosedError
+from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.threads import next_in
-from fsstore.filesystem.write.sealed import Sealed
 
 _GROUP_CHANGES = 64
 

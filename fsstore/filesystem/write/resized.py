@@ -20,9 +20,9 @@ from fsstore.filesystem.documents.lists import (
     with_items,
     without_last,
 )
+from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Edit, Text, moved
-from fsstore.filesystem.write.sealed import part_of
 from fsstore.model.lists import mark_of, unknown
 from fsstore.model.mutations import Append, Pop
 from fsstore.model.records import JsonObject

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from fsstore.errors import StorageError, StorageTimeoutError, StorageUnavailableError
 from fsstore.filesystem.disk.system import unavailable
+from fsstore.filesystem.documents.sealed import Sealed
 from fsstore.filesystem.log.checkpoint import BusyError, Checkpoint, Checkpoints
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import NotSyncedError
@@ -33,7 +34,6 @@ from fsstore.filesystem.write.commit import Committer, Note, UnfinishedError
 from fsstore.filesystem.write.critical_section import CriticalSection
 from fsstore.filesystem.write.failures import Failures
 from fsstore.filesystem.write.jobs import Call, Commit, Job, Jobs, LookAfterLog, Stop
-from fsstore.filesystem.write.sealed import Sealed
 
 _logger = logging.getLogger("fsstore")
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import pytest
 
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
+from fsstore.filesystem.disk.unreadable import Unreadable
 from fsstore.filesystem.documents.scan import Scan
-from fsstore.filesystem.documents.unreadable import Unreadable
 
 
 def scan_of(root: Path, *, shard_depth: int = 1) -> Scan:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsstore.filesystem.documents.codec import encode
+from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Text
-from fsstore.filesystem.write.sealed import part_of
 from fsstore.model.records import JsonObject
 from fsstore.model.values import MAX_INT
 

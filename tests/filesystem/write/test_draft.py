@@ -9,9 +9,9 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import CONTROL, MARKER, STAGING, Layout
+from fsstore.filesystem.documents.sealed import Sealed, seal
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.draft import Drafting, Group
-from fsstore.filesystem.write.sealed import Sealed, seal
 from fsstore.model.mutations import AnyMutation, Mutation, deleting, patching, saving
 from fsstore.testing import HandClock
 from tests.filesystem.watched import document

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fsstore.errors import StorageConflictError
 from fsstore.filesystem.documents.codec import digest, encode
 from fsstore.filesystem.documents.lists import Listed, Places, located
+from fsstore.filesystem.documents.sealed import part_of
 from fsstore.filesystem.documents.text import Text
 from fsstore.filesystem.write.resized import Made, resized
-from fsstore.filesystem.write.sealed import part_of
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import Append, Patch, Pop
 from fsstore.model.records import JsonObject

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fsstore.errors import StorageValidationError
 from fsstore.filesystem.documents.codec import decode
-from fsstore.filesystem.write.sealed import SealedSave, is_of_part, part_of, seal
+from fsstore.filesystem.documents.sealed import SealedSave, is_of_part, part_of, seal
 from fsstore.model.mutations import (
     AnyMutation,
     Mutation,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 from fsstore.filesystem.documents.codec import decode_examined, encode
 from fsstore.filesystem.documents.splice import spliced
 from fsstore.filesystem.documents.text import Text
-from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Save
+from fsstore.model.mutations import AnyMutation, Append, Check, Delete, Mutation, Patch, Pop, Restore, Save
 from fsstore.model.records import JsonObject
 from fsstore.model.successor import stamped
 from fsstore.model.values import snapshot
@@ -54,7 +54,7 @@ class SealedSave(NamedTuple):
         return after, made
 
 
-Sealed: TypeAlias = SealedSave | Patch | Append | Pop | Delete | Check | Mutation
+Sealed: TypeAlias = SealedSave | Patch | Append | Pop | Delete | Check | Restore | Mutation
 
 
 def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Sealed:
@@ -72,7 +72,7 @@ def seal(change: AnyMutation, now: Callable[[], str], *, max_bytes: int) -> Seal
 
 def is_of_part(change: AnyMutation) -> bool:
     """Whether the `part_of` the record that is there will do for a mutation: the rest of its data stays, or goes."""
-    if isinstance(change, Mutation | Append | Pop) or change.expected.seen is not ...:
+    if isinstance(change, Mutation | Append | Pop | Restore) or change.expected.seen is not ...:
         return False
     if not isinstance(change, Patch):
         return True

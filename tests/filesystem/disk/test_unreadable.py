@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from fsstore.errors import StorageTooLargeError, StorageUnavailableError
-from fsstore.filesystem.documents.unreadable import Refusal, Unreadable
+from fsstore.filesystem.disk.unreadable import Refusal, Unreadable
 
 REFUSED = StorageUnavailableError(reason="Permission denied", errno=errno.EACCES)
 TOO_LARGE = StorageTooLargeError(reason="9 bytes, more than 8")
