@@ -426,8 +426,23 @@ class Documents:
                 self.tree.unlink(name)
 
     def clear_staging(self) -> None:
-        """Empty the staging directory. Only the holder of the store lock may: nobody else is staging then."""
+        """Empty the staging directory, and take away what a killed `change_above` has left.
+
+        Only the holder of the store lock may: nobody else is staging then.
+        """
         self._clear(STAGING)
+        above = [""] if self.layout.shard_depth == 1 else ["", *self.scan.outer_shards()]
+        for directory in above:
+            # what somebody else has put there harms nobody
+            with suppress(OSError):
+                self.tree.unlink(f"{directory}/{_CHANGING}" if directory else _CHANGING)
+
+    def is_changing(self) -> bool:
+        """Whether `change_above` has left its name in the root: it was killed, or a power cut has brought it back."""
+        try:
+            return self.tree.signature(_CHANGING) is not None
+        except NotAFileError:
+            return False
 
     def _clear(self, directory: str) -> None:
         for base in self.tree.entries(directory):

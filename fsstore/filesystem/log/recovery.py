@@ -98,7 +98,7 @@ class Recovery:
     def distrust(self) -> None:
         """Have all of the log replayed, by whoever takes the store lock next, and readers wait for it.
 
-        For whoever opens the store alone, and lets nobody else in meanwhile. Three small reads where nothing was left.
+        For whoever opens the store alone, and lets nobody else in meanwhile. A few small reads where nothing was left.
         """
         if self.is_left():
             self._counters.write_placed(*_NOWHERE)
@@ -108,7 +108,8 @@ class Recovery:
 
     def is_left(self) -> bool:
         """Whether anything was left: records, documents that wait, or temp files, which a power cut brings back."""
-        return bool(self._log.numbers() or self._documents.tree.entries(STAGING) or not self.waiting.is_empty())
+        is_staging = bool(self._documents.tree.entries(STAGING)) or self._documents.is_changing()
+        return bool(self._log.numbers()) or is_staging or not self.waiting.is_empty()
 
     def distrust_all(self) -> None:
         """Have all of the log replayed by this open store: the counters are new, or nobody knows who is alone."""

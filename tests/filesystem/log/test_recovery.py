@@ -710,3 +710,26 @@ async def test_who_removes_the_control_directory_does_not_make_others_seem_to_be
         shutil.rmtree(store / ".fsstore")
         await storage.save({"id": "a"})
         assert storage._store.presence.is_named
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_the_name_that_a_killed_sync_has_left_above_the_documents_goes(tmp_path: Path, depth: int) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(store, shard_depth=depth) as storage:
+        await storage.save({"id": "a"})
+        above = ["", *storage._store.documents.scan.outer_shards()] if depth == 2 else [""]
+    left = [store / directory / ".fsstore.json.changing" for directory in above]
+    for name in left:
+        name.write_bytes(b"")
+    async with await FileStorage.open(store) as storage:
+        assert await storage.load("a")
+        await storage.save({"id": "b"})
+        assert not any(name.exists() for name in left)
+
+
+async def test_a_directory_of_that_name_is_nobodys_business(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+    (tmp_path / ".fsstore.json.changing").mkdir()
+    async with await FileStorage.open(tmp_path) as storage:
+        assert await storage.load("a")

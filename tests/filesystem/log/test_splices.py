@@ -293,6 +293,7 @@ async def test_appends_of_a_group_are_one_record_and_one_file(tmp_path: Path, mo
         assert sorted(await asyncio.gather(*appends)) == sorted([*range(2, 22), *range(1, 21)])
         assert [[change.id for change in group] for group in groups] == [["a", "b"]]
         assert len([name for name in made if name.startswith(STAGING)]) == 2
+        assert [json.loads(place(store, name).read_bytes())["id"] for name in "ab"] == ["a", "b"]
         left = cut_off(storage, store, tmp_path / "left")
     for name in "ab":
         place(left, name).unlink()
