@@ -82,7 +82,8 @@ def _to_json(value: Any, depth: int) -> Any:
 def _written_map(value: dict[Any, Any], depth: int) -> Any:
     if all(type(key) is str and key[:1] != "$" for key in value):
         return {key: _to_json(item, depth + 1) for key, item in value.items()}
-    return {"$map": [[_to_json(key, depth + 2), _to_json(item, depth + 2)] for key, item in value.items()]}
+    # below the mark there are two lists, of the pairs and of each pair
+    return {"$map": [[_to_json(key, depth + 3), _to_json(item, depth + 3)] for key, item in value.items()]}
 
 
 def _written_list(value: list[Any] | tuple[Any, ...], depth: int) -> Any:

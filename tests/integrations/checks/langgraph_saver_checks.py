@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -134,6 +134,23 @@ def test_what_is_too_deep_for_json_is_kept_as_it_is(saver: FsstoreSaver) -> None
     found = saver.get_tuple(config())
     assert found is not None
     assert found.checkpoint["channel_values"]["channel"] == deep
+
+
+@pytest.mark.parametrize("kind", ["list", "map", "map of tuples", "object"])
+def test_a_value_of_any_depth_comes_back(saver: FsstoreSaver, kind: str) -> None:
+    nest: dict[str, Callable[[Any], Any]] = {
+        "list": lambda inner: [inner],
+        "map": lambda inner: {1: inner},
+        "map of tuples": lambda inner: {(1,): [inner]},
+        "object": lambda inner: _DeltaSnapshot([inner]),
+    }
+    deep: Any = 1
+    for _ in range(120):
+        deep = nest[kind](deep)
+        put(saver, {"channel": deep})
+        found = saver.get_tuple(config())
+        assert found is not None
+        assert found.checkpoint["channel_values"]["channel"] == deep
 
 
 def test_encrypted_values_are_no_secret_of_the_store(quick: Path) -> None:
