@@ -10,14 +10,17 @@ expires says when, and after how many minutes without being used; being read mov
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, SearchItem, SearchOp, validate_op_namespace
 
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageCorruptedError, StorageValidationError
 from fsstore.integrations.langgraph.matching import check_filter, fulfils, is_within
+from fsstore.integrations.langgraph.naming import ITEM
+from fsstore.integrations.langgraph.shapes import checked, is_item
 from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
 from fsstore.interfaces import IUnifiedStorage
@@ -25,7 +28,7 @@ from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving
 from fsstore.model.records import Filters, JsonObject, Records
 from fsstore.model.times import format_time
 
-ITEM = "langgraph.item"
+_unreadable = logging.getLogger("fsstore.unreadable")
 
 _ROOT = "item"
 _AFTER_SLASH = "0"
@@ -72,8 +75,8 @@ class Items:
         return await self._namespaces(op) if isinstance(op, ListNamespacesOp) else None
 
     async def _get(self, op: GetOp) -> Item | None:
-        record = await self._storage.load(_id_of(op.namespace, op.key))
-        if record is None or record["type"] != ITEM or await self._is_over(record):
+        record = await self._load(_id_of(op.namespace, op.key))
+        if record is None or await self._is_over(record):
             return None
         await self._used([record], refresh=op.refresh_ttl)
         return Item(**_told(record))
@@ -85,12 +88,25 @@ class Items:
         for summary in sorted(summaries, key=lambda summary: str(summary["updated_at"]), reverse=True):
             if len(found) >= op.offset + op.limit:
                 break
-            record = await self._storage.load(summary["id"])
+            record = await self._listed(summary["id"])
             if record is not None and fulfils(record["data"]["value"], op.filter) and not await self._is_over(record):
                 found.append(record)
         wanted = found[op.offset : op.offset + op.limit]
         await self._used(wanted, refresh=op.refresh_ttl)
         return [SearchItem(**_told(record)) for record in wanted]
+
+    async def _load(self, name: str) -> JsonObject | None:
+        """Return an item, None when there is none. Raises StorageCorruptedError."""
+        record = await self._storage.load(name)
+        return checked(record) if record is not None and record["type"] == ITEM else None
+
+    async def _listed(self, name: str) -> JsonObject | None:
+        """Return an item for a list, None for one that is gone, or cannot be read, with a warning."""
+        try:
+            return await self._load(name)
+        except StorageCorruptedError as error:
+            _unreadable.warning("the item %s is left out of a list: %s", name, error)
+            return None
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         conditions = op.match_conditions or ()
@@ -99,7 +115,7 @@ class Items:
         found = {
             tuple(summary["metadata"]["namespace"])
             for summary in await self._summaries(max(prefixes, key=len, default=()))
-            if not (self._omits_expired and _is_over(summary["metadata"], now))
+            if is_item(summary) and not (self._omits_expired and _is_over(summary["metadata"], now))
         }
         matching = {
             namespace[: op.max_depth]

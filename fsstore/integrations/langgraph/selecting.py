@@ -8,7 +8,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import get_checkpoint_id
 
-from fsstore.integrations.langgraph.naming import CHECKPOINT, Place
+from fsstore.integrations.langgraph.naming import CHECKPOINT
 from fsstore.model.records import Filters, JsonObject
 
 NEWEST_FIRST = "-data.metadata.checkpoint_id"
@@ -17,11 +17,6 @@ _METADATA = "data.metadata."
 _KEPT_BY_STORES = {"created_at", "updated_at", "session_id"}
 """Keys of metadata that mean something else in a store."""
 _MOST_INTEGER = 1 << 63
-
-
-def identifying() -> tuple[str, ...]:
-    """Return the keys of the metadata that name a checkpoint."""
-    return Place._fields
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> JsonObject:
