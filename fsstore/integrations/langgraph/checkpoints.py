@@ -25,7 +25,7 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 
-from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.langgraph.contents import Serializer, referred, restored, stored_contents
 from fsstore.integrations.langgraph.lines import Lines
 from fsstore.integrations.langgraph.naming import (
@@ -106,6 +106,12 @@ class Checkpoints:
     async def put_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> None:
         """Store what a task has written; one commit. What it has written before stays, but for errors and the like."""
         place = place_of(config)
+        if not place.checkpoint_id:
+            raise StorageValidationError(
+                reason="there is no checkpoint that this was written after",
+                path="config.configurable.checkpoint_id",
+                advice="give the config that `put` returned",
+            )
         new = {
             WRITES_IDX_MAP.get(channel, at): {
                 "channel": channel,

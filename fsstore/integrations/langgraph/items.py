@@ -192,6 +192,8 @@ def _check(op: Op) -> None:
     if not isinstance(op, GetOp | SearchOp | ListNamespacesOp | PutOp):
         raise StorageValidationError(reason=f"unknown operation {type(op).__name__}", path="ops")
     validate_op_namespace(op)
+    if isinstance(op, PutOp) and not (op.value is None or isinstance(op.value, Mapping)):
+        raise StorageValidationError(reason=f"must be a mapping, not {type(op.value).__name__}", path="value")
     if isinstance(op, SearchOp):
         check_filter(op.filter)
         if op.query:

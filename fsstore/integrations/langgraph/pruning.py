@@ -34,6 +34,7 @@ Choice: TypeAlias = Callable[[Records], Awaitable[set[str]]]
 """Returns the ids of the checkpoints to keep, given the summaries of all of a thread."""
 
 _TRIES = 100
+_MOST_AT_ONCE = 500
 _TYPES = [CHECKPOINT, WRITES, BLOB]
 
 
@@ -50,13 +51,17 @@ class Pruning:
 
     async def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints that the runs made."""
-        runs = set(run_ids)
-        found = await self._storage.list_metadata({"type": CHECKPOINT, "data.metadata.run_id": {"$in": sorted(runs)}})
+        runs = sorted(set(map(str, run_ids)))
+        found: Records = []
+        for at in range(0, len(runs), _MOST_AT_ONCE):
+            among = {"$in": runs[at : at + _MOST_AT_ONCE]}
+            found += await self._storage.list_metadata({"type": CHECKPOINT, "data.metadata.run_id": among})
+        wanted = set(runs)
 
         async def others(summaries: Records) -> set[str]:
-            return {summary["id"] for summary in summaries if summary["metadata"].get("run_id") not in runs}
+            return {summary["id"] for summary in summaries if summary["metadata"].get("run_id") not in wanted}
 
-        for thread_id in sorted({summary["thread_id"] for summary in found}):
+        for thread_id in sorted({place_in(summary).thread_id for summary in found}):
             await self._reduce(thread_id, others)
 
     async def prune(self, thread_ids: Sequence[str], strategy: str) -> None:

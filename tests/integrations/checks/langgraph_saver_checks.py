@@ -270,6 +270,20 @@ def test_what_is_removed_frees_the_disk_at_once(saver: FsstoreSaver, quick: Path
         saver.prune(["t-1"], strategy="all")
 
 
+def test_any_number_of_runs_is_removed_whatever_names_them(saver: FsstoreSaver) -> None:
+    run: Any = uuid4()
+    put(saver, {"a": 1}, run_id=str(run))
+    kept = put(saver, {"a": 2}, run_id="kept")
+    saver.delete_for_runs([*(f"no-run-{number}" for number in range(30_000)), run])
+    assert [found.config for found in saver.list(None)] == [kept]
+
+
+def test_what_was_written_after_no_checkpoint_is_refused(saver: FsstoreSaver, quick: Path) -> None:
+    with pytest.raises(StorageValidationError, match=r"configurable\.checkpoint_id"):
+        saver.put_writes(config(), [("a", 1)], "task-1")
+    assert types_in(quick) == {}
+
+
 SHARED = [HumanMessage("x" * 50, id=str(number)) for number in range(64)]
 
 
@@ -403,11 +417,16 @@ def test_nothing_is_held_while_a_list_is_paused(saver: FsstoreSaver) -> None:
         ({"none": None}, [1, 0]),
         ({"x') OR 1=1 --": 1}, []),
         ({"created_at": "x"}, [1]),
+        ({"thread_id": "of another"}, [1]),
+        ({"checkpoint_id": "of another"}, [1]),
+        ({5: "five"}, [1]),
     ],
 )
-def test_a_filter_compares_the_metadata(saver: FsstoreSaver, wanted: dict[str, Any], steps: list[int]) -> None:
+def test_a_filter_compares_the_metadata(saver: FsstoreSaver, wanted: dict[Any, Any], steps: list[int]) -> None:
     put(saver, {}, source="input", step=0)
-    put(saver, {}, step=1, user={"id": "u"}, created_at="x")
+    others: Any = {"thread_id": "of another", "checkpoint_id": "of another", 5: "five"}
+    checkpoint: Any = {**empty_checkpoint(), "channel_values": {}}
+    saver.put(config(), checkpoint, {"step": 1, "user": {"id": "u"}, "created_at": "x", **others}, {})
     assert [found.metadata["step"] for found in saver.list(None, filter=wanted)] == steps
 
 

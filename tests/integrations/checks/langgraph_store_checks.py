@@ -171,6 +171,12 @@ def test_a_lifetime_that_is_none_is_refused(store: FsstoreStore, ttl: Any) -> No
         store.put(("a",), "k", {}, ttl=ttl)
 
 
+@pytest.mark.parametrize("value", [[1], "text", 5])
+def test_a_value_that_is_no_mapping_is_refused(store: FsstoreStore, value: Any) -> None:
+    with pytest.raises(StorageValidationError, match="value: must be a mapping"):
+        store.put(("a",), "k", value)
+
+
 @pytest.mark.parametrize("operator", ["$gtt", "$regex"])
 def test_an_operator_that_there_is_not_is_an_error(store: FsstoreStore, operator: str) -> None:
     with pytest.raises(StorageValidationError, match="unknown operator"):
