@@ -5,19 +5,21 @@
 Owns the records. The items below a namespace are a range of ids, so that nothing else is looked at. An item that
 expires says when, and after how many minutes without being used; being read moves that and is no update. Invariants:
 - What one batch puts is one commit; its reads see what was there before.
+- What can be read is read also where nothing can be written: the end of an item stays where it was.
 - An item is removed for its age only if it is still that old, whoever reads it meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, SearchItem, SearchOp, validate_op_namespace
 
-from fsstore.errors import StorageCorruptedError, StorageValidationError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.integrations.langgraph.matching import check_filter, fulfils, is_within
 from fsstore.integrations.langgraph.naming import ITEM
 from fsstore.integrations.langgraph.shapes import checked, is_item
@@ -28,6 +30,7 @@ from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving
 from fsstore.model.records import Filters, JsonObject, Records
 from fsstore.model.times import format_time
 
+_logger = logging.getLogger("fsstore")
 _unreadable = logging.getLogger("fsstore.unreadable")
 
 _ROOT = "item"
@@ -137,7 +140,8 @@ class Items:
         now = self._now()
         if not self._omits_expired or not _is_over(record["data"]["metadata"], now):
             return False
-        await self._remove_expired([record["id"]], now)
+        with _reading_goes_on("an item whose time is over could not be removed"):
+            await self._remove_expired([record["id"]], now)
         return True
 
     async def _remove_expired(self, names: Sequence[str], now: str) -> int:
@@ -162,7 +166,8 @@ class Items:
         expiring = [record["id"] for record in records if "ttl_minutes" in record["data"]["metadata"]]
         if expiring:
             # to be read is no update: the times stay
-            await self._storage.commit([Mutation(name, rule, keep_times=True) for name in expiring])
+            with _reading_goes_on("items that were read expire as if they had not been"):
+                await self._storage.commit([Mutation(name, rule, keep_times=True) for name in expiring])
 
     def _end(self, minutes: Any) -> str:
         try:
@@ -204,6 +209,15 @@ def _check(op: Op) -> None:
             )
         if op.limit < 0 or op.offset < 0:
             raise StorageValidationError(reason="must not be negative", path="limit" if op.limit < 0 else "offset")
+
+
+@contextmanager
+def _reading_goes_on(consequence: str) -> Iterator[None]:
+    """Let a read succeed where the store cannot be written, such as on a full disk, with a warning."""
+    try:
+        yield
+    except StorageUnavailableError as error:
+        _logger.warning("%s: %s", consequence, error)
 
 
 def _path_of(namespace: Sequence[str]) -> str:

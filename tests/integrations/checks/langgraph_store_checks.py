@@ -20,7 +20,7 @@ from langgraph.store.memory import InMemoryStore
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreStore
 from fsstore.integrations.langgraph.items import Items
 from tests.integrations.checks.interrupted import Interrupted
@@ -241,6 +241,35 @@ def test_without_omit_expired_an_old_item_is_there_until_it_is_swept(quick: Path
         assert store.sweep_ttl() == 1
         assert keys_in(store) == ["l"]
         assert asyncio.run(store.asweep_ttl()) == 0
+
+
+class Full:
+    """A storage without room for a commit."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    async def commit(self, changes: Any) -> Any:
+        raise StorageUnavailableError(reason=f"no room for {len(changes)} changes")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+async def test_items_are_read_where_their_end_cannot_be_moved(quick: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Turned()
+    with FsstoreStore(quick, ttl={"default_ttl": 10}, clock=clock) as store:
+        store.put(("a",), "old", {}, ttl=1)
+        store.put(("a",), "young", {"n": 1})
+        clock.turn(5)
+        items = Items(Full(store._store.storage), refreshes=True, omits_expired=True)  # type: ignore[arg-type] # as one
+        got, gone, found = await items.batch(
+            [GetOp(("a",), "young"), GetOp(("a",), "old"), SearchOp(("a",), limit=5)],
+        )
+        assert (got.value, gone, [item.key for item in found]) == ({"n": 1}, None, ["young"])
+        assert "no room" in caplog.text
+        with pytest.raises(StorageUnavailableError):
+            await items.batch([PutOp(("a",), "young", {"n": 2})])
 
 
 async def test_an_item_that_is_put_again_meanwhile_is_not_swept(quick: Path) -> None:
