@@ -20,7 +20,7 @@ from typing import Any
 from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, SearchItem, SearchOp, validate_op_namespace
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
-from fsstore.integrations.langgraph.matching import check_filter, fulfils, is_within
+from fsstore.integrations.langgraph.matching import check_conditions, check_filter, fulfils, is_within
 from fsstore.integrations.langgraph.naming import ITEM
 from fsstore.integrations.langgraph.shapes import checked, is_item
 from fsstore.integrations.parts import part
@@ -185,9 +185,9 @@ class Items:
     def _putting(self, name: str, op: PutOp) -> AnyMutation:
         if op.value is None:
             return deleting(name)
-        metadata: JsonObject = {"namespace": plain(op.namespace), "key": plain(op.key)}
+        metadata: JsonObject = {"namespace": plain(list(op.namespace)), "key": plain(op.key)}
         if op.ttl is not None:
-            metadata |= {"ttl_minutes": op.ttl, "expires_at": self._end(op.ttl)}
+            metadata |= {"ttl_minutes": plain(op.ttl), "expires_at": self._end(op.ttl)}
         data = {"metadata": metadata, "value": plain(op.value)}
         return saving({"id": name, "type": ITEM, "data": data})
 
@@ -197,8 +197,16 @@ def _check(op: Op) -> None:
     if not isinstance(op, GetOp | SearchOp | ListNamespacesOp | PutOp):
         raise StorageValidationError(reason=f"unknown operation {type(op).__name__}", path="ops")
     validate_op_namespace(op)
+    if isinstance(op, GetOp | PutOp) and not isinstance(op.key, str):
+        raise StorageValidationError(reason=f"must be text, not {type(op.key).__name__}", path="key")
     if isinstance(op, PutOp) and not (op.value is None or isinstance(op.value, Mapping)):
         raise StorageValidationError(reason=f"must be a mapping, not {type(op.value).__name__}", path="value")
+    if isinstance(op, SearchOp | ListNamespacesOp):
+        for name, number in (("limit", op.limit), ("offset", op.offset)):
+            if not isinstance(number, int) or number < 0:
+                raise StorageValidationError(reason=f"must be a number, not negative: not {number!r}", path=name)
+    if isinstance(op, ListNamespacesOp):
+        check_conditions(op.match_conditions or ())
     if isinstance(op, SearchOp):
         check_filter(op.filter)
         if op.query:
@@ -207,8 +215,6 @@ def _check(op: Op) -> None:
                 path="query",
                 advice="search by namespace and filter, or use a store that has vectors",
             )
-        if op.limit < 0 or op.offset < 0:
-            raise StorageValidationError(reason="must not be negative", path="limit" if op.limit < 0 else "offset")
 
 
 @contextmanager

@@ -108,7 +108,7 @@ _SHAPES: Mapping[str, Mapping[str, _Test]] = {
         "data.metadata.namespace": _are_texts,
         "data.metadata.key": _is_text,
         "data.metadata.expires_at": lambda value: value is _Absent or _is_text(value),
-        "data.metadata.ttl_minutes": lambda value: value is _Absent or type(value) in (int, float),
+        "data.metadata.ttl_minutes": lambda value: value is _Absent or isinstance(value, int | float),
         "data.value": _is_object,
     },
 }

@@ -177,10 +177,47 @@ def test_a_value_that_is_no_mapping_is_refused(store: FsstoreStore, value: Any) 
         store.put(("a",), "k", value)
 
 
-@pytest.mark.parametrize("operator", ["$gtt", "$regex"])
-def test_an_operator_that_there_is_not_is_an_error(store: FsstoreStore, operator: str) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"a": {"$gtt": 1}},
+        {"a": {"$regex": 1}},
+        {"a": {"$gt": 1, "plain": 2}},
+        {"a": {"b": {"$in": [1]}}},
+        {"a": [{"$in": [1]}]},
+    ],
+)
+def test_an_operator_that_there_is_not_is_an_error(store: FsstoreStore, wanted: Any) -> None:
+    store.put(("a",), "k", {"a": {"b": 1}})
     with pytest.raises(StorageValidationError, match="unknown operator"):
-        store.search((), filter={"a": {operator: 1}})
+        store.search((), filter=wanted)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        SearchOp((), limit=None),
+        SearchOp((), offset=-1),
+        ListNamespacesOp(limit=None),
+        ListNamespacesOp((MatchCondition("infix", ("a",)),)),
+        GetOp(("a",), 5),
+        PutOp(("a",), 5, {}),
+    ],
+    ids=repr,
+)
+def test_what_no_operation_means_is_refused(store: FsstoreStore, op: Any) -> None:
+    with pytest.raises(StorageValidationError, match=r"must be"):
+        store.batch([op])
+
+
+def test_what_was_put_in_a_lax_form_is_read(store: FsstoreStore) -> None:
+    lax: Any = "ab"
+    store.put(lax, "k", {"n": 1}, ttl=True)
+    found = store.get(("a", "b"), "k")
+    assert found is not None
+    assert (found.namespace, found.value) == (("a", "b"), {"n": 1})
+    key: Any = 5
+    assert store.search((), filter={key: 5}) == []
 
 
 def test_what_is_found_is_the_most_recently_updated_first(store: FsstoreStore) -> None:
