@@ -8,6 +8,7 @@ for is done, as with the SDK's own stores.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -52,7 +53,7 @@ class FsstoreSession(Holder, SessionABC):
     ) -> None:
         self.session_id = session_id
         self.session_settings = coerce_session_settings({} if session_settings is None else session_settings)
-        self._metadata = dict(metadata or {})
+        self._metadata = plain(metadata or {})
         self._store = OpenStore(url, **options)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
@@ -64,8 +65,14 @@ class FsstoreSession(Holder, SessionABC):
         limit = resolve_session_limit(limit, self.session_settings)
         sessions = self._sessions()
         if limit is None or limit < 0:
-            session = await sessions.get_session(self.session_id)
-            return [] if session is None else list(session.get(_MESSAGES, []))
+            session: Any = await sessions.get_session(self.session_id)
+            if session is None:
+                return []
+            items = session.get(_MESSAGES, []) if type(session) is dict else None
+            if type(items) is list:
+                return items
+            # something else stands there, and the error says what
+            limit = sys.maxsize
         try:
             return (await sessions.read_tail(self.session_id, limit, _MESSAGES)).items
         except StorageNotFoundError:

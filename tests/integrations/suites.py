@@ -165,7 +165,7 @@ FRAMEWORKS = {
                     "SqliteStore",
                 ),
             ),
-            checks=("langgraph_saver_checks.py", "langgraph_store_checks.py"),
+            checks=("langgraph_damage_checks.py", "langgraph_saver_checks.py", "langgraph_store_checks.py"),
             module="fsstore/integrations/langgraph",
             needs=("pytest-mock", "pytest-retry"),
             also={

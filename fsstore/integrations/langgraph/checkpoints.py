@@ -12,21 +12,22 @@ A crash leaves a checkpoint with everything it needs, or nothing of it.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     CheckpointTuple,
-    DeltaChannelHistory,
     PendingWrite,
     get_checkpoint_id,
     get_checkpoint_metadata,
     writes_sort_key,
 )
 
-from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.langgraph.contents import Serializer, referred, restored, stored_contents
+from fsstore.integrations.langgraph.lines import Lines
 from fsstore.integrations.langgraph.naming import (
     BLOB,
     CHECKPOINT,
@@ -38,18 +39,18 @@ from fsstore.integrations.langgraph.naming import (
 from fsstore.integrations.langgraph.selecting import (
     NEWEST_FIRST,
     filter_of,
-    identifying,
     plain_metadata,
     satisfies,
 )
-from fsstore.integrations.langgraph.values import read, written
+from fsstore.integrations.langgraph.shapes import ADVICE, checked
+from fsstore.integrations.langgraph.values import NotWrittenError, read, written
 from fsstore.integrations.parts import part
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Check, Mutation, saving
 from fsstore.model.records import JsonObject
-from fsstore.model.times import format_time
-from fsstore.sessions.mutations import saving_session, updating_session
+
+T = TypeVar("T")
 
 _unreadable = logging.getLogger("fsstore.unreadable")
 
@@ -74,6 +75,7 @@ class Checkpoints:
 
     def __init__(self, storage: IUnifiedStorage, serde: Serializer) -> None:
         self.storage = storage
+        self.lines = Lines(storage)
         self._serde = serde
 
     # -- putting ------------------------------------------------------------------------------------------------------
@@ -98,13 +100,18 @@ class Checkpoints:
                 "channel_values": contents.values,
             },
         }
-        line = {"thread_id": place.thread_id, **_line(record["data"]["metadata"])}
-        await self._commit_with_blobs(place.thread_id, contents.blobs, [saving(record)], line)
+        await self._commit_with_blobs(place, contents.blobs, record)
         return config_of(place)
 
     async def put_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str) -> None:
         """Store what a task has written; one commit. What it has written before stays, but for errors and the like."""
         place = place_of(config)
+        if not place.checkpoint_id:
+            raise StorageValidationError(
+                reason="there is no checkpoint that this was written after",
+                path="config.configurable.checkpoint_id",
+                advice="give the config that `put` returned",
+            )
         new = {
             WRITES_IDX_MAP.get(channel, at): {
                 "channel": channel,
@@ -115,7 +122,7 @@ class Checkpoints:
         }
 
         def rule(current: JsonObject | None) -> JsonObject:
-            there = {write["idx"]: write for write in current["data"]["writes"]} if current else {}
+            there = {write["idx"]: write for write in checked(current)["data"]["writes"]} if current else {}
             made = {idx: {"idx": idx, **write} for idx, write in new.items() if idx < 0 or idx not in there}
             return {
                 **(current or {"thread_id": place.thread_id, "session_id": place.id}),
@@ -129,72 +136,63 @@ class Checkpoints:
         await self.storage.commit([Mutation(f"{place.id}/{part(task_id)}", rule)])
 
     async def _commit_with_blobs(
-        self,
-        thread_id: str,
-        blobs: Mapping[str, tuple[str, bytes]],
-        changes: Sequence[AnyMutation],
-        line: Mapping[str, Any],
+        self, place: Place, blobs: Mapping[str, tuple[str, bytes]], record: JsonObject
     ) -> None:
-        """Commit changes with the blobs they refer to, which are written where they are not there yet."""
+        """Commit a checkpoint with the blobs it refers to, which are written where they are not there yet."""
+        thread_id, line = place.thread_id, thread_document(place.thread_id)
         names = {blob_document(thread_id, digest): typed for digest, typed in blobs.items()}
         absent = {name for name in names if not await self.storage.exists(name)}
         is_known = True
         for attempt in range(1, _TRIES + 1):
-            made: list[AnyMutation] = [self._line_change(thread_id, line, is_known=is_known)]
+            made: list[AnyMutation] = [self.lines.change(place, record["data"]["metadata"], is_known=is_known)]
             for name, typed in names.items():
                 made.append(
                     _saving_blob(name, thread_id, typed) if name in absent else Check(name, Expected(exists=True))
                 )
             try:
-                await self.storage.commit([*made, *changes])
+                await self.storage.commit([*made, saving(record)])
                 return
             except (StorageNotFoundError, StorageConflictError, StorageCorruptedError) as error:
-                if attempt == _TRIES or (isinstance(error, StorageCorruptedError) and error.id not in names):
+                is_damaged = isinstance(error, StorageCorruptedError)
+                if attempt == _TRIES or (is_damaged and error.id not in (line, *names)):
                     raise
                 if error.id in names:
                     # it was removed meanwhile, or its file is damaged, and is set aside when it is written anew
                     absent.add(error.id)
+                elif is_damaged:
+                    await self.lines.renew(thread_id)
                 else:
                     # somebody else has made the line of the thread, or removed it
                     is_known = not is_known
-
-    def _line_change(self, thread_id: str, line: Mapping[str, Any], *, is_known: bool) -> AnyMutation:
-        name = thread_document(thread_id)
-        if is_known:
-            return updating_session(name, {"metadata": line}, self.now())
-        return saving_session(name, {"metadata": line}, self.now(), expected_version=0)
-
-    def now(self) -> str:
-        """Return the present in the form of the store."""
-        return format_time(self.storage.clock())
 
     # -- getting ------------------------------------------------------------------------------------------------------
 
     async def get(self, config: Any) -> CheckpointTuple | None:
         """Return the checkpoint that a config names, the newest of its namespace where it names none."""
         place = place_of(config)
-        for attempt in range(1, _TRIES + 1):
+
+        async def look() -> CheckpointTuple | None:
             record = await self.record(place)
-            if record is None:
-                return None
-            try:
-                return await self._tuple(record)
-            except _BlobGoneError as error:
-                # the checkpoint was removed meanwhile, with its blobs; else they are lost
-                if attempt == _TRIES:
-                    raise StorageCorruptedError(
-                        id=record["id"],
-                        reason=f"it refers to {error.name}, which is not there",
-                        advice="restore it from a backup, or go on from an earlier checkpoint",
-                    ) from error
-        return None
+            return None if record is None else await self._tuple(record)
+
+        return await with_blobs(look)
 
     async def record(self, place: Place) -> JsonObject | None:
         """Return the record of a checkpoint, of the newest of its namespace where none is named."""
         if place.checkpoint_id:
-            return await self.storage.load(place.id)
+            return await self.load(place.id)
         found = await self.storage.list({"type": CHECKPOINT, "session_id": place.family}, 1, order_by=NEWEST_FIRST)
-        return found[0] if found else None
+        newest = checked(found[0]) if found else None
+        last = await self.lines.last_put(place)
+        if last is None or (newest is not None and place_in(newest).checkpoint_id >= last):
+            return newest
+        # a list leaves out what is damaged, and nobody must go on from what is older
+        return await self.load(place._replace(checkpoint_id=last).id) or newest
+
+    async def load(self, name: str) -> JsonObject | None:
+        """Return the record of a checkpoint, None when there is none. Raises StorageCorruptedError."""
+        record = await self.storage.load(name)
+        return checked(record) if record is not None and record["type"] == CHECKPOINT else None
 
     async def stream(
         self, config: Any, filters: Mapping[str, Any] | None, before: Any, limit: int | None
@@ -217,7 +215,7 @@ class Checkpoints:
     async def _listed(self, name: str, filters: Mapping[str, Any] | None) -> CheckpointTuple | None:
         """Return a checkpoint for a list, None for one that does not belong into it, is gone, or cannot be read."""
         try:
-            record = await self.storage.load(name)
+            record = await self.load(name)
             if record is None or not satisfies(self.metadata(record), filters):
                 return None
             return await self._tuple(record)
@@ -227,85 +225,97 @@ class Checkpoints:
                 _unreadable.warning("the checkpoint %s is left out of a list: %s", name, error)
             return None
 
-    async def history(self, config: Any, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
-        """Return what was written to channels since their last stored values, going from parent to parent.
-
-        Only the wanted channels are loaded.
-        """
-        target = await self.record(place_of(config)) if channels else None
-        collected: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
-        seeds: dict[str, Any] = {}
-        remaining, seen = set(channels), set[str]()
-        while target is not None and remaining:
-            place = parent_of(target)
-            # a checkpoint may be put again below its own children
-            if place is None or place.id in seen:
-                break
-            seen.add(place.id)
-            target = await self.storage.load(place.id)
-            if target is None:
-                break
-            for write in reversed(await self._writes(place)):
-                if write[1] in remaining:
-                    collected[write[1]].append(write)
-            values = target["data"]["channel_values"]
-            for channel in remaining & values.keys():
-                seeds[channel] = await self._value(target, values[channel])
-            remaining -= seeds.keys()
-        return {channel: _history(collected[channel], channel, seeds) for channel in channels}
-
     async def _tuple(self, record: JsonObject) -> CheckpointTuple:
         place, data = place_in(record), record["data"]
-        values = {name: await self._value(record, value) for name, value in data["channel_values"].items()}
+        values = {name: await self.value(record, value) for name, value in data["channel_values"].items()}
         parent = parent_of(record)
-        checkpoint: Any = {**self._serde.loads_typed(read(data["checkpoint"])), "channel_values": values}
+        rest = self._serde.loads_typed(_typed(record, data["checkpoint"]))
+        checkpoint: Any = {**rest, "channel_values": values}
         return CheckpointTuple(
             config=config_of(place),
             checkpoint=checkpoint,
             metadata=self.metadata(record),
             parent_config=None if parent is None else config_of(parent),
-            pending_writes=await self._writes(place),
+            pending_writes=await self.writes_after(place),
         )
 
     def metadata(self, record: JsonObject) -> Any:
         """Return the metadata of a checkpoint as it was given."""
-        return self._serde.loads_typed(read(record["data"]["checkpoint_metadata"]))
+        return self._serde.loads_typed(_typed(record, record["data"]["checkpoint_metadata"]))
 
-    async def _value(self, record: JsonObject, value: Any) -> Any:
+    async def value(self, record: JsonObject, value: Any) -> Any:
+        """Return a value that a checkpoint has, as it was given; to be called in `with_blobs`."""
         blobs = {}
         for digest in referred([value]):
-            name = blob_document(record["thread_id"], digest)
+            name = blob_document(place_in(record).thread_id, digest)
             blob = await self.storage.load(name)
             if blob is None:
-                raise _BlobGoneError(name)
-            blobs[digest] = blob["data"]["value"]
-        return restored(self._serde, value, blobs)
+                raise _BlobGoneError(record["id"], name)
+            blobs[digest] = checked(blob)["data"]["value"]
+        try:
+            return restored(self._serde, value, blobs)
+        except NotWrittenError as error:
+            raise _corrupted(record, error) from error
 
-    async def _writes(self, place: Place) -> list[PendingWrite]:
+    async def writes_after(self, place: Place) -> list[PendingWrite]:
+        """Return what tasks have written after a checkpoint, in the order of their paths."""
         found = []
-        for record in await self.storage.list({"type": WRITES, "session_id": place.id}):
+        for record in map(checked, await self.storage.list({"type": WRITES, "session_id": place.id})):
             task_id = record["data"]["metadata"]["task_id"]
             for write in record["data"]["writes"]:
                 key = writes_sort_key(write["task_path"], task_id, write["idx"])
-                found.append((key, (task_id, write["channel"], write["value"])))
+                found.append((key, (task_id, write["channel"], _typed(record, write["value"]))))
         return [
-            (task_id, channel, self._serde.loads_typed(read(value)))
-            for _, (task_id, channel, value) in sorted(found, key=lambda pair: pair[0])
+            (task_id, channel, self._serde.loads_typed(typed))
+            for _, (task_id, channel, typed) in sorted(found, key=lambda pair: pair[0])
         ]
 
 
 class _BlobGoneError(Exception):
     """A blob that a checkpoint refers to is not there."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name}, which it refers to, is not there")
-        self.name = name
+    def __init__(self, checkpoint: str, name: str) -> None:
+        super().__init__(f"it refers to {name}, which is not there")
+        self.checkpoint = checkpoint
+
+
+async def with_blobs(look: Callable[[], Awaitable[T]]) -> T:
+    """Return what a look finds; a checkpoint may be removed meanwhile, with its blobs, and then it looks again."""
+    for _ in range(1, _TRIES):
+        with suppress(_BlobGoneError):
+            return await look()
+    try:
+        return await look()
+    except _BlobGoneError as error:
+        # it is still there, so they are lost
+        raise StorageCorruptedError(
+            id=error.checkpoint,
+            reason=str(error),
+            advice="restore it from a backup, or go on from an earlier checkpoint",
+        ) from error
+
+
+def _typed(record: JsonObject, tree: Any) -> tuple[str, bytes]:
+    """Return what the serializer had given. Raises StorageCorruptedError for what was never written so."""
+    try:
+        return read(tree)
+    except NotWrittenError as error:
+        raise _corrupted(record, error) from error
+
+
+def _corrupted(record: JsonObject, error: NotWrittenError) -> StorageCorruptedError:
+    return StorageCorruptedError(id=record["id"], reason=str(error), advice=ADVICE)
 
 
 def place_in(record: JsonObject) -> Place:
     """Return the place of a checkpoint, given its record or the summary of one."""
     metadata = record["data"]["metadata"] if "data" in record else record["metadata"]
-    return Place(*(metadata[name] for name in identifying()))
+    try:
+        return Place(*(metadata[name] for name in Place._fields))
+    except KeyError as error:
+        raise StorageCorruptedError(
+            id=record["id"], reason=f"its metadata lacks {error.args[0]!r}", advice=ADVICE
+        ) from error
 
 
 def parent_of(record: JsonObject) -> Place | None:
@@ -317,15 +327,3 @@ def parent_of(record: JsonObject) -> Place | None:
 def _saving_blob(name: str, thread_id: str, typed: tuple[str, bytes]) -> AnyMutation:
     data = {"metadata": {"thread_id": thread_id}, "value": written(typed)}
     return saving({"id": name, "type": BLOB, "thread_id": thread_id, "data": data})
-
-
-def _line(metadata: Mapping[str, Any]) -> JsonObject:
-    """Return what the line of a thread says of its newest checkpoint."""
-    return {key: metadata[key] for key in (*identifying(), "source", "step", "run_id", "user_id") if key in metadata}
-
-
-def _history(writes: list[PendingWrite], channel: str, seeds: Mapping[str, Any]) -> DeltaChannelHistory:
-    history = DeltaChannelHistory(writes=writes[::-1])
-    if channel in seeds:
-        history["seed"] = seeds[channel]
-    return history

@@ -5,19 +5,24 @@
 Owns the records. The items below a namespace are a range of ids, so that nothing else is looked at. An item that
 expires says when, and after how many minutes without being used; being read moves that and is no update. Invariants:
 - What one batch puts is one commit; its reads see what was there before.
+- What can be read is read also where nothing can be written: the end of an item stays where it was.
 - An item is removed for its age only if it is still that old, whoever reads it meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, SearchItem, SearchOp, validate_op_namespace
 
-from fsstore.errors import StorageValidationError
-from fsstore.integrations.langgraph.matching import check_filter, fulfils, is_within
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
+from fsstore.integrations.langgraph.matching import check_conditions, check_filter, fulfils, is_within
+from fsstore.integrations.langgraph.naming import ITEM
+from fsstore.integrations.langgraph.shapes import checked, is_item
 from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
 from fsstore.interfaces import IUnifiedStorage
@@ -25,7 +30,8 @@ from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving
 from fsstore.model.records import Filters, JsonObject, Records
 from fsstore.model.times import format_time
 
-ITEM = "langgraph.item"
+_logger = logging.getLogger("fsstore")
+_unreadable = logging.getLogger("fsstore.unreadable")
 
 _ROOT = "item"
 _AFTER_SLASH = "0"
@@ -72,8 +78,8 @@ class Items:
         return await self._namespaces(op) if isinstance(op, ListNamespacesOp) else None
 
     async def _get(self, op: GetOp) -> Item | None:
-        record = await self._storage.load(_id_of(op.namespace, op.key))
-        if record is None or record["type"] != ITEM or await self._is_over(record):
+        record = await self._load(_id_of(op.namespace, op.key))
+        if record is None or await self._is_over(record):
             return None
         await self._used([record], refresh=op.refresh_ttl)
         return Item(**_told(record))
@@ -85,12 +91,25 @@ class Items:
         for summary in sorted(summaries, key=lambda summary: str(summary["updated_at"]), reverse=True):
             if len(found) >= op.offset + op.limit:
                 break
-            record = await self._storage.load(summary["id"])
+            record = await self._listed(summary["id"])
             if record is not None and fulfils(record["data"]["value"], op.filter) and not await self._is_over(record):
                 found.append(record)
         wanted = found[op.offset : op.offset + op.limit]
         await self._used(wanted, refresh=op.refresh_ttl)
         return [SearchItem(**_told(record)) for record in wanted]
+
+    async def _load(self, name: str) -> JsonObject | None:
+        """Return an item, None when there is none. Raises StorageCorruptedError."""
+        record = await self._storage.load(name)
+        return checked(record) if record is not None and record["type"] == ITEM else None
+
+    async def _listed(self, name: str) -> JsonObject | None:
+        """Return an item for a list, None for one that is gone, or cannot be read, with a warning."""
+        try:
+            return await self._load(name)
+        except StorageCorruptedError as error:
+            _unreadable.warning("the item %s is left out of a list: %s", name, error)
+            return None
 
     async def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         conditions = op.match_conditions or ()
@@ -99,7 +118,7 @@ class Items:
         found = {
             tuple(summary["metadata"]["namespace"])
             for summary in await self._summaries(max(prefixes, key=len, default=()))
-            if not (self._omits_expired and _is_over(summary["metadata"], now))
+            if is_item(summary) and not (self._omits_expired and _is_over(summary["metadata"], now))
         }
         matching = {
             namespace[: op.max_depth]
@@ -121,7 +140,8 @@ class Items:
         now = self._now()
         if not self._omits_expired or not _is_over(record["data"]["metadata"], now):
             return False
-        await self._remove_expired([record["id"]], now)
+        with _reading_goes_on("an item whose time is over could not be removed"):
+            await self._remove_expired([record["id"]], now)
         return True
 
     async def _remove_expired(self, names: Sequence[str], now: str) -> int:
@@ -146,7 +166,8 @@ class Items:
         expiring = [record["id"] for record in records if "ttl_minutes" in record["data"]["metadata"]]
         if expiring:
             # to be read is no update: the times stay
-            await self._storage.commit([Mutation(name, rule, keep_times=True) for name in expiring])
+            with _reading_goes_on("items that were read expire as if they had not been"):
+                await self._storage.commit([Mutation(name, rule, keep_times=True) for name in expiring])
 
     def _end(self, minutes: Any) -> str:
         try:
@@ -164,9 +185,9 @@ class Items:
     def _putting(self, name: str, op: PutOp) -> AnyMutation:
         if op.value is None:
             return deleting(name)
-        metadata: JsonObject = {"namespace": plain(op.namespace), "key": plain(op.key)}
+        metadata: JsonObject = {"namespace": plain(list(op.namespace)), "key": plain(op.key)}
         if op.ttl is not None:
-            metadata |= {"ttl_minutes": op.ttl, "expires_at": self._end(op.ttl)}
+            metadata |= {"ttl_minutes": plain(op.ttl), "expires_at": self._end(op.ttl)}
         data = {"metadata": metadata, "value": plain(op.value)}
         return saving({"id": name, "type": ITEM, "data": data})
 
@@ -176,6 +197,16 @@ def _check(op: Op) -> None:
     if not isinstance(op, GetOp | SearchOp | ListNamespacesOp | PutOp):
         raise StorageValidationError(reason=f"unknown operation {type(op).__name__}", path="ops")
     validate_op_namespace(op)
+    if isinstance(op, GetOp | PutOp) and not isinstance(op.key, str):
+        raise StorageValidationError(reason=f"must be text, not {type(op.key).__name__}", path="key")
+    if isinstance(op, PutOp) and not (op.value is None or isinstance(op.value, Mapping)):
+        raise StorageValidationError(reason=f"must be a mapping, not {type(op.value).__name__}", path="value")
+    if isinstance(op, SearchOp | ListNamespacesOp):
+        for name, number in (("limit", op.limit), ("offset", op.offset)):
+            if not isinstance(number, int) or number < 0:
+                raise StorageValidationError(reason=f"must be a number, not negative: not {number!r}", path=name)
+    if isinstance(op, ListNamespacesOp):
+        check_conditions(op.match_conditions or ())
     if isinstance(op, SearchOp):
         check_filter(op.filter)
         if op.query:
@@ -184,8 +215,15 @@ def _check(op: Op) -> None:
                 path="query",
                 advice="search by namespace and filter, or use a store that has vectors",
             )
-        if op.limit < 0 or op.offset < 0:
-            raise StorageValidationError(reason="must not be negative", path="limit" if op.limit < 0 else "offset")
+
+
+@contextmanager
+def _reading_goes_on(consequence: str) -> Iterator[None]:
+    """Let a read succeed where the store cannot be written, such as on a full disk, with a warning."""
+    try:
+        yield
+    except StorageUnavailableError as error:
+        _logger.warning("%s: %s", consequence, error)
 
 
 def _path_of(namespace: Sequence[str]) -> str:

@@ -7,8 +7,10 @@ operators is compared key by key. A key with dots that the value does not have i
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from langgraph.store.base import MatchCondition
 
 from fsstore.errors import StorageValidationError
 
@@ -20,15 +22,30 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def check_filter(wanted: Mapping[str, Any] | None) -> None:
-    """Raise StorageValidationError for an operator that there is not."""
-    for key, value in (wanted or {}).items():
-        if isinstance(value, Mapping):
-            for name in value:
-                if str(name).startswith("$") and name not in (*_ORDERS, "$eq", "$ne"):
-                    raise StorageValidationError(
-                        reason=f"unknown operator {name!r}", path=f"filter.{key}", advice=f"known are {_known()}"
-                    )
+def check_filter(wanted: Any, path: str = "filter") -> None:
+    """Raise StorageValidationError for an operator that there is not, wherever it stands."""
+    if isinstance(wanted, Mapping):
+        operators = path != "filter" and any(str(name).startswith("$") for name in wanted)
+        for name, value in wanted.items():
+            if operators and name not in (*_ORDERS, "$eq", "$ne"):
+                raise StorageValidationError(
+                    reason=f"unknown operator {name!r}", path=path, advice=f"known are {_known()}"
+                )
+            if not operators:
+                # an operand is a value, and not a filter
+                check_filter(value, f"{path}.{name}")
+    elif isinstance(wanted, list | tuple):
+        for item in wanted:
+            check_filter(item, f"{path}[]")
+
+
+def check_conditions(conditions: Iterable[MatchCondition]) -> None:
+    """Raise StorageValidationError for a condition on namespaces that is neither of the two."""
+    for condition in conditions:
+        if condition.match_type not in ("prefix", "suffix"):
+            raise StorageValidationError(
+                reason=f"must be 'prefix' or 'suffix', not {condition.match_type!r}", path="match_conditions"
+            )
 
 
 def fulfils(value: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
@@ -49,7 +66,7 @@ def _known() -> str:
 
 
 def _at(value: Mapping[str, Any], key: str) -> Any:
-    if key in value or "." not in key:
+    if key in value or "." not in str(key):
         return value.get(key)
     found: Any = value
     for step in key.split("."):

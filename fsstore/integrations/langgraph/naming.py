@@ -21,6 +21,7 @@ THREAD = "session"
 CHECKPOINT = "langgraph.checkpoint"
 WRITES = "langgraph.writes"
 BLOB = "langgraph.blob"
+ITEM = "langgraph.item"
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from langgraph.checkpoint.base import CheckpointMetadata
 from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.integrations.langgraph.checkpoints import Checkpoints, parent_of, place_in
 from fsstore.integrations.langgraph.contents import referred
+from fsstore.integrations.langgraph.lines import named_in
 from fsstore.integrations.langgraph.naming import (
     BLOB,
     CHECKPOINT,
@@ -23,6 +24,7 @@ from fsstore.integrations.langgraph.naming import (
     blob_document,
     thread_document,
 )
+from fsstore.integrations.langgraph.shapes import checked
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Check, Delete, saving
 from fsstore.model.records import JsonObject, Records
@@ -32,6 +34,7 @@ Choice: TypeAlias = Callable[[Records], Awaitable[set[str]]]
 """Returns the ids of the checkpoints to keep, given the summaries of all of a thread."""
 
 _TRIES = 100
+_MOST_AT_ONCE = 500
 _TYPES = [CHECKPOINT, WRITES, BLOB]
 
 
@@ -48,13 +51,17 @@ class Pruning:
 
     async def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints that the runs made."""
-        runs = set(run_ids)
-        found = await self._storage.list_metadata({"type": CHECKPOINT, "data.metadata.run_id": {"$in": sorted(runs)}})
+        runs = sorted(set(map(str, run_ids)))
+        found: Records = []
+        for at in range(0, len(runs), _MOST_AT_ONCE):
+            among = {"$in": runs[at : at + _MOST_AT_ONCE]}
+            found += await self._storage.list_metadata({"type": CHECKPOINT, "data.metadata.run_id": among})
+        wanted = set(runs)
 
         async def others(summaries: Records) -> set[str]:
-            return {summary["id"] for summary in summaries if summary["metadata"].get("run_id") not in runs}
+            return {summary["id"] for summary in summaries if summary["metadata"].get("run_id") not in wanted}
 
-        for thread_id in sorted({summary["thread_id"] for summary in found}):
+        for thread_id in sorted({place_in(summary).thread_id for summary in found}):
             await self._reduce(thread_id, others)
 
     async def prune(self, thread_ids: Sequence[str], strategy: str) -> None:
@@ -68,22 +75,29 @@ class Pruning:
     async def copy_thread(self, source: str, target: str) -> None:
         """Copy a thread under another name; one commit."""
         records = await self._storage.list({"thread_id": source, "type": {"$in": _TYPES}})
-        line = await self._storage.load(thread_document(source))
-        changes: list[AnyMutation] = [saving(_renamed(record, target)) for record in records]
+        line = await self._checkpoints.lines.load(source)
+        await self._check_readable(named_in(line, source))
+        changes: list[AnyMutation] = [saving(_renamed(checked(record), target)) for record in records]
         if changes:
             data = copied_session(thread_document(target), line["data"] if line else {"metadata": {}})
             data["metadata"]["thread_id"] = target
-            now = self._checkpoints.now()
+            now = self._checkpoints.lines.now()
             await self._storage.commit([*changes, saving_session(thread_document(target), data, now)])
 
     async def _reduce(self, thread_id: str, choose: Choice) -> None:
         """Remove what is not chosen, and what then belongs to nothing."""
         for attempt in range(1, _TRIES + 1):
-            line = await self._storage.load(thread_document(thread_id))
+            line = await self._checkpoints.lines.load(thread_id)
             found = await self._storage.list_metadata({"thread_id": thread_id, "type": {"$in": _TYPES}})
             kept = await choose([summary for summary in found if summary["type"] == CHECKPOINT])
             unchanged = Expected(0 if line is None else line["version"])
-            changes: list[AnyMutation] = [Delete(name) for name in await self._superfluous(found, kept, thread_id)]
+            left_out = [name for name in named_in(line, thread_id) if name not in {each["id"] for each in found}]
+            superfluous = await self._superfluous(found, kept, thread_id)
+            if choose is _nothing:
+                superfluous += left_out
+            else:
+                await self._check_readable(left_out)
+            changes: list[AnyMutation] = [Delete(name) for name in superfluous]
             guard = Check if kept else Delete
             changes.append(guard(thread_document(thread_id), unchanged))
             try:
@@ -94,10 +108,15 @@ class Pruning:
                 if attempt == _TRIES:
                     raise
 
+    async def _check_readable(self, names: Sequence[str]) -> None:
+        """Raise StorageCorruptedError where a list leaves one out that is damaged: its blobs are not known."""
+        for name in names:
+            await self._checkpoints.load(name)
+
     async def _superfluous(self, found: Records, kept: set[str], thread_id: str) -> list[str]:
         used: set[str] = set()
         for name in kept:
-            record = await self._storage.load(name)
+            record = await self._checkpoints.load(name)
             values = record["data"]["channel_values"].values() if record else ()
             used.update(blob_document(thread_id, digest) for digest in referred(values))
         return [summary["id"] for summary in found if not _is_needed(summary, kept, used)]
@@ -114,7 +133,7 @@ class Pruning:
 
     async def _with_deltas(self, place: Place) -> Iterable[str]:
         """Return a checkpoint, and its ancestors up to the last stored value of each of its delta channels."""
-        record = await self._storage.load(place.id)
+        record = await self._checkpoints.load(place.id)
         if record is None:
             return []
         needed: list[str] = [place.id]
@@ -125,7 +144,7 @@ class Pruning:
             parent = parent_of(record)
             if not remaining or parent is None or parent.id in needed:
                 break
-            record = await self._storage.load(parent.id)
+            record = await self._checkpoints.load(parent.id)
             needed.append(parent.id)
         return needed
 

@@ -1,6 +1,7 @@
 """The face of checkpoints that LangGraph knows: `FsstoreSaver`, by plain calls and by coroutines.
 
-Every method is one line over `Checkpoints` or `Pruning`; a plain call runs the same coroutine in its own thread.
+Every method is one line over `Checkpoints`, `Pruning` or `deltas`; a plain call runs the same coroutine in its own
+thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from fsstore.integrations.langgraph.checkpoints import Checkpoints
+from fsstore.integrations.langgraph.deltas import delta_history
 from fsstore.integrations.langgraph.pruning import Pruning
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.interfaces import IUnifiedStorage
@@ -107,7 +109,7 @@ class FsstoreSaver(Holder, BaseCheckpointSaver[str]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what was written to channels since their last stored values; the interface is in beta."""
-        return await self._checkpoints().history(config, channels)
+        return await delta_history(self._checkpoints(), config, channels)
 
     # -- by plain call ------------------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class FsstoreSaver(Holder, BaseCheckpointSaver[str]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Do what `aget_delta_channel_history` does."""
-        return self._store.plain.run(lambda storage: self._on(storage).history(config, channels))
+        return self._store.plain.run(lambda storage: delta_history(self._on(storage), config, channels))
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

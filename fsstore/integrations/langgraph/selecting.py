@@ -16,17 +16,18 @@ NEWEST_FIRST = "-data.metadata.checkpoint_id"
 _METADATA = "data.metadata."
 _KEPT_BY_STORES = {"created_at", "updated_at", "session_id"}
 """Keys of metadata that mean something else in a store."""
+_NOT_AS_GIVEN = _KEPT_BY_STORES.union(Place._fields)
+"""Keys under which the index has something else than was given, such as the place of the checkpoint."""
 _MOST_INTEGER = 1 << 63
-
-
-def identifying() -> tuple[str, ...]:
-    """Return the keys of the metadata that name a checkpoint."""
-    return Place._fields
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> JsonObject:
     """Return the part of a checkpoint's metadata that can be looked for."""
-    return {key: value for key, value in metadata.items() if key not in _KEPT_BY_STORES and _is_plain(value)}
+    return {
+        key: value
+        for key, value in metadata.items()
+        if type(key) is str and _is_plain(key) and key not in _KEPT_BY_STORES and _is_plain(value)
+    }
 
 
 def filter_of(config: Any, filters: Mapping[str, Any] | None, before: Any) -> Filters:
@@ -46,7 +47,7 @@ def filter_of(config: Any, filters: Mapping[str, Any] | None, before: Any) -> Fi
     wanted += [
         {f"{_METADATA}{key}": value}
         for key, value in (filters or {}).items()
-        if type(value) is str and _is_plain(value) and key.isidentifier() and key not in _KEPT_BY_STORES
+        if type(key) is type(value) is str and _is_plain(value) and key.isidentifier() and key not in _NOT_AS_GIVEN
     ]
     return {"$and": wanted}
 
@@ -60,7 +61,7 @@ def _at(metadata: Mapping[str, Any], key: str) -> Any:
     if key in metadata:
         return metadata[key]
     found: Any = metadata
-    for step in key.split("."):
+    for step in str(key).split("."):
         found = found.get(step) if isinstance(found, Mapping) else None
     return found
 

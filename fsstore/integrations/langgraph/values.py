@@ -36,6 +36,10 @@ class _NotCarriedError(Exception):
     """It has no form in JSON."""
 
 
+class NotWrittenError(Exception):
+    """Nothing was ever written in this form."""
+
+
 def written(typed: tuple[str, bytes]) -> Any:
     """Return what a serializer gave as JSON."""
     kind, data = typed
@@ -53,12 +57,15 @@ def written(typed: tuple[str, bytes]) -> Any:
 
 
 def read(tree: Any) -> tuple[str, bytes]:
-    """Return what the serializer had given."""
+    """Return what the serializer had given. Raises NotWrittenError, as where somebody has edited it."""
     if tree is None:
         return "null", b""
-    if type(tree) is dict and "$typed" in tree:
-        return tree["$typed"], b64decode(tree["base64"])
-    return "msgpack", _packed(tree)
+    try:
+        if type(tree) is dict and "$typed" in tree:
+            return tree["$typed"], b64decode(tree["base64"])
+        return "msgpack", _packed(tree)
+    except (KeyError, TypeError, ValueError, OverflowError, ormsgpack.MsgpackEncodeError) as error:
+        raise NotWrittenError(f"a value in it was not written so: {error!r}") from error
 
 
 def _unpacked(data: bytes) -> Any:
@@ -82,7 +89,8 @@ def _to_json(value: Any, depth: int) -> Any:
 def _written_map(value: dict[Any, Any], depth: int) -> Any:
     if all(type(key) is str and key[:1] != "$" for key in value):
         return {key: _to_json(item, depth + 1) for key, item in value.items()}
-    return {"$map": [[_to_json(key, depth + 2), _to_json(item, depth + 2)] for key, item in value.items()]}
+    # below the mark there are two lists, of the pairs and of each pair
+    return {"$map": [[_to_json(key, depth + 3), _to_json(item, depth + 3)] for key, item in value.items()]}
 
 
 def _written_list(value: list[Any] | tuple[Any, ...], depth: int) -> Any:

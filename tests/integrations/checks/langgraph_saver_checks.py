@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -136,6 +136,23 @@ def test_what_is_too_deep_for_json_is_kept_as_it_is(saver: FsstoreSaver) -> None
     assert found.checkpoint["channel_values"]["channel"] == deep
 
 
+@pytest.mark.parametrize("kind", ["list", "map", "map of tuples", "object"])
+def test_a_value_of_any_depth_comes_back(saver: FsstoreSaver, kind: str) -> None:
+    nest: dict[str, Callable[[Any], Any]] = {
+        "list": lambda inner: [inner],
+        "map": lambda inner: {1: inner},
+        "map of tuples": lambda inner: {(1,): [inner]},
+        "object": lambda inner: _DeltaSnapshot([inner]),
+    }
+    deep: Any = 1
+    for _ in range(120):
+        deep = nest[kind](deep)
+        put(saver, {"channel": deep})
+        found = saver.get_tuple(config())
+        assert found is not None
+        assert found.checkpoint["channel_values"]["channel"] == deep
+
+
 def test_encrypted_values_are_no_secret_of_the_store(quick: Path) -> None:
     pytest.importorskip("langgraph.checkpoint.serde.encrypted")
 
@@ -251,6 +268,20 @@ def test_what_is_removed_frees_the_disk_at_once(saver: FsstoreSaver, quick: Path
     assert types_in(quick) == {}
     with pytest.raises(StorageValidationError, match="strategy"):
         saver.prune(["t-1"], strategy="all")
+
+
+def test_any_number_of_runs_is_removed_whatever_names_them(saver: FsstoreSaver) -> None:
+    run: Any = uuid4()
+    put(saver, {"a": 1}, run_id=str(run))
+    kept = put(saver, {"a": 2}, run_id="kept")
+    saver.delete_for_runs([*(f"no-run-{number}" for number in range(30_000)), run])
+    assert [found.config for found in saver.list(None)] == [kept]
+
+
+def test_what_was_written_after_no_checkpoint_is_refused(saver: FsstoreSaver, quick: Path) -> None:
+    with pytest.raises(StorageValidationError, match=r"configurable\.checkpoint_id"):
+        saver.put_writes(config(), [("a", 1)], "task-1")
+    assert types_in(quick) == {}
 
 
 SHARED = [HumanMessage("x" * 50, id=str(number)) for number in range(64)]
@@ -386,11 +417,16 @@ def test_nothing_is_held_while_a_list_is_paused(saver: FsstoreSaver) -> None:
         ({"none": None}, [1, 0]),
         ({"x') OR 1=1 --": 1}, []),
         ({"created_at": "x"}, [1]),
+        ({"thread_id": "of another"}, [1]),
+        ({"checkpoint_id": "of another"}, [1]),
+        ({5: "five"}, [1]),
     ],
 )
-def test_a_filter_compares_the_metadata(saver: FsstoreSaver, wanted: dict[str, Any], steps: list[int]) -> None:
+def test_a_filter_compares_the_metadata(saver: FsstoreSaver, wanted: dict[Any, Any], steps: list[int]) -> None:
     put(saver, {}, source="input", step=0)
-    put(saver, {}, step=1, user={"id": "u"}, created_at="x")
+    others: Any = {"thread_id": "of another", "checkpoint_id": "of another", 5: "five"}
+    checkpoint: Any = {**empty_checkpoint(), "channel_values": {}}
+    saver.put(config(), checkpoint, {"step": 1, "user": {"id": "u"}, "created_at": "x", **others}, {})
     assert [found.metadata["step"] for found in saver.list(None, filter=wanted)] == steps
 
 

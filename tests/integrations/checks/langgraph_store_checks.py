@@ -20,7 +20,7 @@ from langgraph.store.memory import InMemoryStore
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreStore
 from fsstore.integrations.langgraph.items import Items
 from tests.integrations.checks.interrupted import Interrupted
@@ -171,10 +171,53 @@ def test_a_lifetime_that_is_none_is_refused(store: FsstoreStore, ttl: Any) -> No
         store.put(("a",), "k", {}, ttl=ttl)
 
 
-@pytest.mark.parametrize("operator", ["$gtt", "$regex"])
-def test_an_operator_that_there_is_not_is_an_error(store: FsstoreStore, operator: str) -> None:
+@pytest.mark.parametrize("value", [[1], "text", 5])
+def test_a_value_that_is_no_mapping_is_refused(store: FsstoreStore, value: Any) -> None:
+    with pytest.raises(StorageValidationError, match="value: must be a mapping"):
+        store.put(("a",), "k", value)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"a": {"$gtt": 1}},
+        {"a": {"$regex": 1}},
+        {"a": {"$gt": 1, "plain": 2}},
+        {"a": {"b": {"$in": [1]}}},
+        {"a": [{"$in": [1]}]},
+    ],
+)
+def test_an_operator_that_there_is_not_is_an_error(store: FsstoreStore, wanted: Any) -> None:
+    store.put(("a",), "k", {"a": {"b": 1}})
     with pytest.raises(StorageValidationError, match="unknown operator"):
-        store.search((), filter={"a": {operator: 1}})
+        store.search((), filter=wanted)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        SearchOp((), limit=None),
+        SearchOp((), offset=-1),
+        ListNamespacesOp(limit=None),
+        ListNamespacesOp((MatchCondition("infix", ("a",)),)),
+        GetOp(("a",), 5),
+        PutOp(("a",), 5, {}),
+    ],
+    ids=repr,
+)
+def test_what_no_operation_means_is_refused(store: FsstoreStore, op: Any) -> None:
+    with pytest.raises(StorageValidationError, match=r"must be"):
+        store.batch([op])
+
+
+def test_what_was_put_in_a_lax_form_is_read(store: FsstoreStore) -> None:
+    lax: Any = "ab"
+    store.put(lax, "k", {"n": 1}, ttl=True)
+    found = store.get(("a", "b"), "k")
+    assert found is not None
+    assert (found.namespace, found.value) == (("a", "b"), {"n": 1})
+    key: Any = 5
+    assert store.search((), filter={key: 5}) == []
 
 
 def test_what_is_found_is_the_most_recently_updated_first(store: FsstoreStore) -> None:
@@ -235,6 +278,35 @@ def test_without_omit_expired_an_old_item_is_there_until_it_is_swept(quick: Path
         assert store.sweep_ttl() == 1
         assert keys_in(store) == ["l"]
         assert asyncio.run(store.asweep_ttl()) == 0
+
+
+class Full:
+    """A storage without room for a commit."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    async def commit(self, changes: Any) -> Any:
+        raise StorageUnavailableError(reason=f"no room for {len(changes)} changes")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+async def test_items_are_read_where_their_end_cannot_be_moved(quick: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Turned()
+    with FsstoreStore(quick, ttl={"default_ttl": 10}, clock=clock) as store:
+        store.put(("a",), "old", {}, ttl=1)
+        store.put(("a",), "young", {"n": 1})
+        clock.turn(5)
+        items = Items(Full(store._store.storage), refreshes=True, omits_expired=True)  # type: ignore[arg-type] # as one
+        got, gone, found = await items.batch(
+            [GetOp(("a",), "young"), GetOp(("a",), "old"), SearchOp(("a",), limit=5)],
+        )
+        assert (got.value, gone, [item.key for item in found]) == ({"n": 1}, None, ["young"])
+        assert "no room" in caplog.text
+        with pytest.raises(StorageUnavailableError):
+            await items.batch([PutOp(("a",), "young", {"n": 2})])
 
 
 async def test_an_item_that_is_put_again_meanwhile_is_not_swept(quick: Path) -> None:

@@ -78,6 +78,22 @@ async def test_what_is_no_json_is_refused_as_a_whole(tmp_path: Path) -> None:
         assert await session.get_items() == []
 
 
+@pytest.mark.parametrize("there", [{"messages": None}, {"messages": "abc"}, {"messages": {"a": 1}}, [1]])
+@pytest.mark.parametrize("limit", [None, 5])
+async def test_what_is_no_history_is_not_taken_for_one(tmp_path: Path, there: Any, limit: int | None) -> None:
+    async with fsstore.open_storage(tmp_path) as storage:
+        await storage.save({"id": "s-1", "type": "session", "data": there})
+    with FsstoreSession("s-1", tmp_path) as session, pytest.raises(StorageValidationError, match="must be a"):
+        await session.get_items(limit)
+
+
+async def test_metadata_may_have_tuples(tmp_path: Path) -> None:
+    with FsstoreSession("s-1", tmp_path, metadata={"tags": ("a", "b")}) as session:
+        await session.add_items(ITEMS)
+    async with fsstore.open_sessions(tmp_path) as sessions:
+        assert len(await sessions.list_sessions({"tags": "a"})) == 1
+
+
 async def test_replacing_is_one_commit_and_keeps_the_metadata(tmp_path: Path) -> None:
     with FsstoreSession("s-1", tmp_path, metadata={"status": "open"}) as session:
         assert await session._atomic_replace_items(ITEMS[:1])
