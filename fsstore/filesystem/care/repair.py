@@ -155,7 +155,7 @@ class Mover:
             # taken away by hand at this moment
             return []
         except OSError as error:
-            # it is left, and told to be, and keeps no other one from being moved
+            # it is left, and this is reported, and it keeps no other one from being moved
             _logger.warning("%s could not be set aside: %s", finding.file, error.strerror or error)
             return []
 

@@ -145,7 +145,7 @@ class CommitWaits:
         Raises LockBusyError.
         """
         if self._rereading is not None and not self._rereading.done():
-            # what was found to be outdated, and may have been told to a watcher; if it fails, no answer is wrong by it
+            # what was found to be outdated; a watcher may have had it reported. If this fails, no answer is wrong by it
             with suppress(StorageTimeoutError, StorageUnavailableError):
                 await self._executor.soon_under_lock(lambda: None)
         counters, writer = self._store.counters, self._store.writer
