@@ -1,16 +1,20 @@
 """Waits for the batch of somebody else."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from fsstore import FileStorage
+from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import COUNTERS
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
+from fsstore.filesystem.read import commit_waits
+from tests.filesystem.faults import Faults, control
 from tests.filesystem.read.held_lock import WITHOUT_END, a_commit_that_the_index_lacks
 
 
@@ -56,3 +60,19 @@ async def test_what_a_dead_writer_left_is_recovered_and_a_living_one_is_not_wait
         a_commit_that_the_index_lacks(tmp_path)
         await commits.recover_if_left()
         assert not counters.look().unfinished
+
+
+async def test_what_waits_for_its_place_is_tried_again_by_refresh_at_once_and_by_others_from_time_to_time(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_waits, "_TRY_SECONDS", WITHOUT_END)
+    with Faults(monkeypatch).where(lambda name, paths: name == "replace" and Path(paths[1]).name == "a.json"):
+        with pytest.raises(StorageUnavailableError) as refused:
+            await storage.batch_save([{"id": "a", "data": 2}, {"id": "b"}])
+        assert (refused.value.outcome, refused.value.errno) == ("applied", errno.EIO)
+        assert await storage.count() == 1
+    assert await storage.count() == 1
+    assert control(tmp_path, "waiting") != []
+    await storage.refresh()
+    assert control(tmp_path, "waiting") == []
+    assert await storage.count() == 2
