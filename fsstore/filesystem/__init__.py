@@ -71,7 +71,7 @@ unsynced, which makes it whole after a SIGKILL, and deletes it once all of it is
 record, everything is logged, so that a replay never undoes a later write.
 
 Versions do not repeat: a document that is made begins one above the `floor`, the highest version that fsstore has
-deleted in this store. The floor is raised in the counters before the deletion is placed, and told by the deletion's
+deleted in this store. The floor is raised in the counters before the deletion is placed, and it is in the deletion's
 record; before that record goes, it is brought to the disk in a file of its own. Recovery takes the highest of the
 three. A document that cannot be read counts as deleted: when it gives way, when the index leaves it out, and when it is
 repaired, the floor is raised to the version that its bytes tell (a truncated one tells none, since the version is its

@@ -169,7 +169,7 @@ class FileStorage(IUnifiedStorage):
         self._reading = Reading(store)
         # a child of fork finds a store, or none: it makes no empty one where the directory has gone meanwhile
         self._options = replace(self._options, create=False)
-        self._listing = Listing(self._documents, self._reading.reread)
+        self._listing = Listing(self._documents, self._reading.commits.reread)
         # last, since by it other threads of a child of fork see that it is open again
         self._store = store
 
@@ -179,9 +179,9 @@ class FileStorage(IUnifiedStorage):
             return
         if self._store.recovery.is_due(self._counters.read()):
             # taking the lock is all it needs: whoever takes it recovers first
-            await self._reading.under_lock(lambda: None)
+            await self._reading.executor.under_lock(lambda: None)
         else:
-            await self._reading.recover_if_left()
+            await self._reading.commits.recover_if_left()
         if not self._counters.read().log_is_empty:
             self._store.writer.look_after_log()
 
@@ -234,24 +234,24 @@ class FileStorage(IUnifiedStorage):
         """Return the whole record, None when there is none; O(its size), one open and one read."""
         self._check_open()
         check_id(id)
-        if self._reading.is_unsettled():
-            await self._reading.await_applied(id)
+        if self._reading.commits.is_unsettled():
+            await self._reading.commits.await_applied(id)
         try:
             return self._documents.read_cached(id)
         except BlockingIOError:
-            document = await self._reading.in_thread(partial(self._documents.read, id))
+            document = await self._reading.executor.in_thread(partial(self._documents.read, id))
             return None if document is None else document.record
 
     async def load_tail(self, id: str, steps: Steps, count: int, before: int | None = None) -> TailRecord | None:
         """Do the same, in the bytes of what this process has written lately: O(bytes from there to the list's end)."""
         self._check_open()
         check_id(id)
-        if self._reading.is_unsettled():
-            await self._reading.await_applied(id)
+        if self._reading.commits.is_unsettled():
+            await self._reading.commits.await_applied(id)
         try:
             found = self._documents.tail(id, steps, count, before, at_once=True)
         except BlockingIOError:
-            found = await self._reading.in_thread(partial(self._documents.tail, id, steps, count, before))
+            found = await self._reading.executor.in_thread(partial(self._documents.tail, id, steps, count, before))
         if found is None:
             return await super().load_tail(id, steps, count, before)
         record, tail = found
@@ -302,10 +302,10 @@ class FileStorage(IUnifiedStorage):
     async def set_aside(self) -> AsyncGenerator[tuple[str, bytes]]:
         """Give what is in quarantine, one file at a time; what is no file, or cannot be read, is passed over."""
         self._check_open()
-        for base in sorted(await self._reading.in_thread(partial(self._tree.entries, QUARANTINE))):
+        for base in sorted(await self._reading.executor.in_thread(partial(self._tree.entries, QUARANTINE))):
             name = f"{QUARANTINE}/{base}"
             with suppress(StorageUnavailableError):
-                data, _ = await self._reading.in_thread(
+                data, _ = await self._reading.executor.in_thread(
                     partial(self._tree.read, name, max_bytes=self._documents.read_bytes)
                 )
                 yield name, data
@@ -337,8 +337,8 @@ class FileStorage(IUnifiedStorage):
         """Whether there is a document with that id; one stat, in the event loop, and it is not read."""
         self._check_open()
         check_id(id)
-        if self._reading.is_unsettled():
-            await self._reading.await_applied(id)
+        if self._reading.commits.is_unsettled():
+            await self._reading.commits.await_applied(id)
         return self._documents.has(id)
 
     async def list(
@@ -388,8 +388,8 @@ class FileStorage(IUnifiedStorage):
         check_id(id)
         wanted = parse_fields(fields)
         if wanted.is_indexed and self._documents.is_larger(id, _READ_AT_ONCE_BYTES):
-            if self._reading.is_unsettled():
-                await self._reading.await_applied(id)
+            if self._reading.commits.is_unsettled():
+                await self._reading.commits.await_applied(id)
             known = await self._reading.ask_as_it_is(partial(self._listing.known_part, record_id=id))
             if known is not None:
                 return wanted.of(known)
@@ -472,7 +472,7 @@ class FileStorage(IUnifiedStorage):
         Returns what was found. `progress` is called, in a reader thread, with shards done and shards in all.
         """
         self._check_open()
-        absorbed = await self._reading.refresh(progress)
+        absorbed = await self._reading.fresh_index.refresh(progress)
         if self._change_source is not None:
             changed = map(self._documents.name, absorbed.changed)
             self._change_source.suspect({*changed, *absorbed.removed, *absorbed.corrupt})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fsstore.errors import StorageUnavailableError
-from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.read.fresh_index import FreshIndex
 from tests.cli.conftest import Run, Terminal
 from tests.filesystem.refused import Bad
 
@@ -73,7 +73,7 @@ def test_health_that_cannot_count_says_so_and_ends_with_5(
         raise StorageUnavailableError(reason="Input/output error", path="store", errno=errno.EIO)
 
     fill(save)
-    monkeypatch.setattr(Reading, "refresh", refused)
+    monkeypatch.setattr(FreshIndex, "refresh", refused)
     result = fsstore("health", "--format", form)
     assert result.code == 5
     assert "Input/output error" in result.out

@@ -716,7 +716,7 @@ async def test_jobs_that_wait_for_the_lock_together_wait_for_it_once(tmp_path: P
         holding = holder.call(hold)
         await asyncio.to_thread(held.wait)
         started = asyncio.get_running_loop().time()
-        jobs = (storage._reading.under_lock(lambda: None) for _ in range(12))
+        jobs = (storage._reading.executor.under_lock(lambda: None) for _ in range(12))
         came = await asyncio.gather(*jobs, return_exceptions=True)
         saved = await asyncio.gather(storage.save({"id": "b"}), return_exceptions=True)
         taken = asyncio.get_running_loop().time() - started

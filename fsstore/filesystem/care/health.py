@@ -27,12 +27,12 @@ async def health(store: OpenStore, reading: Reading) -> dict[str, Any]:
     trouble = store.writer.checkpoints.error if store.writer is not None else ""
     found: dict[str, Any] = {"documents": None, "document_bytes": None, **_by_kind(_refused(store))}
     try:
-        await reading.refresh()
+        await reading.fresh_index.refresh()
         found = await reading.ask(partial(_found, store))
     except StorageUnavailableError as error:
         # health is reported also when it is bad
         trouble = trouble or str(error)
-    return await reading.in_thread(partial(_report, store, found, trouble))
+    return await reading.executor.in_thread(partial(_report, store, found, trouble))
 
 
 async def unreadable(store: OpenStore, reading: Reading) -> Records:

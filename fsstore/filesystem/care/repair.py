@@ -45,16 +45,16 @@ _STILL_NS = 1_000_000_000
 async def repair(store: OpenStore, reading: Reading, *, progress: Progress | None) -> RepairReport:
     """Put everything in order; see `FileStorage.repair`."""
     mover = Mover(store)
-    report = RepairReport(moved=await reading.under_lock(mover.finish_commits))
+    report = RepairReport(moved=await reading.executor.under_lock(mover.finish_commits))
     found = await verify(store, reading, hashed=True, progress=progress)
     report.altered = [finding for finding in found.findings if finding.kind is Kind.ALTERED]
     groups = _groups([finding for finding in found.findings if finding.kind in _MOVED])
     names = [name for group in groups for name in group]
-    await asyncio.sleep(await reading.in_thread(partial(mover.seconds_until_still, names)))
+    await asyncio.sleep(await reading.executor.in_thread(partial(mover.seconds_until_still, names)))
     for group in groups:
-        report.moved += await reading.under_lock(partial(mover.move, group))
-    await reading.under_lock(mover.renew_index)
-    await reading.refresh()
+        report.moved += await reading.executor.under_lock(partial(mover.move, group))
+    await reading.executor.under_lock(mover.renew_index)
+    await reading.fresh_index.refresh()
     after = await verify(store, reading, hashed=False, progress=progress)
     report.left, report.indexed = after.damage, after.indexed
     return report
@@ -155,7 +155,7 @@ class Mover:
             # taken away by hand at this moment
             return []
         except OSError as error:
-            # it is left, and told to be, and keeps no other one from being moved
+            # it is left, and this is reported, and it keeps no other one from being moved
             _logger.warning("%s could not be set aside: %s", finding.file, error.strerror or error)
             return []
 

@@ -52,22 +52,22 @@ async def verify(store: OpenStore, reading: Reading, *, hashed: bool, progress: 
     """Look at everything; see `FileStorage.verify`."""
     examiner = Examiner(store, hashed=hashed)
     store.documents.root.check()
-    report = VerifyReport(hashed=hashed, findings=await reading.in_thread(examiner.index_findings))
-    directories = await reading.in_thread(examiner.directories)
+    report = VerifyReport(hashed=hashed, findings=await reading.executor.in_thread(examiner.index_findings))
+    directories = await reading.executor.in_thread(examiner.directories)
     for done, directory in enumerate(directories, 1):
-        examined = await reading.in_thread(partial(examiner.examine, directory))
+        examined = await reading.executor.in_thread(partial(examiner.examine, directory))
         report.documents += examined.documents
         report.document_bytes += examined.document_bytes
         report.indexed += examined.indexed
         for at in range(0, len(examined.suspects), _JUDGED_AT_ONCE):
             names = examined.suspects[at : at + _JUDGED_AT_ONCE]
-            report.findings += await reading.under_lock(partial(examiner.judge, names))
+            report.findings += await reading.executor.under_lock(partial(examiner.judge, names))
         if progress is not None:
             progress(done, len(directories))
     # of a directory that went meanwhile nothing is true that was found
     store.documents.root.check()
-    report.findings += await reading.under_lock(examiner.left_by_commits)
-    report.quarantined = await reading.in_thread(lambda: len(store.tree.entries(QUARANTINE)))
+    report.findings += await reading.executor.under_lock(examiner.left_by_commits)
+    report.quarantined = await reading.executor.in_thread(lambda: len(store.tree.entries(QUARANTINE)))
     report.findings.sort(key=lambda finding: not finding.is_damage)
     return report
 

@@ -91,7 +91,7 @@ def leads_to(path: str, shard_depth: int) -> tuple[str, bool] | None:
 def depth_of(name: str) -> int | None:
     """Return the shard depth of a store in which a document's file has its right place there; None where it has none.
 
-    Told by the name alone: a base that is no id's own name ends with the hash that the shards are named after.
+    Known by the name alone: a base that is no id's own name ends with the hash that the shards are named after.
     """
     *shards, base = name.split("/")
     stem = base.removesuffix(SUFFIX)

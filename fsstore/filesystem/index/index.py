@@ -145,7 +145,7 @@ class Index:
             put_problems(cursor, problems)
 
     def confirm(self, names: Sequence[str], since_ns: int) -> None:
-        """Have rows, unless they were recorded later than that, recorded at that time; who made them stays told."""
+        """Have rows, unless they were recorded later than that, recorded at that time; who made them stays known."""
         with translated():
             self._connection.execute(_CONFIRM, {"names": json_array(names), "since": since_ns})
 

@@ -170,7 +170,7 @@ def _present(value: Any) -> Any:
 def part(values: Sequence[Any]) -> dict[str, Any]:
     """Return what a row tells of its record, in the record's own shape, from the values of SUMMARY_COLUMNS.
 
-    That is what `known_part` gives, but that data without metadata is not told from data that is no object.
+    That is what `known_part` gives, but that data without metadata is not distinguished from data that is no object.
     """
     *envelope, flags, metadata, own, odd = values
     if odd is not None:

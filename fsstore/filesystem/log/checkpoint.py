@@ -4,7 +4,7 @@ The log's newest segment is sealed under the store lock; then, outside of it, th
 are synced, their directories too, and the segments are deleted, the oldest first. Invariants:
 - One process at a time syncs documents and deletes segments: whoever holds the checkpoint lock.
 - No segment goes unless every durable document in it was synced without an error. One that failed is noted in the
-  counters (`unsynced`) before the checkpoint lock is released: whoever syncs the document again is told of success,
+  counters (`unsynced`) before the checkpoint lock is released: whoever syncs the document again has success reported,
   whatever became of its bytes. Until recovery has written it anew, no checkpoint goes on, in no process. Whoever
   begins to sync says so before (`syncing`): if it is killed, the next one takes that for a failure.
 

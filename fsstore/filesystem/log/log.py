@@ -154,7 +154,7 @@ class Log:
         try:
             self._descriptor = self._tree.open(name, CREATE)
         except FileExistsError:
-            # left by a beginning that failed and could not be taken back; the counters never told of it
+            # left by a beginning that failed and could not be taken back; the counters never knew of it
             self._tree.unlink(name)
             self._descriptor = self._tree.open(name, CREATE)
         header = pack_header(NO_LIMIT if previous is None else previous.size)

@@ -301,7 +301,7 @@ def _changes(body: bytes, time_ns: int, *, durable: bool) -> list[LoggedChange]:
         elif kind == _SPLICED:
             changes.append(LoggedChange(record_id, before, _spliced(told), durable, time_ns))
         else:
-            # format 1 of the control directory told no floor
+            # format 1 of the control directory wrote no floor
             floor = _FLOOR.unpack(told)[0] if told else 0
             changes.append(LoggedChange(record_id, before, None, durable, time_ns, floor))
     return changes

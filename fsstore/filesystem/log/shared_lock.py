@@ -1,7 +1,7 @@
 """Locks taken by who only reads, through descriptors that cannot write: to keep writers out, or to learn who is there.
 
 flock(2) asks for no permission to write. Where the system has no such locks, or the file cannot be opened, nothing can
-be locked, and whoever asks is told so. A lock ends with its block, or with its process.
+be locked, and this is reported to whoever asks. A lock ends with its block, or with its process.
 """
 
 from __future__ import annotations

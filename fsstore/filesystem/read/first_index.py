@@ -5,9 +5,7 @@ The steps run in reader threads, so that a store that is closed meanwhile waits 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
 
 from fsstore.errors import StorageClosedError
 from fsstore.filesystem.index.building import IndexBuild
@@ -15,9 +13,8 @@ from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavaila
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.reconcile import Steps
 from fsstore.filesystem.open_store import OpenStore
+from fsstore.filesystem.read.executor import Executor
 from fsstore.query.conditions import EVERYTHING
-
-T = TypeVar("T")
 
 MANY = 2_000
 """So many documents that are not indexed are worth it."""
@@ -25,30 +22,20 @@ _READ_AT_ONCE = 500
 _FEW_TAKEN_OVER = 4
 
 
-class Threads(Protocol):
-    """Where the steps run; `consistency` is."""
-
-    async def in_thread(self, run: Callable[[], T]) -> T:
-        """Run a function in a reader thread."""
-
-    async def soon_under_lock(self, run: Callable[[], T]) -> T:
-        """Run a function under the store lock; an error of theirs if that is not to be had in a moment."""
-
-
 async def make_index(
-    threads: Threads, store: OpenStore, generation: int, names: list[str], steps: Steps
+    executor: Executor, store: OpenStore, generation: int, names: list[str], steps: Steps
 ) -> list[str] | None:
     """Have these documents, which that `generation` of the index lacks, indexed by a new one.
 
     Returns the ids of those that were read; then the index is another one. Returns None, and the documents are to be
     absorbed one by one, where the index has seen all documents before, or has many of them by commits, or is in memory,
-    or whatever goes wrong.
+    or whatever goes wrong, but raises LockBusyError.
     """
     index_file = store.index_file
     if store.writer is None or generation < 0:
         return None
     try:
-        is_complete, rows = await threads.in_thread(lambda: index_file.use(_filled_so_far))
+        is_complete, rows = await executor.in_thread(lambda: index_file.use(_filled_so_far))
         if index_file.generation() != generation:
             # somebody else has made it just now
             return []
@@ -56,14 +43,14 @@ async def make_index(
         if is_complete or rows > len(names) // _FEW_TAKEN_OVER:
             return None
         # nothing is made that could not be installed
-        await threads.soon_under_lock(lambda: None)
-        build = await threads.in_thread(index_file.begin_build)
+        await executor.soon_under_lock(lambda: None)
+        build = await executor.in_thread(index_file.begin_build)
     except (IndexDamagedError, IndexUnavailableError):
         return None
     try:
-        made = await _filled(threads, store, build, names, steps)
+        made = await _filled(executor, store, build, names, steps)
         if made:
-            await threads.soon_under_lock(partial(index_file.install, build, generation))
+            await executor.soon_under_lock(partial(index_file.install, build, generation))
     except (IndexDamagedError, IndexUnavailableError):
         # whoever was faster has removed the file
         return None if index_file.generation() == generation else []
@@ -71,7 +58,7 @@ async def make_index(
         return made or None
     finally:
         try:
-            await threads.in_thread(build.drop)
+            await executor.in_thread(build.drop)
         except StorageClosedError:
             build.drop()
 
@@ -80,7 +67,7 @@ def _filled_so_far(index: Index) -> tuple[bool, int]:
     return index.get_meta("complete") is not None, index.count(EVERYTHING) or 0
 
 
-async def _filled(threads: Threads, store: OpenStore, build: IndexBuild, names: list[str], steps: Steps) -> list[str]:
+async def _filled(executor: Executor, store: OpenStore, build: IndexBuild, names: list[str], steps: Steps) -> list[str]:
     made: list[str] = []
 
     def add(some: list[str]) -> None:
@@ -90,6 +77,6 @@ async def _filled(threads: Threads, store: OpenStore, build: IndexBuild, names: 
         steps.read(-(-len(names) // _READ_AT_ONCE))
 
     for at in range(0, len(names), _READ_AT_ONCE):
-        await threads.in_thread(partial(add, names[at : at + _READ_AT_ONCE]))
-    await threads.in_thread(build.finish)
+        await executor.in_thread(partial(add, names[at : at + _READ_AT_ONCE]))
+    await executor.in_thread(build.finish)
     return made

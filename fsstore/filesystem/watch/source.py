@@ -25,7 +25,7 @@ class FileChangeSource:
         self._storage = storage
         self._documents = store.documents
         self._reading = reading
-        self._watcher = Watcher(store, reread=reading.reread, polling=polling)
+        self._watcher = Watcher(store, reread=reading.commits.reread, polling=polling)
         store.at_end.append(self._watcher.stop)
 
     @property
@@ -77,7 +77,7 @@ class FileChangeSource:
 
     async def read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
         """Return record and digest of those documents that can be read."""
-        return await self._reading.in_thread(lambda: self._read(names))
+        return await self._reading.executor.in_thread(lambda: self._read(names))
 
     def _read(self, names: list[str]) -> dict[str, tuple[JsonObject, object]]:
         found: dict[str, tuple[JsonObject, object]] = {}

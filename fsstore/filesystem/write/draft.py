@@ -1,4 +1,4 @@
-"""What shall become of each document of a group of commits: what is there is read, and the rules are applied to it.
+"""What will become of each document of a group of commits: what is there is read, and the rules are applied to it.
 
 Owns the step before anything is written. Knows nothing of the log, of temp files or of the index; used by the writer
 thread alone, under the lock. Invariants:
@@ -42,20 +42,20 @@ from fsstore.model.values import snapshot
 
 @dataclass(slots=True)
 class Draft:
-    """What shall become of one document; `text` None means that it goes, or stays as it is found."""
+    """What will become of one document; `text` None means that it goes, or stays as it is found."""
 
     id: str
     name: str
     previous: Document | CachedDocument | Damage | None
     part: JsonObject | None
-    """Its record as it shall be, or the `part_of` it; None when it goes, or is not there."""
+    """Its record as it will be, or the `part_of` it; None when it goes, or is not there."""
     is_whole: bool = False
     text: Text | None = None
     staged: str = ""
     """The temp file that is there for it: its new bytes, and once these are in place, what was there before."""
     written: Signature | None = None
     placed: Signature | None = None
-    """The signature that its file had when it was in place; None when that could not be told."""
+    """The signature that its file had when it was in place; None when that is not known."""
     error: OSError | None = None
     places: Places = NO_PLACES
     """Where parts of its bytes stand, where that is known."""
@@ -86,7 +86,7 @@ class Draft:
 
     @property
     def written_here(self) -> Text | None:
-        """Its bytes as they shall be, or are, where it was this process that wrote them."""
+        """Its bytes as they will be, or are, where it was this process that wrote them."""
         previous = self.previous
         if self.text is not None or self.part is None or type(previous) is not CachedDocument:
             return self.text
@@ -108,7 +108,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Group:
-    """The drafts of a group of commits, by id, and what each commit is to be told."""
+    """The drafts of a group of commits, by id, and what is to be reported to each commit."""
 
     drafts: dict[str, Draft] = field(default_factory=dict)
     results: list[Outcomes | BaseException] = field(default_factory=list)

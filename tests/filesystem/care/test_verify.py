@@ -468,7 +468,7 @@ async def test_a_finding_is_judged_again_under_the_lock(store: Path, monkeypatch
     torn(store)
     whole = await filled(store.parent / "other")
     async with await FileStorage.open(store) as storage:
-        in_thread = storage._reading.in_thread
+        in_thread = storage._reading.executor.in_thread
 
         async def then_restore(run: Callable[[], Any]) -> Any:
             result = await in_thread(run)
@@ -476,7 +476,7 @@ async def test_a_finding_is_judged_again_under_the_lock(store: Path, monkeypatch
                 shutil.copy(place(whole, "doc-1"), place(store, "doc-1"))
             return result
 
-        monkeypatch.setattr(storage._reading, "in_thread", then_restore)
+        monkeypatch.setattr(storage._reading.executor, "in_thread", then_restore)
         report = await storage.verify()
     assert {finding.kind for finding in report.findings} <= NOTES
 

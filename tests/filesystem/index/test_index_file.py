@@ -18,7 +18,7 @@ from fsstore.errors import StorageError
 from fsstore.filesystem.index import connection as connection_module
 from fsstore.filesystem.index import index as index_module
 from fsstore.filesystem.index.connection import IndexDamagedError
-from fsstore.filesystem.read.consistency import Reading
+from fsstore.filesystem.read.fresh_index import FreshIndex
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, place, until
 from tests.filesystem.rescan import contradictions, documents
@@ -230,7 +230,9 @@ async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkey
         # its connections are opened now, that of each thread
         await good.save(note(7))
         await good.list()
-        await good._reading.under_lock(lambda: good._store.index_file.use(lambda index: index.get_meta("complete")))
+        await good._reading.executor.under_lock(
+            lambda: good._store.index_file.use(lambda index: index.get_meta("complete"))
+        )
         with full(monkeypatch):
             async with await FileStorage.open(store, fsync=False) as poor:
                 for number in range(8, 30):
@@ -264,21 +266,21 @@ async def test_a_count_from_memory_never_shows_half_a_batch_and_is_answered_unde
     occupy(store / INDEX)
     async with await FileStorage.open(store, fsync=False) as storage, await FileStorage.open(store) as other:
         await storage.count()
-        compared, turns = Reading._compared, iter(range(1000))
+        compared, turns = FreshIndex._compared, iter(range(1000))
 
         async def batch() -> None:
             turn = f"turn {next(turns)}"
             await other.batch_save(note(100 + number, turn) for number in range(4))
 
-        async def disturbed(self: Reading, progress: Any) -> Any:
-            if self is not storage._reading:
+        async def disturbed(self: FreshIndex, progress: Any) -> Any:
+            if self is not storage._reading.fresh_index:
                 return await compared(self, progress)
             await batch()
             found = await compared(self, progress)
             await batch()
             return found
 
-        monkeypatch.setattr(Reading, "_compared", disturbed)
+        monkeypatch.setattr(FreshIndex, "_compared", disturbed)
         for number in range(3):
             await other.save(note(50 + number))
             metadata = await storage.list_metadata({"data.metadata.status": {"$regex": "turn"}})
@@ -440,16 +442,16 @@ async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     storage: FileStorage, store: Path
 ) -> None:
     index_file, reading = storage._store.index_file, storage._reading
-    ask, blows = reading._in_index, iter([True])
+    ask, blows = reading.fresh_index.in_index, iter([True])
 
     async def struck(work: Callable[[Any], Any]) -> Any:
         if next(blows, False):
             (store / INDEX).unlink()
-            await reading.under_lock(lambda: index_file.record([], []))
+            await reading.executor.under_lock(lambda: index_file.record([], []))
         return await ask(work)
 
     # the blow falls between the look at the index and its use
-    reading._in_index = struck  # type: ignore[method-assign]
+    reading.fresh_index.in_index = struck  # type: ignore[method-assign]
     assert len(await storage.list()) == 8
     assert await contradictions(storage, store) == []
 

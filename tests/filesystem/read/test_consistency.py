@@ -1,33 +1,21 @@
 import asyncio
 import json
 import os
-import shutil
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from fsstore import FileStorage
-from fsstore.filesystem.disk.files import Tree
-from fsstore.filesystem.documents.codec import encode
-from fsstore.filesystem.documents.layout import CONTROL, COUNTERS, INDEX, INDEX_FILES, STAGING
-from fsstore.filesystem.index.building import IndexBuild
+from fsstore.filesystem.documents.layout import INDEX, INDEX_FILES
 from fsstore.filesystem.index.index import Index
-from fsstore.filesystem.log.counters import Counters, State
+from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.log.lock import StoreLock
-from fsstore.filesystem.read import consistency
 from fsstore.filesystem.read.isolation import Isolation
 from fsstore.watching.changes import Absorbed
-from tests.filesystem.faults import place, until
-
-
-@pytest_asyncio.fixture
-async def storage(tmp_path: Path) -> AsyncGenerator[FileStorage]:
-    async with await FileStorage.open(tmp_path, fsync=False) as opened:
-        await opened.save({"id": "a"})
-        yield opened
+from tests.filesystem.faults import place
+from tests.filesystem.read.held_lock import WITHOUT_END, a_commit_that_the_index_lacks, write
 
 
 async def test_a_batch_that_is_placed_while_the_index_is_awaited_is_read_again(
@@ -35,7 +23,7 @@ async def test_a_batch_that_is_placed_while_the_index_is_awaited_is_read_again(
 ) -> None:
     """The index need not know of that batch, while its documents are in place."""
     reading, store = storage._reading, storage._store
-    awaited = reading._await_indexed
+    awaited = reading.commits.await_indexed
     asked: list[set[str]] = []
 
     async def awaited_beside_a_batch() -> State:
@@ -45,7 +33,7 @@ async def test_a_batch_that_is_placed_while_the_index_is_awaited_is_read_again(
         store.counters.write(applying=number + 2)
         return store.counters.read()
 
-    monkeypatch.setattr(reading, "_await_indexed", awaited_beside_a_batch)
+    monkeypatch.setattr(reading.commits, "await_indexed", awaited_beside_a_batch)
     await reading.ask_whole(lambda _index, isolation: asked.append(isolation.touched()))
 
     assert asked == [{"3f/a.json"}]
@@ -81,52 +69,9 @@ async def test_a_batch_makes_no_answer_anew_that_reads_no_documents(storage: Fil
     assert len(asked) == 1
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
-@pytest.mark.parametrize("how", ["removed before", "removed while it is awaited"])
-async def test_no_half_of_a_batch_is_read_whose_counters_are_removed(storage: FileStorage, how: str) -> None:
-    counters, root = storage._store.counters, storage._tree.root
-    await storage.list()
-    # as another process that is placing a batch
-    elsewhere = StoreLock(tree := Tree(root), Counters(tree))
-    elsewhere.acquire(10)
-    counters.write(applying=counters.applying() | 1)
-    if how == "removed before":
-        (root / COUNTERS).unlink()
-    loading = asyncio.ensure_future(storage.load("a"))
-    await asyncio.wait([loading], timeout=0.1)
-    (root / COUNTERS).unlink(missing_ok=True)
-    await asyncio.wait([loading], timeout=0.3)
-    assert not loading.done()
-
-    elsewhere.release()
-    async with asyncio.timeout(20):
-        assert (await loading or {})["id"] == "a"
-    assert counters.are_named()
-    assert not counters.look().unfinished
-    elsewhere.close()
-
-
 # -- beside a lock that nobody lets go of -----------------------------------------------------------------------------
 
-WITHOUT_END = 600.0
 Left = Callable[[Path], None]
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[StoreLock]:
-    """Give the lock as another process has it."""
-    lock = StoreLock(tree := Tree(tmp_path), Counters(tree))
-    yield lock
-    lock.close()
-
-
-def write(store: Path, record_id: str, value: int) -> None:
-    """Put a document in place without the index, as an editor does it, or a commit that is not at its end."""
-    times = dict.fromkeys(("created_at", "updated_at"), "2026-01-31T09:15:00.000000+00:00")
-    record = {"id": record_id, "type": "document", "version": 1, "data": value, **times}
-    file = place(store, record_id)
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(encode(record, max_bytes=1 << 20))
 
 
 def nothing(_: Path) -> None:
@@ -146,14 +91,6 @@ def a_damaged_index(store: Path) -> None:
 def an_edit_by_hand(store: Path) -> None:
     write(store, "a", 5)
     place(store, "c").unlink()
-
-
-def a_commit_that_the_index_lacks(store: Path) -> None:
-    counters = Counters(Tree(store))
-    counters.open()
-    counters.write(indexing=counters.read().indexing | 1)
-    counters.close()
-    write(store, "a", 5)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there an open file cannot be removed")
@@ -184,36 +121,6 @@ async def test_reads_answer_beside_a_lock_that_nobody_lets_go_of(
         write(tmp_path, "edited", 7)
         assert (await reading.refresh()).changed == ["edited"]
         assert (await reading.list({"data": 7}))[0]["id"] == "edited"
-
-
-@pytest.mark.parametrize("taken", ["before", "meanwhile"])
-async def test_an_index_that_is_made_aside_waits_for_no_held_lock(
-    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch, taken: str
-) -> None:
-    monkeypatch.setattr(consistency, "MANY", 3)
-    async with await FileStorage.open(tmp_path) as writing:
-        await writing.batch_save([{"id": each} for each in "abcdefgh"])
-    shutil.rmtree(tmp_path / CONTROL)
-    async with await FileStorage.open(tmp_path) as writing:
-        # now there is an index, of one document
-        await writing.save({"id": "a"})
-    finish = IndexBuild.finish
-
-    def finish_too_late(build: IndexBuild) -> None:
-        finish(build)
-        elsewhere.acquire(10)
-
-    if taken == "before":
-        elsewhere.acquire(10)
-    else:
-        monkeypatch.setattr(IndexBuild, "finish", finish_too_late)
-    async with (
-        asyncio.timeout(60),
-        await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as reading,
-    ):
-        assert await reading.count() == 8
-        assert len(await reading.list()) == 8
-    assert not list((tmp_path / STAGING).iterdir())
 
 
 async def test_an_answer_beside_a_held_lock_has_each_commit_that_the_index_lacks(
@@ -272,25 +179,6 @@ async def test_a_stream_beside_a_held_lock_compares_the_documents_once(
             elsewhere.release()
 
 
-async def test_only_the_first_read_beside_a_held_lock_waits_for_it(
-    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
-        await storage.save({"id": "a", "data": 1})
-        await storage.list()
-        elsewhere.acquire(10)
-        try:
-            a_commit_that_the_index_lacks(tmp_path)
-            assert await storage.count() == 1
-            monkeypatch.setattr("fsstore.filesystem.read.consistency._MOMENT_SECONDS", WITHOUT_END)
-            async with asyncio.timeout(60):
-                assert [
-                    record["data"] for batch in [await storage.list(), await storage.list()] for record in batch
-                ] == [5, 5]
-        finally:
-            elsewhere.release()
-
-
 async def test_no_half_of_a_batch_is_seen_beside_a_held_lock(tmp_path: Path, elsewhere: StoreLock) -> None:
     """Who holds the lock goes on, with a batch, while another one compares the documents for an answer."""
     async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
@@ -319,24 +207,5 @@ async def test_no_half_of_a_batch_is_seen_beside_a_held_lock(tmp_path: Path, els
                 counted.clear()
                 assert await storage.count({"type": "document"}) == 2
                 assert len(counted) == 2, "what reads no documents is asked again"
-        finally:
-            elsewhere.release()
-
-
-async def test_a_cancelled_read_leaves_nothing_waiting_for_the_lock(tmp_path: Path, elsewhere: StoreLock) -> None:
-    async with await FileStorage.open(tmp_path) as writing:
-        await writing.save({"id": "a", "data": 1})
-    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
-        elsewhere.acquire(10)
-        reading, store = storage._reading, storage._store
-        waiting = asyncio.ensure_future(reading.soon_under_lock(lambda: None))
-        assert store.writer is not None
-        await until(lambda: store.writer is not None and store.writer._waiting_since is not None)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        try:
-            async with asyncio.timeout(30):
-                await storage.close()
         finally:
             elsewhere.release()

@@ -138,4 +138,4 @@ async def test_asking_for_a_part_of_one_session_waits_for_no_index(tmp_path: Pat
     async with SessionService(await FileStorage.open(tmp_path)) as sessions:
         opened.names.clear()
         assert (await sessions.get_session("a", fields=["status"]) or {})["metadata"]["status"] == "open"
-        assert sessions.storage._reading._reconciled is None  # type: ignore[attr-defined]
+        assert sessions.storage._reading.fresh_index.reconciled is None  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.index_file import IndexFile
 from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.index.rows import Entry
-from fsstore.filesystem.read import consistency, first_index
+from fsstore.filesystem.read import first_index, fresh_index
 from tests.filesystem.faults import Faults, contents, place
 
 MANY = 60
@@ -25,7 +25,7 @@ MANY = 60
 @pytest_asyncio.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a store as a clone has it: documents, and nothing else."""
-    monkeypatch.setattr(consistency, "MANY", MANY)
+    monkeypatch.setattr(fresh_index, "MANY", MANY)
     monkeypatch.setattr(first_index, "_READ_AT_ONCE", 25)
     async with await FileStorage.open(tmp_path / "store", fsync=False) as storage:
         await storage.batch_save(
@@ -95,7 +95,7 @@ async def test_few_documents_and_those_of_an_index_that_is_whole_are_absorbed(
     await storage.refresh()
     assert sum(put) >= MANY
     assert set((await statuses(storage)).values()) == {"new"}
-    monkeypatch.setattr(consistency, "MANY", MANY + 1)
+    monkeypatch.setattr(fresh_index, "MANY", MANY + 1)
     for path in (store / ".fsstore").glob("index*"):
         path.unlink()
     put.clear()
@@ -221,7 +221,7 @@ async def test_an_index_that_is_another_by_now_is_left_alone(storage: FileStorag
     index_file: IndexFile = storage._store.index_file
     build, before = index_file.begin_build(), index_file.generation()
     build.finish()
-    await storage._reading.under_lock(lambda: index_file.install(build, before + 1))
+    await storage._reading.executor.under_lock(lambda: index_file.install(build, before + 1))
     assert index_file.generation() == before
     assert await statuses(storage) == OLD
     build.drop()

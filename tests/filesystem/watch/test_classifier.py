@@ -334,7 +334,7 @@ async def test_what_changed_for_a_moment_that_only_the_index_has_seen_is_indexed
     assert changes is not None
     put(store, "x")
     assert await told(changes, 1) == [("created", "x", "external")]
-    await storage._reading.under_lock(lambda: storage._store.index_file.apply([], [name_of("x")]))
+    await storage._reading.executor.under_lock(lambda: storage._store.index_file.apply([], [name_of("x")]))
     storage._change_source._watcher._known.doubt(name_of("x"), time.monotonic())  # type: ignore[union-attr]
     deadline = time.monotonic() + DEADLINE_SECONDS
     while [record["id"] for record in await storage.list({"id": "x"})] != ["x"]:

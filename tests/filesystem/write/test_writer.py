@@ -101,7 +101,7 @@ async def test_a_storm_of_cancellations_breaks_nothing(storage: FileStorage) -> 
 
 async def test_whoever_stops_waiting_for_the_writer_does_not_stop_it(storage: FileStorage) -> None:
     with busy_writer(storage):
-        waiting = asyncio.ensure_future(storage._reading.under_lock(lambda: None))
+        waiting = asyncio.ensure_future(storage._reading.executor.under_lock(lambda: None))
         refreshing = asyncio.ensure_future(storage.refresh())
         await asyncio.sleep(0)
         waiting.cancel()
@@ -196,7 +196,7 @@ async def test_a_store_that_only_read_closes_at_once_while_a_stopped_process_hol
                     place(store, "a").read_bytes().replace(b'"type": "document"', b'"type": "paper"')
                 )
                 assert [record["type"] for record in await reading.list({"type": "document"})] == []
-                assert reading._reading._rereading is not None
+                assert reading._reading.commits._rereading is not None
             assert await reading.load("a") is not None
             await reading.close()
         finally:
