@@ -329,10 +329,12 @@ class PostgresStorage(IUnifiedStorage):
     async def close(self) -> None:
         """Close the connections, those in use when they are given back, for which it waits."""
         watcher, self._watcher = self._watcher, None
-        if watcher is not None and watcher.is_alive:
-            # what was committed before is still reported, if the server can be asked
-            with suppress(StorageError, TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(watcher.request()), _LAST_LOOK_SECONDS)
+        if watcher is not None:
+            if watcher.is_alive:
+                # what was committed before is still reported, if the server can be asked
+                with suppress(StorageError, TimeoutError):
+                    await asyncio.wait_for(asyncio.wrap_future(watcher.request()), _LAST_LOOK_SECONDS)
+            # one that was not begun must not begin any more
             watcher.stop()
             # a thread, which no event of a loop tells
             while watcher.is_alive:  # noqa: ASYNC110

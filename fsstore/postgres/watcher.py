@@ -66,10 +66,13 @@ class Watcher:
     def request(self) -> Future[None]:
         """Have all that is committed by now published; the result comes, or the error that prevents it, when it is.
 
-        Starts the thread if need be.
+        Starts the thread if need be; once it was stopped, the error says so.
         """
         request: Future[None] = Future()
         with self._guard:
+            if self._is_stopped:
+                request.set_exception(StorageClosedError(path=self._server.place))
+                return request
             self._requests.append(request)
             if self._thread is None:
                 self._hearing, self._waking = socket.socketpair()
@@ -89,7 +92,8 @@ class Watcher:
 
     def stop(self) -> None:
         """Publish nothing more; the thread ends in its own time, which is short."""
-        self._is_stopped = True
+        with self._guard:
+            self._is_stopped = True
         self.ledger.end(StorageClosedError(path=self._server.place))
         if (connection := self._connection) is not None:
             give_up(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from datetime import UTC, date, datetime
 
 import pytest
@@ -190,11 +191,13 @@ class WatchContract(BackendFixtures):
         watches = [storage.watch(), storage.watch(since=datetime.now(UTC)), storage.watch({"n": 1})]
         await storage.save({"id": "a"})
         await storage.close()
+        before = threading.active_count()
 
         for changes in watches:
             with pytest.raises(StorageClosedError):
                 await changes.started()
             assert await asyncio.wait_for(_all_of(changes), _SECONDS) == []
+        assert threading.active_count() <= before, "a thread of a closed store goes on"
 
     async def test_what_can_not_be_watched_is_refused_at_once(self, storage: IUnifiedStorage) -> None:
         with pytest.raises(StorageValidationError, match="since: must be an ISO 8601 time: date"):
