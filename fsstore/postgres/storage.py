@@ -24,20 +24,20 @@ from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
-from fsstore.postgres import listing
-from fsstore.postgres.committing import Committed, Committer
-from fsstore.postgres.connection import Connection, server_at, split_names
-from fsstore.postgres.draft import Stored, record_in
-from fsstore.postgres.following import Following, asks_for_more
-from fsstore.postgres.making import prepare, rights, upgrade
+from fsstore.postgres.commits.committing import Committed, Committer
+from fsstore.postgres.commits.draft import Stored, record_in
+from fsstore.postgres.commits.remembered import Remembered
+from fsstore.postgres.commits.writes import Settings, Step, Writes
+from fsstore.postgres.connections.connection import Connection, server_at, split_names
+from fsstore.postgres.connections.pool import Pool, keep_for_parent
+from fsstore.postgres.filters import listing
 from fsstore.postgres.options import MAX_BYTES, Options
-from fsstore.postgres.pool import Pool, keep_for_parent
-from fsstore.postgres.relation import queried
-from fsstore.postgres.remembered import Remembered
-from fsstore.postgres.schema import PREFIX, SCHEMA, Names
-from fsstore.postgres.source import PostgresChangeSource
-from fsstore.postgres.watcher import Watcher
-from fsstore.postgres.writes import Settings, Step, Writes
+from fsstore.postgres.queries.relation import queried
+from fsstore.postgres.schema.making import prepare, rights, upgrade
+from fsstore.postgres.schema.tables import PREFIX, SCHEMA, Names
+from fsstore.postgres.watch.following import Following, asks_for_more
+from fsstore.postgres.watch.source import PostgresChangeSource
+from fsstore.postgres.watch.watcher import Watcher
 from fsstore.query.conditions import Condition
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size, check_bounds, parse_order

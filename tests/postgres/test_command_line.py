@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 
 from fsstore.cli import main
-from fsstore.postgres import making, schema
-from fsstore.postgres.schema import Names
+from fsstore.postgres.schema import making, tables
+from fsstore.postgres.schema.tables import Names
 from tests.postgres.stores import prefix_of
 
 
@@ -110,7 +110,7 @@ def test_init_upgrades_tables_of_an_older_format(
         code, _, err = run("init")
         assert (code, "format 0" in err) == (5, True)
 
-        for module in (making, schema):
+        for module in (making, tables):
             monkeypatch.setattr(module, "UPGRADES", {0: "ALTER TABLE {documents} ADD COLUMN more text"})
         assert run("init")[0] == 0
         assert run("count")[:2] == (0, "0\n")

@@ -18,7 +18,7 @@ from fsstore import open_storage
 from fsstore.filesystem.storage import FileStorage
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.values import write_json
-from fsstore.postgres.schema import Names
+from fsstore.postgres.schema.tables import Names
 from tests.query.drawn import some_record
 
 RECORDS = 400

@@ -11,14 +11,14 @@ import pytest_asyncio
 from psycopg import sql
 
 from fsstore.model.records import JsonObject
-from fsstore.postgres.at_once import AtOnce
-from fsstore.postgres.connection import Connection
-from fsstore.postgres.draft import Stored, Written
-from fsstore.postgres.remembered import Guess
-from fsstore.postgres.rows import key_of
-from fsstore.postgres.schema import Names
-from fsstore.postgres.statements import ABILITIES, Statement, counting, following, selecting
-from fsstore.postgres.writes import State, Step, Writes
+from fsstore.postgres.commits.at_once import AtOnce
+from fsstore.postgres.commits.draft import Stored, Written
+from fsstore.postgres.commits.remembered import Guess
+from fsstore.postgres.commits.writes import State, Step, Writes
+from fsstore.postgres.connections.connection import Connection
+from fsstore.postgres.filters.statements import ABILITIES, Statement, counting, following, selecting
+from fsstore.postgres.schema.rows import key_of
+from fsstore.postgres.schema.tables import Names
 from fsstore.query.filters import parse
 from fsstore.query.orders import parse_order
 from fsstore.query.plan import plan

@@ -1,0 +1,29 @@
+"""Where a server is, and that nobody is shown a password."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsstore import (
+    StorageError,
+    StorageUnavailableError,
+    open_storage,
+)
+from tests.test_opening import told
+
+
+async def test_no_server_is_an_error_that_says_so_and_shows_no_password() -> None:
+    with pytest.raises(StorageUnavailableError) as caught:
+        await open_storage("postgresql://admin:hunter2@127.0.0.1:1/db")
+
+    assert "127.0.0.1:1/db" in str(caught.value)
+    assert "see whether the server runs" in caught.value.advice
+    assert "hunter2" not in told(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hunter2@h:nan/x", "postgres://u:hunter2@h/x?hunter2=1"])
+async def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        await open_storage(url)
+
+    assert "hunter2" not in told(caught.value)
