@@ -2,7 +2,7 @@
 
 The format
 ----------
-Three tables, whose names begin with a prefix (`schema.tables` has the DDL, `schema.rows` the columns)::
+Four tables, whose names begin with a prefix (`schema.tables` has the DDL, `schema.rows` the columns)::
 
     fsstore_documents       one row a record: `record` is the text that a file would hold, and decides; other columns
                             repeat parts of it, to find rows by; the key is a hash of the id (16 bytes)
@@ -10,6 +10,7 @@ Three tables, whose names begin with a prefix (`schema.tables` has the DDL, `sch
                             a commit was applied; kept for an hour
     fsstore_store           one row: the format, the floor (the highest version that was deleted), how far `changes` was
                             removed, and until when changes hold whole records
+    fsstore_damaged         texts that somebody had damaged by hand, set aside by what has taken their place
     fsstore_relation        the view that callers may question, and the function `fsstore_json_extract` beside it
 
 No foreign keys, no triggers, nothing but the one row of `store` that every commit reads. A record that PostgreSQL would
@@ -38,6 +39,11 @@ A save, step by step
 Every commit takes its locks in the order of the keys, so that two of fsstore's never deadlock. Serialization failures,
 deadlocks with other programs, and a record or floor that was faster are tried again, after a time drawn by lot, until
 `timeout_seconds` are over.
+
+A row whose text is no record any more gives way to what would do the same over anything, as on files: an unconditional
+save sets the text aside, an unconditional delete only where that is asked for, and what comes next begins above the
+version of the row. Every other change of it is refused with StorageCorruptedError; lists leave it out, and the report
+names it once one has met it. What the columns alone tell (`count`, `list_metadata`, queries) still knows its row.
 
 A lost answer
 -------------

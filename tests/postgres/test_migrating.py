@@ -45,7 +45,9 @@ def emptied(url: str) -> None:
     names = Names()
     with psycopg.connect(url) as connection:
         connection.execute(
-            sql.SQL("DROP TABLE IF EXISTS {}, {}, {} CASCADE").format(names.documents, names.changes, names.store)
+            sql.SQL("DROP TABLE IF EXISTS {}, {}, {}, {} CASCADE").format(
+                names.documents, names.changes, names.damaged, names.store
+            )
         )
         connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}").format(names.json_extract))
 

@@ -172,7 +172,7 @@ class Committer:
             raise (_AgainError if is_lost(lease.connection) and not lease.is_expired else failure) from failure
         try:
             check_format(state.format, self._pool.server.place)
-            found = {record_id: Stored(record_id, text.encode()) for record_id, text in rows}
+            found = {each: Stored(each, text.encode(), row_version=version) for each, version, text in rows}
             return drafted(changes, found, now, state.floor, max_bytes=self._max_bytes), state
         except BaseException:
             await _roll_back(lease.connection)

@@ -73,14 +73,20 @@ class Writes:
         )
         self.load = self._made("SELECT record FROM {documents} WHERE key = %s AND id = %s")
         self.exists = self._made("SELECT 1 FROM {documents} WHERE key = %s AND id = %s")
-        self._lock_one = self._made("SELECT id, record FROM {documents} WHERE key = %s FOR UPDATE")
-        self._lock = self._made("SELECT id, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE")
+        self._lock_one = self._made("SELECT id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
+        self._lock = self._made(
+            "SELECT id, version, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
+        )
         self.state = self._made("SELECT format, floor, whole_until > now() FROM {store}")
         self._insert = self._made(
             "INSERT INTO {documents} ({columns}) VALUES ({places})", columns=columns, places=places
         )
         self._update = self._made("UPDATE {documents} SET {setting} WHERE key = %s AND id = %s", setting=setting)
         self._delete = self._made("DELETE FROM {documents} WHERE key = %s AND id = %s")
+        self._set_aside = self._made(
+            "INSERT INTO {damaged} (key, id, version, record)"
+            " SELECT key, id, version, record FROM {documents} WHERE key = %s AND id = %s"
+        )
         self._hold = self._made(
             "INSERT INTO {documents} (key, id, version, created_at, updated_at, marks, record)"
             " VALUES (%s, %s, 0, now(), now(), 0, '')"
@@ -101,7 +107,7 @@ class Writes:
     def _made(self, text: str, **more: sql.Composable) -> bytes:
         names = self._names
         places = {"documents": names.documents, "changes": names.changes, "store": names.store, **more}
-        return sql.SQL(text).format(**places).as_bytes(None)
+        return sql.SQL(text).format(damaged=names.damaged, **places).as_bytes(None)
 
     def one(self, record_id: str) -> tuple[bytes, str]:
         """Return the values by which a statement finds one record."""
@@ -120,7 +126,8 @@ class Writes:
         held = draft.absent() if len(draft.outcomes) > 1 else []
         placed = {each.key: self._place(each) for each in written}
         placed |= {key_of(each): (self._hold, self.one(each)) for each in held}
-        steps = [placed[key] for key in sorted(placed)]
+        steps: list[Step] = [(self._set_aside, (each.key, each.id)) for each in written if each.sets_aside]
+        steps += [placed[key] for key in sorted(placed)]
         steps += [(self._delete, self.one(each)) for each in held]
         steps += [(self._note, change_of(each, commit, writer, whole=state.is_whole)) for each in written]
         if any(not each.found for each in written):

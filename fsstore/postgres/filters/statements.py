@@ -51,8 +51,8 @@ class Statement:
 class Selection:
     """What gives the rows that may match.
 
-    A row is the record, NULL where the parts say as much, whether it is sure to match, and the parts where these are
-    asked for.
+    A row is the record, NULL where the parts say as much, whether it is sure to match, and its id, or the parts where
+    these are asked for, of which the id is the first.
     """
 
     ordered: Statement
@@ -85,7 +85,7 @@ BIGINT, TEXT = "bigint", "text"
 _MOST_ROWS = 2**63 - 1
 """What PostgreSQL holds as a number of rows; a caller may say more."""
 PART = listed(PART_COLUMNS)
-_NO_PART = ", ".join(["NULL"] * len(PART_COLUMNS))
+_NO_PART = ", ".join(["d.id", *["NULL"] * (len(PART_COLUMNS) - 1)])
 
 
 def selecting(
@@ -119,12 +119,14 @@ def counting(table: str, plan: Plan) -> Selection:
     known = terms.all_of(plan.known)
     if plan.residue is None and terms.is_sure:
         where = f"{_ORDINARY} AND {known}" if plan.known else "TRUE"
-        counted = Statement(f"SELECT NULL AS record, count(*) FROM {table} AS d WHERE {where}", terms.values)
+        counted = Statement(
+            f"SELECT NULL AS record, count(*), NULL AS id FROM {table} AS d WHERE {where}", terms.values
+        )
         others = _others(table, plan, _ODD, terms, number="0") if plan.known else None
         return Selection(counted, others, is_exact=True)
     sure = "FALSE" if plan.residue is not None else f"({known}) IS TRUE"
     record = f"CASE WHEN NOT ({sure}) THEN d.record END"
-    text = f"SELECT {record}, 1 FROM {table} AS d WHERE {_ORDINARY} AND ({known}) IS NOT FALSE"
+    text = f"SELECT {record}, 1, d.id FROM {table} AS d WHERE {_ORDINARY} AND ({known}) IS NOT FALSE"
     return Selection(Statement(text, terms.values), _others(table, plan, _ODD, terms, number="0"), is_exact=False)
 
 
@@ -163,11 +165,11 @@ def _others(
 ) -> Statement | None:
     if which is None:
         return None
-    shown = f"d.record, {number}{f', {_NO_PART}' if parts else ''}"
+    shown = f"d.record, {number}, {_NO_PART if parts else 'd.id'}"
     return Statement(f"SELECT {shown} FROM {table} AS d WHERE {which} AND {terms.narrowed(plan.known)}", terms.values)
 
 
 def _shown(sure: str, *, parts: bool) -> str:
     if not parts:
-        return f"d.record, {sure} AS is_sure"
+        return f"d.record, {sure} AS is_sure, d.id"
     return f"CASE WHEN {_ODD} OR NOT ({sure}) THEN d.record END AS record, {sure} AS is_sure, {PART}"

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from fsstore.errors import StorageCorruptedError
+from fsstore.filesystem.documents.codec import NotARecordError, decode
 from fsstore.model.records import JsonObject
 from fsstore.model.times import instant_of
 from fsstore.query.columns import ENVELOPE, tags_of
@@ -116,6 +118,19 @@ def part_of(values: Sequence[Any]) -> JsonObject:
     if own is not None:
         part["metadata"] = orjson.loads(own)
     return part
+
+
+def record_in(data: bytes, record_id: str | None = None) -> JsonObject:
+    """Return the record of a text from the database. Raises StorageCorruptedError where it is none."""
+    try:
+        return decode(data, record_id)
+    except NotARecordError as error:
+        raise StorageCorruptedError(
+            id=record_id,
+            path="PostgreSQL",
+            reason=str(error),
+            advice="somebody has changed the table: restore the row from a backup, or delete the document",
+        ) from error
 
 
 def time_text(column: str) -> str:

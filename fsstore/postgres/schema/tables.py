@@ -12,6 +12,8 @@ Invariants:
 - `changes` has one row for each record that a commit has changed: what watches are given, and how a commit is known to
   have been applied whose answer was lost. It is spread as `documents` is. A row without `after` is a commit that was
   declared void before it came. Rows are removed after a while.
+- `damaged` holds the texts of rows that somebody had changed by hand, so that they were no records any more, and over
+  which a save went, or a delete that was to keep them. Nothing reads or removes them but the operator.
 - `store` has one row: the format, the highest version that was ever deleted, how far `changes` was removed, and until
   when changes are to hold whole records, since a watch asks for more of them than what an index knows.
 """
@@ -70,6 +72,11 @@ class Names:
     def changes(self) -> sql.Identifier:
         """The table of what commits have changed."""
         return self.table("changes")
+
+    @property
+    def damaged(self) -> sql.Identifier:
+        """The table of what could not be read, and has given way."""
+        return self.table("damaged")
 
     @property
     def store(self) -> sql.Identifier:
@@ -136,6 +143,14 @@ CREATE TABLE {changes} (
 );
 CREATE INDEX {changes_by_xid} ON {changes} (xid);
 
+CREATE TABLE {damaged} (
+    key bytea NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    set_aside_at timestamptz NOT NULL DEFAULT now(),
+    record text NOT NULL
+);
+
 CREATE TABLE {store} (
     is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),
     format integer NOT NULL,
@@ -150,6 +165,7 @@ _GRANTS = """
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {documents} TO {role};
 GRANT SELECT, INSERT, DELETE ON {changes} TO {role};
+GRANT INSERT ON {damaged} TO {role};
 GRANT SELECT, UPDATE (floor, pruned, whole_until) ON {store} TO {role};
 """
 
@@ -163,6 +179,7 @@ def statements(text: str, names: Names, **more: sql.Composable) -> list[sql.Comp
     places: dict[str, sql.Composable] = {
         "documents": names.documents,
         "changes": names.changes,
+        "damaged": names.damaged,
         "store": names.store,
         "schema": sql.Identifier(names.schema),
         "relation": names.relation,

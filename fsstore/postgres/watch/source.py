@@ -8,9 +8,8 @@ from contextlib import aclosing, suppress
 from fsstore.errors import StorageCorruptedError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.records import Filters, JsonObject
-from fsstore.postgres.commits.draft import record_in
 from fsstore.postgres.connections.pool import Pool
-from fsstore.postgres.schema.rows import key_of
+from fsstore.postgres.schema.rows import key_of, record_in
 from fsstore.postgres.watch.following import Following
 from fsstore.postgres.watch.watcher import Watcher
 from fsstore.watching.ledger import Ledger

@@ -26,11 +26,10 @@ import psycopg
 
 from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUnavailableError
 from fsstore.model.records import JsonObject
-from fsstore.postgres.commits.draft import record_in
 from fsstore.postgres.commits.writes import READ_ALL
 from fsstore.postgres.connections.connection import Server, give_up
 from fsstore.postgres.connections.failures import failed
-from fsstore.postgres.schema.rows import key_of
+from fsstore.postgres.schema.rows import key_of, record_in
 from fsstore.postgres.watch.following import CLOSE, FETCH, Following, Moved
 from fsstore.watching.changes import Origin
 from fsstore.watching.ledger import KnownState, Ledger
