@@ -44,8 +44,9 @@ class Names:
 
     def __post_init__(self) -> None:
         for name, value in (("schema", self.schema), ("prefix", self.prefix)):
-            if not isinstance(value, str) or "\0" in value or (name == "schema" and not value):
-                raise StorageValidationError(reason=f"must be a name, not {value!r}", path=name)
+            # a % would stand for a value in each statement
+            if not isinstance(value, str) or "\0" in value or "%" in value or (name == "schema" and not value):
+                raise StorageValidationError(reason=f"must be a name without %, not {value!r}", path=name)
         # the longest names that are made of it
         for made in (self.schema, f"{self.prefix}documents_by_updated_at"):
             if len(made.encode(errors="replace")) > MAX_NAME_BYTES:
