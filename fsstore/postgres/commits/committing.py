@@ -234,8 +234,20 @@ def _unknown(place: str, lost: StorageError) -> StorageUnavailableError:
 
 async def exchanged(connection: Connection, steps: Sequence[Step]) -> list[psycopg.AsyncCursor[tuple[Any, ...]]]:
     """Send statements together, and return their cursors when all are answered; raises the first error of psycopg."""
-    async with connection.pipeline():
-        return [await connection.execute(statement, values) for statement, values in steps]
+    cursors: list[psycopg.AsyncCursor[tuple[Any, ...]]] = []
+    first: psycopg.Error | None = None
+    try:
+        async with connection.pipeline():
+            try:
+                cursors = [await connection.execute(statement, values) for statement, values in steps]
+            except psycopg.Error as error:
+                # let out of here, it would have the end of the pipeline log that it has ended
+                first = error
+    except psycopg.Error as error:
+        raise first or error from error
+    if first is not None:
+        raise first
+    return cursors
 
 
 async def _roll_back(connection: Connection) -> None:

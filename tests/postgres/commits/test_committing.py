@@ -246,3 +246,21 @@ async def test_what_a_batch_found_absent_is_so_until_it_is_committed(postgres_ur
         assert sum(not isinstance(end, BaseException) for end in ends) == 1, ends
     for store in stores:
         await store.close()
+
+
+async def test_what_a_server_refuses_is_not_logged_beside_the_error(
+    postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.save({"id": "a"})
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute(
+                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+                    storage.names.changes, sql.Identifier(storage.names.prefix + "gone")
+                )
+            )
+        # so many that the refusal comes while some are still being sent
+        for batch in ([{"id": "new"}], [{"id": f"{number}"} for number in range(300)]):
+            with pytest.raises(StorageUnavailableError, match="does not exist"):
+                await storage.batch_save(batch)
+    assert [record.getMessage() for record in caplog.records] == []
