@@ -37,6 +37,7 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
         "42703": "the tables are not those that fsstore made: restore them, or make a store with another prefix",
     }
 )
+_REFUSED_ADVICE = "it runs, and does not let you in: check user, password, database and pg_hba.conf, or try again"
 _LOST_ADVICE = "see whether the server runs and can be reached, and try again"
 
 
@@ -63,12 +64,15 @@ def failed(
             advice="try again, or raise timeout_seconds",
             outcome=outcome,
         )
-    lost = not code or code.startswith(("08", "57P"))
+    otherwise = "see the server's log for the statement it refused"
+    if not code or code.startswith(("08", "57P")):
+        # psycopg gives no code of what refuses a connection
+        otherwise = _REFUSED_ADVICE if not code and "FATAL:" in str(error) else _LOST_ADVICE
     return StorageUnavailableError(
         reason=_first_line(error),
         path=place,
         errno=_NUMBERS.get(code),
-        advice=_ADVICE.get(code, _LOST_ADVICE if lost else "see the server's log for the statement it refused"),
+        advice=_ADVICE.get(code, otherwise),
         outcome=outcome,
     )
 

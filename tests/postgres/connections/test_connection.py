@@ -9,6 +9,7 @@ from fsstore import (
     StorageUnavailableError,
     open_storage,
 )
+from tests.postgres.server import Server
 from tests.test_opening import told
 
 
@@ -26,4 +27,13 @@ async def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StorageError) as caught:
         await open_storage(url)
 
+    assert "hunter2" not in told(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["nobody@", "nobody:hunter2@"])
+async def test_a_server_that_lets_nobody_in_is_told_from_one_that_is_not_there(server: Server, wrong: str) -> None:
+    url = server.url(over_tcp=True).replace("postgres@", wrong)
+    with pytest.raises(StorageUnavailableError, match='role "nobody" does not exist') as caught:
+        await open_storage(url)
+    assert "check user, password, database" in caught.value.advice
     assert "hunter2" not in told(caught.value)
