@@ -33,7 +33,7 @@ from fsstore.postgres.commits.writes import BEGIN, COMMIT, Settings, State, Step
 from fsstore.postgres.connections.connection import Connection
 from fsstore.postgres.connections.failures import RETRIED, is_lost
 from fsstore.postgres.connections.pool import Lease, Pool
-from fsstore.postgres.schema.making import check_format
+from fsstore.postgres.schema.making import WITHOUT_ROW, check_format
 from fsstore.postgres.schema.tables import Names
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.25
@@ -165,7 +165,7 @@ class Committer:
         try:
             cursors = await exchanged(lease.connection, [*steps, (self._writes.state, ())])
             rows = await cursors[-2].fetchall()
-            state = State(*(await cursors[-1].fetchone() or (0, 0, False)))
+            state = State(*(await cursors[-1].fetchone() or (WITHOUT_ROW, 0, False)))
         except psycopg.Error as error:
             failure = await self._refused(lease, error)
             # the connection was one that had ended, or the server goes down: a new one will tell

@@ -1,12 +1,12 @@
 """The tables of a store as they are in a database: whether they are there, made, of which format, and upgraded.
 
-Everything here is one transaction, under a lock of its own: of two programs that make the same store one waits, and
-finds it made. Nothing but `upgrade` changes tables that are there.
+Everything here is one transaction, under a lock: of two programs that make the same store one waits, and finds it made.
+It is one for all stores of a database, since a schema and the rights on it belong to several. Nothing but `upgrade`
+changes tables that are there.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import NoReturn
 
 import psycopg
@@ -19,7 +19,11 @@ from fsstore.postgres.connections.pool import Pool
 from fsstore.postgres.schema.reader import granting_reader, make_reader
 from fsstore.postgres.schema.tables import FORMAT, UPGRADES, Names, creating, grants, upgrading
 
-_LOCK = "SELECT pg_advisory_xact_lock(%s)"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('fsstore'))"
+
+
+WITHOUT_ROW = -1
+"""What stands for the format of a store whose row somebody has deleted."""
 
 
 def check_format(number: int, place: str) -> None:
@@ -30,6 +34,8 @@ def check_format(number: int, place: str) -> None:
             path=place,
             advice="install a newer version of fsstore",
         )
+    if number == WITHOUT_ROW:
+        _refuse_without_row(place)
     if number < FORMAT:
         raise StorageUnavailableError(
             reason=f"the store has format {number}, which was before {FORMAT}",
@@ -67,6 +73,14 @@ async def rights(connection: Connection, names: Names, role: str) -> list[sql.Co
     return [*grants(names, role), *granting_reader(names, connection.info.dbname, role)]
 
 
+def _refuse_without_row(place: str) -> NoReturn:
+    raise StorageUnavailableError(
+        reason="the table `store` has lost its only row, which tells the format and the highest version ever deleted",
+        path=place,
+        advice="restore that table from a backup of the database",
+    )
+
+
 def _refuse_absent(place: str, names: Names) -> NoReturn:
     raise StorageUnavailableError(
         reason=f"there is no store in the schema {names.schema!r} with the prefix {names.prefix!r}",
@@ -84,12 +98,12 @@ async def _format(connection: Connection, names: Names) -> int | None:
         if is_absent(error):
             return None
         raise
-    return None if row is None else int(row[0])
+    return WITHOUT_ROW if row is None else int(row[0])
 
 
 async def _make(connection: Connection, names: Names) -> int:
     async with connection.transaction():
-        await connection.execute(_LOCK, [_lock_of(names)])
+        await connection.execute(_LOCK)
         found = await connection.execute("SELECT to_regclass(%s)", [names.store.as_string(None)])
         if (await found.fetchone() or [None])[0] is None:
             # who may not make schemas may still make tables in one
@@ -106,12 +120,7 @@ async def _make(connection: Connection, names: Names) -> int:
 
 async def _upgrade(connection: Connection, names: Names) -> None:
     async with connection.transaction():
-        await connection.execute(_LOCK, [_lock_of(names)])
+        await connection.execute(_LOCK)
         number = await _format(connection, names)
         for statement in upgrading(names, FORMAT if number is None else number):
             await connection.execute(statement)
-
-
-def _lock_of(names: Names) -> int:
-    digest = hashlib.sha256(f"fsstore {names.schema}.{names.prefix}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)

@@ -60,3 +60,25 @@ async def test_a_role_needs_the_rights_that_are_documented_and_no_more(postgres_
         finally:
             owner.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
             owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+async def test_stores_made_at_once_in_a_schema_that_is_not_there_are_all_made(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    schema = prefix_of(tmp_path)
+    prefixes = ["a_", "b_", "c_", "d_", "a_", "b_"]
+    opening = (PostgresStorage.open(postgres_url, create=True, schema=schema, prefix=prefix) for prefix in prefixes)
+    for storage in await asyncio.gather(*opening):
+        await storage.save({"id": "x"})
+        assert await storage.query("SELECT id FROM documents") == [{"id": "x"}]
+        await storage.close()
+
+
+async def test_a_store_that_has_lost_its_row_is_refused_with_what_to_do(postgres_url: str, tmp_path: Path) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute(sql.SQL("DELETE FROM {}").format(storage.names.store))
+        for call in (storage.save({"id": "a"}), opened(postgres_url, tmp_path)):
+            with pytest.raises(StorageUnavailableError, match="lost its only row") as caught:
+                await call
+            assert "backup" in caught.value.advice
