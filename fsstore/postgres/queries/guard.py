@@ -4,7 +4,8 @@ What a query may read is decided by the rights of the role that runs it (`relati
 not: PostgreSQL lets everybody call functions that lock, notify, take another role, or run a text as a statement. So:
 
 - A name before a parenthesis is a function without effects, a word of the language, or names columns; no other passes.
-- No name begins with `pg_`, so that its catalogs are out of reach, or is `information_schema`.
+- No name begins with `pg_`, or is `information_schema`, and none is a type that reads names from the catalogs
+  (`regclass` and its like): so these are out of reach.
 - Parameters are written as for SQLite: `?` or `:name`. Comments are left out, and a blank stands between any two
   words, so that PostgreSQL reads no others than these; strings with a prefix, and dollar quotes, are refused.
 - Not among the functions are those that make a long value of short ones: they would take the server's memory.
@@ -56,6 +57,12 @@ _WORDS = frozenset(
     """.split()  # noqa: SIM905 - the same
 )
 """Words of the language, and types with a size, that a parenthesis follows."""
+_CATALOG_TYPES = frozenset(
+    """
+    regclass regcollation regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole regtype
+    regdatabase
+    """.split()  # noqa: SIM905 - the same
+)
 _LOCKS = frozenset({"update", "share", "no", "key"})
 _BEFORE_COLUMNS = frozenset({"as", "with", "recursive"})
 
@@ -116,7 +123,7 @@ def _check(tokens: list[Token]) -> None:
         name = text[1:-1].replace('""', '"') if kind == "quoted" else text
         if kind not in ("word", "quoted"):
             continue
-        if name.startswith("pg_") or name == "information_schema":
+        if name.startswith("pg_") or name == "information_schema" or name in _CATALOG_TYPES:
             raise refused(f"{name} is not a part of the relation")
         following = tokens[at + 1].text if at + 1 < len(tokens) else ""
         if kind == "word" and name == "for" and following in _LOCKS:
