@@ -306,7 +306,7 @@ class PostgresStorage(IUnifiedStorage):
         self.pool.check()
         condition = parse(filters)
         watcher = self._watcher
-        if watcher is None:
+        if watcher is None or watcher.has_ended:
             self._watcher = watcher = Watcher(self.pool.server, self._following, self._writer)
         watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
         source = PostgresChangeSource(self, self.pool, self._following, watcher)

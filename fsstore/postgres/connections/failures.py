@@ -51,6 +51,11 @@ def is_absent(error: psycopg.Error) -> bool:
     return error.sqlstate in _ABSENT
 
 
+def lasts(error: psycopg.Error) -> bool:
+    """Whether the server, which can be reached, will refuse the same again: there is no such table, or no right."""
+    return (error.sqlstate or "").startswith("42") or is_absent(error)
+
+
 def failed(
     error: psycopg.Error, place: str, *, timeout_seconds: float | None = None, outcome: Outcome = "not applied"
 ) -> StorageError:

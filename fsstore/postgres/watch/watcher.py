@@ -6,6 +6,7 @@ Invariants:
   behind pgbouncer there is none.
 - Where the connection is lost it makes another one, and goes on from its position; where the server was started anew,
   or changes were removed before they were read, it also compares all records with what was published.
+- What the server refuses for good (the tables are gone, the rights were taken) ends all watches with the error.
 - Where a filter asks more of records than changes tell, they are made to hold the records. One that was under way as
   that began, and whose record was replaced before it could be read, is left to the change that has replaced it.
 """
@@ -28,7 +29,7 @@ from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageUna
 from fsstore.model.records import JsonObject
 from fsstore.postgres.commits.writes import READ_ALL
 from fsstore.postgres.connections.connection import Server, give_up
-from fsstore.postgres.connections.failures import failed
+from fsstore.postgres.connections.failures import failed, lasts
 from fsstore.postgres.schema.rows import key_of, record_in
 from fsstore.postgres.watch.following import CLOSE, FETCH, Following, Moved
 from fsstore.watching.changes import Origin
@@ -95,6 +96,11 @@ class Watcher:
         self.wake()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it publishes nothing any more."""
+        return self._is_stopped
+
+    @property
     def is_alive(self) -> bool:
         """Whether the thread has not ended yet."""
         return self._thread is not None and self._thread.is_alive()
@@ -109,7 +115,11 @@ class Watcher:
                         self._connection = connection
                         self._follow(connection)
                 except psycopg.Error as error:
-                    self._answer(failed(error, self._server.place))
+                    failure = failed(error, self._server.place)
+                    if lasts(error):
+                        self._is_stopped = True
+                        self.ledger.end(failure)
+                    self._answer(failure)
                 self._connection = None
                 self._wait(_PAUSE_SECONDS)
         except BaseException as error:

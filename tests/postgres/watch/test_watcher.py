@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from fsstore import Change
+from fsstore import Change, StorageUnavailableError
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.postgres.watch.following import Following
 from fsstore.testing.watching import next_of, received
@@ -138,3 +138,26 @@ def _note_by_hand(
         """ %(after)s, '{{"id": "x", "type": "t", "data": {{}}}}')"""
     ).format(storage.names.changes)
     connection.execute(statement, {"id": record_id, "before": before, "after": after})
+
+
+async def test_watches_end_with_the_error_when_the_tables_are_gone_and_new_ones_go_on_when_they_are_back(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage, storage.watch() as changes:
+        await storage.save({"id": "a"})
+        assert await received(changes, 1) == [("created", "a", 1)]
+        away, back = (psycopg.sql.Identifier(storage.names.prefix + name) for name in ("away", "changes"))
+        rename = psycopg.sql.SQL("ALTER TABLE {} RENAME TO {}")
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute(rename.format(storage.names.changes, away))
+        with pytest.raises(StorageUnavailableError, match="does not exist"):
+            await asyncio.wait_for(anext(changes), 10)
+        async with storage.watch() as still:
+            with pytest.raises(StorageUnavailableError, match="does not exist"):
+                await asyncio.wait_for(anext(still), 10)
+
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute(rename.format(away, back))
+        async with storage.watch() as again:
+            await storage.save({"id": "b"})
+            assert await received(again, 1) == [("created", "b", 1)]
