@@ -62,6 +62,9 @@ def test_a_store_is_made_and_used_by_its_url(run: Commands, tmp_path: Path) -> N
     assert "done" in run("ls")[1]
     code, out, _ = run("health", "--format", "json")
     assert (code, json.loads(out)["backend"], json.loads(out)["documents"]) == (0, "postgresql", 1)
+    code, out, _ = run("stats", "--format", "json")
+    assert (code, json.loads(out)["status"]) == (0, [{"status": "done", "sessions": 1}])
+    assert json.loads(out)["user_id"] == [{"user_id": None, "sessions": 1}]
     assert run("export", str(tmp_path / "out.jsonl"))[0] == 0
     assert run("rm", "a", "--yes")[0] == 0
     assert run("import", str(tmp_path / "out.jsonl"))[0] == 0
