@@ -57,7 +57,8 @@ class Settings(NamedTuple):
 
     def step(self) -> Step:
         """Return what sets it, until the transaction ends; a client that went away in it does not keep its locks."""
-        milliseconds = round(self.timeout_seconds * 1000)
+        # 0 would be no limit at all
+        milliseconds = max(1, round(self.timeout_seconds * 1000))
         return _SETTING, (str(milliseconds), str(milliseconds), str(2 * milliseconds), self.durable)
 
 

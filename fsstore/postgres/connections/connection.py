@@ -112,7 +112,7 @@ def _read(url: str) -> dict[str, Any] | None:
     """Return what a URL names; None for one that is none: the reason that is given quotes it, with its password."""
     try:
         return conninfo_to_dict(url)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         return None
 
 

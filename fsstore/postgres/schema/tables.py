@@ -20,6 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ SCHEMA, PREFIX = "public", "fsstore_"
 MAX_NAME_BYTES = 63
 """Longer names are cut by PostgreSQL, in silence."""
 
+_UNUSABLE = re.compile("[\0%\ud800-\udfff]")
+"""What no name can hold, and what would stand for a value in each statement."""
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -44,9 +48,8 @@ class Names:
 
     def __post_init__(self) -> None:
         for name, value in (("schema", self.schema), ("prefix", self.prefix)):
-            # a % would stand for a value in each statement
-            if not isinstance(value, str) or "\0" in value or "%" in value or (name == "schema" and not value):
-                raise StorageValidationError(reason=f"must be a name without %, not {value!r}", path=name)
+            if not isinstance(value, str) or _UNUSABLE.search(value) or (name == "schema" and not value):
+                raise StorageValidationError(reason=f"must be text without %, not {value!r}", path=name)
         # the longest names that are made of it
         for made in (self.schema, f"{self.prefix}documents_by_updated_at"):
             if len(made.encode(errors="replace")) > MAX_NAME_BYTES:

@@ -22,7 +22,16 @@ async def test_no_server_is_an_error_that_says_so_and_shows_no_password() -> Non
     assert "hunter2" not in told(caught.value)
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:hunter2@h:nan/x", "postgres://u:hunter2@h/x?hunter2=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@h:nan/x",
+        "postgres://u:hunter2@h/x?hunter2=1",
+        "postgresql://u:hunter2@h/\ud800",
+        "postgresql://u:hunter2@h/x\0y",
+        "postgresql://u:hunter2%00@h/x",
+    ],
+)
 async def test_what_is_no_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StorageError) as caught:
         await open_storage(url)
