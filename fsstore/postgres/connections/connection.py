@@ -1,8 +1,9 @@
 """Connections to PostgreSQL: where the server is, how one is made, and how one is given up that does not answer.
 
 Invariants:
-- A connection commits each statement by itself until it is told BEGIN, prepares nothing, and sets nothing but within a
-  transaction: so it may be one of pgbouncer's, which gives the next transaction to another server process.
+- A connection commits each statement by itself until it is told BEGIN, and sets nothing but within a transaction: so it
+  may be one of pgbouncer's, which gives the next transaction to another server process. It prepares statements only
+  where the process that answers is the one that the connection was made to, as none behind a pooler is.
 - Nothing waits for ever. The server ends a statement of a transaction after `timeout_seconds`; where it cannot be
   heard any more, the socket is shut down a little later, and whoever waits gets an error of the connection.
 """
@@ -24,6 +25,8 @@ from fsstore.postgres.connections.failures import failed, no_connection
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[Any, ...]]
 
+_PREPARED_AFTER = 2
+"""How often a connection runs a statement before it prepares it."""
 _GRACE_SECONDS = 1.0
 """How much longer than the server is waited for before a connection is given up."""
 
@@ -53,6 +56,8 @@ class Server:
                 connection = await psycopg.AsyncConnection.connect(
                     self.conninfo, autocommit=True, prepare_threshold=None
                 )
+                if await _is_direct(connection):
+                    connection.prepare_threshold = _PREPARED_AFTER
         except TimeoutError as error:
             raise no_connection(self.place, self.connect_timeout_seconds) from error
         except psycopg.Error as error:
@@ -77,6 +82,12 @@ class Server:
                 path=self.place,
                 advice="make one with: createdb --encoding=UTF8 --template=template0 NAME",
             )
+
+
+async def _is_direct(connection: Connection) -> bool:
+    """Whether no pooler stands between; these make up the number of a process, since theirs change."""
+    row = await (await connection.execute(b"SELECT pg_backend_pid()")).fetchone()
+    return row is not None and row[0] == connection.info.backend_pid
 
 
 def split_names(url: str) -> tuple[str, dict[str, str]]:

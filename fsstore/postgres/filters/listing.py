@@ -133,7 +133,8 @@ def _in_order(found: Records, order: Order, offset: int, most: int | None) -> Re
 
 
 async def _fetched(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
-    cursor = await connection.execute(statement.text.encode(), statement.values)
+    # not prepared: how many rows match, and so which index is read, depends on the values
+    cursor = await connection.execute(statement.text.encode(), statement.values, prepare=False)
     return await cursor.fetchall()
 
 
