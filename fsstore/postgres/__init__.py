@@ -27,9 +27,10 @@ A save, step by step
 --------------------
 1. What the caller gives is written down at once as the text that it will be (`sealed`, as on files); a task of its own
    commits it, so that a caller who is cancelled does not interrupt it.
-2. A record that this process has seen last, or has never seen, is drafted of what is remembered, and sent as one
-   statement (`at_once`). That does nothing unless the record has the remembered version and time, and the store its
-   format and, for a new record, its floor. Nothing was done: go on with 3.
+2. One record alone is drafted of what this process has seen of it last, or of nothing where it is probably new, or else
+   of what one read without a lock gives; and sent as one statement (`at_once`). That does nothing unless the record has
+   still that version and time, and the store its format and, for a new record, its floor. Nothing was done, or the
+   mutation deletes: go on with 3.
 3. One exchange: BEGIN, the time limits, the rows locked in the order of their keys, the row of `store`.
 4. The draft (`draft`): the rules of every backend, applied to what was found. A refused commit ends here, rolled back.
 5. One more exchange: the rows in the order of their keys, the rows of `changes`, a look whether the floor has risen,

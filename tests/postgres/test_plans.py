@@ -81,6 +81,12 @@ def single_statements() -> dict[str, Step]:
     }
 
 
+async def test_a_look_at_a_session_reads_it_by_its_key_and_the_one_row_of_the_store(connection: Connection) -> None:
+    writes = Writes(NAMES)
+
+    assert await scans(connection, writes.look, writes.one("s77")) == {"plans_store": "Seq Scan", KEY: "Index Scan"}
+
+
 @pytest.mark.parametrize("name", single_statements())
 async def test_a_statement_about_one_session_finds_it_by_its_key(connection: Connection, name: str) -> None:
     found = await scans(connection, *single_statements()[name])

@@ -2,7 +2,7 @@
 
 One transaction, in two exchanges with the server: the first locks the records in the order of their keys and reads them
 and the floor; the second writes, and commits. A commit of one record that is remembered, or probably new, takes one
-exchange, if the store is as it was thought. Invariants:
+exchange, if the store is as it was thought; of another one it is read before, without a lock. Invariants:
 - Until the last exchange is sent nothing is applied, and whatever ends the first of two is not applied.
 - Each commit writes its number, with the first record that it changes. Where the connection is lost in the last
   exchange, the same number is inserted as void by another connection. That waits for the transaction, if the server is
@@ -24,8 +24,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from fsstore.errors import StorageClosedError, StorageError, StorageTimeoutError, StorageUnavailableError
+from fsstore.errors import (
+    StorageClosedError,
+    StorageCorruptedError,
+    StorageError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+)
 from fsstore.filesystem.documents.sealed import Sealed, SealedSave
+from fsstore.model.mutations import Check, Delete
 from fsstore.postgres.commits.at_once import AtOnce
 from fsstore.postgres.commits.draft import Draft, Stored, drafted
 from fsstore.postgres.commits.remembered import Guess, Remembered
@@ -72,6 +79,7 @@ class Committer:
         self._remembered = remembered
         self.writer = writer
         self._max_bytes = max_bytes
+        self._expects_new = True
 
     async def commit(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
         """Apply mutations as one, and return what was done to what was there.
@@ -104,8 +112,12 @@ class Committer:
 
     async def _at_once(self, change: Sealed, now: str, notifies: Callable[[], bool]) -> Committed | None:
         """Apply a mutation in one exchange, if what it is about is as it is remembered; None where it is not."""
+        if isinstance(change, Delete | Check):
+            return None
         async with self._pool.lease() as lease:
             guess = self._remembered.guess(change.id, self._pool.connections)
+            if guess is None or (guess.found is None and not self._is_probably_new(change)):
+                guess = await self._looked(lease, change.id)
             draft = None if guess is None else self._guessed(change, now, guess)
             written = [] if draft is None else draft.written()
             if guess is None or draft is None or not written or (made := written[0].made) is None:
@@ -120,8 +132,33 @@ class Committer:
                 lost = await self._lost(lease, error)
             else:
                 self._remembered.see(change.id, made if is_applied else None, self._pool.connections)
+                self._expects_new = is_applied or guess.found is not None
                 return Committed(draft, number) if is_applied else None
         return None if await self._is_void(draft, number, lost) else Committed(draft, number)
+
+    def _is_probably_new(self, change: Sealed) -> bool:
+        """Whether a record that is not remembered is made: as the last one was that was thought to be new."""
+        return self._expects_new and isinstance(change, SealedSave)
+
+    async def _looked(self, lease: Lease, record_id: str) -> Guess | None:
+        """Read the record and the state of the store without a lock; None where that does not help."""
+        try:
+            cursor = await lease.connection.execute(self._writes.look, self._writes.one(record_id))
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            if is_lost(lease.connection) and not lease.is_expired:
+                return None
+            raise lease.failed(error) from error
+        if row is None:
+            return None
+        *state, text = row
+        found = None if text is None else Stored(record_id, text.encode())
+        self._expects_new = found is None
+        try:
+            # what is damaged is looked at under its lock
+            return Guess(State(*state), found) if found is None or found.record else None
+        except StorageCorruptedError:
+            return None
 
     def _guessed(self, change: Sealed, now: str, guess: Guess) -> Draft | None:
         """Draft a mutation of what is remembered; None where that does not do."""

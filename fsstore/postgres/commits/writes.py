@@ -73,6 +73,10 @@ class Writes:
             sql.SQL("{} = %s").format(sql.Identifier(column)) for column in _COLUMNS if column not in ("key", "id")
         )
         self.load = self._made("SELECT record FROM {documents} WHERE key = %s AND id = %s")
+        self.look = self._made(
+            "SELECT s.format, s.floor, s.whole_until > now(), d.record FROM {store} AS s"
+            " LEFT JOIN {documents} AS d ON d.key = %s AND d.id = %s"
+        )
         self.exists = self._made("SELECT 1 FROM {documents} WHERE key = %s AND id = %s")
         self._lock_one = self._made("SELECT id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
         self._lock = self._made(

@@ -264,3 +264,30 @@ async def test_what_a_server_refuses_is_not_logged_beside_the_error(
             with pytest.raises(StorageUnavailableError, match="does not exist"):
                 await storage.batch_save(batch)
     assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.parametrize("text", ["{", None], ids=["damaged", "as it was"])
+async def test_what_another_store_has_made_is_read_before_it_is_changed(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    """Without a transaction, unless what is there cannot be read."""
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.commit([appending(1)])
+        if text is not None:
+            with psycopg.connect(postgres_url) as connection:
+                connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
+    async with await opened(postgres_url, tmp_path) as storage:
+        transactions: list[int] = []
+        attempt = storage._committer._attempt
+
+        async def counted(*args: Any) -> Any:
+            transactions.append(1)
+            return await attempt(*args)
+
+        monkeypatch.setattr(storage._committer, "_attempt", counted)
+        if text is not None:
+            await storage.save({"id": "a"})
+        else:
+            (outcome,) = await storage.commit([appending(2)])
+            assert (outcome.before, outcome.after, outcome.length) == (1, 2, 2)
+        assert len(transactions) == (text is not None)
