@@ -25,7 +25,7 @@ from tests.postgres.tables import fill, tables
 from tests.query.drawn import OPERAND_TIMES, SCALARS, TIMES, WRITTEN_TIMES, some_filter, some_order, some_record
 
 NAMES = Names(prefix="listing_")
-RECORDS, FILTERS, LEAST_PAIRS = 400, 250, 40_000
+RECORDS, FILTERS, LEAST_PAIRS = 400, 100, 20_000
 ODD_SHARE = 0.1
 """How many of the odd records stay: drawn as they are, most would be odd, and nothing asked of SQL."""
 
