@@ -276,7 +276,8 @@ async def exchanged(connection: Connection, steps: Sequence[Step]) -> list[psyco
     try:
         async with connection.pipeline():
             try:
-                cursors = [await connection.execute(statement, values) for statement, values in steps]
+                # nothing is prepared: what comes behind a refused statement is not, and would be thought to be
+                cursors = [await connection.execute(statement, values, prepare=False) for statement, values in steps]
             except psycopg.Error as error:
                 # let out of here, it would have the end of the pipeline log that it has ended
                 first = error

@@ -19,6 +19,7 @@ from fsstore import (
     StorageUnavailableError,
 )
 from fsstore.model.mutations import AnyMutation, deleting, saving, unchanged
+from fsstore.postgres.commits.committing import exchanged
 from fsstore.postgres.commits.writes import State, Step
 from fsstore.postgres.schema.rows import key_of
 from fsstore.postgres.storage import PostgresStorage
@@ -291,3 +292,13 @@ async def test_what_another_store_has_made_is_read_before_it_is_changed(
             (outcome,) = await storage.commit([appending(2)])
             assert (outcome.before, outcome.after, outcome.length) == (1, 2, 2)
         assert len(transactions) == (text is not None)
+
+
+async def test_a_refused_exchange_leaves_nothing_that_is_thought_to_be_prepared(postgres_url: str) -> None:
+    """What comes behind a refused statement is not even read by the server."""
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True, prepare_threshold=1) as connection:
+        await exchanged(connection, [(b"SELECT 2", ())])
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            await exchanged(connection, [(b"SELECT 1 / 0", ()), (b"SELECT 2", ())])
+        (cursor,) = await exchanged(connection, [(b"SELECT 2", ())])
+        assert await cursor.fetchall() == [(2,)]
