@@ -127,7 +127,7 @@ class Committer:
             try:
                 is_applied = await _first_count(lease.connection, steps) > 0
             except psycopg.Error as error:
-                if not is_lost(lease.connection) and error.sqlstate in RETRIED:
+                if not is_lost(lease.connection, error) and error.sqlstate in RETRIED:
                     return None
                 lost = await self._lost(lease, error)
             else:
@@ -146,7 +146,7 @@ class Committer:
             cursor = await lease.connection.execute(self._writes.look, self._writes.one(record_id))
             row = await cursor.fetchone()
         except psycopg.Error as error:
-            if is_lost(lease.connection) and not lease.is_expired:
+            if is_lost(lease.connection, error) and not lease.is_expired:
                 return None
             raise lease.failed(error) from error
         if row is None:
@@ -206,7 +206,7 @@ class Committer:
         except psycopg.Error as error:
             failure = await self._refused(lease, error)
             # the connection was one that had ended, or the server goes down: a new one will tell
-            raise (_AgainError if is_lost(lease.connection) and not lease.is_expired else failure) from failure
+            raise (_AgainError if is_lost(lease.connection, error) and not lease.is_expired else failure) from failure
         try:
             check_format(state.format, self._pool.server.place)
             found = {each: Stored(each, text.encode(), row_version=version) for each, version, text in rows}
@@ -218,15 +218,17 @@ class Committer:
     async def _lost(self, lease: Lease, error: psycopg.Error) -> StorageError:
         """Return the error by which nobody knows what became of a commit; raise where it was not applied."""
         failure = await self._refused(lease, error)
-        if not is_lost(lease.connection):
+        if not is_lost(lease.connection, error):
             raise failure from error
+        # it is not used again, whatever state it is in
+        lease.connection.pgconn.finish()
         return failure
 
     async def _refused(self, lease: Lease, error: psycopg.Error) -> StorageError:
         """Return the error of ours, with the transaction ended; raise where the commit may be done again."""
         failure = lease.failed(error)
         failure.__cause__ = error
-        if not is_lost(lease.connection):
+        if not is_lost(lease.connection, error):
             await _roll_back(lease.connection)
             if error.sqlstate in RETRIED:
                 raise _AgainError from error

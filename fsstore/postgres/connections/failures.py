@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import psycopg
 
@@ -16,6 +17,9 @@ from fsstore.errors import Outcome, StorageError, StorageTimeoutError, StorageUn
 
 RETRIED = frozenset({"40001", "40P01", "23505", "22012"})
 """Serialization failure and deadlock; a record that another commit has just made; and the floor, which has risen."""
+
+_LOST = ("08", "57P")
+"""What the codes of lost connections, and of a server that goes down, begin with."""
 
 _TIMEOUTS = frozenset({"57014", "55P03", "25P03", "25P04"})
 _ABSENT = frozenset({"42P01", "3F000"})
@@ -41,9 +45,13 @@ _REFUSED_ADVICE = "it runs, and does not let you in: check user, password, datab
 _LOST_ADVICE = "see whether the server runs and can be reached, and try again"
 
 
-def is_lost(connection: psycopg.AsyncConnection[object] | psycopg.Connection[object]) -> bool:
-    """Whether a connection is of no use any more, so that nobody knows how far the server has come."""
-    return bool(connection.closed)
+def is_lost(connection: psycopg.AsyncConnection[Any], error: psycopg.Error) -> bool:
+    """Whether a connection is of no use any more, so that nobody knows how far the server has come.
+
+    That the server ends it may be heard before its end is seen; and psycopg has no code of what it cannot finish.
+    """
+    is_of_connection = isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(_LOST)
+    return bool(connection.closed) or is_of_connection
 
 
 def is_absent(error: psycopg.Error) -> bool:
@@ -70,7 +78,7 @@ def failed(
             outcome=outcome,
         )
     otherwise = "see the server's log for the statement it refused"
-    if not code or code.startswith(("08", "57P")):
+    if not code or code.startswith(_LOST):
         # psycopg gives no code of what refuses a connection
         otherwise = _REFUSED_ADVICE if not code and "FATAL:" in str(error) else _LOST_ADVICE
     return StorageUnavailableError(

@@ -116,7 +116,7 @@ class Pool:
                 try:
                     return await ask(lease.connection)
                 except psycopg.Error as error:
-                    if is_last or lease.is_expired or not is_lost(lease.connection):
+                    if is_last or lease.is_expired or not is_lost(lease.connection, error):
                         raise lease.failed(error) from error
         raise AssertionError
 

@@ -20,7 +20,7 @@ from fsstore import (
 )
 from fsstore.model.mutations import AnyMutation, deleting, saving, unchanged
 from fsstore.postgres.commits.committing import exchanged
-from fsstore.postgres.commits.writes import State, Step
+from fsstore.postgres.commits.writes import COMMIT, State, Step
 from fsstore.postgres.schema.rows import key_of
 from fsstore.postgres.storage import PostgresStorage
 from tests.postgres.proxy import Proxy
@@ -302,3 +302,23 @@ async def test_a_refused_exchange_leaves_nothing_that_is_thought_to_be_prepared(
             await exchanged(connection, [(b"SELECT 1 / 0", ()), (b"SELECT 2", ())])
         (cursor,) = await exchanged(connection, [(b"SELECT 2", ())])
         assert await cursor.fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("error", [psycopg.OperationalError("cannot exit"), psycopg.errors.AdminShutdown("going down")])
+async def test_an_end_that_is_heard_before_the_connection_is_seen_to_close_leaves_the_outcome_to_be_looked_up(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: psycopg.Error
+) -> None:
+    """As when the server process is ended between COMMIT and its answer."""
+    ends = [error]
+
+    async def cut_short(connection: Any, steps: Any) -> Any:
+        cursors = await exchanged(connection, steps)
+        if steps[-1][0] == COMMIT and ends:
+            raise ends.pop()
+        return cursors
+
+    monkeypatch.setattr("fsstore.postgres.commits.committing.exchanged", cut_short)
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.commit(changes(0, 2))
+        assert ends == []
+        assert await items_of(storage) == [0]
