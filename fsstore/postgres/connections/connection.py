@@ -86,7 +86,12 @@ class Server:
 
 async def _is_direct(connection: Connection) -> bool:
     """Whether no pooler stands between; these make up the number of a process, since theirs change."""
-    row = await (await connection.execute(b"SELECT pg_backend_pid()")).fetchone()
+    try:
+        row = await (await connection.execute(b"SELECT pg_backend_pid()")).fetchone()
+    except BaseException:
+        # nobody else has it yet
+        connection.pgconn.finish()
+        raise
     return row is not None and row[0] == connection.info.backend_pid
 
 
