@@ -15,6 +15,7 @@ import fsstore
 from fsstore.testing import SessionContract, StorageContract
 from tests.house.source import (
     MODULES,
+    PACKAGES,
     engine,
     imported,
     imported_from_house,
@@ -74,6 +75,22 @@ ENGINE_FLOORS = {
     "storage": 8,
 }
 """The floor of each part of the file-system engine, a folder or a module; imports between two parts go down."""
+
+POSTGRES_FLOORS = {
+    "options": 0,
+    "connections": 0,
+    "schema": 1,
+    "filters": 2,
+    "queries": 2,
+    "commits": 2,
+    "watch": 3,
+    "storage": 4,
+}
+"""The same of the engine on PostgreSQL."""
+
+ENGINES = {"filesystem": ENGINE_FLOORS, "postgres": POSTGRES_FLOORS}
+MOST_MODULES = 12
+"""How many modules a folder of an engine has at most."""
 
 ENGINE_FOR_OTHERS = {"disk", "documents", "storage"}
 """The parts of the engine that code outside of it may import; of `care` the package itself gives the reports."""
@@ -210,16 +227,21 @@ def test_only_the_opening_and_the_edges_know_which_backends_there_are() -> None:
     assert {name for name in knowing if floor_of(name) < FLOORS["cli"]} == {"opening"}
 
 
-@pytest.mark.parametrize("name", engine())
-def test_imports_between_the_parts_of_the_engine_go_down(name: str) -> None:
-    own = part_of_engine(name)
-    others = {part_of_engine(other) for other in imports_of_engine()[name]} - {own}
+@pytest.mark.parametrize("name", [name for home in ENGINES for name in engine(home)])
+def test_imports_between_the_parts_of_an_engine_go_down(name: str) -> None:
+    home, own = top_of(name), part_of_engine(name)
+    floors = ENGINES[home]
+    others = {part_of_engine(other) for other in imports_of_engine(home)[name]} - {own}
 
-    assert {other for other in others if ENGINE_FLOORS[other] >= ENGINE_FLOORS[own]} == set()
+    assert {other for other in others if floors[other] >= floors[own]} == set()
 
 
-def test_every_folder_of_the_engine_has_a_floor() -> None:
-    assert {part_of_engine(name) for name in engine()} == ENGINE_FLOORS.keys()
+@pytest.mark.parametrize("home", ENGINES)
+def test_every_folder_of_an_engine_has_a_floor_and_few_modules(home: str) -> None:
+    parts = Counter(part_of_engine(name) for name in engine(home))
+
+    assert parts.keys() == ENGINES[home].keys()
+    assert {part for part, modules in parts.items() if modules > MOST_MODULES} == set()
 
 
 @each_module
@@ -286,18 +308,21 @@ def test_the_map_names_the_modules_of_each_folder() -> None:
 
     there = {folder: {name.partition(".")[2] for name in MODULES if name.startswith(f"{folder}.")} for folder in told}
     assert told == there
-    assert {top_of(name) for name in MODULES if "." in name} - told.keys() == {"filesystem", "testing", "cli"}
+    assert {top_of(name) for name in MODULES if "." in name} - told.keys() == {*ENGINES, "testing", "cli"}
 
 
-def test_the_map_names_the_folders_of_the_engine_and_their_modules_from_the_lowest_to_the_highest() -> None:
-    told = [(min(part), modules - {""}) for part, modules, _ in rows_of_map("part | modules")]
+@pytest.mark.parametrize(("home", "head"), [("filesystem", "part"), ("postgres", "part in PostgreSQL")])
+def test_the_map_names_the_folders_of_an_engine_and_their_modules_from_the_lowest_to_the_highest(
+    home: str, head: str
+) -> None:
+    told = [(min(part), modules - {""}) for part, modules, _ in rows_of_map(f"{head} | modules")]
     there: dict[str, set[str]] = {}
-    for name in engine():
-        folder, is_folder, module = name.removeprefix("filesystem.").partition(".")
+    for name in engine(home):
+        folder, is_folder, module = name.removeprefix(f"{home}.").partition(".")
         there.setdefault(folder + "/" * bool(is_folder), set()).update({module} - {""})
 
     assert dict(told) == there
-    floors = [ENGINE_FLOORS[part.rstrip("/")] for part, _ in told]
+    floors = [ENGINES[home][part.rstrip("/")] for part, _ in told]
     assert floors == sorted(floors)
 
 
@@ -306,6 +331,16 @@ def test_every_module_of_the_engine_has_its_test_file_and_few_have_that_of_anoth
     own = {name for name in modules if (TESTS / _test_file(name)).is_file()}
 
     assert modules == own
+
+
+def test_tests_of_the_engine_on_postgres_lie_as_its_modules_do() -> None:
+    tests = ROOT / "tests" / "postgres"
+    folders = {part for part in POSTGRES_FLOORS if part in {name.rpartition(".")[2] for name in PACKAGES}}
+    modules = {_test_file(name.removeprefix("postgres.")) for name in engine("postgres")}
+    there = {path.relative_to(tests).as_posix() for folder in folders for path in (tests / folder).rglob("test_*.py")}
+
+    assert {folder for folder in folders if not any((tests / folder).glob("test_*.py"))} == set()
+    assert there - modules == set()
 
 
 def _test_file(name: str) -> str:

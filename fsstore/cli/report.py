@@ -18,7 +18,7 @@ _TOP_USERS = 10
 _WORDS = {True: "yes", False: "no", None: "none"}
 _GROUPED = """
     SELECT json_extract(metadata, '$.{key}') AS {key}, count(*) AS sessions FROM documents WHERE type = 'session'
-    GROUP BY 1 ORDER BY sessions DESC, 1 LIMIT {limit}
+    GROUP BY 1 ORDER BY sessions DESC, 1 {limit}
 """
 
 
@@ -69,8 +69,8 @@ def health(store: Store = None, form: ReportForm = Form.table) -> int:
 
 async def _gather(sessions: "SessionService") -> "tuple[JsonObject, str]":
     report = await sessions.health_check()
-    by_status = await sessions.storage.query(_GROUPED.format(key="status", limit=-1))
-    by_user = await sessions.storage.query(_GROUPED.format(key="user_id", limit=_TOP_USERS))
+    by_status = await sessions.storage.query(_GROUPED.format(key="status", limit=""))
+    by_user = await sessions.storage.query(_GROUPED.format(key="user_id", limit=f"LIMIT {_TOP_USERS}"))
     counts = {key: len(report[key]) for key in ("corrupt", "too_large") if key in report}
     found: JsonObject = {
         "store": {**report, "sessions": await sessions.count_sessions(), **counts},

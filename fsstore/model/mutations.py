@@ -161,7 +161,7 @@ class Delete(NamedTuple):
     id: str
     expected: Expected = Expected()
     keep_damaged: bool = False
-    """What cannot be read as a record is set aside before it goes, where the backend keeps files."""
+    """What cannot be read as a record is set aside before it goes, where the backend can."""
 
     def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> None:  # noqa: ARG002 - as the others have it
         """Return None: nothing takes the place of what is there."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from psycopg import sql
 
-from fsstore.errors import StorageError, StorageValidationError
+from fsstore.errors import StorageCorruptedError, StorageError, StorageValidationError
 from fsstore.filesystem.documents.sealed import Sealed, seal
 from fsstore.forking import tell_child
 from fsstore.interfaces import IUnifiedStorage, summary
@@ -24,20 +24,20 @@ from fsstore.loops import check_loop
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
-from fsstore.postgres import listing
-from fsstore.postgres.committing import Committed, Committer
-from fsstore.postgres.connection import Connection, server_at, split_names
-from fsstore.postgres.draft import Stored, record_in
-from fsstore.postgres.following import Following, asks_for_more
-from fsstore.postgres.making import prepare, rights, upgrade
+from fsstore.postgres.commits.committing import Committed, Committer
+from fsstore.postgres.commits.draft import Stored
+from fsstore.postgres.commits.remembered import Remembered
+from fsstore.postgres.commits.writes import Settings, Step, Writes
+from fsstore.postgres.connections.connection import Connection, server_at, split_names
+from fsstore.postgres.connections.pool import Pool, keep_for_parent
+from fsstore.postgres.filters import listing
 from fsstore.postgres.options import MAX_BYTES, Options
-from fsstore.postgres.pool import Pool, keep_for_parent
-from fsstore.postgres.relation import queried
-from fsstore.postgres.remembered import Remembered
-from fsstore.postgres.schema import PREFIX, SCHEMA, Names
-from fsstore.postgres.source import PostgresChangeSource
-from fsstore.postgres.watcher import Watcher
-from fsstore.postgres.writes import Settings, Step, Writes
+from fsstore.postgres.queries.relation import queried
+from fsstore.postgres.schema.making import prepare, rights, upgrade
+from fsstore.postgres.schema.tables import PREFIX, SCHEMA, Names
+from fsstore.postgres.watch.following import Following, asks_for_more
+from fsstore.postgres.watch.source import PostgresChangeSource
+from fsstore.postgres.watch.watcher import Watcher
 from fsstore.query.conditions import Condition
 from fsstore.query.filters import parse
 from fsstore.query.orders import check_batch_size, check_bounds, parse_order
@@ -78,6 +78,8 @@ class PostgresStorage(IUnifiedStorage):
         # made for the first watch
         self._watcher: Watcher | None = None
         self._notifies_at = 0.0
+        self._unreadable: set[str] = set()
+        """The ids of the records that a list has met and could not read."""
         self._commits = 0
         tell_child(self)
 
@@ -169,9 +171,10 @@ class PostgresStorage(IUnifiedStorage):
         row = await self.pool.run(lambda connection: _row(connection, (self._writes.load, values)))
         if row is None:
             return None
-        data = row[0].encode()
-        self._remembered.see(id, Stored(id, data), self.pool.connections)
-        return record_in(data, id)
+        found = Stored(id, row[0].encode())
+        record = found.record
+        self._remembered.see(id, found, self.pool.connections)
+        return record
 
     async def exists(self, id: str) -> bool:
         """Whether there is a record with that id; one statement."""
@@ -233,7 +236,9 @@ class PostgresStorage(IUnifiedStorage):
             yield batch
 
     async def _page(self, condition: Condition, after: str, connection: Connection) -> tuple[str | None, Records]:
-        return await listing.batch(connection, self.names.documents, condition, after, _PAGE_ROWS)
+        return await listing.batch(
+            connection, self.names.documents, condition, after, _PAGE_ROWS, unreadable=self._unreadable
+        )
 
     async def list(
         self,
@@ -267,19 +272,17 @@ class PostgresStorage(IUnifiedStorage):
     ) -> Records | None:
         self.pool.check()
         check_bounds(limit, offset)
-        condition, order = parse(filters), parse_order(order_by)
-        table = self.names.documents
-        return await self.pool.run(
-            lambda connection: listing.listed(
-                connection, table, condition, order, limit=limit, offset=offset, parts=parts
-            )
-        )
+        ask = partial(listing.listed, table=self.names.documents, condition=parse(filters), order=parse_order(order_by))
+        more: dict[str, Any] = {"limit": limit, "offset": offset, "parts": parts, "unreadable": self._unreadable}
+        return await self.pool.run(lambda connection: ask(connection, **more))
 
     async def count(self, filters: Filters | None = None) -> int:
         """Return how many records match; one statement where the columns tell all that is asked."""
         self.pool.check()
         condition = parse(filters)
-        return await self.pool.run(lambda connection: listing.counted(connection, self.names.documents, condition))
+        return await self.pool.run(
+            lambda connection: listing.counted(connection, self.names.documents, condition, unreadable=self._unreadable)
+        )
 
     async def query(self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Records:
         """Run one read-only SELECT over the relation `documents`, in PostgreSQL's own words; see `relation`.
@@ -303,28 +306,46 @@ class PostgresStorage(IUnifiedStorage):
         self.pool.check()
         condition = parse(filters)
         watcher = self._watcher
-        if watcher is None:
+        if watcher is None or watcher.has_ended:
             self._watcher = watcher = Watcher(self.pool.server, self._following, self._writer)
         watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
         source = PostgresChangeSource(self, self.pool, self._following, watcher)
         return Watch(source, condition, filters or {}, since, max_queued=max_queued)
 
     async def health_check(self) -> dict[str, Any]:
-        """Return the report every backend gives, and what the server says of itself; O(records)."""
+        """Return the report every backend gives, and what the server says of itself; O(records).
+
+        `corrupt` names what lists of this open store have met, and is still no record.
+        """
         statement = sql.SQL("SELECT count(*), current_setting('server_version') FROM {}").format(self.names.documents)
 
         async def ask(connection: Connection) -> tuple[Any, ...] | None:
             return await (await connection.execute(statement)).fetchone()
 
         documents, version = await self.pool.run(ask) or (0, "")
+        corrupt = await self.unreadable()
         return {
-            "status": "ok",
+            "status": "degraded" if corrupt else "ok",
             "backend": "postgresql",
             "documents": documents,
-            "corrupt": [],
+            "corrupt": corrupt,
             "server": version,
             "place": self.pool.server.place,
         }
+
+    async def unreadable(self) -> Records:
+        """Return what lists of this open store have left out, and is still no record: `file` is its id, and `reason`.
+
+        One statement for each. `list_metadata` and `count` name and count it by its row where that tells all they ask.
+        """
+        found: Records = []
+        for record_id in sorted(self._unreadable):
+            try:
+                await self.load(record_id)
+                self._unreadable.discard(record_id)
+            except StorageCorruptedError as error:
+                found.append({"file": record_id, "reason": error.reason})
+        return found
 
     async def close(self) -> None:
         """Close the connections, those in use when they are given back, for which it waits."""

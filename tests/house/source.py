@@ -95,14 +95,14 @@ def folders() -> dict[str, int]:
     return found
 
 
-def engine() -> list[str]:
-    """Return the modules of the file-system engine, those that only name a folder aside."""
-    return [name for name in MODULES if name.startswith(f"{ENGINE}.") and name not in PACKAGES]
+def engine(home: str = ENGINE) -> list[str]:
+    """Return the modules of the file-system engine, or of another one, those that only name a folder aside."""
+    return [name for name in MODULES if name.startswith(f"{home}.") and name not in PACKAGES]
 
 
 def part_of_engine(name: str) -> str:
-    """Return the folder of the engine that a module lies in, or the module itself if it lies in none."""
-    return name.removeprefix(f"{ENGINE}.").partition(".")[0]
+    """Return the folder of its engine that a module lies in, or the module itself if it lies in none."""
+    return name.split(".")[1]
 
 
 def names_below(package: str) -> list[str]:
@@ -116,9 +116,9 @@ def part_and_module(name: str) -> str:
 
 
 @cache
-def imports_of_engine() -> dict[str, set[str]]:
-    """Return what each module of the engine imports of the engine."""
-    known = set(engine())
+def imports_of_engine(home: str = ENGINE) -> dict[str, set[str]]:
+    """Return what each module of an engine imports of the engine."""
+    known = set(engine(home))
     return {name: imported_from_house(name) & known - {name} for name in known}
 
 

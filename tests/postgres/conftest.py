@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from fsstore.postgres.storage import PostgresStorage
+from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server, running
+from tests.postgres.stores import opened
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,16 @@ def own_server() -> Iterator[Server]:
     """Give a server that a test may kill, or set up otherwise; it syncs nothing, as only the machine needs it."""
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def cut_off(proxy: Proxy, tmp_path: Path) -> AsyncGenerator[PostgresStorage]:
+    """Give a store behind a network that may be cut."""
+    async with await opened(proxy.url(), tmp_path, timeout_seconds=2.0, connect_timeout_seconds=2.0) as storage:
+        yield storage

@@ -90,9 +90,13 @@ class Proxy:
             self._cut()
             return
         with suppress(OSError):
-            self._pairs[source].sendall(data)
+            self._pairs[source].sendall(data if is_of_client else self.from_server(data))
         if is_of_client and self.cut_after is not None and self.cut_after in data:
             self._cut()
+
+    def from_server(self, data: bytes) -> bytes:
+        """Return what a client gets of what the server has sent."""
+        return data
 
     def _cut(self) -> None:
         self.cuts += 1

@@ -9,7 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from fsstore.postgres.schema import Names
+from fsstore.model.mutations import Append
+from fsstore.model.records import JsonObject
+from fsstore.postgres.schema.tables import Names
 from fsstore.postgres.storage import PostgresStorage
 
 _SHARED = "contract_"
@@ -40,3 +42,15 @@ def shared_prefix(url: str, path: Path) -> str:
                 connection.execute(sql.SQL("UPDATE {} SET floor = 0").format(names.store))
         _stores[url] = path
     return _SHARED
+
+
+def appending(item: int) -> Append:
+    """Return what puts an item at the end of the list of `a`."""
+    new: JsonObject = {"id": "a", "type": "t", "data": {"items": []}}
+    return Append("a", [item], ("data", "items"), make=new)
+
+
+async def items_of(storage: PostgresStorage) -> list[int]:
+    """Return the list of `a`."""
+    record = await storage.load("a")
+    return [] if record is None else list(record["data"]["items"])

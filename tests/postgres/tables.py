@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from fsstore.model.records import JsonObject
-from fsstore.postgres.connection import Connection
-from fsstore.postgres.relation import make_reader
-from fsstore.postgres.rows import FOUND_COLUMNS, key_of, row_of
-from fsstore.postgres.schema import Names, creating
+from fsstore.postgres.connections.connection import Connection
+from fsstore.postgres.schema.reader import make_reader
+from fsstore.postgres.schema.rows import FOUND_COLUMNS, key_of, row_of
+from fsstore.postgres.schema.tables import Names, creating
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 
 from fsstore.cli import main
-from fsstore.postgres import making, schema
-from fsstore.postgres.schema import Names
+from fsstore.postgres.schema import making, tables
+from fsstore.postgres.schema.tables import Names
 from tests.postgres.stores import prefix_of
 
 
@@ -62,6 +62,9 @@ def test_a_store_is_made_and_used_by_its_url(run: Commands, tmp_path: Path) -> N
     assert "done" in run("ls")[1]
     code, out, _ = run("health", "--format", "json")
     assert (code, json.loads(out)["backend"], json.loads(out)["documents"]) == (0, "postgresql", 1)
+    code, out, _ = run("stats", "--format", "json")
+    assert (code, json.loads(out)["status"]) == (0, [{"status": "done", "sessions": 1}])
+    assert json.loads(out)["user_id"] == [{"user_id": None, "sessions": 1}]
     assert run("export", str(tmp_path / "out.jsonl"))[0] == 0
     assert run("rm", "a", "--yes")[0] == 0
     assert run("import", str(tmp_path / "out.jsonl"))[0] == 0
@@ -110,7 +113,7 @@ def test_init_upgrades_tables_of_an_older_format(
         code, _, err = run("init")
         assert (code, "format 0" in err) == (5, True)
 
-        for module in (making, schema):
+        for module in (making, tables):
             monkeypatch.setattr(module, "UPGRADES", {0: "ALTER TABLE {documents} ADD COLUMN more text"})
         assert run("init")[0] == 0
         assert run("count")[:2] == (0, "0\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fsstore.postgres.connection import Connection
+from fsstore.postgres.connections.connection import Connection
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.sync import Storage, open_storage
 from tests.postgres.stores import opened, prefix_of

@@ -51,7 +51,7 @@ def test_the_commands_of_the_guide_run(url: str, tmp_path: Path) -> None:
 def test_the_tables_that_the_guide_spreads_are_those_that_there_are() -> None:
     (spread,) = blocks("postgres", "sql")
     named = re.findall(r"_table\('(\w+)'", spread)
-    assert named == ["fsstore_documents", "fsstore_changes", "fsstore_store"]
+    assert named == ["fsstore_documents", "fsstore_changes", "fsstore_damaged", "fsstore_store"]
 
 
 def test_the_guide_says_of_each_engine_that_it_was_not_run() -> None:

@@ -11,14 +11,14 @@ import pytest_asyncio
 from psycopg import sql
 
 from fsstore.model.records import JsonObject
-from fsstore.postgres.at_once import AtOnce
-from fsstore.postgres.connection import Connection
-from fsstore.postgres.draft import Stored, Written
-from fsstore.postgres.remembered import Guess
-from fsstore.postgres.rows import key_of
-from fsstore.postgres.schema import Names
-from fsstore.postgres.statements import ABILITIES, Statement, counting, following, selecting
-from fsstore.postgres.writes import State, Step, Writes
+from fsstore.postgres.commits.at_once import AtOnce
+from fsstore.postgres.commits.draft import Stored, Written
+from fsstore.postgres.commits.remembered import Guess
+from fsstore.postgres.commits.writes import State, Step, Writes
+from fsstore.postgres.connections.connection import Connection
+from fsstore.postgres.filters.statements import ABILITIES, Statement, counting, following, selecting
+from fsstore.postgres.schema.rows import key_of
+from fsstore.postgres.schema.tables import Names
 from fsstore.query.filters import parse
 from fsstore.query.orders import parse_order
 from fsstore.query.plan import plan
@@ -79,6 +79,12 @@ def single_statements() -> dict[str, Step]:
         "what became of a commit": (writes._is_void, (one[0], commit)),
         "void": (writes._void, (one[0], commit, writer, "s77")),
     }
+
+
+async def test_a_look_at_a_session_reads_it_by_its_key_and_the_one_row_of_the_store(connection: Connection) -> None:
+    writes = Writes(NAMES)
+
+    assert await scans(connection, writes.look, writes.one("s77")) == {"plans_store": "Seq Scan", KEY: "Index Scan"}
 
 
 @pytest.mark.parametrize("name", single_statements())

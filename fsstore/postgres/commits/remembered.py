@@ -1,0 +1,67 @@
+"""The records that this process has seen last, by which a commit may be drafted before the server is asked. No I/O.
+
+What is remembered is never answered with. A commit that was drafted of it says so (`at_once`), and is applied only if
+the record still has that version and that time of its last update: no two states of a record have both. After a crash
+of the server a version that it has lost may come again, so all is forgotten when a new connection is made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from fsstore.postgres.commits.draft import Stored
+from fsstore.postgres.commits.writes import State
+
+MAX_BYTES = 8 << 20
+"""How many bytes of records are remembered, and a sixteenth of it of one."""
+
+
+class Guess(NamedTuple):
+    """What a commit of one record may find."""
+
+    state: State
+    found: Stored | None
+
+
+class Remembered:
+    """The records and the state of the store that were seen last; any thread may call."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._records: OrderedDict[str, Stored] = OrderedDict()
+        self._bytes = 0
+        self._state: State | None = None
+        # how many connections had been made when it was seen
+        self._connections = 0
+
+    def guess(self, record_id: str, connections: int) -> Guess | None:
+        """Return what may be there; None where nothing is known of the store."""
+        with self._guard:
+            self._begin(connections)
+            return None if self._state is None else Guess(self._state, self._records.get(record_id))
+
+    def see(self, record_id: str, found: Stored | None, connections: int, state: State | None = None) -> None:
+        """Remember a record, None for none, and the state of the store."""
+        with self._guard:
+            self._begin(connections)
+            self._state = state or self._state
+            before = self._records.pop(record_id, None)
+            self._bytes -= 0 if before is None else len(before.data)
+            if found is not None and len(found.data) <= MAX_BYTES // 16:
+                self._records[record_id] = found
+                self._bytes += len(found.data)
+            while self._bytes > MAX_BYTES:
+                _, oldest = self._records.popitem(last=False)
+                self._bytes -= len(oldest.data)
+
+    def in_child(self) -> None:
+        """Begin anew: another thread may have held the guard at the fork."""
+        self._guard = threading.Lock()
+
+    def _begin(self, connections: int) -> None:
+        if connections != self._connections:
+            self._connections = connections
+            self._records.clear()
+            self._bytes, self._state = 0, None

@@ -1,0 +1,1 @@
+"""SQL of callers: taken apart, and run with rights for one view. Stands on `schema`; knows nothing of lists."""
