@@ -79,12 +79,12 @@ def scopes_of(state: Mapping[str, Any] | None) -> Scopes:
     """
     scopes = Scopes({}, {}, {})
     for key, value in (state or {}).items():
-        scope, _, rest = key.partition(":")
-        if scope == "app":
-            scopes.app[rest] = value
-        elif scope == "user":
-            scopes.user[rest] = value
-        elif scope != "temp":
+        # with the colon: "app" and "user" alone are keys like any other
+        if key.startswith("app:"):
+            scopes.app[key.removeprefix("app:")] = value
+        elif key.startswith("user:"):
+            scopes.user[key.removeprefix("user:")] = value
+        elif not key.startswith("temp:"):
             scopes.session[key] = value
     return Scopes(*map(_json_of, scopes))
 

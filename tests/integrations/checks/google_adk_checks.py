@@ -150,6 +150,18 @@ async def test_an_event_that_was_delivered_already_is_not_stored_again(tmp_path:
         assert await names(service) == ["once"]
 
 
+async def test_a_key_that_is_the_name_of_a_scope_alone_belongs_to_the_session(tmp_path: Path) -> None:
+    bare = {"app": 1, "user": {"name": "Li"}, "temp": None}
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await service.create_session(**OWNER, session_id="s-1", state=bare)
+        assert session.state == bare
+        await service.append_event(session, event("x", {**bare, "app": 2}))
+        found = await service.get_session(**SESSION)
+        assert found is not None
+        assert found.state == {**bare, "app": 2}
+        assert await service.get_user_state(**OWNER) == {}
+
+
 async def test_what_others_keep_where_a_state_would_be_is_not_touched(tmp_path: Path) -> None:
     async with FsstoreSessionService(tmp_path) as service, fsstore.open_sessions(tmp_path) as sessions:
         session = await made(service)
