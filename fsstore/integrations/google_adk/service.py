@@ -9,6 +9,7 @@ Owns what is read and committed together, and when a session that a caller holds
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self, Unpack
@@ -223,6 +224,9 @@ async def _version_held(storage: IUnifiedStorage, document: str, session: Sessio
 
 def _item(event: Event) -> JsonObject:
     """Return an event as JSON. Raises StorageValidationError where it cannot be JSON."""
+    if not math.isfinite(event.timestamp):
+        # it would become null, and the session could not be read any more
+        raise StorageValidationError(reason=f"must be a Unix time, not {event.timestamp}", path="event.timestamp")
     try:
         item: JsonObject = from_json(event.model_dump_json(exclude_none=True))
     except PydanticSerializationError as error:

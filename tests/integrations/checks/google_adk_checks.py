@@ -186,6 +186,18 @@ async def test_a_file_that_holds_no_events_of_adk_is_reported(tmp_path: Path) ->
             await service.get_session(**SESSION)
 
 
+@pytest.mark.parametrize("at", [float("nan"), float("inf")])
+async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path, at: float) -> None:
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service)
+        with pytest.raises(StorageValidationError, match=r"event\.timestamp"):
+            await service.append_event(session, event("x", at=at))
+        copy = session.model_copy(update={"id": "s-2", "events": [event("x", at=at)]})
+        with pytest.raises(StorageValidationError, match=r"event\.timestamp"):
+            await service.import_session(copy)
+        assert await names(service) == []
+
+
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
