@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
-from fsstore.errors import StorageNotFoundError, StorageValidationError
+from fsstore.errors import StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.parts import part
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Append, Check, Mutation
@@ -178,7 +178,10 @@ def _updating(document: str, delta: JsonObject) -> Mutation:
 
 
 def _updated(record: JsonObject, delta: JsonObject) -> JsonObject:
-    metadata = record["data"].get("metadata", {})
+    """Return a record with another state. Raises StorageCorruptedError for one that somebody has changed by hand."""
+    metadata = record["data"].get("metadata", {}) if type(record["data"]) is dict else None
+    if type(metadata) is not dict or type(metadata.get("state", {})) is not dict:
+        raise StorageCorruptedError(id=record.get("id"), reason="it holds no state of ADK")
     changed = {**metadata, "state": {**state_of(metadata), **delta}}
     return {**record, "data": {**record["data"], "metadata": changed}}
 

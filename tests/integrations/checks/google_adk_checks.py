@@ -198,6 +198,45 @@ async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path, 
         assert await names(service) == []
 
 
+_BY_HAND: list[tuple[str, Any]] = [
+    (DOCUMENT, None),
+    (DOCUMENT, ["x"]),
+    (DOCUMENT, {"metadata": 5}),
+    (DOCUMENT, {"metadata": {"user_id": [], "adk_session_id": {}}}),
+    (DOCUMENT, {"metadata": {"user_id": "u-1", "adk_session_id": "s-1", "last_update_time": "now"}}),
+    (DOCUMENT, {"metadata": {"user_id": "u-1", "adk_session_id": "s-1"}, "events": {}}),
+    ("user/app/u-1", None),
+    ("user/app/u-1", {"metadata": 5}),
+    ("app/app", ["x"]),
+    ("app/app", {"metadata": {"state": []}}),
+]
+
+
+@pytest.mark.parametrize(("document", "data"), _BY_HAND)
+async def test_a_document_that_was_changed_by_hand_breaks_no_list(tmp_path: Path, document: str, data: Any) -> None:
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service, 1)
+        for number in range(60):
+            # so many that the index is asked for the state of their users
+            await service.create_session(app_name="app", user_id=f"u-{number + 2}", state={"user:a": 1, "app:a": 1})
+        await service.append_event(session, event("x", {"user:a": 1, "app:a": 1}))
+        async with fsstore.open_storage(tmp_path) as storage:
+            record = await storage.load(document)
+            assert record is not None
+            await storage.save({**record, "data": data})
+        listed = (await service.list_sessions(app_name="app")).sessions
+        assert {f"u-{number + 2}" for number in range(60)} <= {each.user_id for each in listed}
+        page = await service.list_page(app_name="app", user_id="u-2")
+        assert [each.user_id for each in page.sessions] == ["u-2"]
+        change = event("y", {"user:a": 2, "app:a": 2, "a": {}})
+        with pytest.raises((StorageCorruptedError, StaleSessionError)):
+            await service.append_event(session, change)
+        if document == DOCUMENT and data != {"metadata": {"user_id": [], "adk_session_id": {}}}:
+            for config in (None, GetSessionConfig(num_recent_events=1)):
+                with pytest.raises(StorageCorruptedError):
+                    await service.get_session(**SESSION, config=config)
+
+
 # -- what is read -----------------------------------------------------------------------------------------------------
 
 
