@@ -227,6 +227,8 @@ def _changed(name: str, change: Callable[[JsonObject], JsonObject]) -> Mutation:
     def rule(current: JsonObject | None) -> JsonObject:
         if current is None:
             raise StorageNotFoundError(id=name)
+        if type(current["data"]) is not dict:
+            raise StorageCorruptedError(id=name, reason="it is not what Strands stores")
         return {**current, "data": {**current["data"], **change(current)}}
 
     return Mutation(name, rule)

@@ -204,6 +204,22 @@ def test_what_was_changed_by_hand_is_damaged(repository: FsstoreRepository, name
         _ = repository.read_session("s"), repository.read_agent("s", "a"), repository.list_messages("s", "a")
 
 
+@pytest.mark.parametrize("data", [None, ["x"]])
+def test_what_was_changed_by_hand_is_not_written_over(repository: FsstoreRepository, data: Any) -> None:
+    team = SimpleNamespace(id="team", serialize_state=lambda: {"nodes": []})
+    repository.create_multi_agent("s", team)
+    for name, write in (
+        ("s/agent/a", lambda: repository.update_agent("s", SessionAgent("a", {}, {}))),
+        ("s/messages/a", lambda: repository.update_message("s", "a", message(0))),
+        ("s/multi/team", lambda: repository.update_multi_agent("s", team)),
+    ):
+        record = repository._store.plain.load(name)
+        assert record is not None
+        repository._store.plain.save({**record, "data": data})
+        with pytest.raises(StorageCorruptedError):
+            write()
+
+
 def test_a_session_of_an_application_is_not_touched(quick: Path, repository: FsstoreRepository) -> None:
     with fsstore.sync.open_sessions(quick, fsync=False) as sessions:
         sessions.save_session("mine", {"messages": [1]})
