@@ -277,6 +277,19 @@ async def test_a_record_that_was_changed_by_hand_is_damaged(
         await store.load("c-1")
 
 
+@pytest.mark.parametrize("head_id", [5, ["x"], {}])
+async def test_a_fork_that_was_changed_by_hand_is_not_followed(
+    quick: Path, store: FsstoreConversationStore, head_id: Any
+) -> None:
+    await saved(store)
+    await store.fork("c-1", new_conversation_id="c-2")
+    async with fsstore.open_sessions(quick, fsync=False) as sessions:
+        await sessions.edit_session("c-2", lambda session: session["metadata"].update(head_id=head_id))
+    with pytest.raises(StorageCorruptedError, match="conversation"):
+        await store.delete("c-1")
+    assert await store.load("c-1") is not None
+
+
 @pytest.mark.parametrize("metadata", [{"revision": "r"}, [{"revision": "r", "saved_at": "9"}]])
 async def test_a_conversation_that_was_changed_by_hand_breaks_no_list(
     quick: Path, store: FsstoreConversationStore, metadata: Any, caplog: pytest.LogCaptureFixture
