@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
@@ -63,13 +64,14 @@ class FsstoreSessionStore(Holder, SessionStore):
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Put entries at the end of a transcript, all of them or none; one commit.
 
-        An entry whose `uuid` is there already is left out. Raises StorageValidationError for what is not JSON.
+        An entry whose `uuid` is there already is left out; null is none. Raises StorageValidationError for what is no
+        JSON, and StorageCorruptedError where somebody has changed the summary by hand.
         """
         storage, own = self._store.storage, {"mtime": self._now()}
         if entries and _subpath(key) is None:
             await _append_folding(storage, key, entries, own)
         elif entries:
-            await storage.commit([_appending(storage, key, entries, {**own, "subpath": key["subpath"]})])
+            await storage.commit(_appending(storage, key, entries, {**own, "subpath": key["subpath"]}))
 
     async def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
         """Return the entries of a transcript, the oldest first; None where there is none.
@@ -141,9 +143,9 @@ async def _append_folding(storage: IUnifiedStorage, key: SessionKey, entries: An
         folded = plain(fold_session_summary(prev, key, entries)["data"])
         named = {"project_key": key["project_key"], "claude_session_id": key["session_id"]}
         summary = _difference(before, folded)
-        change = _appending(storage, key, entries, {**own, **named, "summary": summary})
+        first, *more = _appending(storage, key, entries, {**own, **named, "summary": summary})
         try:
-            await storage.commit([change._replace(expected=Expected(version_of(there), SESSION))])
+            await storage.commit([first._replace(expected=Expected(version_of(there), SESSION)), *more])
             return
         except StorageConflictError as error:
             # without a reason somebody else has appended in between
@@ -160,12 +162,22 @@ def _summary_before(there: JsonObject | None) -> JsonObject:
     return summary
 
 
-def _appending(storage: IUnifiedStorage, key: SessionKey, entries: Any, metadata: JsonObject) -> Append:
+def _appending(storage: IUnifiedStorage, key: SessionKey, entries: Any, metadata: JsonObject) -> list[Append]:
+    """Return the appends of a batch: one, and more where entries with null for a uuid stand among others."""
     document, kind, now = _document(key), _type(key), format_time(storage.clock())
-    change = appending_session(document, plain(entries), now, path=_ENTRIES, metadata=metadata, unique_by="uuid")
-    # any key may stand in a summary
-    patch = change.patch and change.patch._replace(misread=())
-    return change._replace(patch=patch, make={"type": kind, "data": {"metadata": {}}}, expected=Expected(type=kind))
+    made: list[Append] = []
+    for is_null, run in groupby(plain(entries), key=_has_null_for_a_uuid):
+        patched, unique_by = None if made else metadata, None if is_null else "uuid"
+        change = appending_session(document, run, now, path=_ENTRIES, metadata=patched, unique_by=unique_by)
+        # any key may stand in a summary
+        patch = change.patch and change.patch._replace(misread=())
+        make = {"type": kind, "data": {"metadata": {}}}
+        made.append(change._replace(patch=patch, make=make, expected=Expected(type=kind)))
+    return made
+
+
+def _has_null_for_a_uuid(entry: Any) -> bool:
+    return type(entry) is dict and entry.get("uuid", "") is None
 
 
 def _difference(before: JsonObject, after: JsonObject) -> JsonObject:

@@ -84,6 +84,17 @@ async def test_an_entry_is_stored_once_unless_it_has_no_uuid(tmp_path: Path) -> 
             assert [entry.get("uuid") for entry in stored] == ["a", "b", None, "c", None]
 
 
+async def test_an_entry_whose_uuid_is_null_is_another_one_each_time(tmp_path: Path) -> None:
+    with FsstoreSessionStore(tmp_path) as store:
+        for key in (KEY, SUB):
+            for number in range(2):
+                null: Any = {"type": "mode", "uuid": None, "n": number}
+                await store.append(key, [null])
+            nothing: Any = [{"type": "mode", "uuid": None, "n": number} for number in (2, 3)]
+            await store.append(key, [said("a", n=4), *nothing, said("a"), said("b", n=5)])
+            assert [entry.get("n") for entry in await store.load(key) or []] == [0, 1, 4, 2, 3, 5]
+
+
 async def test_entries_and_summary_are_one_commit(tmp_path: Path) -> None:
     with FsstoreSessionStore(tmp_path) as store:
         await store.append(KEY, [said("a", customTitle="first")])
