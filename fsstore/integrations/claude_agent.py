@@ -130,7 +130,7 @@ class FsstoreSessionStore(Holder, SessionStore):
 
     async def _below(self, name: str, kind: str) -> Records:
         """Return what the index has of the documents below a name."""
-        wanted: Filters = {"type": kind, "id": {"$gt": f"{name}/", "$lt": name + _AFTER_SLASH}}
+        wanted: Filters = {"type": kind, "id": {"$gte": f"{name}/", "$lt": name + _AFTER_SLASH}}
         return await self._store.storage.list_metadata(wanted, order_by="id")
 
 

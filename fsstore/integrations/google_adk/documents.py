@@ -201,4 +201,4 @@ def users_of(app_name: str) -> Filters:
 
 def _below(kind: str, *names: str) -> Filters:
     below = "/".join(map(part, names)) + "/"
-    return {"type": kind, "id": {"$gt": below, "$lt": below[:-1] + _AFTER_SLASH}}
+    return {"type": kind, "id": {"$gte": below, "$lt": below[:-1] + _AFTER_SLASH}}

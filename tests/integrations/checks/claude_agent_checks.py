@@ -95,6 +95,12 @@ async def test_an_entry_whose_uuid_is_null_is_another_one_each_time(tmp_path: Pa
             assert [entry.get("n") for entry in await store.load(key) or []] == [0, 1, 4, 2, 3, 5]
 
 
+async def test_a_session_without_a_name_is_listed(tmp_path: Path) -> None:
+    with FsstoreSessionStore(tmp_path) as store:
+        await store.append({**KEY, "session_id": ""}, [said("a")])
+        assert [each["session_id"] for each in await store.list_sessions("-work")] == [""]
+
+
 async def test_entries_and_summary_are_one_commit(tmp_path: Path) -> None:
     with FsstoreSessionStore(tmp_path) as store:
         await store.append(KEY, [said("a", customTitle="first")])
