@@ -332,6 +332,9 @@ async def test_errors_are_those_of_strands(storage: FsstoreStorage) -> None:
     storage._store.plain.save({"id": "~blob/k", "type": "strands.blob", "data": {"metadata": {"key": "k"}}})
     with pytest.raises(StrandsStorageError, match="neither text nor base64"):
         await storage.read("k")
+    storage.close()
+    with pytest.raises(StrandsStorageError, match="closed"):
+        storage.clear()
 
 
 def test_snapshots_go_on_where_they_were(quick: Path) -> None:
