@@ -20,7 +20,7 @@ from strands.session.session_repository import SessionRepository
 from strands.types.exceptions import SessionException
 from strands.types.session import Session, SessionAgent, SessionMessage
 
-from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
@@ -46,8 +46,8 @@ class FsstoreRepository(Holder, SessionRepository):
 
     `url` is a path or URL, as `fsstore.open_storage` takes it, with the same options; without it the sessions are in
     memory, and gone with the object. All objects of a process share one open store for each path, and any thread may
-    call. Ids may be any text. Close it, or use it with `with`. What is not there, or there already, raises
-    SessionException, as the interface has it.
+    call. Ids may be any text, that of a session not the empty one. Close it, or use it with `with`. What is not there,
+    or there already, raises SessionException, as the interface has it.
     """
 
     def __init__(self, url: str | os.PathLike[str] = "memory:", **options: Unpack[FileOptions]) -> None:
@@ -75,14 +75,17 @@ class FsstoreRepository(Holder, SessionRepository):
         name = part(session_id)
         if self.read_session(session_id) is None:
             raise SessionException(f"Session {session_id} does not exist")
+        names = [*self._below(name), name]
+        for at in range(0, len(names), _AT_ONCE):
+            self._commit([deleting(each) for each in names[at : at + _AT_ONCE]], "")
+
+    def _below(self, name: str) -> list[str]:
+        """Return the documents that belong to a session."""
         below: Filters = {
             "id": {"$gt": f"{name}/", "$lt": name + _AFTER_SLASH},
             "type": {"$in": [AGENT, MESSAGES, MULTI_AGENT]},
         }
-        found = self._run(lambda storage: storage.list_metadata(below))
-        names = [*(summary["id"] for summary in found), name]
-        for at in range(0, len(names), _AT_ONCE):
-            self._commit([deleting(each) for each in names[at : at + _AT_ONCE]], "")
+        return [summary["id"] for summary in self._run(lambda storage: storage.list_metadata(below))]
 
     # -- agents -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +120,10 @@ class FsstoreRepository(Holder, SessionRepository):
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def create_message(self, session_id: str, agent_id: str, session_message: SessionMessage, **_: Any) -> None:
-        """Put a message at the end; one commit, an append."""
+        """Put a message at the end; one commit, an append. Raises StorageValidationError for an id that is no int."""
+        if type(session_message.message_id) is not int:
+            reason = f"must be a whole number, not {session_message.message_id!r}"
+            raise StorageValidationError(reason=reason, path="message_id")
         name = _messages(session_id, agent_id)
         append = Append(
             name,
@@ -170,7 +176,7 @@ class FsstoreRepository(Holder, SessionRepository):
     def create_multi_agent(self, session_id: str, multi_agent: Any, **_: Any) -> None:
         """Store the state of several agents, over what is there."""
         metadata = {"session": session_id, "multi_agent_id": multi_agent.id}
-        data = plain({"metadata": metadata, "state": multi_agent.serialize_state()})
+        data = {"metadata": plain(metadata), "state": _state_of(multi_agent)}
         made = saving({"id": _multi(session_id, multi_agent.id), "type": MULTI_AGENT, "data": data})
         self._commit([Check(part(session_id), Expected(exists=True)), made], f"Session {session_id} does not exist")
 
@@ -181,7 +187,7 @@ class FsstoreRepository(Holder, SessionRepository):
 
     def update_multi_agent(self, session_id: str, multi_agent: Any, **_: Any) -> None:
         """Replace the state of several agents."""
-        state = plain(multi_agent.serialize_state())
+        state = _state_of(multi_agent)
         changed = _changed(_multi(session_id, multi_agent.id), lambda _: {"state": state})
         self._commit([changed], f"MultiAgent {multi_agent.id} in session {session_id} does not exist")
 
@@ -210,6 +216,14 @@ def _messages(session_id: str, agent_id: str) -> str:
 
 def _multi(session_id: str, multi_agent_id: str) -> str:
     return f"{part(session_id)}/multi/{part(multi_agent_id)}"
+
+
+def _state_of(multi_agent: Any) -> JsonObject:
+    """Return the state of several agents. Raises StorageValidationError unless it is an object."""
+    state: JsonObject = plain(multi_agent.serialize_state())
+    if type(state) is not dict:
+        raise StorageValidationError(reason=f"must be an object, not {type(state).__name__}", path="state")
+    return state
 
 
 def _item(message: SessionMessage) -> JsonObject:

@@ -28,7 +28,7 @@ from strands.types.session import Session, SessionAgent, SessionMessage, Session
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageClosedError, StorageCorruptedError
+from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageValidationError
 from fsstore.integrations.strands import FsstoreRepository, FsstoreStorage
 from tests.examples.strands_chat import Scripted
 
@@ -170,6 +170,26 @@ def test_a_message_replaces_none(repository: FsstoreRepository) -> None:
     repository.create_message("s", "a", message(2))
     repository.create_message("s", "a", message(1))
     assert [each.message_id for each in repository.list_messages("s", "a")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", ["7", 1.5, True, None])
+def test_a_message_whose_id_is_no_whole_number_is_refused(repository: FsstoreRepository, number: Any) -> None:
+    with pytest.raises(StorageValidationError, match="message_id"):
+        repository.create_message("s", "a", message(number))
+    assert repository.list_messages("s", "a") == []
+
+
+@pytest.mark.parametrize("state", [None, "x", [1]])
+def test_a_state_of_several_agents_that_could_not_be_read_again_is_refused(
+    repository: FsstoreRepository, state: Any
+) -> None:
+    team = SimpleNamespace(id="m", serialize_state=lambda: state)
+    with pytest.raises(StorageValidationError, match="state"):
+        repository.create_multi_agent("s", team)
+    repository.create_multi_agent("s", SimpleNamespace(id="m", serialize_state=lambda: {"n": 1}))
+    with pytest.raises(StorageValidationError, match="state"):
+        repository.update_multi_agent("s", team)
+    assert repository.read_multi_agent("s", "m") == {"n": 1}
 
 
 def test_times_of_creation_stay(repository: FsstoreRepository) -> None:
