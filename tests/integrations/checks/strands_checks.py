@@ -192,6 +192,34 @@ def test_a_state_of_several_agents_that_could_not_be_read_again_is_refused(
     assert repository.read_multi_agent("s", "m") == {"n": 1}
 
 
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_deleting_a_session_removes_an_agent_that_was_made_meanwhile(
+    repository: FsstoreRepository, monkeypatch: pytest.MonkeyPatch, *, is_made_again: bool
+) -> None:
+    session, commit = Session(session_id="s", session_type=SessionType.AGENT), repository._commit
+
+    def interrupted(changes: Any, refused: str) -> Any:
+        monkeypatch.setattr(repository, "_commit", commit)
+        repository.create_agent("s", SessionAgent("late", {}, {}))
+        repository.create_message("s", "late", message(0))
+        done = commit(changes, refused)
+        if is_made_again:
+            repository.create_session(session)
+            repository.create_agent("s", SessionAgent("a", {"n": 2}, {}))
+        return done
+
+    monkeypatch.setattr(repository, "_commit", interrupted)
+    repository.delete_session("s")
+    if is_made_again:
+        # what belongs to whom cannot be known any more, and what is new stays
+        kept = repository.read_agent("s", "a")
+        assert kept is not None
+        assert kept.state == {"n": 2}
+    else:
+        assert repository.read_agent("s", "late") is None
+        assert repository.list_messages("s", "late") == []
+
+
 def test_times_of_creation_stay(repository: FsstoreRepository) -> None:
     repository.create_message("s", "a", message(0, created_at="2001-01-01"))
     changed = message(0, created_at="2002-02-02")
