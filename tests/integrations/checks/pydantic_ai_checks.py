@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationConflict, ConversationStore, InMemoryConversationStore
 from pydantic_ai.exceptions import UserError
-from pydantic_ai.messages import ModelRequest, UserPromptPart
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, UserPromptPart
+from pydantic_ai.tools import DeferredToolRequests
 
 import fsstore
 import fsstore.sync
@@ -330,10 +331,19 @@ async def test_a_line_that_was_bent_into_a_circle_ends(quick: Path, store: Fssto
         await asyncio.wait_for(store.load("c-1"), timeout=30)
 
 
-async def test_what_is_no_json_is_refused_as_a_whole(store: FsstoreConversationStore) -> None:
+_ENDLESS: dict[str, Any] = {}
+_ENDLESS["a"] = _ENDLESS
+
+
+@pytest.mark.parametrize("value", ["\ud800", object(), len, _ENDLESS, 2**70])
+async def test_what_is_no_json_is_refused_as_a_whole(store: FsstoreConversationStore, value: Any) -> None:
     conversation = await saved(store)
-    conversation.messages.append(ModelRequest(parts=[UserPromptPart("\ud800")]))
-    with pytest.raises((StorageValidationError, UnicodeEncodeError, ValueError)):
+    conversation.messages.append(ModelResponse(parts=[ToolCallPart(tool_name="look", args={"a": value})]))
+    with pytest.raises(StorageValidationError):
+        await store.save(conversation)
+    conversation.messages.pop()
+    conversation.deferred_tool_requests = DeferredToolRequests(calls=[ToolCallPart("look", {"a": value})])
+    with pytest.raises(StorageValidationError):
         await store.save(conversation)
     assert await texts_in(store) == "abcd"
 
