@@ -23,7 +23,7 @@ from google.adk.events.event import Event
 from google.adk.platform.time import get_time
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import from_json
 
 from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.integrations.google_adk.documents import USER, Owner, appending, making, scopes_of, sessions_of
@@ -229,7 +229,8 @@ def _item(event: Event) -> JsonObject:
         raise StorageValidationError(reason=f"must be a Unix time, not {event.timestamp}", path="event.timestamp")
     try:
         item: JsonObject = from_json(event.model_dump_json(exclude_none=True))
-    except PydanticSerializationError as error:
+    except ValueError as error:
+        # pydantic's own error is one, too; what is nested very deep it writes, and does not read
         raise StorageValidationError(reason=f"the event cannot be stored: {error}", path="event") from error
     return item
 

@@ -198,6 +198,18 @@ async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path, 
         assert await names(service) == []
 
 
+@pytest.mark.parametrize("depth", [220, 300])
+async def test_an_event_that_is_nested_too_deep_is_refused(tmp_path: Path, depth: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"a": deep}
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service)
+        with pytest.raises(StorageValidationError, match="event"):
+            await service.append_event(session, Event(author="user", custom_metadata=deep))
+        assert await names(service) == []
+
+
 _BY_HAND: list[tuple[str, Any]] = [
     (DOCUMENT, None),
     (DOCUMENT, ["x"]),
