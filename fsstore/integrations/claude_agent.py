@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from fsstore.errors import StorageConflictError, StorageValidationError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageValidationError
 from fsstore.integrations import missing
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.integrations.parts import part
@@ -28,6 +29,7 @@ from fsstore.model.mutations import Append, Delete
 from fsstore.model.records import Filters, JsonObject, Records, version_of
 from fsstore.model.times import format_time
 from fsstore.options import FileOptions
+from fsstore.query.columns import metadata_of
 from fsstore.sessions.appending import appending_session
 from fsstore.sessions.mutations import SESSION
 
@@ -62,20 +64,27 @@ class FsstoreSessionStore(Holder, SessionStore):
     async def append(self, key: SessionKey, entries: list[SessionStoreEntry]) -> None:
         """Put entries at the end of a transcript, all of them or none; one commit.
 
-        An entry whose `uuid` is there already is left out. Raises StorageValidationError for what is not JSON.
+        An entry whose `uuid` is there already is left out; null is none. Raises StorageValidationError for what is no
+        JSON, and StorageCorruptedError where somebody has changed the summary by hand.
         """
         storage, own = self._store.storage, {"mtime": self._now()}
         if entries and _subpath(key) is None:
             await _append_folding(storage, key, entries, own)
         elif entries:
-            await storage.commit([_appending(storage, key, entries, {**own, "subpath": key["subpath"]})])
+            await storage.commit(_appending(storage, key, entries, {**own, "subpath": key["subpath"]}))
 
     async def load(self, key: SessionKey) -> list[SessionStoreEntry] | None:
-        """Return the entries of a transcript, the oldest first; None where there is none."""
+        """Return the entries of a transcript, the oldest first; None where there is none.
+
+        Raises StorageCorruptedError where somebody has changed them by hand.
+        """
         record = await self._store.storage.load(_document(key))
         if record is None or record["type"] != _type(key):
             return None
-        return cast("list[SessionStoreEntry]", record["data"].get(_ENTRIES, []))
+        entries = record["data"].get(_ENTRIES, []) if type(record["data"]) is dict else None
+        if type(entries) is not list or not all(type(entry) is dict for entry in entries):
+            raise _changed(record["id"])
+        return cast("list[SessionStoreEntry]", entries)
 
     async def list_sessions(self, project_key: str) -> list[SessionStoreListEntry]:
         """Return the ids of the sessions of a project, and when each was written last, in milliseconds.
@@ -106,7 +115,7 @@ class FsstoreSessionStore(Holder, SessionStore):
     async def list_subkeys(self, key: SessionListSubkeysKey) -> list[str]:
         """Return the subpaths of the subagents of a session."""
         rows = await self._below(_document(cast("SessionKey", key)), SUBAGENT)
-        return [row["metadata"]["subpath"] for row in rows]
+        return [row["metadata"]["subpath"] for row in rows if _has(row["metadata"], subpath=str)]
 
     def _now(self) -> int:
         """Return the present in milliseconds; never the same twice, so that an order by it is that of the calls."""
@@ -116,27 +125,27 @@ class FsstoreSessionStore(Holder, SessionStore):
 
     async def _sessions(self, project_key: str) -> Records:
         rows = await self._below(part(project_key), SESSION)
-        # others may keep sessions under such ids
-        return [row for row in rows if {"claude_session_id", "mtime"} <= row["metadata"].keys()]
+        # others may keep sessions under such ids, and what was changed by hand breaks no list
+        return [row for row in rows if _has(row["metadata"], claude_session_id=str, mtime=int)]
 
     async def _below(self, name: str, kind: str) -> Records:
         """Return what the index has of the documents below a name."""
-        wanted: Filters = {"type": kind, "id": {"$gt": f"{name}/", "$lt": name + _AFTER_SLASH}}
+        wanted: Filters = {"type": kind, "id": {"$gte": f"{name}/", "$lt": name + _AFTER_SLASH}}
         return await self._store.storage.list_metadata(wanted, order_by="id")
 
 
 async def _append_folding(storage: IUnifiedStorage, key: SessionKey, entries: Any, own: JsonObject) -> None:
     """Append to the transcript of a session, and fold the entries into its summary in the same commit."""
     while True:
-        there = await storage.load_fields(_document(key), ["version", "data.metadata"])
-        metadata = (there or {}).get("data", {}).get("metadata", {})
-        prev = _summary(metadata) if "summary" in metadata else None
+        there = await storage.load_fields(_document(key), ["id", "version", "data.metadata"])
+        before = _summary_before(there)
+        prev: SessionSummaryEntry = {"session_id": key["session_id"], "mtime": 0, "data": before}
         folded = plain(fold_session_summary(prev, key, entries)["data"])
         named = {"project_key": key["project_key"], "claude_session_id": key["session_id"]}
-        summary = _difference(metadata.get("summary", {}), folded)
-        change = _appending(storage, key, entries, {**own, **named, "summary": summary})
+        summary = _difference(before, folded)
+        first, *more = _appending(storage, key, entries, {**own, **named, "summary": summary})
         try:
-            await storage.commit([change._replace(expected=Expected(version_of(there), SESSION))])
+            await storage.commit([first._replace(expected=Expected(version_of(there), SESSION)), *more])
             return
         except StorageConflictError as error:
             # without a reason somebody else has appended in between
@@ -144,12 +153,31 @@ async def _append_folding(storage: IUnifiedStorage, key: SessionKey, entries: An
                 raise
 
 
-def _appending(storage: IUnifiedStorage, key: SessionKey, entries: Any, metadata: JsonObject) -> Append:
+def _summary_before(there: JsonObject | None) -> JsonObject:
+    """Return the summary in a part of a document; one that somebody has changed by hand is damage."""
+    metadata = None if there is None else metadata_of(there)
+    summary = {} if metadata is None else metadata.get("summary", {}) if type(metadata) is dict else None
+    if type(summary) is not dict:
+        raise _changed(None if there is None else there["id"])
+    return summary
+
+
+def _appending(storage: IUnifiedStorage, key: SessionKey, entries: Any, metadata: JsonObject) -> list[Append]:
+    """Return the appends of a batch: one, and more where entries with null for a uuid stand among others."""
     document, kind, now = _document(key), _type(key), format_time(storage.clock())
-    change = appending_session(document, plain(entries), now, path=_ENTRIES, metadata=metadata, unique_by="uuid")
-    # any key may stand in a summary
-    patch = change.patch and change.patch._replace(misread=())
-    return change._replace(patch=patch, make={"type": kind, "data": {"metadata": {}}}, expected=Expected(type=kind))
+    made: list[Append] = []
+    for is_null, run in groupby(plain(entries), key=_has_null_for_a_uuid):
+        patched, unique_by = None if made else metadata, None if is_null else "uuid"
+        change = appending_session(document, run, now, path=_ENTRIES, metadata=patched, unique_by=unique_by)
+        # any key may stand in a summary
+        patch = change.patch and change.patch._replace(misread=())
+        make = {"type": kind, "data": {"metadata": {}}}
+        made.append(change._replace(patch=patch, make=make, expected=Expected(type=kind)))
+    return made
+
+
+def _has_null_for_a_uuid(entry: Any) -> bool:
+    return type(entry) is dict and entry.get("uuid", "") is None
 
 
 def _difference(before: JsonObject, after: JsonObject) -> JsonObject:
@@ -165,8 +193,16 @@ def _summary(metadata: Mapping[str, Any]) -> SessionSummaryEntry:
     return {
         "session_id": metadata["claude_session_id"],
         "mtime": metadata["mtime"],
-        "data": metadata.get("summary", {}),
+        "data": metadata["summary"] if _has(metadata, summary=dict) else {},
     }
+
+
+def _has(metadata: Any, **kinds: type) -> bool:
+    return type(metadata) is dict and all(type(metadata.get(key)) is kind for key, kind in kinds.items())
+
+
+def _changed(name: str | None) -> StorageCorruptedError:
+    return StorageCorruptedError(id=name, reason="it is not a transcript of Claude")
 
 
 def _subpath(key: SessionKey) -> str | None:

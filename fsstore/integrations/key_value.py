@@ -198,7 +198,7 @@ def _id_of(collection: str, key: str) -> str:
 
 
 def _within(below: str) -> Filters:
-    return {"type": ENTRY, "id": {"$gt": below, "$lt": below[:-1] + _AFTER_SLASH}}
+    return {"type": ENTRY, "id": {"$gte": below, "$lt": below[:-1] + _AFTER_SLASH}}
 
 
 def _is_named(metadata: Any) -> bool:

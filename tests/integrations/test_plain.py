@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fsstore.errors import StorageValidationError
 from fsstore.integrations.plain import plain
 
 
@@ -39,6 +40,17 @@ class Kind(StrEnum):
 def test_subclasses_become_what_a_store_takes(value: Any, expected: Any) -> None:
     assert repr(plain(value)) == repr(expected)
     assert type(plain(value)) is type(expected)
+
+
+def test_what_is_nested_without_end_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append({"a": endless})
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"a": deep}
+    for value in (endless, deep):
+        with pytest.raises(StorageValidationError, match="deep"):
+            plain(value)
 
 
 @pytest.mark.parametrize("value", [object(), {1}, b"", Kind.a])

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_jsonable_python
 
-from fsstore.errors import StorageNotFoundError, StorageValidationError
+from fsstore.errors import StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.parts import part
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Append, Check, Mutation
@@ -79,12 +79,12 @@ def scopes_of(state: Mapping[str, Any] | None) -> Scopes:
     """
     scopes = Scopes({}, {}, {})
     for key, value in (state or {}).items():
-        scope, _, rest = key.partition(":")
-        if scope == "app":
-            scopes.app[rest] = value
-        elif scope == "user":
-            scopes.user[rest] = value
-        elif scope != "temp":
+        # with the colon: "app" and "user" alone are keys like any other
+        if key.startswith("app:"):
+            scopes.app[key.removeprefix("app:")] = value
+        elif key.startswith("user:"):
+            scopes.user[key.removeprefix("user:")] = value
+        elif not key.startswith("temp:"):
             scopes.session[key] = value
     return Scopes(*map(_json_of, scopes))
 
@@ -178,7 +178,10 @@ def _updating(document: str, delta: JsonObject) -> Mutation:
 
 
 def _updated(record: JsonObject, delta: JsonObject) -> JsonObject:
-    metadata = record["data"].get("metadata", {})
+    """Return a record with another state. Raises StorageCorruptedError for one that somebody has changed by hand."""
+    metadata = record["data"].get("metadata", {}) if type(record["data"]) is dict else None
+    if type(metadata) is not dict or type(metadata.get("state", {})) is not dict:
+        raise StorageCorruptedError(id=record.get("id"), reason="it holds no state of ADK")
     changed = {**metadata, "state": {**state_of(metadata), **delta}}
     return {**record, "data": {**record["data"], "metadata": changed}}
 
@@ -198,4 +201,4 @@ def users_of(app_name: str) -> Filters:
 
 def _below(kind: str, *names: str) -> Filters:
     below = "/".join(map(part, names)) + "/"
-    return {"type": kind, "id": {"$gt": below, "$lt": below[:-1] + _AFTER_SLASH}}
+    return {"type": kind, "id": {"$gte": below, "$lt": below[:-1] + _AFTER_SLASH}}

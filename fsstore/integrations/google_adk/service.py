@@ -9,6 +9,7 @@ Owns what is read and committed together, and when a session that a caller holds
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self, Unpack
@@ -22,7 +23,7 @@ from google.adk.events.event import Event
 from google.adk.platform.time import get_time
 from google.adk.sessions import BaseSessionService, Session
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import from_json
 
 from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.integrations.google_adk.documents import USER, Owner, appending, making, scopes_of, sessions_of
@@ -223,9 +224,13 @@ async def _version_held(storage: IUnifiedStorage, document: str, session: Sessio
 
 def _item(event: Event) -> JsonObject:
     """Return an event as JSON. Raises StorageValidationError where it cannot be JSON."""
+    if not math.isfinite(event.timestamp):
+        # it would become null, and the session could not be read any more
+        raise StorageValidationError(reason=f"must be a Unix time, not {event.timestamp}", path="event.timestamp")
     try:
         item: JsonObject = from_json(event.model_dump_json(exclude_none=True))
-    except PydanticSerializationError as error:
+    except ValueError as error:
+        # pydantic's own error is one, too; what is nested very deep it writes, and does not read
         raise StorageValidationError(reason=f"the event cannot be stored: {error}", path="event") from error
     return item
 

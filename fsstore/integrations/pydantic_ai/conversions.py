@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
 from pydantic_ai.messages import ModelMessagesTypeAdapter
 
-from fsstore.errors import StorageCorruptedError
+from fsstore.errors import StorageCorruptedError, StorageValidationError
 from fsstore.model.records import JsonObject
 from fsstore.model.times import format_time
 from fsstore.model.values import copy_value, write_json
@@ -35,7 +35,7 @@ _DEFERRED = "deferred_tool_requests"
 
 def metadata_of(record: ConversationRecord) -> JsonObject:
     """Return what a record says as metadata, with None for what it does not say. Raises StorageValidationError."""
-    said = _RECORD.dump_python(record, mode="json")
+    said = _dumped(_RECORD, record, "record")
     deferred = said[_DEFERRED]
     made = {
         **{key: said[key] for key in _AS_THEY_ARE},
@@ -66,12 +66,20 @@ def _first(wrapped: Any) -> Any:
 
 
 def items_of(entries: Sequence[ConversationEntry]) -> list[JsonObject]:
-    """Return entries as items of a list of messages."""
-    dumped = ModelMessagesTypeAdapter.dump_python([entry.message for entry in entries], mode="json")
+    """Return entries as items of a list of messages. Raises StorageValidationError."""
+    dumped = _dumped(ModelMessagesTypeAdapter, [entry.message for entry in entries], "messages")
     return [
         {"id": entry.id, "parent_id": entry.parent_id, "kind": entry.kind, "message": message}
         for entry, message in zip(entries, dumped, strict=True)
     ]
+
+
+def _dumped(adapter: TypeAdapter[Any], value: Any, name: str) -> Any:
+    try:
+        return adapter.dump_python(value, mode="json")
+    except (ValueError, RecursionError) as error:
+        # what pydantic raises for objects, circles, and bytes that are no text
+        raise StorageValidationError(reason=f"it cannot be stored as JSON: {error}", path=name) from error
 
 
 def entries_of(name: str, items: Sequence[Mapping[str, Any]]) -> list[ConversationEntry]:

@@ -36,7 +36,8 @@ def is_ours(record: Mapping[str, Any] | None) -> bool:
     if type(metadata) is not dict or "revision" not in metadata:
         return False
     named = [metadata.get(key, []) for key in ("branches", SHARES, SHARED_WITH)]
-    if not all(type(names) is list and all(type(name) is str for name in names) for names in named):
+    is_followed = all(type(names) is list and all(type(name) is str for name in names) for names in named)
+    if not is_followed or type(metadata.get("head_id")) not in (str, type(None)):
         raise StorageCorruptedError(id=metadata.get("session_id"), reason="its metadata is not that of a conversation")
     check_items(record.get("id"), record["data"].get("messages", []))
     return True

@@ -107,9 +107,12 @@ class FsstoreStorage(Holder):
     def clear(self) -> None:
         """Remove everything below the prefix of this object."""
         below = _below(self._prefix)
-        names = [summary["id"] for summary in self._store.plain.list_metadata(below)]
-        for at in range(0, len(names), _AT_ONCE):
-            self._store.plain.run(partial(_delete, names[at : at + _AT_ONCE]))
+        try:
+            names = [summary["id"] for summary in self._store.plain.list_metadata(below)]
+            for at in range(0, len(names), _AT_ONCE):
+                self._store.plain.run(partial(_delete, names[at : at + _AT_ONCE]))
+        except StorageError as error:
+            raise StrandsStorageError(f"Failed to clear '{self._prefix}': {error}") from error
 
     async def _do(self, work: Callable[[IUnifiedStorage], Awaitable[T]], failed: str) -> T:
         try:

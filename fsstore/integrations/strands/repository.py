@@ -20,7 +20,7 @@ from strands.session.session_repository import SessionRepository
 from strands.types.exceptions import SessionException
 from strands.types.session import Session, SessionAgent, SessionMessage
 
-from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError
+from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError, StorageValidationError
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
@@ -46,8 +46,8 @@ class FsstoreRepository(Holder, SessionRepository):
 
     `url` is a path or URL, as `fsstore.open_storage` takes it, with the same options; without it the sessions are in
     memory, and gone with the object. All objects of a process share one open store for each path, and any thread may
-    call. Ids may be any text. Close it, or use it with `with`. What is not there, or there already, raises
-    SessionException, as the interface has it.
+    call. Ids may be any text, that of a session not the empty one. Close it, or use it with `with`. What is not there,
+    or there already, raises SessionException, as the interface has it.
     """
 
     def __init__(self, url: str | os.PathLike[str] = "memory:", **options: Unpack[FileOptions]) -> None:
@@ -71,18 +71,27 @@ class FsstoreRepository(Holder, SessionRepository):
         return _restored(record["id"], Session.from_dict, _dict_in(record, "session"))
 
     def delete_session(self, session_id: str, **_: Any) -> None:
-        """Remove a session with everything that belongs to it; the session itself goes last."""
+        """Remove a session with everything that belongs to it; what somebody adds meanwhile goes after the session."""
         name = part(session_id)
         if self.read_session(session_id) is None:
             raise SessionException(f"Session {session_id} does not exist")
+        names = [*self._below(name), name]
+        for at in range(0, len(names), _AT_ONCE):
+            self._commit([deleting(each) for each in names[at : at + _AT_ONCE]], "")
+        while late := self._below(name)[:_AT_ONCE]:
+            try:
+                self._commit([Check(name, Expected(version=0)), *map(deleting, late)], "")
+            except SessionException:
+                # there is a new one of that id, and its agents are not ours to remove
+                return
+
+    def _below(self, name: str) -> list[str]:
+        """Return the documents that belong to a session."""
         below: Filters = {
             "id": {"$gt": f"{name}/", "$lt": name + _AFTER_SLASH},
             "type": {"$in": [AGENT, MESSAGES, MULTI_AGENT]},
         }
-        found = self._run(lambda storage: storage.list_metadata(below))
-        names = [*(summary["id"] for summary in found), name]
-        for at in range(0, len(names), _AT_ONCE):
-            self._commit([deleting(each) for each in names[at : at + _AT_ONCE]], "")
+        return [summary["id"] for summary in self._run(lambda storage: storage.list_metadata(below))]
 
     # -- agents -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +126,10 @@ class FsstoreRepository(Holder, SessionRepository):
     # -- messages -----------------------------------------------------------------------------------------------------
 
     def create_message(self, session_id: str, agent_id: str, session_message: SessionMessage, **_: Any) -> None:
-        """Put a message at the end; one commit, an append."""
+        """Put a message at the end; one commit, an append. Raises StorageValidationError for an id that is no int."""
+        if type(session_message.message_id) is not int:
+            reason = f"must be a whole number, not {session_message.message_id!r}"
+            raise StorageValidationError(reason=reason, path="message_id")
         name = _messages(session_id, agent_id)
         append = Append(
             name,
@@ -170,7 +182,7 @@ class FsstoreRepository(Holder, SessionRepository):
     def create_multi_agent(self, session_id: str, multi_agent: Any, **_: Any) -> None:
         """Store the state of several agents, over what is there."""
         metadata = {"session": session_id, "multi_agent_id": multi_agent.id}
-        data = plain({"metadata": metadata, "state": multi_agent.serialize_state()})
+        data = {"metadata": plain(metadata), "state": _state_of(multi_agent)}
         made = saving({"id": _multi(session_id, multi_agent.id), "type": MULTI_AGENT, "data": data})
         self._commit([Check(part(session_id), Expected(exists=True)), made], f"Session {session_id} does not exist")
 
@@ -181,7 +193,7 @@ class FsstoreRepository(Holder, SessionRepository):
 
     def update_multi_agent(self, session_id: str, multi_agent: Any, **_: Any) -> None:
         """Replace the state of several agents."""
-        state = plain(multi_agent.serialize_state())
+        state = _state_of(multi_agent)
         changed = _changed(_multi(session_id, multi_agent.id), lambda _: {"state": state})
         self._commit([changed], f"MultiAgent {multi_agent.id} in session {session_id} does not exist")
 
@@ -212,6 +224,14 @@ def _multi(session_id: str, multi_agent_id: str) -> str:
     return f"{part(session_id)}/multi/{part(multi_agent_id)}"
 
 
+def _state_of(multi_agent: Any) -> JsonObject:
+    """Return the state of several agents. Raises StorageValidationError unless it is an object."""
+    state: JsonObject = plain(multi_agent.serialize_state())
+    if type(state) is not dict:
+        raise StorageValidationError(reason=f"must be an object, not {type(state).__name__}", path="state")
+    return state
+
+
 def _item(message: SessionMessage) -> JsonObject:
     item: JsonObject = plain(message.to_dict())
     return item
@@ -227,6 +247,8 @@ def _changed(name: str, change: Callable[[JsonObject], JsonObject]) -> Mutation:
     def rule(current: JsonObject | None) -> JsonObject:
         if current is None:
             raise StorageNotFoundError(id=name)
+        if type(current["data"]) is not dict:
+            raise StorageCorruptedError(id=name, reason="it is not what Strands stores")
         return {**current, "data": {**current["data"], **change(current)}}
 
     return Mutation(name, rule)

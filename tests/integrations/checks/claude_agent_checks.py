@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageClosedError, StorageConflictError, StorageValidationError
+from fsstore.errors import StorageClosedError, StorageConflictError, StorageCorruptedError, StorageValidationError
 from fsstore.integrations import claude_agent
 from fsstore.integrations.claude_agent import FsstoreSessionStore
 from tests.integrations.checks.interrupted import Interrupted
@@ -84,6 +84,23 @@ async def test_an_entry_is_stored_once_unless_it_has_no_uuid(tmp_path: Path) -> 
             assert [entry.get("uuid") for entry in stored] == ["a", "b", None, "c", None]
 
 
+async def test_an_entry_whose_uuid_is_null_is_another_one_each_time(tmp_path: Path) -> None:
+    with FsstoreSessionStore(tmp_path) as store:
+        for key in (KEY, SUB):
+            for number in range(2):
+                null: Any = {"type": "mode", "uuid": None, "n": number}
+                await store.append(key, [null])
+            nothing: Any = [{"type": "mode", "uuid": None, "n": number} for number in (2, 3)]
+            await store.append(key, [said("a", n=4), *nothing, said("a"), said("b", n=5)])
+            assert [entry.get("n") for entry in await store.load(key) or []] == [0, 1, 4, 2, 3, 5]
+
+
+async def test_a_session_without_a_name_is_listed(tmp_path: Path) -> None:
+    with FsstoreSessionStore(tmp_path) as store:
+        await store.append({**KEY, "session_id": ""}, [said("a")])
+        assert [each["session_id"] for each in await store.list_sessions("-work")] == [""]
+
+
 async def test_entries_and_summary_are_one_commit(tmp_path: Path) -> None:
     with FsstoreSessionStore(tmp_path) as store:
         await store.append(KEY, [said("a", customTitle="first")])
@@ -92,6 +109,37 @@ async def test_entries_and_summary_are_one_commit(tmp_path: Path) -> None:
         (summary,) = await store.list_session_summaries("-work")
         assert summary["data"]["custom_title"] == "first"
         assert uuids(await store.load(KEY)) == ["a"]
+
+
+@pytest.mark.parametrize("data", [None, ["x"], {"metadata": 5}, {"metadata": {"summary": [], "mtime": "now"}}])
+async def test_a_transcript_that_was_changed_by_hand_breaks_no_list(tmp_path: Path, data: Any) -> None:
+    other: Any = {**KEY, "session_id": "s-2"}
+    with FsstoreSessionStore(tmp_path) as store:
+        for key in (KEY, SUB, other, {**KEY, "subpath": "subagents/agent-2"}):
+            await store.append(key, [said("a")])
+        async with fsstore.open_storage(tmp_path) as storage:
+            for document in ("-work/s-1", "-work/s-1/subagents/agent-1"):
+                record = await storage.load(document)
+                assert record is not None
+                await storage.save({**record, "data": data})
+        assert [each["session_id"] for each in await store.list_sessions("-work")] == ["s-2"]
+        assert [each["session_id"] for each in await store.list_session_summaries("-work")] == ["s-2"]
+        assert await store.list_subkeys(KEY) == ["subagents/agent-2"]
+        if type(data) is dict:
+            with pytest.raises(StorageCorruptedError):
+                await store.append(KEY, [said("b")])
+
+
+@pytest.mark.parametrize("data", [None, ["x"], {"metadata": {}, "entries": 5}, {"metadata": {}, "entries": [5]}])
+async def test_entries_that_were_changed_by_hand_are_damaged(tmp_path: Path, data: Any) -> None:
+    with FsstoreSessionStore(tmp_path) as store:
+        await store.append(KEY, [said("a")])
+        async with fsstore.open_storage(tmp_path) as storage:
+            record = await storage.load("-work/s-1")
+            assert record is not None
+            await storage.save({**record, "data": data})
+        with pytest.raises(StorageCorruptedError, match="not a transcript"):
+            await store.load(KEY)
 
 
 async def test_a_summary_is_stored_as_it_was_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

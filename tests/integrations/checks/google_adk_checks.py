@@ -150,6 +150,18 @@ async def test_an_event_that_was_delivered_already_is_not_stored_again(tmp_path:
         assert await names(service) == ["once"]
 
 
+async def test_a_key_that_is_the_name_of_a_scope_alone_belongs_to_the_session(tmp_path: Path) -> None:
+    bare = {"app": 1, "user": {"name": "Li"}, "temp": None}
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await service.create_session(**OWNER, session_id="s-1", state=bare)
+        assert session.state == bare
+        await service.append_event(session, event("x", {**bare, "app": 2}))
+        found = await service.get_session(**SESSION)
+        assert found is not None
+        assert found.state == {**bare, "app": 2}
+        assert await service.get_user_state(**OWNER) == {}
+
+
 async def test_what_others_keep_where_a_state_would_be_is_not_touched(tmp_path: Path) -> None:
     async with FsstoreSessionService(tmp_path) as service, fsstore.open_sessions(tmp_path) as sessions:
         session = await made(service)
@@ -172,6 +184,69 @@ async def test_a_file_that_holds_no_events_of_adk_is_reported(tmp_path: Path) ->
             await sessions.append_session(DOCUMENT, [{"content": 5}], path="events")
         with pytest.raises(StorageCorruptedError, match="no event of ADK"):
             await service.get_session(**SESSION)
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf")])
+async def test_an_event_that_could_not_be_read_again_is_refused(tmp_path: Path, at: float) -> None:
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service)
+        with pytest.raises(StorageValidationError, match=r"event\.timestamp"):
+            await service.append_event(session, event("x", at=at))
+        copy = session.model_copy(update={"id": "s-2", "events": [event("x", at=at)]})
+        with pytest.raises(StorageValidationError, match=r"event\.timestamp"):
+            await service.import_session(copy)
+        assert await names(service) == []
+
+
+@pytest.mark.parametrize("depth", [220, 300])
+async def test_an_event_that_is_nested_too_deep_is_refused(tmp_path: Path, depth: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"a": deep}
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service)
+        with pytest.raises(StorageValidationError, match="event"):
+            await service.append_event(session, Event(author="user", custom_metadata=deep))
+        assert await names(service) == []
+
+
+_BY_HAND: list[tuple[str, Any]] = [
+    (DOCUMENT, None),
+    (DOCUMENT, ["x"]),
+    (DOCUMENT, {"metadata": 5}),
+    (DOCUMENT, {"metadata": {"user_id": [], "adk_session_id": {}}}),
+    (DOCUMENT, {"metadata": {"user_id": "u-1", "adk_session_id": "s-1", "last_update_time": "now"}}),
+    (DOCUMENT, {"metadata": {"user_id": "u-1", "adk_session_id": "s-1"}, "events": {}}),
+    ("user/app/u-1", None),
+    ("user/app/u-1", {"metadata": 5}),
+    ("app/app", ["x"]),
+    ("app/app", {"metadata": {"state": []}}),
+]
+
+
+@pytest.mark.parametrize(("document", "data"), _BY_HAND)
+async def test_a_document_that_was_changed_by_hand_breaks_no_list(tmp_path: Path, document: str, data: Any) -> None:
+    async with FsstoreSessionService(tmp_path) as service:
+        session = await made(service, 1)
+        for number in range(60):
+            # so many that the index is asked for the state of their users
+            await service.create_session(app_name="app", user_id=f"u-{number + 2}", state={"user:a": 1, "app:a": 1})
+        await service.append_event(session, event("x", {"user:a": 1, "app:a": 1}))
+        async with fsstore.open_storage(tmp_path) as storage:
+            record = await storage.load(document)
+            assert record is not None
+            await storage.save({**record, "data": data})
+        listed = (await service.list_sessions(app_name="app")).sessions
+        assert {f"u-{number + 2}" for number in range(60)} <= {each.user_id for each in listed}
+        page = await service.list_page(app_name="app", user_id="u-2")
+        assert [each.user_id for each in page.sessions] == ["u-2"]
+        change = event("y", {"user:a": 2, "app:a": 2, "a": {}})
+        with pytest.raises((StorageCorruptedError, StaleSessionError)):
+            await service.append_event(session, change)
+        if document == DOCUMENT and data != {"metadata": {"user_id": [], "adk_session_id": {}}}:
+            for config in (None, GetSessionConfig(num_recent_events=1)):
+                with pytest.raises(StorageCorruptedError):
+                    await service.get_session(**SESSION, config=config)
 
 
 # -- what is read -----------------------------------------------------------------------------------------------------
@@ -231,7 +306,7 @@ async def test_pages_give_each_session_once_and_the_most_recently_written_first(
 
 async def test_sessions_of_many_users_have_the_state_of_their_own(tmp_path: Path) -> None:
     async with FsstoreSessionService(tmp_path, fsync=False) as service:
-        users = [f"u-{number}" for number in range(60)]
+        users = ["", *(f"u-{number}" for number in range(59))]
         await asyncio.gather(
             *(service.create_session(app_name="app", user_id=user, state={"user:me": user}) for user in users)
         )

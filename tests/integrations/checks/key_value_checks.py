@@ -131,6 +131,14 @@ async def test_keys_and_collections_are_listed(store: FsstoreKeyValueStore) -> N
     assert await store.keys("nobody") == []
 
 
+async def test_an_entry_without_a_name_is_listed_and_destroyed_with_its_collection(store: FsstoreKeyValueStore) -> None:
+    await store.put("", {"n": 1}, collection="c")
+    await store.put("k", {"n": 2}, collection="c")
+    assert sorted(await store.keys("c")) == ["", "k"]
+    assert await store.destroy_collection("c") is True
+    assert await store.get("", collection="c") is None
+
+
 @pytest.mark.parametrize("metadata", [None, [], {"key": 1, "collection": 1}, {"key": "k"}])
 async def test_an_entry_that_was_changed_by_hand_breaks_no_list(store: FsstoreKeyValueStore, metadata: Any) -> None:
     for key in ("a", "b"):

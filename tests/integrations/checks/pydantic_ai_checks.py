@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationConflict, ConversationStore, InMemoryConversationStore
 from pydantic_ai.exceptions import UserError
-from pydantic_ai.messages import ModelRequest, UserPromptPart
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, UserPromptPart
+from pydantic_ai.tools import DeferredToolRequests
 
 import fsstore
 import fsstore.sync
@@ -277,6 +278,19 @@ async def test_a_record_that_was_changed_by_hand_is_damaged(
         await store.load("c-1")
 
 
+@pytest.mark.parametrize("head_id", [5, ["x"], {}])
+async def test_a_fork_that_was_changed_by_hand_is_not_followed(
+    quick: Path, store: FsstoreConversationStore, head_id: Any
+) -> None:
+    await saved(store)
+    await store.fork("c-1", new_conversation_id="c-2")
+    async with fsstore.open_sessions(quick, fsync=False) as sessions:
+        await sessions.edit_session("c-2", lambda session: session["metadata"].update(head_id=head_id))
+    with pytest.raises(StorageCorruptedError, match="conversation"):
+        await store.delete("c-1")
+    assert await store.load("c-1") is not None
+
+
 @pytest.mark.parametrize("metadata", [{"revision": "r"}, [{"revision": "r", "saved_at": "9"}]])
 async def test_a_conversation_that_was_changed_by_hand_breaks_no_list(
     quick: Path, store: FsstoreConversationStore, metadata: Any, caplog: pytest.LogCaptureFixture
@@ -317,10 +331,19 @@ async def test_a_line_that_was_bent_into_a_circle_ends(quick: Path, store: Fssto
         await asyncio.wait_for(store.load("c-1"), timeout=30)
 
 
-async def test_what_is_no_json_is_refused_as_a_whole(store: FsstoreConversationStore) -> None:
+_ENDLESS: dict[str, Any] = {}
+_ENDLESS["a"] = _ENDLESS
+
+
+@pytest.mark.parametrize("value", ["\ud800", object(), len, _ENDLESS, 2**70])
+async def test_what_is_no_json_is_refused_as_a_whole(store: FsstoreConversationStore, value: Any) -> None:
     conversation = await saved(store)
-    conversation.messages.append(ModelRequest(parts=[UserPromptPart("\ud800")]))
-    with pytest.raises((StorageValidationError, UnicodeEncodeError, ValueError)):
+    conversation.messages.append(ModelResponse(parts=[ToolCallPart(tool_name="look", args={"a": value})]))
+    with pytest.raises(StorageValidationError):
+        await store.save(conversation)
+    conversation.messages.pop()
+    conversation.deferred_tool_requests = DeferredToolRequests(calls=[ToolCallPart("look", {"a": value})])
+    with pytest.raises(StorageValidationError):
         await store.save(conversation)
     assert await texts_in(store) == "abcd"
 

@@ -28,7 +28,7 @@ from strands.types.session import Session, SessionAgent, SessionMessage, Session
 
 import fsstore
 import fsstore.sync
-from fsstore.errors import StorageClosedError, StorageCorruptedError
+from fsstore.errors import StorageClosedError, StorageCorruptedError, StorageValidationError
 from fsstore.integrations.strands import FsstoreRepository, FsstoreStorage
 from tests.examples.strands_chat import Scripted
 
@@ -172,6 +172,54 @@ def test_a_message_replaces_none(repository: FsstoreRepository) -> None:
     assert [each.message_id for each in repository.list_messages("s", "a")] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("number", ["7", 1.5, True, None])
+def test_a_message_whose_id_is_no_whole_number_is_refused(repository: FsstoreRepository, number: Any) -> None:
+    with pytest.raises(StorageValidationError, match="message_id"):
+        repository.create_message("s", "a", message(number))
+    assert repository.list_messages("s", "a") == []
+
+
+@pytest.mark.parametrize("state", [None, "x", [1]])
+def test_a_state_of_several_agents_that_could_not_be_read_again_is_refused(
+    repository: FsstoreRepository, state: Any
+) -> None:
+    team = SimpleNamespace(id="m", serialize_state=lambda: state)
+    with pytest.raises(StorageValidationError, match="state"):
+        repository.create_multi_agent("s", team)
+    repository.create_multi_agent("s", SimpleNamespace(id="m", serialize_state=lambda: {"n": 1}))
+    with pytest.raises(StorageValidationError, match="state"):
+        repository.update_multi_agent("s", team)
+    assert repository.read_multi_agent("s", "m") == {"n": 1}
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+def test_deleting_a_session_removes_an_agent_that_was_made_meanwhile(
+    repository: FsstoreRepository, monkeypatch: pytest.MonkeyPatch, *, is_made_again: bool
+) -> None:
+    session, commit = Session(session_id="s", session_type=SessionType.AGENT), repository._commit
+
+    def interrupted(changes: Any, refused: str) -> Any:
+        monkeypatch.setattr(repository, "_commit", commit)
+        repository.create_agent("s", SessionAgent("late", {}, {}))
+        repository.create_message("s", "late", message(0))
+        done = commit(changes, refused)
+        if is_made_again:
+            repository.create_session(session)
+            repository.create_agent("s", SessionAgent("a", {"n": 2}, {}))
+        return done
+
+    monkeypatch.setattr(repository, "_commit", interrupted)
+    repository.delete_session("s")
+    if is_made_again:
+        # what belongs to whom cannot be known any more, and what is new stays
+        kept = repository.read_agent("s", "a")
+        assert kept is not None
+        assert kept.state == {"n": 2}
+    else:
+        assert repository.read_agent("s", "late") is None
+        assert repository.list_messages("s", "late") == []
+
+
 def test_times_of_creation_stay(repository: FsstoreRepository) -> None:
     repository.create_message("s", "a", message(0, created_at="2001-01-01"))
     changed = message(0, created_at="2002-02-02")
@@ -202,6 +250,22 @@ def test_what_was_changed_by_hand_is_damaged(repository: FsstoreRepository, name
     repository._store.plain.save({**record, "data": data})
     with pytest.raises(StorageCorruptedError):
         _ = repository.read_session("s"), repository.read_agent("s", "a"), repository.list_messages("s", "a")
+
+
+@pytest.mark.parametrize("data", [None, ["x"]])
+def test_what_was_changed_by_hand_is_not_written_over(repository: FsstoreRepository, data: Any) -> None:
+    team = SimpleNamespace(id="team", serialize_state=lambda: {"nodes": []})
+    repository.create_multi_agent("s", team)
+    for name, write in (
+        ("s/agent/a", lambda: repository.update_agent("s", SessionAgent("a", {}, {}))),
+        ("s/messages/a", lambda: repository.update_message("s", "a", message(0))),
+        ("s/multi/team", lambda: repository.update_multi_agent("s", team)),
+    ):
+        record = repository._store.plain.load(name)
+        assert record is not None
+        repository._store.plain.save({**record, "data": data})
+        with pytest.raises(StorageCorruptedError):
+            write()
 
 
 def test_a_session_of_an_application_is_not_touched(quick: Path, repository: FsstoreRepository) -> None:
@@ -316,6 +380,9 @@ async def test_errors_are_those_of_strands(storage: FsstoreStorage) -> None:
     storage._store.plain.save({"id": "~blob/k", "type": "strands.blob", "data": {"metadata": {"key": "k"}}})
     with pytest.raises(StrandsStorageError, match="neither text nor base64"):
         await storage.read("k")
+    storage.close()
+    with pytest.raises(StrandsStorageError, match="closed"):
+        storage.clear()
 
 
 def test_snapshots_go_on_where_they_were(quick: Path) -> None:
