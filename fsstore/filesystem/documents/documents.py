@@ -419,7 +419,7 @@ class Documents:
         next one, who has the same to do. Only the holder of the store lock may.
         """
         for directory in {above for name in names for above in ("", *directories_of(name)[:-1])}:
-            name = f"{directory}/{_CHANGING}" if directory else _CHANGING
+            name = _changing_in(directory)
             with suppress(OSError):
                 self.tree.unlink(name)
                 self.tree.write_new(name, b"")
@@ -432,16 +432,15 @@ class Documents:
         """
         self._clear(STAGING)
         above = [""] if self.layout.shard_depth == 1 else ["", *self.scan.outer_shards()]
-        for directory in above:
-            # what somebody else has put there harms nobody
-            with suppress(OSError):
-                self.tree.unlink(f"{directory}/{_CHANGING}" if directory else _CHANGING)
+        for directory in filter(self.is_changing, above):
+            self.tree.unlink(_changing_in(directory))
 
-    def is_changing(self) -> bool:
-        """Whether `change_above` has left its name in the root: it was killed, or a power cut has brought it back."""
+    def is_changing(self, directory: str = "") -> bool:
+        """Whether `change_above` has left its name: it was killed, or a power cut has brought it back."""
         try:
-            return self.tree.signature(_CHANGING) is not None
-        except NotAFileError:
+            return self.tree.signature(_changing_in(directory)) is not None
+        except (NotAFileError, NotADirectoryError):
+            # what somebody else has put there harms nobody
             return False
 
     def _clear(self, directory: str) -> None:
@@ -453,3 +452,7 @@ class Documents:
                 self.tree.remove_directory(name)
             else:
                 self.tree.unlink(name)
+
+
+def _changing_in(directory: str) -> str:
+    return f"{directory}/{_CHANGING}" if directory else _CHANGING
