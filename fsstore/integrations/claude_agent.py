@@ -81,10 +81,11 @@ class FsstoreSessionStore(Holder, SessionStore):
         record = await self._store.storage.load(_document(key))
         if record is None or record["type"] != _type(key):
             return None
-        entries = record["data"].get(_ENTRIES, []) if type(record["data"]) is dict else None
+        entries: Any = record["data"].get(_ENTRIES, []) if type(record["data"]) is dict else None
         if type(entries) is not list or not all(type(entry) is dict for entry in entries):
             raise _changed(record["id"])
-        return cast("list[SessionStoreEntry]", entries)
+        loaded: list[SessionStoreEntry] = entries
+        return loaded
 
     async def list_sessions(self, project_key: str) -> list[SessionStoreListEntry]:
         """Return the ids of the sessions of a project, and when each was written last, in milliseconds.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,11 +256,12 @@ def test_what_was_changed_by_hand_is_damaged(repository: FsstoreRepository, name
 def test_what_was_changed_by_hand_is_not_written_over(repository: FsstoreRepository, data: Any) -> None:
     team = SimpleNamespace(id="team", serialize_state=lambda: {"nodes": []})
     repository.create_multi_agent("s", team)
-    for name, write in (
+    writes: tuple[tuple[str, Callable[[], None]], ...] = (
         ("s/agent/a", lambda: repository.update_agent("s", SessionAgent("a", {}, {}))),
         ("s/messages/a", lambda: repository.update_message("s", "a", message(0))),
         ("s/multi/team", lambda: repository.update_multi_agent("s", team)),
-    ):
+    )
+    for name, write in writes:
         record = repository._store.plain.load(name)
         assert record is not None
         repository._store.plain.save({**record, "data": data})
