@@ -433,14 +433,15 @@ class Documents:
         self._clear(STAGING)
         above = [""] if self.layout.shard_depth == 1 else ["", *self.scan.outer_shards()]
         for directory in filter(self.is_changing, above):
-            self.tree.unlink(_changing_in(directory))
+            with suppress(OSError):
+                self.tree.unlink(_changing_in(directory))
 
     def is_changing(self, directory: str = "") -> bool:
         """Whether `change_above` has left its name: it was killed, or a power cut has brought it back."""
         try:
             return self.tree.signature(_changing_in(directory)) is not None
-        except (NotAFileError, NotADirectoryError):
-            # what somebody else has put there harms nobody
+        except OSError:
+            # what cannot be looked at harms nobody
             return False
 
     def _clear(self, directory: str) -> None:
