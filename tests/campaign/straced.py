@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.campaign.calls import Trial
-from tests.campaign.interpose import recorded
+from tests.campaign.interpose import Action, recorded
 from tests.campaign.lives import Diary, Life
-from tests.campaign.modes import NOTHING
+from tests.campaign.modes import Mode
 from tests.campaign.works import WORKS
 
 KILLED_AT = ("pwrite64", "write", "rename,renameat,renameat2", "fsync,fdatasync", "unlink,unlinkat", "mkdir,mkdirat")
 _MOST_KILLS = 12
+CLOSED = Mode("closed", Action.kill_after)
+"""Nothing happens, since no step is given; the store is closed as long as the library watches, and strace does."""
 # all that changes contents or names; the rest of the list must not happen, since the library does not know it
 _KINDS = {
     "write": "write", "pwrite64": "write", "ftruncate": "resize", "fsync": "sync", "fdatasync": "sync",
@@ -110,7 +112,7 @@ def main() -> None:
     if arguments.live is not None:
         # strace sees all from the beginning, so the library must
         work = replace(WORKS[arguments.work], watched="opening")
-        life = Life(work, NOTHING, arguments.live, Diary(directory / "diary"), fsync=True)
+        life = Life(work, CLOSED, arguments.live, Diary(directory / "diary"), fsync=True)
         asyncio.run(life.live(0, directory / "trace"))
         return
     trial = Trial(WORKS[arguments.work], directory, fsync=True)
