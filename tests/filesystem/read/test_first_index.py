@@ -164,10 +164,11 @@ async def test_what_cannot_be_read_is_left_out_and_reported(storage: FileStorage
 
 
 async def test_what_a_killed_process_has_left_is_removed_by_the_next(storage: FileStorage, store: Path) -> None:
-    storage._store.index_file.begin_build()
+    left = storage._store.index_file.begin_build()
     assert len(staged(store)) == 1
     assert await statuses(storage) == OLD
     assert staged(store) == []
+    left.drop()
 
 
 TROUBLES: dict[str, Callable[[str, tuple[object, ...]], bool]] = {
