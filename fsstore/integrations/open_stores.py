@@ -157,7 +157,7 @@ async def settled(change: Awaitable[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = cancelled or error
     if cancelled is not None:
-        # retrieved, so that nobody is told of an error that nobody could have handled
+        # retrieved, so that no error is reported that nobody could have handled
         task.cancelled() or task.exception()
         raise cancelled
     return task.result()

@@ -71,7 +71,7 @@ NO_FIELDS: list[tuple[Any, str]] = [
     (["a." * 300 + "b"], "fields[0]"),
     (["a"] * 1_001, "fields"),
 ]
-"""What is no list of fields, and the place that is told."""
+"""What is no list of fields, and the place that the error names."""
 
 
 class FieldContract(BackendFixtures):
@@ -154,7 +154,7 @@ NO_FIELDS_OF_SESSIONS: list[tuple[Any, str, str]] = [
     (["state..step"], "fields[0]", "state.step"),
     (["$status"], "fields[0]", r"\$status"),
 ]
-"""What is no list of fields of sessions, the place that is told, and what to write instead."""
+"""What is no list of fields of sessions, the place that the error names, and what to write instead."""
 
 
 class SessionFieldContract(SessionFixtures):

@@ -60,7 +60,7 @@ class Terms:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.asked: list[Condition] = []
-        # bound, since SQLite would take a statement with a plain 0 apart and then miss the index it is told to read
+        # bound, since SQLite would take a statement with a plain 0 apart and then miss the index that it must read
         self._never = self.bind(0)
 
     def bind(self, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How ADK makes the service for a URI: what its service registry is told."""
+"""How ADK makes the service for a URI: what is registered with it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: where the server is, how one is made, and how one is given up that does not answer.
 
 Invariants:
-- A connection commits each statement by itself until it is told BEGIN, and sets nothing but within a transaction: so it
+- A connection commits each statement by itself until BEGIN is sent, and sets nothing but within a transaction: so it
   may be one of pgbouncer's, which gives the next transaction to another server process. It prepares statements only
   where the process that answers is the one that the connection was made to, as none behind a pooler is.
 - Nothing waits for ever. The server ends a statement of a transaction after `timeout_seconds`; where it cannot be
