@@ -51,7 +51,12 @@ class Isolation:
     def look(self) -> None:
         """Learn what batches have touched since the last look; waits for nothing. Raises OutdatedError."""
         last = self._store.counters.applying()
-        if last == self._number or last & 1:
+        if not last & 1:
+            self._learn(last)
+
+    def _learn(self, last: int) -> None:
+        """Learn what batches have touched up to the even number `last`."""
+        if last == self._number:
             return
         touched = self._store.batches.since(self._number, last)
         if touched is None:
@@ -65,8 +70,8 @@ class Isolation:
 
         Raises OutdatedError, StorageTimeoutError.
         """
-        self._await_applied()
-        self.look()
+        # the number that was awaited, since the next batch may have begun by now
+        self._learn(self._await_applied())
         touched, self._touched = self._touched, set()
         self._rounds += bool(touched)
         if self._rounds > _MOST_ROUNDS:
@@ -102,7 +107,8 @@ class Isolation:
         finally:
             done.set()
 
-    def _await_applied(self) -> None:
+    def _await_applied(self) -> int:
+        """Wait until no batch is being put in place, and return the counter as it was then."""
         writer = self._store.writer
         deadline, looks = time.monotonic() + self._store.options.lock_timeout_seconds, 0
         while (applying := self._store.counters.applying()) & 1:
@@ -116,6 +122,7 @@ class Isolation:
             if time.monotonic() >= deadline:
                 raise self._timeout("the end of a commit")
             time.sleep(_POLL_SECONDS)
+        return applying
 
     def _timeout(self, what: str) -> StorageTimeoutError:
         return StorageTimeoutError(

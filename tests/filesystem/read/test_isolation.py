@@ -221,6 +221,27 @@ async def test_who_cannot_have_writers_pause_gives_up_when_it_is_outrun_again_an
                 isolation.touched()
 
 
+async def test_a_batch_is_seen_whole_also_where_the_next_one_has_begun_when_a_list_ends(
+    storage: FileStorage, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the counter the next batch begins: nothing of it is there yet."""
+    counters, looks = storage._counters, list[int]()
+    move = [record(0, "new"), record(COUNT - 1, "new")]
+    reads.then = in_between(storage, partial(storage.batch_save, move), every=COUNT - 1)
+
+    def applying(look: Callable[[], int] = counters.applying) -> int:
+        if len(reads.names) < COUNT or not threading.current_thread().name.startswith("fsstore-reader"):
+            return look()
+        looks.append(look())
+        return looks[-1] + (len(looks) == 2)
+
+    monkeypatch.setattr(counters, "applying", applying)
+    found = await storage.list(ALL, order_by="id")
+
+    assert len(looks) > 2
+    assert [each["id"] for each in found if each["data"]["text"] == "new"] == ["n0000", f"n{COUNT - 1:04}"]
+
+
 async def test_a_list_begins_anew_where_nobody_knows_what_batches_touched(
     storage: FileStorage, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
