@@ -6,11 +6,13 @@ IndexDamagedError asks for a new one.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 from fsstore.filesystem.index.schema import CREATE, SCHEMA_NUMBER
 
@@ -45,7 +47,7 @@ class IndexUnavailableError(Exception):
 
 def connect(path: str | None) -> sqlite3.Connection:
     """Connect to a file, made when it is not there; None is a new index in memory. `prepare` is due next."""
-    where = ":memory:" if path is None else f"{Path(path).absolute().as_uri()}?mode=rwc"
+    where = ":memory:" if path is None else f"{_uri(Path(path).absolute())}?mode=rwc"
     return sqlite3.connect(
         where,
         uri=path is not None,
@@ -54,6 +56,13 @@ def connect(path: str | None) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
+
+
+def _uri(path: Path) -> str:
+    # as Path.as_uri, which imports urllib when it is first called: where that is at exit, Python 3.13 forgets that it
+    # was interrupted
+    where = path.as_posix()
+    return f"file://{'' if where.startswith('/') else '/'}{quote_from_bytes(os.fsencode(where))}"
 
 
 def prepare(connection: sqlite3.Connection) -> None:
