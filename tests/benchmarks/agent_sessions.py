@@ -13,7 +13,7 @@ from tests.benchmarks.in_turn import Figures, bytes_in, in_turn, message, note
 
 _ROUNDS = 3
 _SESSIONS = 100
-_OWNER = {"app_name": "app", "user_id": "u-1"}
+OWNER = {"app_name": "app", "user_id": "u-1"}
 _KEY: Any = {"project_key": "-work", "session_id": "s-1"}
 
 
@@ -51,7 +51,7 @@ async def google_adk(room: Path, sizes: tuple[int, ...]) -> Figures:
 async def _measure_services(figures: Figures, stores: Mapping[str, Any], size: int) -> None:
     from google.adk.sessions.base_session_service import GetSessionConfig  # noqa: PLC0415 - only this part needs it
 
-    whole = {name: _Conversation(service) for name, service in stores.items()}
+    whole = {name: Conversation(service) for name, service in stores.items()}
     for each in whole.values():
         await each.begin(size)
     await in_turn(figures, f"append_event, at {size}", {name: each.append for name, each in whole.items()})
@@ -67,12 +67,12 @@ async def _measure_services(figures: Figures, stores: Mapping[str, Any], size: i
 async def _measure_list(figures: Figures, stores: Mapping[str, Any]) -> None:
     for service in stores.values():
         for number in range(2, _SESSIONS + 1):
-            await service.create_session(**_OWNER, session_id=f"s-{number}", state={"number": number})
-    lists = {name: partial(service.list_sessions, **_OWNER) for name, service in stores.items()}
+            await service.create_session(**OWNER, session_id=f"s-{number}", state={"number": number})
+    lists = {name: partial(service.list_sessions, **OWNER) for name, service in stores.items()}
     await in_turn(figures, f"list_sessions, {_SESSIONS} sessions", lists)
 
 
-class _Conversation:
+class Conversation:
     """A session that grows by an event with a change of state at a time."""
 
     def __init__(self, service: Any) -> None:
@@ -82,7 +82,7 @@ class _Conversation:
 
     async def begin(self, size: int) -> None:
         """Make the session."""
-        self._session = await self._service.create_session(**_OWNER, session_id="s-1")
+        self._session = await self._service.create_session(**OWNER, session_id="s-1")
         for _ in range(size):
             await self.append()
 
@@ -99,7 +99,7 @@ class _Conversation:
 
     async def get(self, config: Any) -> None:
         """Get the session."""
-        await self._service.get_session(**_OWNER, session_id="s-1", config=config)
+        await self._service.get_session(**OWNER, session_id="s-1", config=config)
 
 
 # -- the Claude Agent SDK ---------------------------------------------------------------------------------------------

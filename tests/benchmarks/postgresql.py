@@ -3,7 +3,9 @@
 Both are in one database of one server, which syncs each commit. The store is filled by `migrate`, from a directory; the
 plain table has the same sessions as `jsonb`, with the columns and indexes that these statements need and no more. Each
 operation has its turn in every round, the store and the plain statements in turn; what counts is the ratio of a round.
-What the store takes of the disk, and how much of the write-ahead log each change writes, is printed, too.
+What the store takes of the disk, and how much of the write-ahead log each change writes, is printed, too. With `--adk`
+it measures ADK's service for databases beside ours on the same server (`postgresql_adk`), which needs `google-adk`,
+`sqlalchemy` and `greenlet`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from rich.table import Table
 
 import fsstore
 from fsstore.transfer import migrate_store
+from tests.benchmarks import postgresql_adk
 from tests.benchmarks.documents import STATUSES, session, session_name
 from tests.postgres.server import Server
 
@@ -199,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size-kb", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=200)
+    parser.add_argument("--adk", action="store_true", help="measure ADK's service for databases, too")
     parser.add_argument("--directory", type=Path, help="where to work; it decides which disk is measured")
     options = parser.parse_args(arguments)
     console = Console(width=120)
@@ -211,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             migrated, copied = asyncio.run(fill(place / "store", server.url(), options.sessions, options.size_kb))
             console.print(f"migrate: {migrated:.1f} s, compared at its end; COPY into the plain table: {copied:.1f} s")
             asyncio.run(measure(server.url(), options, console))
+            if options.adk:
+                console.print(asyncio.run(postgresql_adk.measure(server.url(), options)))
         finally:
             server.stop()
 
