@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing(error, "langgraph") from error
 
-from fsstore.integrations.langgraph.saver import FsstoreSaver as FsstoreSaver
-from fsstore.integrations.langgraph.store import FsstoreStore as FsstoreStore
+from fsstore.integrations.langgraph.savers.saver import FsstoreSaver as FsstoreSaver
+from fsstore.integrations.langgraph.stores.store import FsstoreStore as FsstoreStore
 
 __all__ = ["FsstoreSaver", "FsstoreStore"]

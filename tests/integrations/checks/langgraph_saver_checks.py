@@ -31,9 +31,9 @@ import fsstore
 import fsstore.sync
 from fsstore.errors import StorageCorruptedError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreSaver
-from fsstore.integrations.langgraph.checkpoints import Checkpoints
-from fsstore.integrations.langgraph.pruning import Pruning
-from fsstore.integrations.langgraph.values import read, written
+from fsstore.integrations.langgraph.savers.checkpoints import Checkpoints
+from fsstore.integrations.langgraph.savers.pruning import Pruning
+from fsstore.integrations.langgraph.savers.values import read, written
 from tests.integrations.checks.interrupted import Interrupted
 
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,7 @@ import fsstore
 import fsstore.sync
 from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.integrations.langgraph import FsstoreStore
-from fsstore.integrations.langgraph.items import Items
+from fsstore.integrations.langgraph.stores.items import Items
 from tests.integrations.checks.interrupted import Interrupted
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ from typing import Any
 
 from langgraph.checkpoint.base import DeltaChannelHistory, PendingWrite
 
-from fsstore.integrations.langgraph.checkpoints import Checkpoints, parent_of, place_of, with_blobs
 from fsstore.integrations.langgraph.naming import Place
+from fsstore.integrations.langgraph.savers.checkpoints import Checkpoints, parent_of, place_of, with_blobs
 
 
 async def delta_history(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from fsstore.integrations.langgraph.naming import digest_of
-from fsstore.integrations.langgraph.values import read, written
+from fsstore.integrations.langgraph.savers.values import read, written
 
 CHUNK_ITEMS = 64
 MOST_INLINE_BYTES = 4096

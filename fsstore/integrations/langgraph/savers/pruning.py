@@ -13,9 +13,6 @@ from typing import TypeAlias
 from langgraph.checkpoint.base import CheckpointMetadata
 
 from fsstore.errors import StorageConflictError, StorageValidationError
-from fsstore.integrations.langgraph.checkpoints import Checkpoints, parent_of, place_in
-from fsstore.integrations.langgraph.contents import referred
-from fsstore.integrations.langgraph.lines import named_in
 from fsstore.integrations.langgraph.naming import (
     BLOB,
     CHECKPOINT,
@@ -24,6 +21,9 @@ from fsstore.integrations.langgraph.naming import (
     blob_document,
     thread_document,
 )
+from fsstore.integrations.langgraph.savers.checkpoints import Checkpoints, parent_of, place_in
+from fsstore.integrations.langgraph.savers.contents import referred
+from fsstore.integrations.langgraph.savers.lines import named_in
 from fsstore.integrations.langgraph.shapes import checked
 from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Check, Delete, saving

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from fsstore.integrations.langgraph.checkpoints import Checkpoints
-from fsstore.integrations.langgraph.deltas import delta_history
-from fsstore.integrations.langgraph.pruning import Pruning
+from fsstore.integrations.langgraph.savers.checkpoints import Checkpoints
+from fsstore.integrations.langgraph.savers.deltas import delta_history
+from fsstore.integrations.langgraph.savers.pruning import Pruning
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.options import FileOptions

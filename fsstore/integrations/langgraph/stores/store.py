@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from langgraph.store.base import BaseStore, TTLConfig
 
 from fsstore.errors import StorageError, StorageValidationError
-from fsstore.integrations.langgraph.items import Items
+from fsstore.integrations.langgraph.stores.items import Items
 from fsstore.integrations.open_stores import Holder, OpenStore
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.options import FileOptions

@@ -26,8 +26,6 @@ from langgraph.checkpoint.base import (
 )
 
 from fsstore.errors import StorageConflictError, StorageCorruptedError, StorageNotFoundError, StorageValidationError
-from fsstore.integrations.langgraph.contents import Serializer, referred, restored, stored_contents
-from fsstore.integrations.langgraph.lines import Lines
 from fsstore.integrations.langgraph.naming import (
     BLOB,
     CHECKPOINT,
@@ -36,14 +34,16 @@ from fsstore.integrations.langgraph.naming import (
     blob_document,
     thread_document,
 )
-from fsstore.integrations.langgraph.selecting import (
+from fsstore.integrations.langgraph.savers.contents import Serializer, referred, restored, stored_contents
+from fsstore.integrations.langgraph.savers.lines import Lines
+from fsstore.integrations.langgraph.savers.selecting import (
     NEWEST_FIRST,
     filter_of,
     plain_metadata,
     satisfies,
 )
+from fsstore.integrations.langgraph.savers.values import NotWrittenError, read, written
 from fsstore.integrations.langgraph.shapes import ADVICE, checked
-from fsstore.integrations.langgraph.values import NotWrittenError, read, written
 from fsstore.integrations.parts import part
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.expected import Expected

@@ -20,9 +20,9 @@ from typing import Any
 from langgraph.store.base import GetOp, Item, ListNamespacesOp, Op, PutOp, SearchItem, SearchOp, validate_op_namespace
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
-from fsstore.integrations.langgraph.matching import check_conditions, check_filter, fulfils, is_within
 from fsstore.integrations.langgraph.naming import ITEM
 from fsstore.integrations.langgraph.shapes import checked, is_item
+from fsstore.integrations.langgraph.stores.matching import check_conditions, check_filter, fulfils, is_within
 from fsstore.integrations.parts import part
 from fsstore.integrations.plain import plain
 from fsstore.interfaces import IUnifiedStorage
