@@ -5,11 +5,11 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-Watching = Callable[[bytes], bool]
+_KEY_DATA = b"K\0\0\0\x0c"
+"""How the message begins by which a server says which process serves a client."""
 
 
 class Proxy:
@@ -111,3 +111,12 @@ class Proxy:
                 with suppress(KeyError):
                     self._selector.unregister(each)
                 each.close()
+
+
+class Pooler(Proxy):
+    """Gives clients a number of its own for the process that serves them, as pgbouncer does."""
+
+    def from_server(self, data: bytes) -> bytes:
+        at = data.find(_KEY_DATA)
+        number = at + len(_KEY_DATA)
+        return data if at < 0 else data[:number] + b"\0\0\0\1" + data[number + 4 :]

@@ -149,8 +149,11 @@ class Watcher:
     def _follow(self, connection: _Connection) -> None:
         # psycopg would keep them for somebody who asks
         connection.add_notify_handler(lambda _: None)
-        connection.execute(self._following.listen)
-        started_at = (connection.execute("SELECT pg_postmaster_start_time()").fetchone() or (None,))[0]
+        asked = connection.execute("SELECT pg_postmaster_start_time(), pg_backend_pid()").fetchone()
+        started_at, process = asked or (None, None)
+        if process == connection.info.backend_pid:
+            # behind a pooler, whoever has that process next would get the notifications
+            connection.execute(self._following.listen)
         is_sure = self._position is not None and started_at == self._started_at
         while not self._is_stopped:
             with self._guard:

@@ -11,7 +11,7 @@ from fsstore import (
     StorageUnavailableError,
     open_storage,
 )
-from tests.postgres.proxy import Proxy
+from tests.postgres.proxy import Pooler, Proxy
 from tests.postgres.server import Server
 from tests.postgres.stores import opened
 from tests.test_opening import told
@@ -50,18 +50,6 @@ async def test_a_server_that_lets_nobody_in_is_told_from_one_that_is_not_there(s
         await open_storage(url)
     assert "check user, password, database" in caught.value.advice
     assert "hunter2" not in told(caught.value)
-
-
-class Pooler(Proxy):
-    """Gives clients a number of its own for the process that serves them, as pgbouncer does."""
-
-    def from_server(self, data: bytes) -> bytes:
-        at = data.find(_KEY_DATA)
-        number = at + len(_KEY_DATA)
-        return data if at < 0 else data[:number] + b"\0\0\0\1" + data[number + 4 :]
-
-
-_KEY_DATA = b"K\0\0\0\x0c"
 
 
 @pytest.mark.parametrize("way", [Proxy, Pooler])

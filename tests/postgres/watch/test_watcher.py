@@ -13,6 +13,7 @@ from fsstore import Change, StorageUnavailableError
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.postgres.watch.following import Following
 from fsstore.testing.watching import next_of, received
+from tests.postgres.proxy import Pooler
 from tests.postgres.server import Server
 from tests.postgres.stores import opened
 
@@ -30,6 +31,17 @@ async def test_changes_of_another_program_come_once_and_in_their_order(postgres_
         (20, "store"),
     ]
     assert [change.metadata.get("turn") for change in found if isinstance(change, Change)] == [*range(20), None]
+
+
+async def test_behind_a_pooler_a_watch_asks_for_no_notifications(server: Server, tmp_path: Path) -> None:
+    """They would come to whoever gets that process of the server next."""
+    with Pooler(server.port) as between:
+        async with await opened(between.url(), tmp_path) as storage:
+            between.cut_before = b"LISTEN"
+            async with storage.watch() as changes:
+                await storage.save({"id": "a"})
+                assert await received(changes, 1) == [("created", "a", 1)]
+        assert between.cuts == 0
 
 
 async def test_a_filter_on_the_data_sees_versions_that_were_replaced_at_once(postgres_url: str, tmp_path: Path) -> None:
