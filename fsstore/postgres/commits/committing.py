@@ -131,7 +131,8 @@ class Committer:
                     return None
                 lost = await self._lost(lease, error)
             else:
-                self._remembered.see(change.id, made if is_applied else None, self._pool.connections)
+                seen = (made, self._pool.connections, guess.state) if is_applied else (None, self._pool.connections)
+                self._remembered.see(change.id, *seen)
                 self._expects_new = is_applied or guess.found is not None
                 return Committed(draft, number) if is_applied else None
         return None if await self._is_void(draft, number, lost) else Committed(draft, number)

@@ -322,3 +322,24 @@ async def test_an_end_that_is_heard_before_the_connection_is_seen_to_close_leave
         await storage.commit(changes(0, 2))
         assert ends == []
         assert await items_of(storage) == [0]
+
+
+async def test_one_who_goes_on_writing_asks_for_nothing_before_a_write(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first write the state of the store is known, and of what was written what is there."""
+    sent: list[bytes] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def noted(cursor: psycopg.AsyncCursor[Any], query: Any, *values: Any, **options: Any) -> Any:
+        sent.append(query)
+        return await execute(cursor, query, *values, **options)
+
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.save({"id": "a", "data": {}})
+        monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
+        for turn in range(3):
+            await storage.save({"id": "a", "data": {"turn": turn}})
+            await storage.update("a", {"data": {"more": turn}})
+    assert len(sent) == 6
+    assert all(statement.startswith(b"WITH held") for statement in sent)
