@@ -35,7 +35,7 @@ from fsstore.watching.changes import Absorbed
 T = TypeVar("T")
 _unreadable = logging.getLogger("fsstore.unreadable")
 _UNKNOWN = Signature(0, 0, 0, 0)
-_FEW_SHARDS, _AHEAD = 16, 8
+_FEW_SHARDS, _AT_ONCE, _AHEAD = 16, 16, 2
 _FOREIGN = "a row names a file that is none of a document"
 
 
@@ -143,15 +143,20 @@ class Reconciler:
             return
         # the one that is looked at stays open for the shards in it
         documents = self._documents.for_one_thread(keeps=1)
+
+        def some(first: int) -> list[str | None]:
+            return list(map(documents.scan.inventory, shards[first : first + _AT_ONCE]))
+
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="fsstore-compare") as looking:
-                ahead: deque[Future[str | None]] = deque()
-                for shard in shards:
-                    ahead.append(submitted(looking, documents.scan.inventory, shard))
+                ahead: deque[Future[list[str | None]]] = deque()
+                for first in range(0, len(shards), _AT_ONCE):
+                    # a hand-over costs more than a small shard
+                    ahead.append(submitted(looking, some, first))
                     if len(ahead) > _AHEAD:
-                        yield ahead.popleft().result()
+                        yield from ahead.popleft().result()
                 for future in ahead:
-                    yield future.result()
+                    yield from future.result()
         finally:
             documents.tree.forget_parents()
 
