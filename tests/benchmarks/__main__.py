@@ -15,13 +15,13 @@ from rich.console import Console
 from tests.benchmarks.ground import spread
 from tests.benchmarks.peers import STORES
 from tests.benchmarks.picture import draw
-from tests.benchmarks.report import print_tables, write_json
+from tests.benchmarks.report import print_tables, read_json, write_json
 from tests.benchmarks.rounds import Plan, Results, Run
 from tests.benchmarks.trial import Amounts
 from tests.benchmarks.workloads import GROUPS, WORKLOADS
 
 _QUICK = {"rounds": 3, "documents": 300, "sizes": (8,), "scale": (1000,)}
-_PLACES = ("directory", "json", "plot", "growth")
+_PLACES = ("directory", "json", "read", "plot", "growth")
 _GROWING = ("list sessions", "get")
 _FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64, 1024), "scale": (1000, 10_000, 100_000)}
 
@@ -29,20 +29,20 @@ _FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64, 1024), "scale": (10
 def main(arguments: list[str] | None = None) -> None:
     """Run the rounds, print the tables, and write what was asked for."""
     options = _options(arguments)
-    plan = _plan(options)
-    progress = Console(stderr=True)
-    with tempfile.TemporaryDirectory(prefix="fsstore-bench-", dir=options.directory) as directory:
-        spread(Path(directory))
-        results = asyncio.run(_run(plan, Path(directory), options, progress))
+    results = _measured(options) if options.read is None else read_json(options.read, options.peers)
     console = Console(width=max(Console().width, 130))
     print_tables(results, console)
     if options.json is not None:
-        told = {
-            name: value for name, value in vars(options).items() if name not in ("directory", "json", "plot", "growth")
-        }
+        told = {name: value for name, value in vars(options).items() if name not in _PLACES}
         write_json(options.json, results, told)
     if options.plot is not None:
         draw(results, options.plot, _growth(options.growth))
+
+
+def _measured(options: argparse.Namespace) -> Results:
+    with tempfile.TemporaryDirectory(prefix="fsstore-bench-", dir=options.directory) as directory:
+        spread(Path(directory))
+        return asyncio.run(_run(_plan(options), Path(directory), options, Console(stderr=True)))
 
 
 async def _run(plan: Plan, directory: Path, options: argparse.Namespace, progress: Console) -> Results:
@@ -84,6 +84,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, help="where to work; it decides which disk is measured")
     parser.add_argument("--drop-caches", action=argparse.BooleanOptionalAction, default=True, help="needs root")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, take what --json wrote there")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
     parser.add_argument("--growth", type=Path, metavar="FILE", help="and what `growth --json` wrote beside it")
     options = parser.parse_args(arguments)

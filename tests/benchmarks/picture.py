@@ -40,8 +40,8 @@ GROUPS: Mapping[str, Sequence[Line]] = {
         Line("update a field", "update one field", False),
         Line("update a field, durable", "update one field", True),
         Line("delete", "delete", False),
-        Line("batch of 1 000", "batch (documents)", False),
-        Line("batch of 1 000, durable", "batch (documents)", True),
+        Line("one batch", "batch (documents)", False),
+        Line("one batch, durable", "batch (documents)", True),
     ),
 }
 """What is drawn; lines that were not measured are left out."""
@@ -50,7 +50,8 @@ PEERS = {
     "sqlite3": ("sqlite3, called directly", "#ae3ec9", "D"),
     "raw thread": ("files, one worker thread", "#1c7ed6", "s"),
     "raw": ("files, called directly", "#0ca678", "^"),
-    "litestar": ("litestar's FileStore", "#868e96", "v"),
+    "diskcache": ("diskcache", "#868e96", "v"),
+    "openai-agents": ("SQLiteSession of openai-agents", "#c2255c", "P"),
 }
 """With whom fsstore is compared in the picture: label, colour and mark."""
 

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from rich.table import Table
 from tests.benchmarks.peers import STORES
 from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.rounds import Results, Row, Spread
+from tests.benchmarks.workloads import WORKLOADS
 
 _LIBRARIES = (
     *("fsstore", "aiosqlite", "diskcache", "cachelib", "tinydb", "litestar", "py-key-value-aio", "strands-agents"),
@@ -101,6 +102,20 @@ def as_json(results: Results, options: Mapping[str, Any]) -> dict[str, Any]:
 def write_json(path: Path, results: Results, options: Mapping[str, Any]) -> None:
     """Write everything that was measured."""
     path.write_text(json.dumps(as_json(results, options), indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, peers: Collection[str]) -> Results:
+    """Return what `write_json` wrote of fsstore and of some peers."""
+    workloads = {(workload.name, workload.group): workload for workload in WORKLOADS}
+    results = Results()
+    for found in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        workload = workloads[found["workload"], found["group"]]
+        row = Row(workload, found["size_kb"], found["documents"], found["durable"])
+        stores = {name: told for name, told in found["stores"].items() if name in {Fsstore.name, *peers}}
+        results.figures[row] = {name: told["rounds"] for name, told in stores.items()}
+        results.tails[row] = {name: told["p99_us"] for name, told in stores.items() if told["p99_us"]}
+        results.refused[row] = found["not_measured"]
+    return results
 
 
 def _row(results: Results, row: Row) -> dict[str, Any]:

@@ -134,6 +134,9 @@ def test_the_command_prints_tables_and_writes_json(tmp_path: Path, capsys: pytes
     assert {(row["workload"], *sorted(row["stores"])) for row in told["rows"]} >= {("get", "fsstore", "raw")}
     assert all(len(store["rounds"]) == 2 for row in told["rows"] for store in row["stores"].values())
 
+    main(["--read", str(target), "--peers", "raw"])
+    assert capsys.readouterr().out == printed
+
 
 def test_one_workload_can_be_run_alone_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--only", "fsstore", "--workloads", "get", "--documents", "2", "--scale", "2", "--seconds", "0.01"])
