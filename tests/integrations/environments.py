@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.integrations.suites import ROOT, Framework, versions_of
 
 _BUILDING = ("editables", "hatchling")
-_TOOLS = ("hypothesis", "mypy", "pytest", "pytest-asyncio", "pytest-xdist")
+_TOOLS = ("hypothesis", "mypy", "psycopg[binary]", "pytest", "pytest-asyncio", "pytest-xdist")
 _PLUGINS = Path(__file__).parent / "plugins"
 _TRIES = 3
 
@@ -38,7 +38,7 @@ class Environment:
         exact = [f"{name}=={version}" for name, version in self._versions.items()]
         # everything is built with these, and not each in an environment of its own
         self._pip("install", *_BUILDING)
-        ours = f"{ROOT}[{self._framework.extra}]"
+        ours = f"{ROOT}[{self._framework.extra},postgres]"
         built = ["--no-build-isolation", *(f"--no-binary={name}" for name in self._framework.from_source)]
         self._pip("install", *built, "-e", ours, *exact, *_TOOLS, *self._framework.needs)
         for name in sorted({suite.source for suite in self._framework.suites} - {""}):

@@ -9,6 +9,7 @@ from typing import Any
 
 import claude_agent_sdk
 import claude_agent_sdk._internal.session_store
+from places import place
 
 from fsstore.integrations.claude_agent import FsstoreSessionStore
 
@@ -20,7 +21,8 @@ class Substitute(FsstoreSessionStore):
     """Has a directory of its own, in which nothing is synced, and the calls of `InMemorySessionStore` for tests."""
 
     def __init__(self) -> None:
-        super().__init__(_ROOM.enter_context(tempfile.TemporaryDirectory()), fsync=False)
+        where, options = place(_ROOM.enter_context(tempfile.TemporaryDirectory()))
+        super().__init__(where, **options)
 
     def get_entries(self, key: Any) -> list[Any]:
         """Return the entries of a transcript."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 
+from places import place
 from pydantic_ai import conversation_store
 
 from fsstore.integrations.pydantic_ai import FsstoreConversationStore
@@ -15,7 +16,8 @@ class Substitute(FsstoreConversationStore):
     """Is made without arguments, each in a directory of its own, and nothing is synced."""
 
     def __init__(self) -> None:
-        super().__init__(tempfile.mkdtemp(dir=_room.name), fsync=False)
+        where, options = place(tempfile.mkdtemp(dir=_room.name))
+        super().__init__(where, **options)
 
 
 vars(conversation_store)["InMemoryConversationStore"] = Substitute

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from key_value.aio.stores import filetree
+from places import place
 
 from fsstore.integrations.key_value import FsstoreKeyValueStore
 
@@ -14,7 +15,8 @@ class Substitute(FsstoreKeyValueStore):
     """Takes the arguments of `FileTreeStore`, and nothing is synced."""
 
     def __init__(self, *, data_directory: Path, seed: Any = None, **_: Any) -> None:
-        super().__init__(data_directory, seed=seed, fsync=False)
+        where, options = place(data_directory)
+        super().__init__(where, seed=seed, **options)
 
 
 vars(filetree)["FileTreeStore"] = Substitute

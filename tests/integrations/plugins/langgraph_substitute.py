@@ -15,6 +15,7 @@ import langgraph.checkpoint.sqlite
 import langgraph.checkpoint.sqlite.aio
 import langgraph.store.sqlite
 import langgraph.store.sqlite.aio
+from places import place
 
 from fsstore.integrations.langgraph import FsstoreSaver, FsstoreStore
 
@@ -24,12 +25,13 @@ atexit.register(_ROOM.close)
 
 
 def place_of(conn_string: str) -> Any:
-    """Return the directory that stands for a database file, and the options; nothing for one in memory."""
+    """Return the store that stands for a database file, and the options; nothing for one in memory."""
     if conn_string == ":memory:":
         return (), {}
     if conn_string not in _DIRECTORIES:
         _DIRECTORIES[conn_string] = _ROOM.enter_context(tempfile.TemporaryDirectory())
-    return (_DIRECTORIES[conn_string],), {"fsync": False}
+    where, options = place(_DIRECTORIES[conn_string])
+    return (where,), options
 
 
 class Saver(FsstoreSaver):

@@ -7,6 +7,7 @@ from typing import Any
 
 import agents
 import agents.memory
+from places import place
 
 from fsstore.integrations.openai_agents import FsstoreSession
 
@@ -18,7 +19,8 @@ class Substitute(FsstoreSession):
         if str(db_path) == ":memory:":
             super().__init__(session_id, session_settings=session_settings)
         else:
-            super().__init__(session_id, db_path, session_settings=session_settings, fsync=False)
+            where, options = place(db_path)
+            super().__init__(session_id, where, session_settings=session_settings, **options)
 
 
 agents.SQLiteSession = agents.memory.SQLiteSession = Substitute
