@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,22 @@ def bytes_in(path: Path) -> int:
     """Return how much is on disk below a path."""
     files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
     return sum(found.stat().st_size for found in files)
+
+
+def documents_in(store: Path) -> float:
+    """Return the KB of the documents of a store."""
+    return sum(bytes_in(file) for file in store.glob("??/*.json")) / 1000
+
+
+async def rewrite(file: Path) -> None:
+    """Write the bytes of a file again beside it, sync them and rename it: what any store of whole files must do."""
+    data = file.read_bytes()
+    beside = file.with_suffix(".new")
+    with beside.open("wb") as written:
+        written.write(data)
+        written.flush()
+        os.fsync(written.fileno())
+    beside.replace(file)
 
 
 def note(figures: Figures, what: str, store: str, value: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from rich.table import Table
 
-from tests.benchmarks.agent_sessions import OWNER, Conversation
+from tests.benchmarks.frameworks.google_adk import OWNER, Conversation
 from tests.benchmarks.in_turn import Figures, in_turn
 
 _SESSIONS, _EVENTS = 20, 10
