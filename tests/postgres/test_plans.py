@@ -129,6 +129,8 @@ SESSIONS: JsonObject = {"type": "session"}
         ({"id": {"$in": ["s7", "s8"]}}, None, "pkey"),
         ({**SESSIONS, "updated_at": {"$gte": "2026-01-21T00:00:00Z"}}, None, "by_updated_at|by_type"),
         (None, "id", "by_id"),
+        ({**SESSIONS, "id": {"$gte": "s77", "$lt": "s78"}}, "id", "by_id"),
+        ({**SESSIONS, "id": {"$gt": "s77", "$lte": "s78"}}, None, "by_id"),
     ],
 )
 async def test_a_list_reads_the_index_that_is_meant_for_it(

@@ -109,7 +109,8 @@ class Terms:
         if column == "version":
             return self._version_term(condition.test)
         if not isinstance(condition.test, OneOf):
-            return self._text_compares(f"d.{column}", condition.test)
+            term = self._text_compares(f"d.{column}", condition.test)
+            return self._beginning(condition.test, term) if column == "id" else term
         parts = []
         if strings := strings_of(condition.test):
             parts.append(self._id_is(strings) if column == "id" else self._text_is(column, strings))
@@ -150,6 +151,17 @@ class Terms:
         if type(test.operand) is not str:
             return "FALSE"
         return f"({column} IS NOT NULL AND {self._compared(column, test)})"
+
+    def _beginning(self, test: Compares, term: str) -> str:
+        """Return the same term with what it says of the beginning of an id, which is what an index has.
+
+        That adds nothing: where one text comes before another, its beginning does, or is the same.
+        """
+        if type(test.operand) is not str:
+            return term
+        beginning = self.bind(test.operand.partition("\0")[0][:INDEXED_CHARACTERS], "text")
+        operator = ">=" if test.comparison in ("$gt", "$gte") else "<="
+        return f"(left(d.id, {INDEXED_CHARACTERS}) {operator} {beginning} AND {term})"
 
     def _compared(self, text: str, test: Compares) -> str:
         """Return how text compares; of what a row cannot hold, NUL, the text before it decides."""
