@@ -219,13 +219,14 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         check_loop()
-        if self._closing is None:
-            self._end.detach()
-            self._closing, self._closed = in_own_thread(self._store.close), True
-            if self._going_live is not None:
-                # in another loop, it may be one that was closed before that could go live
-                with suppress(RuntimeError):
-                    self._going_live.cancel()
+        with self._once.lock:
+            if self._closing is None:
+                self._end.detach()
+                self._closing, self._closed = in_own_thread(self._store.close), True
+                if self._going_live is not None:
+                    # in another loop, it may be one that was closed before that could go live
+                    with suppress(RuntimeError):
+                        self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     # -- the primitives -----------------------------------------------------------------------------------------------
