@@ -76,7 +76,8 @@ class IndexFile:
         """Bring the index up to date with commits, as the holder of the store lock, or let it be stale."""
         if not self.in_memory:
             try:
-                self.use(lambda index: index.put(documents, removed), writing=True)
+                # in the file also where a reader has just gone over to memory: others know only of the file
+                self._use_file(lambda index: index.put(documents, removed), writing=True)
                 return
             except IndexDamagedError as error:
                 with suppress(IndexDamagedError, IndexUnavailableError):
@@ -189,6 +190,10 @@ class IndexFile:
                 with self._turn:
                     if self._memory is not None:
                         return work(self._memory)
+            return self._use_file(work, writing=writing)
+
+    def _use_file(self, work: Callable[[Index], T], *, writing: bool) -> T:
+        with using_sqlite():
             try:
                 return work(self._index(writing=writing))
             except IndexDamagedError as error:

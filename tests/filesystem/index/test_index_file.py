@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem.index import connection as connection_module
 from fsstore.filesystem.index import index as index_module
+from fsstore.filesystem.index import index_file as index_file_module
 from fsstore.filesystem.index.connection import IndexDamagedError
 from fsstore.filesystem.read.fresh_index import FreshIndex
 from fsstore.model.records import JsonObject
@@ -242,6 +244,31 @@ async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkey
                 await good.batch_save([note(0, "done"), note(300)])
                 assert await contradictions(poor, store) == []
                 assert not good._store.index_file.in_memory
+
+
+async def test_a_commit_beside_a_reader_that_goes_over_to_memory_is_found_by_other_processes(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader does so when the writer has just found the file in use."""
+    async with await FileStorage.open(store, fsync=False) as storage, await FileStorage.open(store) as other:
+        await storage.list()
+        await other.list()
+        index_file, writer = storage._store.index_file, storage._store.writer
+        using, blows = vars(index_file_module)["using_sqlite"], iter([True])
+        assert writer is not None
+
+        def struck() -> Any:
+            if threading.current_thread() is writer._thread and next(blows, False):
+                index_file.fall_back()
+            return using()
+
+        monkeypatch.setattr(index_file_module, "using_sqlite", struck)
+        await storage.save(note(8))
+
+        assert await other.count() == 9
+        assert {record["id"] for record in await other.list()} == {f"n{number}" for number in range(9)}
+        assert index_file.in_memory
+        assert await contradictions(storage, store) == []
 
 
 async def test_a_store_that_may_only_be_read_follows_the_commits_of_others(
