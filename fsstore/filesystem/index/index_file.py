@@ -110,9 +110,13 @@ class IndexFile:
             return 0
         return reduce(floor_above, versions, 0)
 
-    def mark_complete(self) -> None:
-        """Note in the index that it has seen every document, as the holder of the store lock."""
-        self.use(lambda index: index.set_meta("complete", "1"), writing=True)
+    def mark_complete(self, generation: int) -> None:
+        """Note in the index that it has seen every document, as the holder of the store lock.
+
+        Nothing is done where another one is in use by now than that `generation`: it has seen nothing yet.
+        """
+        if self.generation() == generation:
+            self.use(lambda index: index.set_meta("complete", "1"), writing=True)
 
     def begin_build(self) -> IndexBuild:
         """Begin to make an index aside, which `install` puts in place. Raises IndexUnavailableError."""

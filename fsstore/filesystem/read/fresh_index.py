@@ -240,7 +240,7 @@ class FreshIndex:
             if progress is not None:
                 await self._executor.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
         if not await self.in_index(lambda index: index.get_meta("complete")):
-            await self._executor.changing_index(index_file.mark_complete)
+            await self._executor.changing_index(partial(index_file.mark_complete, generation))
         if index_file.has_idle_memory:
             await self._executor.in_thread(index_file.forget_memory)
         return absorbed

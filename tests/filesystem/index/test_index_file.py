@@ -20,6 +20,7 @@ from fsstore.filesystem.index import connection as connection_module
 from fsstore.filesystem.index import index as index_module
 from fsstore.filesystem.index import index_file as index_file_module
 from fsstore.filesystem.index.connection import IndexDamagedError
+from fsstore.filesystem.index.reconcile import Compared, Reconciler
 from fsstore.filesystem.read.fresh_index import FreshIndex
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, place, until
@@ -481,6 +482,34 @@ async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     reading.fresh_index.in_index = struck  # type: ignore[method-assign]
     assert len(await storage.list()) == 8
     assert await contradictions(storage, store) == []
+
+
+async def test_an_index_that_takes_the_place_of_the_one_that_was_compared_is_not_taken_for_complete(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = store.parent / "left"
+    async with await FileStorage.open(store, fsync=False) as storage:
+        index_file, executor, loop = storage._store.index_file, storage._reading.executor, asyncio.get_running_loop()
+        compare, turns = Reconciler.compare, iter(range(1000))
+
+        def make_anew() -> None:
+            (store / INDEX).unlink()
+            index_file.record([], [])
+
+        def compare_too_early(*arguments: Any) -> Compared:
+            turn = next(turns)
+            if turn == 1:
+                # what a process that dies now leaves
+                shutil.copytree(store, left)
+            found = compare(*arguments)
+            if turn == 0:
+                asyncio.run_coroutine_threadsafe(executor.under_lock(make_anew), loop).result()
+            return found
+
+        monkeypatch.setattr(Reconciler, "compare", compare_too_early)
+        assert await contradictions(storage, store) == []
+    async with await FileStorage.open(left, reconcile="off") as storage:
+        assert await contradictions(storage, left) == []
 
 
 async def test_a_process_that_dies_while_it_replaces_the_index_leaves_none_of_an_earlier_time(
