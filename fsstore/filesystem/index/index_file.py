@@ -61,6 +61,8 @@ class IndexFile:
         self._guard = threading.Lock()
         self._companies: dict[int, tuple[int, int]] = {}
         self.in_memory = False
+        self.fallbacks = 0
+        """How often one in memory has taken the file's place, which the file may have again by now."""
         self._has_no_file = in_memory
         self._memory: Index | None = None
         self._memories = 0
@@ -214,6 +216,7 @@ class IndexFile:
                     _logger.warning("the index of %s cannot be used, one in memory is: %s", self._tree.root, error)
                 self._memory = Index.open(None)
                 self._memories += 1
+            self.fallbacks += not self.in_memory
             self.in_memory = True
 
     def try_file(self) -> None:

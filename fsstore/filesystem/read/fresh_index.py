@@ -43,14 +43,15 @@ class IndexState(NamedTuple):
 
     root: tuple[int, int]
     stale: int
+    fallbacks: int
     generation: int
     commits: int
     shown: object
 
     @property
-    def trusted(self) -> tuple[int, int]:
+    def trusted(self) -> tuple[int, int, int]:
         """What changes when what was asked of the index was no answer."""
-        return self.stale, self.generation
+        return self.stale, self.fallbacks, self.generation
 
 
 class FreshIndex:
@@ -81,7 +82,7 @@ class FreshIndex:
             commits &= ~1
         shown = overlay.segments if overlay is not None else ()
         root = self._store.documents.root.check()
-        return IndexState(root, counters.stale, index_file.generation(), commits, shown)
+        return IndexState(root, counters.stale, index_file.fallbacks, index_file.generation(), commits, shown)
 
     def is_still(self, agreed: IndexState | None) -> bool:
         """Whether the index is still the one that agreed, and nothing has made it stale."""

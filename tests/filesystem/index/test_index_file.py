@@ -287,6 +287,27 @@ async def test_a_store_that_may_only_be_read_follows_the_commits_of_others(
             assert await contradictions(reader, store) == []
 
 
+async def test_an_answer_from_memory_does_not_count_though_the_file_is_in_use_again_by_then(
+    storage: FileStorage,
+) -> None:
+    """Another call has gone over to memory, and a third one has tried the file again."""
+    index_file, fresh_index = storage._store.index_file, storage._reading.fresh_index
+    ask, blows = fresh_index.in_index, iter([True])
+
+    async def struck(work: Callable[[Any], Any]) -> Any:
+        if not next(blows, False):
+            return await ask(work)
+        index_file.fall_back()
+        try:
+            return await ask(work)
+        finally:
+            index_file.try_file()
+
+    fresh_index.in_index = struck  # type: ignore[method-assign]
+    assert await storage.count() == 8
+    assert await index_lies(storage) == "file"
+
+
 async def test_a_count_from_memory_never_shows_half_a_batch_and_is_answered_under_load(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
