@@ -64,6 +64,8 @@ class FreshIndex:
         self._commits = commits
         self.reconciled: IndexState | None = None
         """The state for which it is known to agree with the documents."""
+        # whether it is believed as it was found; no more where a comparison has found what it lacks
+        self._may_be_trusted = store.options.reconcile == "off"
         self._reconciling: asyncio.Task[None] | None = None
 
     def in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
@@ -183,13 +185,13 @@ class FreshIndex:
                 return await self.reconcile(progress)
             except LockBusyError:
                 # what is found is in the copy alone, so the file must not answer before it has that too
-                self.reconciled = None
+                self.reconciled, self._may_be_trusted = None, False
                 catch_up = partial(self._store.private_index.catch_up, None, Steps(progress))
                 return await self._executor.in_thread(catch_up)
 
     async def _agree(self) -> None:
         """Reconcile, but not what the options let be trusted, and with another try of the file in place of memory."""
-        if self.reconciled is None and self._store.options.reconcile == "off":
+        if self.reconciled is None and self._may_be_trusted:
             before = self.state(self._store.counters.read())
             with suppress(IndexDamagedError, IndexUnavailableError):
                 if await self.in_index(lambda index: index.get_meta("complete")):
