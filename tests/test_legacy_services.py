@@ -27,6 +27,7 @@ from fsstore.errors import (
 )
 from fsstore.legacy import ISessionStore
 from fsstore.sessions.interfaces import ISessionService
+from fsstore.sync import on_loop
 from tests.filesystem.forks import ended
 from tests.test_legacy import left_behind
 
@@ -452,6 +453,22 @@ def test_a_call_that_a_stopped_loop_never_began_was_not_applied() -> None:
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert service.sessions == {}
+
+
+def test_an_adapter_that_two_threads_close_at_once_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LegacySessionStoreAdapter(Kept())
+    store.save_session("a", {})
+    look = on_loop.running_loop
+
+    def look_late() -> asyncio.AbstractEventLoop | None:
+        monkeypatch.setattr(on_loop, "running_loop", look)
+        store.close()
+        return look()
+
+    monkeypatch.setattr(on_loop, "running_loop", look_late)
+    store.close()
+    with pytest.raises(StorageClosedError):
+        store.save_session("a", {})
 
 
 def test_an_adapter_that_nobody_has_any_more_ends_its_thread(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ class LoopCalls:
 
         Raises StorageError in its own loop.
         """
-        if self._own is not None and running_loop() is self._own.loop:
+        # looked at once: another thread may be closing it, too
+        own = self._own
+        if own is not None and running_loop() is own.loop:
             raise _would_wait_for_itself()
         with self._guard:
             self._closed = True
