@@ -1,6 +1,7 @@
 """The old interface over a service that somebody else has opened: which loop runs a call, and what ends it."""
 
 import asyncio
+import errno
 import gc
 import os
 import subprocess
@@ -426,6 +427,20 @@ def test_a_call_that_waits_ends_when_the_loop_of_the_service_is_run_to_its_end()
     with pytest.raises(StorageClosedError, match="the call was cancelled") as caught:
         asyncio.run(main()).result(timeout=30)
     assert caught.value.outcome == "unknown"
+
+
+def test_a_system_that_gives_no_event_loop_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> asyncio.AbstractEventLoop:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    store = LegacySessionStoreAdapter(Kept())
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.events, "new_event_loop", refuse)
+        with pytest.raises(StorageUnavailableError, match="no event loop") as caught:
+            waiting_call(store).result(timeout=30)
+    assert caught.value.errno == errno.EMFILE
+    assert store.save_session("a", {})
+    store.close()
 
 
 def test_a_call_that_waits_ends_when_the_adapter_is_closed() -> None:

@@ -127,7 +127,20 @@ class _OwnLoop:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        except OSError as error:
+            # no more descriptors: who waits for the beginning would wait for ever
+            if self._begun.done():
+                raise
+            self._begun.set_exception(
+                StorageUnavailableError(
+                    reason=f"no event loop could be started: {error}",
+                    path="thread",
+                    errno=error.errno,
+                    advice="try again with fewer open files",
+                )
+            )
         finally:
             atexit.unregister(self._end_at_exit)
 
