@@ -256,9 +256,11 @@ class Checkpoints:
                 self._put_off()
             self.error = ""
         except OSError as error:
+            # it is tried again every second, and the same error is no news
+            level = logging.DEBUG if str(error) == self.error else logging.WARNING
             self.error = str(error)
             self._put_off()
-            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
+            _logger.log(level, "the log of %s stays, since its documents could not be synced: %s", self._root, error)
             if isinstance(error, NotSyncedError):
                 self._recover(error)
 

@@ -353,6 +353,25 @@ async def test_a_checkpoint_that_ends_in_vain_once_the_writer_has_nothing_to_do_
         await until(lambda: control(tmp_path, "log") == [])
 
 
+async def test_a_checkpoint_that_fails_again_and_again_by_the_same_error_warns_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = ["one", "one", "another", "one"]
+
+    def fail(_checkpoint: Checkpoint, **_options: float) -> bool:
+        raise OSError(errors.pop(0))
+
+    async with await FileStorage.open(tmp_path) as storage:
+        writer = storage._store.writer
+        assert writer is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "run", fail)
+            while errors:
+                writer.checkpoints._sync()
+    warnings = [record.getMessage() for record in caplog.records if "stays" in record.msg]
+    assert [warning.rpartition(" ")[2] for warning in warnings] == ["one", "another", "one"]
+
+
 # -- the lock ---------------------------------------------------------------------------------------------------------
 
 
