@@ -58,7 +58,9 @@ class MemoryStorage(IUnifiedStorage):
     async def load(self, id: str) -> JsonObject | None:
         """Return a copy of the record; O(its size)."""
         self._check_open()
-        record = self._records.get(check_id(id))
+        with self._committing:
+            # as a list does: half of a batch may be there
+            record = self._records.get(check_id(id))
         return None if record is None else copy_value(record)
 
     async def stream_list(self, filters: Filters | None = None, batch_size: int = 100) -> AsyncGenerator[Records]:

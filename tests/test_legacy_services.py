@@ -1,6 +1,7 @@
 """The old interface over a service that somebody else has opened: which loop runs a call, and what ends it."""
 
 import asyncio
+import errno
 import gc
 import os
 import subprocess
@@ -27,6 +28,7 @@ from fsstore.errors import (
 )
 from fsstore.legacy import ISessionStore
 from fsstore.sessions.interfaces import ISessionService
+from fsstore.sync import on_loop
 from tests.filesystem.forks import ended
 from tests.test_legacy import left_behind
 
@@ -427,6 +429,20 @@ def test_a_call_that_waits_ends_when_the_loop_of_the_service_is_run_to_its_end()
     assert caught.value.outcome == "unknown"
 
 
+def test_a_system_that_gives_no_event_loop_is_an_error_and_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> asyncio.AbstractEventLoop:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    store = LegacySessionStoreAdapter(Kept())
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.events, "new_event_loop", refuse)
+        with pytest.raises(StorageUnavailableError, match="no event loop") as caught:
+            waiting_call(store).result(timeout=30)
+    assert caught.value.errno == errno.EMFILE
+    assert store.save_session("a", {})
+    store.close()
+
+
 def test_a_call_that_waits_ends_when_the_adapter_is_closed() -> None:
     service = Stuck()
     store = LegacySessionStoreAdapter(service)
@@ -452,6 +468,22 @@ def test_a_call_that_a_stopped_loop_never_began_was_not_applied() -> None:
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert service.sessions == {}
+
+
+def test_an_adapter_that_two_threads_close_at_once_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LegacySessionStoreAdapter(Kept())
+    store.save_session("a", {})
+    look = on_loop.running_loop
+
+    def look_late() -> asyncio.AbstractEventLoop | None:
+        monkeypatch.setattr(on_loop, "running_loop", look)
+        store.close()
+        return look()
+
+    monkeypatch.setattr(on_loop, "running_loop", look_late)
+    store.close()
+    with pytest.raises(StorageClosedError):
+        store.save_session("a", {})
 
 
 def test_an_adapter_that_nobody_has_any_more_ends_its_thread(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from fsstore import MemoryStorage, Mutation, StorageUnavailableError
 from fsstore.model.mutations import saving
 from fsstore.model.records import JsonObject
-from fsstore.sync import open_sessions
+from fsstore.sync import Storage, open_sessions
 from fsstore.testing import SessionContract, StorageContract, WatchContract
 from fsstore.testing.machine import storage_machine
 
@@ -74,3 +75,28 @@ def test_no_thread_sees_half_a_batch_of_another() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert torn == []
+
+
+def test_what_a_thread_reads_one_by_one_is_no_half_of_a_batch_of_another() -> None:
+    seen, threads = list[object](), list[threading.Thread]()
+
+    def read() -> None:
+        for name in "ab":
+            seen.append((storage.load(name) or {})["data"])
+
+    class Interrupted(dict[str, JsonObject]):
+        def __setitem__(self, key: str, value: JsonObject) -> None:
+            super().__setitem__(key, value)
+            if not threads:
+                threads.append(threading.Thread(target=read))
+                threads[0].start()
+                # time for all of it, were it not kept out
+                threads[0].join(0.1)
+
+    inner = MemoryStorage()
+    with Storage(inner) as storage:
+        storage.batch_save([{"id": "a", "data": 1}, {"id": "b", "data": 1}])
+        inner._records = Interrupted(inner._records)
+        storage.batch_save([{"id": "a", "data": 2}, {"id": "b", "data": 2}])
+        threads[0].join()
+    assert seen in ([1, 1], [2, 2])

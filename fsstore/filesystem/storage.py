@@ -77,7 +77,7 @@ class FileStorage(IUnifiedStorage):
         self._closing: Future[None] | None = None
         self._change_source: FileChangeSource | None = None
         self._going_live: asyncio.Task[None] | None = None
-        self._reopening = _Reopening()
+        self._once = _Once()
 
     @classmethod
     async def open(
@@ -193,7 +193,7 @@ class FileStorage(IUnifiedStorage):
         if self._closed:
             raise StorageClosedError(path=str(self._tree.root))
         if self._store.process != os.getpid():
-            with self._reopening.lock:
+            with self._once.lock:
                 if self._store.process != os.getpid():
                     self._open_again()
 
@@ -219,13 +219,14 @@ class FileStorage(IUnifiedStorage):
             self._closed = True
             return
         check_loop()
-        if self._closing is None:
-            self._end.detach()
-            self._closing, self._closed = in_own_thread(self._store.close), True
-            if self._going_live is not None:
-                # in another loop, it may be one that was closed before that could go live
-                with suppress(RuntimeError):
-                    self._going_live.cancel()
+        with self._once.lock:
+            if self._closing is None:
+                self._end.detach()
+                self._closing, self._closed = in_own_thread(self._store.close), True
+                if self._going_live is not None:
+                    # in another loop, it may be one that was closed before that could go live
+                    with suppress(RuntimeError):
+                        self._going_live.cancel()
         await asyncio.shield(asyncio.wrap_future(self._closing))
 
     # -- the primitives -----------------------------------------------------------------------------------------------
@@ -504,11 +505,13 @@ class FileStorage(IUnifiedStorage):
         return Watch(self._watched(), parse(filters), filters or {}, since, max_queued=max_queued)
 
     def _watched(self) -> FileChangeSource:
-        if self._change_source is None:
-            from fsstore.filesystem.watch.source import FileChangeSource  # noqa: PLC0415 - only those who watch pay for loading it
+        with self._once.lock:
+            if self._change_source is None:
+                from fsstore.filesystem.watch.source import FileChangeSource  # noqa: PLC0415 - only those who watch pay for loading it
 
-            self._change_source = FileChangeSource(self, self._store, self._reading, polling=self._options.polling)
-        return self._change_source
+                # the writer reports to one, and would report no commit to another
+                self._change_source = FileChangeSource(self, self._store, self._reading, polling=self._options.polling)
+            return self._change_source
 
     def _go_live(self) -> None:
         """Begin to watch, beside everything else."""
@@ -549,16 +552,17 @@ class FileStorage(IUnifiedStorage):
         return report
 
 
-class _Reopening:
-    """Holds the lock under which a child of fork opens a storage again, and makes a new one in each child."""
+class _Once:
+    """Holds the lock under which is done what must be done once, and makes a new one in each child of fork."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # of a thread, not of a call: a signal handler may come in between
+        self.lock = threading.RLock()
         tell_child(self)
 
     def in_child(self) -> None:
         """Make a lock that no thread of the parent has taken."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 def _clock_of(storage: FileStorage) -> Clock:

@@ -62,7 +62,9 @@ class LoopCalls:
 
         Raises StorageError in its own loop.
         """
-        if self._own is not None and running_loop() is self._own.loop:
+        # looked at once: another thread may be closing it, too
+        own = self._own
+        if own is not None and running_loop() is own.loop:
             raise _would_wait_for_itself()
         with self._guard:
             self._closed = True
@@ -125,7 +127,20 @@ class _OwnLoop:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            with asyncio.Runner() as runner:
+                runner.run(self._live())
+        except OSError as error:
+            # no more descriptors: who waits for the beginning would wait for ever
+            if self._begun.done():
+                raise
+            self._begun.set_exception(
+                StorageUnavailableError(
+                    reason=f"no event loop could be started: {error}",
+                    path="thread",
+                    errno=error.errno,
+                    advice="try again with fewer open files",
+                )
+            )
         finally:
             atexit.unregister(self._end_at_exit)
 

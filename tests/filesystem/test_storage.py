@@ -28,6 +28,7 @@ from fsstore.errors import (
     StorageUnavailableError,
     StorageValidationError,
 )
+from fsstore.filesystem import storage as storage_module
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents import codec, documents
 from fsstore.filesystem.documents.layout import Layout
@@ -334,6 +335,30 @@ async def test_a_store_that_cannot_be_written_ends_too_when_it_is_dropped(
         with pytest.warns(ResourceWarning, match="was not closed"):
             left = await drop(stores, before)
         assert (left, descriptors_of(tmp_path)) == ([], [])
+
+
+async def test_a_store_that_two_threads_close_at_once_is_closed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptors that are closed twice may be those of somebody else by then."""
+    storage = await FileStorage.open(tmp_path)
+    begin = vars(storage_module)["in_own_thread"]
+    begun, threads = list[object](), list[threading.Thread]()
+
+    def begin_beside(run: Callable[[], None]) -> Any:
+        begun.append(run)
+        if not threads:
+            threads.append(threading.Thread(target=lambda: asyncio.run(storage.close())))
+            threads[0].start()
+            # time for the other one to come
+            threads[0].join(0.1)
+        return begin(run)
+
+    monkeypatch.setattr(storage_module, "in_own_thread", begin_beside)
+    await storage.close()
+    await asyncio.to_thread(threads[0].join)
+
+    assert len(begun) == 1
 
 
 async def test_a_system_without_threads_is_an_error_and_leaves_no_descriptor(

@@ -111,8 +111,10 @@ class DocumentCache:
     def _make_room(self) -> None:
         while self._gone:
             self._bytes -= self._gone.popleft()
-        while self._bytes > _MOST_BYTES and len(self._kept) > 1:
-            self._bytes -= len(self._kept.popitem(last=False)[1].text)
+        # another thread may just have forgotten all of it
+        with suppress(KeyError):
+            while self._bytes > _MOST_BYTES and len(self._kept) > 1:
+                self._bytes -= len(self._kept.popitem(last=False)[1].text)
 
     def get(self, name: str) -> CachedDocument | None:
         """Return what is kept under a name, None when there is nothing."""

@@ -61,6 +61,8 @@ class IndexFile:
         self._guard = threading.Lock()
         self._companies: dict[int, tuple[int, int]] = {}
         self.in_memory = False
+        self.fallbacks = 0
+        """How often one in memory has taken the file's place, which the file may have again by now."""
         self._has_no_file = in_memory
         self._memory: Index | None = None
         self._memories = 0
@@ -76,7 +78,8 @@ class IndexFile:
         """Bring the index up to date with commits, as the holder of the store lock, or let it be stale."""
         if not self.in_memory:
             try:
-                self.use(lambda index: index.put(documents, removed), writing=True)
+                # in the file also where a reader has just gone over to memory: others know only of the file
+                self._use_file(lambda index: index.put(documents, removed), writing=True)
                 return
             except IndexDamagedError as error:
                 with suppress(IndexDamagedError, IndexUnavailableError):
@@ -109,9 +112,13 @@ class IndexFile:
             return 0
         return reduce(floor_above, versions, 0)
 
-    def mark_complete(self) -> None:
-        """Note in the index that it has seen every document, as the holder of the store lock."""
-        self.use(lambda index: index.set_meta("complete", "1"), writing=True)
+    def mark_complete(self, generation: int) -> None:
+        """Note in the index that it has seen every document, as the holder of the store lock.
+
+        Nothing is done where another one is in use by now than that `generation`: it has seen nothing yet.
+        """
+        if self.generation() == generation:
+            self.use(lambda index: index.set_meta("complete", "1"), writing=True)
 
     def begin_build(self) -> IndexBuild:
         """Begin to make an index aside, which `install` puts in place. Raises IndexUnavailableError."""
@@ -189,6 +196,10 @@ class IndexFile:
                 with self._turn:
                     if self._memory is not None:
                         return work(self._memory)
+            return self._use_file(work, writing=writing)
+
+    def _use_file(self, work: Callable[[Index], T], *, writing: bool) -> T:
+        with using_sqlite():
             try:
                 return work(self._index(writing=writing))
             except IndexDamagedError as error:
@@ -205,6 +216,7 @@ class IndexFile:
                     _logger.warning("the index of %s cannot be used, one in memory is: %s", self._tree.root, error)
                 self._memory = Index.open(None)
                 self._memories += 1
+            self.fallbacks += not self.in_memory
             self.in_memory = True
 
     def try_file(self) -> None:

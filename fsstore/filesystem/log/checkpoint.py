@@ -183,16 +183,19 @@ class Checkpoints:
         locked: Callable[[Callable[[], bool]], bool],
         recover: Callable[[NotSyncedError], None],
         *,
+        wake: Callable[[], None],
         root: str,
         timeout_seconds: float,
     ) -> None:
         """`locked` runs a function under the store lock; `recover` has documents written anew that were not synced.
 
-        `timeout_seconds` bounds the wait for another process's checkpoint in the last one.
+        `wake` has the writer, which may wait for jobs without end, find out that one is due. `timeout_seconds` bounds
+        the wait for another process's checkpoint in the last one.
         """
         self._checkpoint = checkpoint
         self._locked = locked
         self._recover = recover
+        self._wake = wake
         self._root = root
         self._timeout_seconds = timeout_seconds
         self._syncing: threading.Thread | None = None
@@ -250,14 +253,21 @@ class Checkpoints:
         try:
             if not self._checkpoint.run(timeout_seconds=timeout_seconds):
                 # what another process's checkpoint leaves is due after the next second
-                self.is_due = True
+                self._put_off()
             self.error = ""
         except OSError as error:
+            # it is tried again every second, and the same error is no news
+            level = logging.DEBUG if str(error) == self.error else logging.WARNING
             self.error = str(error)
-            self.is_due = True
-            _logger.warning("the log of %s stays, since its documents could not be synced: %s", self._root, error)
+            self._put_off()
+            _logger.log(level, "the log of %s stays, since its documents could not be synced: %s", self._root, error)
             if isinstance(error, NotSyncedError):
                 self._recover(error)
+
+    def _put_off(self) -> None:
+        # in this order, since the writer may have looked at it a moment ago
+        self.is_due = True
+        self._wake()
 
 
 def sync_documents(documents: Documents, names: Collection[str]) -> dict[str, OSError]:

@@ -55,6 +55,8 @@ class StoreLock:
         self._descriptors: tuple[int, ...] = ()
         self.is_of_directory = _LOCKS_ARE_ADVISORY and hasattr(os, "O_DIRECTORY")
         """Whether the store's directory is locked too, as far as is known by now."""
+        self.root: tuple[int, int] | None = None
+        """Device and inode of the directory that is locked; None where none is."""
         self._since = 0.0
         # the counters when the hold began; None while there is none
         self._first: State | None = None
@@ -183,6 +185,7 @@ class StoreLock:
     def _take(self) -> bool:
         if not self._descriptors:
             self._descriptors = self._open()
+            self.root = _directory_of(self._descriptors) if self.is_of_directory else None
         try:
             if not _lock_all(self._descriptors):
                 return False
@@ -210,6 +213,11 @@ class StoreLock:
             return False
         self.is_of_directory = False
         return True
+
+
+def _directory_of(descriptors: Sequence[int]) -> tuple[int, int]:
+    there = os.fstat(descriptors[1])
+    return there.st_dev, there.st_ino
 
 
 def _lock_all(descriptors: Sequence[int]) -> bool:

@@ -6,6 +6,7 @@ Invariants:
 - A file is whole and on disk before the segment goes that it stands for; it goes when its document is in place, on
   disk, and that is on disk before anything else is committed to the document. So no record in the log is newer.
 - Whoever changes what is there lets the counter `waiting` grow, before `applying` is even again.
+- What a look has found counts only while the counter is the one that it began with: another thread may know better.
 
 A crash leaves the file beside a document that is in place already: it is found equal, synced, and the file goes.
 """
@@ -13,6 +14,7 @@ A crash leaves the file beside a document that is in place already: it is found 
 from __future__ import annotations
 
 import errno
+import threading
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -40,6 +42,8 @@ class WaitingDocuments:
         self._counters = counters
         # the counter for which `documents.waiting` is right
         self._seen = -1
+        # of the threads that change both
+        self._guard = threading.Lock()
 
     def read(self) -> list[Waiting]:
         """Return all that is there; O(its bytes)."""
@@ -77,12 +81,13 @@ class WaitingDocuments:
 
         Returns whether that is news.
         """
-        counter = self._counters.read().waiting
-        is_news = waiting.keys() != self._documents.waiting.keys() or counter & 1 != bool(waiting)
-        self._replace(waiting)
-        if is_news:
-            # `look` reads it all again: a thread that was at it meanwhile may have missed some
-            self._counters.write(waiting=odd(counter) if waiting else (counter | 1) + 1)
+        with self._guard:
+            counter = self._counters.read().waiting
+            is_news = waiting.keys() != self._documents.waiting.keys() or counter & 1 != bool(waiting)
+            self._replace(waiting)
+            if is_news:
+                # `look` reads it all again: a thread that was at it meanwhile may have missed some
+                self._counters.write(waiting=odd(counter) if waiting else (counter | 1) + 1)
         return is_news
 
     @property
@@ -92,14 +97,16 @@ class WaitingDocuments:
 
     def look(self) -> None:
         """Find out what waits, if that has changed since the last look. Raises OSError."""
-        counter = self._counters.read().waiting
-        if counter == self._seen:
-            return
-        waiting = {name: waits for found in self.read() for name, waits in self._judged(found.segment)}
-        known = self._documents.waiting
-        # whoever has tried to put it in place knows best why that failed
-        self._replace({name: known.get(name, waits) for name, waits in waiting.items()})
-        self._seen = counter
+        while (counter := self._counters.read().waiting) != self._seen:
+            waiting = {name: waits for found in self.read() for name, waits in self._judged(found.segment)}
+            with self._guard:
+                if self._counters.read().waiting != counter:
+                    # another document has begun to wait meanwhile, and another thread may have said so
+                    continue
+                known = self._documents.waiting
+                # whoever has tried to put it in place knows best why that failed
+                self._replace({name: known.get(name, waits) for name, waits in waiting.items()})
+                self._seen = counter
 
     def _replace(self, waiting: dict[str, Waits]) -> None:
         # never empty in between, as another thread may look at this moment

@@ -176,10 +176,12 @@ class CommitWaits:
         deadline, looks = loop.time() + timeout_seconds, 0
         while is_busy():
             looks += 1
-            if looks % _POLLS_A_LOOK == 0 and writer is not None and not writer.lock_is_held():
+            is_late = loop.time() >= deadline
+            # however little time there is: what a dead writer has begun ends by itself in none
+            if (is_late or looks % _POLLS_A_LOOK == 0) and writer is not None and not writer.lock_is_held():
                 await self._executor.under_lock(lambda: None)
                 return True
-            if loop.time() >= deadline:
+            if is_late:
                 return False
             await asyncio.sleep(_POLL_SECONDS)
         return True

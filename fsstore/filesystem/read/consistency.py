@@ -150,14 +150,16 @@ class Reading:
             before, root = self._store.counters.look(), self._store.documents.root.check()
             if before.applying & 1:
                 continue
-            moment: tuple[object, ...] | None = (root, before.stale, before.indexing, before.applying)
-            if before.indexing & 1 and not (goes_on and moment == self._private_moment):
-                # no counter tells one commit from the next
-                self._private_moment, moment = moment, None
+            moment = (root, before.stale, before.indexing, before.applying)
             isolation = Isolation(self._store, before.applying)
             try:
-                if moment is None or not before.indexing & 1:
-                    await self.executor.in_thread(partial(private.catch_up, moment, asked=private.begun))
+                if not (goes_on and moment == self._private_moment):
+                    # while a commit is under way, no counter tells one from the next
+                    told = None if before.indexing & 1 else moment
+                    # until it is done, whoever goes on would ask a copy of an earlier moment
+                    self._private_moment = None
+                    await self.executor.in_thread(partial(private.catch_up, told, asked=private.begun))
+                    self._private_moment = moment
                 answer = await self.executor.in_thread(partial(private.use, partial(_isolated, work, isolation)))
             except IndexDamagedError:
                 self._private_moment = None

@@ -43,14 +43,15 @@ class IndexState(NamedTuple):
 
     root: tuple[int, int]
     stale: int
+    fallbacks: int
     generation: int
     commits: int
     shown: object
 
     @property
-    def trusted(self) -> tuple[int, int]:
+    def trusted(self) -> tuple[int, int, int]:
         """What changes when what was asked of the index was no answer."""
-        return self.stale, self.generation
+        return self.stale, self.fallbacks, self.generation
 
 
 class FreshIndex:
@@ -63,6 +64,8 @@ class FreshIndex:
         self._commits = commits
         self.reconciled: IndexState | None = None
         """The state for which it is known to agree with the documents."""
+        # whether it is believed as it was found; no more where a comparison has found what it lacks
+        self._may_be_trusted = store.options.reconcile == "off"
         self._reconciling: asyncio.Task[None] | None = None
 
     def in_index(self, work: Callable[[Index], T]) -> Awaitable[T]:
@@ -81,7 +84,7 @@ class FreshIndex:
             commits &= ~1
         shown = overlay.segments if overlay is not None else ()
         root = self._store.documents.root.check()
-        return IndexState(root, counters.stale, index_file.generation(), commits, shown)
+        return IndexState(root, counters.stale, index_file.fallbacks, index_file.generation(), commits, shown)
 
     def is_still(self, agreed: IndexState | None) -> bool:
         """Whether the index is still the one that agreed, and nothing has made it stale."""
@@ -182,13 +185,13 @@ class FreshIndex:
                 return await self.reconcile(progress)
             except LockBusyError:
                 # what is found is in the copy alone, so the file must not answer before it has that too
-                self.reconciled = None
+                self.reconciled, self._may_be_trusted = None, False
                 catch_up = partial(self._store.private_index.catch_up, None, Steps(progress))
                 return await self._executor.in_thread(catch_up)
 
     async def _agree(self) -> None:
         """Reconcile, but not what the options let be trusted, and with another try of the file in place of memory."""
-        if self.reconciled is None and self._store.options.reconcile == "off":
+        if self.reconciled is None and self._may_be_trusted:
             before = self.state(self._store.counters.read())
             with suppress(IndexDamagedError, IndexUnavailableError):
                 if await self.in_index(lambda index: index.get_meta("complete")):
@@ -240,7 +243,7 @@ class FreshIndex:
             if progress is not None:
                 await self._executor.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
         if not await self.in_index(lambda index: index.get_meta("complete")):
-            await self._executor.changing_index(index_file.mark_complete)
+            await self._executor.changing_index(partial(index_file.mark_complete, generation))
         if index_file.has_idle_memory:
             await self._executor.in_thread(index_file.forget_memory)
         return absorbed

@@ -108,7 +108,9 @@ class CriticalSection:
     def _take(self, timeout_seconds: float, is_pointless: Callable[[], bool] | None) -> None:
         self._lock.acquire(timeout_seconds, is_pointless)
         try:
-            self._identity = self._store_root.check()
+            # of the directory that the lock guards, which may be another one than is there by now
+            self._identity = self._lock.root or self._store_root.check()
+            self.check_root()
             self._counters.open()
             self._presence.renew(timeout_seconds=self._timeout_seconds)
             self._committer.settle(renewed=self._counters.mend())

@@ -67,7 +67,7 @@ class Jobs:
                 raise StorageClosedError(path=self._root)
             self._queue.put(job)
 
-    def put_own(self, job: Call) -> None:
+    def put_own(self, job: Call | LookAfterLog) -> None:
         """Queue a job of the writer's own, also when it is about to stop."""
         self._queue.put(job)
 

@@ -70,6 +70,7 @@ class Writer:
             checkpoint,
             self._tidying,
             self._recover_documents,
+            wake=self._wake,
             root=self._root,
             timeout_seconds=lock_timeout_seconds,
         )
@@ -279,6 +280,10 @@ class Writer:
             self.checkpoints.begin(idle=idle)
         if idle:
             self._committer.rest()
+
+    def _wake(self) -> None:
+        # also when the writer is about to stop, which takes no notice of it
+        self._jobs.put_own(LookAfterLog())
 
     def _recover_documents(self, error: NotSyncedError) -> None:
         """Have documents that a checkpoint could not sync written anew from the log."""

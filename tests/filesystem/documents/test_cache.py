@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,26 @@ def test_what_was_used_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -
     assert [name for name in "abcd" if kept.get(name) is None] == ["b"]
     kept.placed("e", {}, Text.of(bytes(30)), signature(), is_sure=True)
     assert [name for name in "abcde" if kept.get(name) is not None] == ["e"]
+
+
+def test_room_is_made_though_another_thread_forgets_what_was_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetting(OrderedDict[str, CachedDocument]):
+        def __len__(self) -> int:
+            found = super().__len__()
+            if found > 1:
+                for name in "ab":
+                    kept.forget(name)
+            return found
+
+    monkeypatch.setattr(cache, "_MOST_BYTES", 10)
+    kept = DocumentCache()
+    kept._kept = Forgetting()
+    for _ in range(2):
+        for name in "ab":
+            kept.placed(name, {}, Text.of(b"0123456789"), signature(), is_sure=True)
+    assert kept.get("b") is None
+    kept.placed("c", {}, Text.of(b"0123456789"), signature(), is_sure=True)
+    assert kept.get("c") is not None
 
 
 def test_what_is_larger_than_all_that_is_kept_stands_alone_up_to_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:

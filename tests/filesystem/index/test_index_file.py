@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from fsstore import FileStorage
 from fsstore.errors import StorageError
 from fsstore.filesystem.index import connection as connection_module
 from fsstore.filesystem.index import index as index_module
+from fsstore.filesystem.index import index_file as index_file_module
 from fsstore.filesystem.index.connection import IndexDamagedError
+from fsstore.filesystem.index.reconcile import Compared, Reconciler
 from fsstore.filesystem.read.fresh_index import FreshIndex
 from fsstore.model.records import JsonObject
 from tests.filesystem.faults import Faults, place, until
@@ -244,6 +247,31 @@ async def test_one_process_falls_back_and_the_other_does_not(store: Path, monkey
                 assert not good._store.index_file.in_memory
 
 
+async def test_a_commit_beside_a_reader_that_goes_over_to_memory_is_found_by_other_processes(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader does so when the writer has just found the file in use."""
+    async with await FileStorage.open(store, fsync=False) as storage, await FileStorage.open(store) as other:
+        await storage.list()
+        await other.list()
+        index_file, writer = storage._store.index_file, storage._store.writer
+        using, blows = vars(index_file_module)["using_sqlite"], iter([True])
+        assert writer is not None
+
+        def struck() -> Any:
+            if threading.current_thread() is writer._thread and next(blows, False):
+                index_file.fall_back()
+            return using()
+
+        monkeypatch.setattr(index_file_module, "using_sqlite", struck)
+        await storage.save(note(8))
+
+        assert await other.count() == 9
+        assert {record["id"] for record in await other.list()} == {f"n{number}" for number in range(9)}
+        assert index_file.in_memory
+        assert await contradictions(storage, store) == []
+
+
 async def test_a_store_that_may_only_be_read_follows_the_commits_of_others(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +285,27 @@ async def test_a_store_that_may_only_be_read_follows_the_commits_of_others(
             await writer.batch_save([note(0, "done"), note(8)])
             await writer.delete("n1")
             assert await contradictions(reader, store) == []
+
+
+async def test_an_answer_from_memory_does_not_count_though_the_file_is_in_use_again_by_then(
+    storage: FileStorage,
+) -> None:
+    """Another call has gone over to memory, and a third one has tried the file again."""
+    index_file, fresh_index = storage._store.index_file, storage._reading.fresh_index
+    ask, blows = fresh_index.in_index, iter([True])
+
+    async def struck(work: Callable[[Any], Any]) -> Any:
+        if not next(blows, False):
+            return await ask(work)
+        index_file.fall_back()
+        try:
+            return await ask(work)
+        finally:
+            index_file.try_file()
+
+    fresh_index.in_index = struck  # type: ignore[method-assign]
+    assert await storage.count() == 8
+    assert await index_lies(storage) == "file"
 
 
 async def test_a_count_from_memory_never_shows_half_a_batch_and_is_answered_under_load(
@@ -454,6 +503,34 @@ async def test_an_index_that_is_replaced_just_before_it_is_asked_hides_nothing(
     reading.fresh_index.in_index = struck  # type: ignore[method-assign]
     assert len(await storage.list()) == 8
     assert await contradictions(storage, store) == []
+
+
+async def test_an_index_that_takes_the_place_of_the_one_that_was_compared_is_not_taken_for_complete(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = store.parent / "left"
+    async with await FileStorage.open(store, fsync=False) as storage:
+        index_file, executor, loop = storage._store.index_file, storage._reading.executor, asyncio.get_running_loop()
+        compare, turns = Reconciler.compare, iter(range(1000))
+
+        def make_anew() -> None:
+            (store / INDEX).unlink()
+            index_file.record([], [])
+
+        def compare_too_early(*arguments: Any) -> Compared:
+            turn = next(turns)
+            if turn == 1:
+                # what a process that dies now leaves
+                shutil.copytree(store, left)
+            found = compare(*arguments)
+            if turn == 0:
+                asyncio.run_coroutine_threadsafe(executor.under_lock(make_anew), loop).result()
+            return found
+
+        monkeypatch.setattr(Reconciler, "compare", compare_too_early)
+        assert await contradictions(storage, store) == []
+    async with await FileStorage.open(left, reconcile="off") as storage:
+        assert await contradictions(storage, left) == []
 
 
 async def test_a_process_that_dies_while_it_replaces_the_index_leaves_none_of_an_earlier_time(

@@ -20,6 +20,7 @@ from fsstore.filesystem.log.checkpoint import Checkpoint, CheckpointLock, sync_d
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import NotSyncedError
 from fsstore.filesystem.write import writer as writing
+from fsstore.filesystem.write.jobs import Job, Jobs
 from tests.filesystem.crashing import in_child
 from tests.filesystem.faults import Faults, contents, control, cut_off, first, place, until
 from tests.filesystem.test_crashes import crash
@@ -319,6 +320,56 @@ async def test_what_is_in_doubt_waits_for_a_checkpoint_that_is_under_way_and_not
         assert "checkpoint" in str(caught.value)
         await storage.save({"id": "b"})
         assert (await contents(storage)).keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize("outcome", [False, OSError("no")], ids=["another one was at it", "the system has refused it"])
+async def test_a_checkpoint_that_ends_in_vain_once_the_writer_has_nothing_to_do_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, outcome: OSError | bool
+) -> None:
+    monkeypatch.setattr(writing, "_IDLE_SECONDS", 0.05)
+    asleep, outcomes = threading.Event(), [outcome]
+    run, following = Checkpoint.run, Jobs.next
+
+    def next_job(jobs: Jobs, timeout_seconds: float | None) -> Job | None:
+        if timeout_seconds is None:
+            asleep.set()
+        job = following(jobs, timeout_seconds)
+        asleep.clear()
+        return job
+
+    def run_in_vain(checkpoint: Checkpoint, **options: float) -> bool:
+        if not outcomes:
+            return run(checkpoint, **options)
+        found = outcomes.pop()
+        assert asleep.wait(20)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(Jobs, "next", next_job)
+    monkeypatch.setattr(Checkpoint, "run", run_in_vain)
+    async with await FileStorage.open(tmp_path) as storage:
+        await storage.save({"id": "a"})
+        await until(lambda: control(tmp_path, "log") == [])
+
+
+async def test_a_checkpoint_that_fails_again_and_again_by_the_same_error_warns_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = ["one", "one", "another", "one"]
+
+    def fail(_checkpoint: Checkpoint, **_options: float) -> bool:
+        raise OSError(errors.pop(0))
+
+    async with await FileStorage.open(tmp_path) as storage:
+        writer = storage._store.writer
+        assert writer is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "run", fail)
+            while errors:
+                writer.checkpoints._sync()
+    warnings = [record.getMessage() for record in caplog.records if "stays" in record.msg]
+    assert [warning.rpartition(" ")[2] for warning in warnings] == ["one", "another", "one"]
 
 
 # -- the lock ---------------------------------------------------------------------------------------------------------

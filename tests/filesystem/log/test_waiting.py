@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
+from fsstore.filesystem.log.waiting import Waiting
+from fsstore.filesystem.read import commit_waits
 from fsstore.filesystem.write import writer as writing
 from fsstore.model.mutations import deleting, patching, saving
 from tests.filesystem.faults import Faults, contents, control, place, until
@@ -222,6 +225,44 @@ async def test_a_damaged_file_among_those_that_wait_goes_to_quarantine(tmp_path:
     async with await FileStorage.open(tmp_path) as storage:
         assert set(await contents(storage)) == set("abc")
     assert (control(tmp_path, "waiting"), len(control(tmp_path, "quarantine"))) == ([], 1)
+
+
+async def test_a_look_that_took_too_long_does_not_hide_what_has_begun_to_wait_since(
+    tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looked has given up by then, and another one has found it."""
+    async with await filled(tmp_path) as storage, await FileStorage.open(tmp_path) as other:
+        waiting = other._store.recovery.waiting
+        read, look = waiting.read, waiting.look
+        begun, go, ended = (threading.Event() for _ in range(3))
+
+        def read_slowly() -> list[Waiting]:
+            found = read()
+            if not begun.is_set():
+                begun.set()
+                assert go.wait(20)
+            return found
+
+        def look_and_say() -> None:
+            is_slow = not begun.is_set()
+            look()
+            if is_slow:
+                ended.set()
+
+        monkeypatch.setattr(commit_waits, "_TRY_SECONDS", 600.0)
+        monkeypatch.setattr(waiting, "read", read_slowly)
+        monkeypatch.setattr(waiting, "look", look_and_say)
+        slow = asyncio.ensure_future(other.load("b"))
+        await until(begun.is_set)
+        slow.cancel()
+        await asyncio.wait([slow])
+        with faults.where(placing("a"), errno.EPERM):
+            await refused(storage, storage.save(note("a", "new")), outcome="applied")
+            await refused(other, other.load("a"), outcome="not applied")
+            assert status(await other.load("c")) == "old"
+            go.set()
+            await until(ended.is_set)
+            await refused(other, other.load("a"), outcome="not applied")
 
 
 # -- syncing ----------------------------------------------------------------------------------------------------------

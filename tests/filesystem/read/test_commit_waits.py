@@ -14,7 +14,7 @@ from fsstore.filesystem.documents.layout import COUNTERS
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read import commit_waits
-from tests.filesystem.faults import Faults, control
+from tests.filesystem.faults import Faults, control, until
 from tests.filesystem.read.held_lock import WITHOUT_END, a_commit_that_the_index_lacks
 
 
@@ -76,3 +76,17 @@ async def test_what_waits_for_its_place_is_tried_again_by_refresh_at_once_and_by
     await storage.refresh()
     assert control(tmp_path, "waiting") == []
     assert await storage.count() == 2
+
+
+async def test_what_a_dead_writer_left_is_finished_also_by_who_waits_for_nobody(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False, lock_timeout_seconds=0) as storage:
+        counters, writer = storage._store.counters, storage._store.writer
+        assert writer is not None
+        await storage.save({"id": "a"})
+        await until(lambda: not writer.lock_is_held())
+        counters.write(applying=counters.applying() | 1)
+        assert (await storage.load("a") or {})["id"] == "a"
+        await until(lambda: not writer.lock_is_held())
+        a_commit_that_the_index_lacks(tmp_path)
+        assert await storage.count() == 1
+        assert not counters.look().unfinished

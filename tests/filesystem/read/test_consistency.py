@@ -209,3 +209,35 @@ async def test_no_half_of_a_batch_is_seen_beside_a_held_lock(tmp_path: Path, els
                 assert len(counted) == 2, "what reads no documents is asked again"
         finally:
             elsewhere.release()
+
+
+async def test_a_stream_beside_a_held_lock_asks_no_copy_that_another_answer_is_about_to_compare(
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of its pages who holds the lock puts a batch in place, of a document that is there and a new one."""
+    async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
+        await storage.batch_save([{"id": f"a{number}", "data": 1} for number in range(6)])
+        await storage.list()
+        store, loop = storage._store, asyncio.get_running_loop()
+        private, agree, page = store.private_index, store.private_index.catch_up, list[Any]()
+        elsewhere.acquire(10)
+        try:
+            a_commit_that_the_index_lacks(tmp_path)
+            stream = storage.stream_list(batch_size=3)
+            assert len(await anext(stream)) == 3
+            number = store.counters.applying()
+            store.batches.note(number + 1, [storage._documents.name(each) for each in ("a3", "a35")])
+            write(tmp_path, "a3", 2)
+            write(tmp_path, "a35", 2)
+            store.counters.write(applying=number + 2)
+
+            def agree_later(moment: object, **facts: Any) -> Absorbed:
+                monkeypatch.setattr(private, "catch_up", agree)
+                page.extend(asyncio.run_coroutine_threadsafe(anext(stream), loop).result())
+                return agree(moment, **facts)
+
+            monkeypatch.setattr(private, "catch_up", agree_later)
+            assert len(await storage.list()) == 8
+            assert {record["id"]: record["data"] for record in page} == {"a2": 1, "a3": 2, "a35": 2}
+        finally:
+            elsewhere.release()

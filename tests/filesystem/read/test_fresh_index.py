@@ -15,7 +15,7 @@ from fsstore.filesystem.index.reconcile import Reconciler
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read import fresh_index
 from tests.filesystem.faults import until
-from tests.filesystem.read.held_lock import WITHOUT_END
+from tests.filesystem.read.held_lock import WITHOUT_END, write
 
 
 @pytest.mark.parametrize("taken", ["before", "meanwhile"])
@@ -68,3 +68,20 @@ async def test_lists_that_come_together_share_one_comparison_that_no_cancellatio
     go.set()
     assert [len(await each) for each in lists[1:]] == [1] * 4
     assert len(compared) == 1
+
+
+async def test_what_a_refresh_beside_a_held_lock_has_found_is_not_forgotten_where_the_index_is_trusted(
+    tmp_path: Path, elsewhere: StoreLock
+) -> None:
+    async with await FileStorage.open(tmp_path) as writing:
+        await writing.save({"id": "a"})
+        await writing.list()
+    elsewhere.acquire(10)
+    async with (
+        asyncio.timeout(60),
+        await FileStorage.open(tmp_path, reconcile="off", lock_timeout_seconds=WITHOUT_END) as reading,
+    ):
+        write(tmp_path, "edited", 7)
+        assert (await reading.refresh()).changed == ["edited"]
+        elsewhere.release()
+        assert await reading.count() == 2

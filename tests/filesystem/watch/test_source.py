@@ -1,10 +1,13 @@
+import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsstore import FileStorage
+from fsstore import Change, FileStorage, Watch
 from fsstore.errors import StorageClosedError
 from fsstore.filesystem.watch.source import FileChangeSource
 from fsstore.model.records import JsonObject
@@ -72,6 +75,31 @@ async def test_what_is_stopped_is_never_ready(storage: FileStorage, source: File
     await storage.close()
     with pytest.raises(StorageClosedError):
         await source.ready()
+
+
+async def test_watches_that_are_begun_by_two_threads_at_once_are_both_given_own_commits(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, watches, threads = FileChangeSource.__init__, list[Watch](), list[threading.Thread]()
+
+    def begin_beside(source: FileChangeSource, *arguments: Any, **options: Any) -> None:
+        if not threads:
+            threads.append(threading.Thread(target=lambda: watches.append(storage.watch())))
+            threads[0].start()
+            # time for the other one to come
+            threads[0].join(0.1)
+        begin(source, *arguments, **options)
+
+    monkeypatch.setattr(FileChangeSource, "__init__", begin_beside)
+    watches.append(storage.watch())
+    await asyncio.to_thread(threads[0].join)
+
+    async with watches[0], watches[1]:
+        await storage.save(document("n0", "open"))
+        for watch in watches:
+            change = await anext(watch)
+            assert isinstance(change, Change)
+            assert (change.id, change.origin) == ("n0", "own")
 
 
 CLOSED_AT_ONCE = """

@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageUnavailableError
 from fsstore.filesystem.log.lock import StoreLock
-from tests.filesystem.faults import contents, place, until
+from tests.filesystem.faults import busy_writer, contents, place, until
 
 
 async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the_first(
@@ -33,6 +34,40 @@ async def test_another_store_in_the_place_is_not_mixed_with_what_is_known_of_the
         found = await contents(storage)
         assert {key: record["data"] for key, record in found.items()} == dict.fromkeys("acx", "other")
     assert not place(tmp_path / "away", "c").exists()
+
+
+async def test_nothing_is_written_to_a_store_that_is_put_in_the_place_of_the_one_whose_lock_was_just_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, take, took = tmp_path / "store", StoreLock.acquire, list[StoreLock]()
+    async with (
+        await FileStorage.open(tmp_path / "other") as other,
+        await FileStorage.open(store) as storage,
+    ):
+        await other.save({"id": "x"})
+        await storage.save({"id": "a"})
+        writer = storage._store.writer
+        assert writer is not None
+        await until(lambda: not writer.is_holding)
+
+        def take_too_early(lock: StoreLock, *arguments: Any) -> None:
+            take(lock, *arguments)
+            took.append(lock)
+            store.rename(tmp_path / "away")
+            (tmp_path / "other").rename(store)
+            monkeypatch.undo()
+
+        with busy_writer(other):
+            monkeypatch.setattr(StoreLock, "acquire", take_too_early)
+            with pytest.raises(StorageUnavailableError, match="another directory") as refused:
+                await storage.save({"id": "b"})
+            assert refused.value.outcome == "not applied"
+            assert len(took) == 1
+        assert not place(store, "b").exists()
+        await storage.save({"id": "b"})
+        assert (await contents(storage)).keys() == {"x", "b"}
+        store.rename(tmp_path / "other")
+        (tmp_path / "away").rename(store)
 
 
 async def test_what_waits_for_the_index_of_the_first_store_does_not_reach_the_index_of_the_other(
