@@ -42,8 +42,8 @@ class WaitingDocuments:
         self._counters = counters
         # the counter for which `documents.waiting` is right
         self._seen = -1
-        # of the threads that change both
-        self._guard = threading.Lock()
+        # of the threads that change both; a signal handler may come in between
+        self._guard = threading.RLock()
 
     def read(self) -> list[Waiting]:
         """Return all that is there; O(its bytes)."""
