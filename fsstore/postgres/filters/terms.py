@@ -109,8 +109,7 @@ class Terms:
         if column == "version":
             return self._version_term(condition.test)
         if not isinstance(condition.test, OneOf):
-            term = self._text_compares(f"d.{column}", condition.test)
-            return self._beginning(condition.test, term) if column == "id" else term
+            return self._text_compares(f"d.{column}", condition.test)
         parts = []
         if strings := strings_of(condition.test):
             parts.append(self._id_is(strings) if column == "id" else self._text_is(column, strings))
@@ -150,18 +149,17 @@ class Terms:
             raise _not_done(test)
         if type(test.operand) is not str:
             return "FALSE"
-        return f"({column} IS NOT NULL AND {self._compared(column, test)})"
+        term = f"({column} IS NOT NULL AND {self._compared(column, test)})"
+        return f"({self._beginning(test)} AND {term})" if column == "d.id" else term
 
-    def _beginning(self, test: Compares, term: str) -> str:
-        """Return the same term with what it says of the beginning of an id, which is what an index has.
+    def _beginning(self, test: Compares) -> str:
+        """Return what a comparison of ids says of their beginnings, which is what an index has.
 
-        That adds nothing: where one text comes before another, its beginning does, or is the same.
+        It adds nothing: where one text comes before another, its beginning does, or is the same.
         """
-        if type(test.operand) is not str:
-            return term
         beginning = self.bind(test.operand.partition("\0")[0][:INDEXED_CHARACTERS], "text")
         operator = ">=" if test.comparison in ("$gt", "$gte") else "<="
-        return f"(left(d.id, {INDEXED_CHARACTERS}) {operator} {beginning} AND {term})"
+        return f"left(d.id, {INDEXED_CHARACTERS}) {operator} {beginning}"
 
     def _compared(self, text: str, test: Compares) -> str:
         """Return how text compares; of what a row cannot hold, NUL, the text before it decides."""
