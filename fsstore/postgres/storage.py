@@ -34,6 +34,7 @@ from fsstore.postgres.filters import listing
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.queries.relation import queried
 from fsstore.postgres.schema.making import prepare, rights, upgrade
+from fsstore.postgres.schema.rows import record_in
 from fsstore.postgres.schema.tables import PREFIX, SCHEMA, Names
 from fsstore.postgres.watch.following import Following, asks_for_more
 from fsstore.postgres.watch.source import PostgresChangeSource
@@ -171,9 +172,10 @@ class PostgresStorage(IUnifiedStorage):
         row = await self.pool.run(lambda connection: _row(connection, (self._writes.load, values)))
         if row is None:
             return None
-        found = Stored(id, row[0].encode())
-        record = found.record
-        self._remembered.see(id, found, self.pool.connections)
+        data = row[0].encode()
+        record = record_in(data, id)
+        # not the record itself, which the caller may change: a commit reads it anew
+        self._remembered.see(id, Stored(id, data), self.pool.connections)
         return record
 
     async def exists(self, id: str) -> bool:
