@@ -18,7 +18,8 @@ from fsstore import (
     StorageTimeoutError,
     StorageUnavailableError,
 )
-from fsstore.model.mutations import AnyMutation, deleting, saving, unchanged
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving, unchanged
+from fsstore.model.records import JsonObject
 from fsstore.postgres.commits.committing import exchanged
 from fsstore.postgres.commits.writes import COMMIT, State, Step
 from fsstore.postgres.schema.rows import key_of
@@ -196,6 +197,26 @@ async def test_what_is_remembered_does_not_hide_what_others_have_written(postgre
         record = await mine.load("a")
     assert record is not None
     assert (record["version"], record["data"]) == (22, {"items": ["new"], "more": 1})
+
+
+async def test_what_a_rule_raises_of_a_remembered_record_that_has_changed_is_nobodys_answer(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    def renamed(record: JsonObject | None) -> JsonObject:
+        assert record is not None
+        return {**record, "data": {"was": record["data"]["new"]}}
+
+    mine, other = await opened(postgres_url, tmp_path), await opened(postgres_url, tmp_path)
+    async with mine, other:
+        await mine.save({"id": "a", "data": {"old": 1}})
+        await other.save({"id": "a", "data": {"new": 2}})
+        await mine.commit([Mutation("a", renamed)])
+        record = await mine.load("a")
+        assert record is not None
+        assert record["data"] == {"was": 2}
+
+        with pytest.raises(KeyError, match="new"):
+            await mine.commit([Mutation("a", renamed)])
 
 
 async def test_a_state_that_came_again_after_a_crash_is_not_taken_for_the_remembered_one(
