@@ -200,7 +200,14 @@ class PostgresStorage(IUnifiedStorage):
         return committed.draft.outcomes
 
     async def _committed(self, sealed: Sequence[Sealed], now: str) -> Committed:
-        committed = await self._committer.commit(sealed, now, self._notifies)
+        notifies = self._notifies()
+        committed: Committed | None = None
+        try:
+            committed = await self._committer.commit(sealed, now, notifies=notifies)
+        finally:
+            if notifies and (committed is None or committed.number is None):
+                # nobody was notified, and the next commit must not wait
+                self._notifies_at = 0.0
         if committed.number is not None:
             if self._watcher is not None:
                 self._watcher.wake()

@@ -28,7 +28,7 @@ _NOTED = """noted AS (
     INSERT INTO {changes} (key, commit, writer, id, before, after, known, is_whole)
     SELECT %(key)s, %(commit)s, %(writer)s, %(id)s, %(before)s, %(after)s, %(known)s, %(is_whole)s FROM placed)
     SELECT count(*), set_config('synchronous_commit', {synchronous}, true),
-        CASE WHEN %(notifies)s THEN pg_notify({channel}, '') END FROM placed"""
+        CASE WHEN %(notifies)s AND count(*) > 0 THEN pg_notify({channel}, '') END FROM placed"""
 _STORE = "s.format = {format} AND (s.whole_until > now()) = %(is_whole)s"
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, NamedTuple
@@ -81,18 +81,18 @@ class Committer:
         self._max_bytes = max_bytes
         self._expects_new = True
 
-    async def commit(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
+    async def commit(self, changes: Sequence[Sealed], now: str, *, notifies: bool) -> Committed:
         """Apply mutations as one, and return what was done to what was there.
 
         `notifies` says whether watches are to be notified. Raises what refuses a mutation, StorageUnavailableError and
         StorageTimeoutError, of which `outcome` says what became of the commit.
         """
         ends, pause = monotonic() + self._pool.server.timeout_seconds, _FIRST_PAUSE_SECONDS
-        if len(changes) == 1 and (committed := await self._at_once(changes[0], now, notifies)) is not None:
+        if len(changes) == 1 and (committed := await self._at_once(changes[0], now, notifies=notifies)) is not None:
             return committed
         while True:
             try:
-                return await self._attempt(changes, now, notifies)
+                return await self._attempt(changes, now, notifies=notifies)
             except _AgainError as error:
                 cause = error.__cause__
                 if monotonic() + pause >= ends:
@@ -110,7 +110,7 @@ class Committer:
             advice="try again, with fewer writers of the same documents",
         )
 
-    async def _at_once(self, change: Sealed, now: str, notifies: Callable[[], bool]) -> Committed | None:
+    async def _at_once(self, change: Sealed, now: str, *, notifies: bool) -> Committed | None:
         """Apply a mutation in one exchange, if what it is about is as it is remembered; None where it is not."""
         if isinstance(change, Delete | Check):
             return None
@@ -123,7 +123,7 @@ class Committer:
             if guess is None or draft is None or not written or (made := written[0].made) is None:
                 return None
             number = uuid4()
-            steps = self._statements.steps(written[0], made, number, self.writer, guess, notifies=notifies())
+            steps = self._statements.steps(written[0], made, number, self.writer, guess, notifies=notifies)
             try:
                 is_applied = await _first_count(lease.connection, steps) > 0
             except psycopg.Error as error:
@@ -172,7 +172,7 @@ class Committer:
             # what is there may be another one, and is what counts
             return None
 
-    async def _attempt(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
+    async def _attempt(self, changes: Sequence[Sealed], now: str, *, notifies: bool) -> Committed:
         async with self._pool.lease() as lease:
             draft, state = await self._drafted(lease, changes, now)
             number = uuid4()
@@ -181,7 +181,7 @@ class Committer:
                 await _roll_back(lease.connection)
                 return Committed(draft, None)
             try:
-                hints = [(self._writes.notify, ())] if notifies() else []
+                hints = [(self._writes.notify, ())] if notifies else []
                 await exchanged(lease.connection, [*steps, *hints, (COMMIT, ())])
             except psycopg.Error as error:
                 lost = await self._lost(lease, error)

@@ -18,6 +18,7 @@ from fsstore import (
     StorageTimeoutError,
     StorageUnavailableError,
 )
+from fsstore.model.expected import Expected
 from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving, unchanged
 from fsstore.model.records import JsonObject
 from fsstore.postgres.commits.committing import exchanged
@@ -302,9 +303,9 @@ async def test_what_another_store_has_made_is_read_before_it_is_changed(
         transactions: list[int] = []
         attempt = storage._committer._attempt
 
-        async def counted(*args: Any) -> Any:
+        async def counted(*args: Any, **options: Any) -> Any:
             transactions.append(1)
-            return await attempt(*args)
+            return await attempt(*args, **options)
 
         monkeypatch.setattr(storage._committer, "_attempt", counted)
         if text is not None:
@@ -364,3 +365,34 @@ async def test_one_who_goes_on_writing_asks_for_nothing_before_a_write(
             await storage.update("a", {"data": {"more": turn}})
     assert len(sent) == 6
     assert all(statement.startswith(b"WITH held") for statement in sent)
+
+
+async def test_watches_are_notified_of_what_was_applied_and_of_nothing_else(postgres_url: str, tmp_path: Path) -> None:
+    made, heard = saving({"id": "a", "type": "t", "data": {}}), list[psycopg.Notify]()
+    mine, other = await opened(postgres_url, tmp_path), await opened(postgres_url, tmp_path)
+    async with mine, other, await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as listening:
+        listening.add_notify_handler(heard.append)
+
+        async def count() -> int:
+            # what was sent before comes with the answer
+            await listening.execute("SELECT 1")
+            return len(heard)
+
+        await mine.save({"id": "b"})
+        await other.commit([made])
+        await listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(mine.names.channel)))
+        # who has just notified does not do so again
+        mine._notifies_at, other._notifies_at = 0.0, float("inf")
+
+        # taken for new at first
+        await mine.commit([made])
+        assert await count() == 1
+
+        await other.update("a", {"data": {"more": 1}})
+        mine._notifies_at = 0.0
+        # taken for what is remembered at first
+        with pytest.raises(StorageConflictError):
+            await mine.commit([made._replace(expected=Expected(2))])
+        assert await count() == 1
+        await mine.commit([made])
+        assert await count() == 2
