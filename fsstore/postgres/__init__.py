@@ -28,9 +28,9 @@ A save, step by step
 1. What the caller gives is written down at once as the text that it will be (`sealed`, as on files); a task of its own
    commits it, so that a caller who is cancelled does not interrupt it.
 2. One record alone is drafted of what this process has seen of it last, or of nothing where it is probably new, or else
-   of what one read without a lock gives; and sent as one statement (`at_once`). That does nothing unless the record has
-   still that version and time, and the store its format and, for a new record, its floor. Nothing was done, or the
-   mutation deletes: go on with 3.
+   of what one read without a lock gives; and sent as one statement (`at_once`). That does nothing unless the record is
+   still that very text, by its SHA-256, and the store has its format still and, for a new record, its floor. Nothing
+   was done, or the mutation deletes: go on with 3.
 3. One exchange: BEGIN, the time limits, the rows locked in the order of their keys, the row of `store`.
 4. The draft (`draft`): the rules of every backend, applied to what was found. A refused commit ends here, rolled back.
 5. One more exchange: the rows in the order of their keys, the rows of `changes`, a look whether the floor has risen,
@@ -73,9 +73,9 @@ What is left behind
 -------------------
 - A process that dies in mid-commit: an open transaction, which the server rolls back when it notices the closed
   connection, or after `timeout_seconds`, so that its locks do not last. A COMMIT that was sent is applied.
-- A server that dies: what was committed. Every process makes new connections; what it remembered of records is
-  forgotten, since a server that did not sync may have lost versions and count them again. Commits under way learn what
-  became of them, as above.
+- A server that dies: what was committed. Every process makes new connections. Where the server has lost
+  what it had not synced, versions are counted again; what a process remembers of records does no harm then, since it is
+  compared with their texts. Commits under way learn what became of them, as above.
 - A lost connection: the same, for the call that used it; reads are done again once.
 - A void row: an hour, in `changes`; watches pass it over.
 - A child of fork: connections of its own. Those of the parent are left alone until it ends.

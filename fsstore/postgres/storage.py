@@ -175,7 +175,7 @@ class PostgresStorage(IUnifiedStorage):
         data = row[0].encode()
         record = record_in(data, id)
         # not the record itself, which the caller may change: a commit reads it anew
-        self._remembered.see(id, Stored(id, data), self.pool.connections)
+        self._remembered.see(id, Stored(id, data))
         return record
 
     async def exists(self, id: str) -> bool:

@@ -6,6 +6,7 @@ usual way. None of them waits for a record that another commit has locked: it is
 
 from __future__ import annotations
 
+import hashlib
 from uuid import UUID
 
 from psycopg import sql
@@ -58,12 +59,11 @@ class AtOnce:
             .format(**places)
             .as_bytes(None)
         )
-        # IS TRUE, so that the record is looked for by its key, and not by an index of times
         self._renew = (
             sql.SQL(
                 "WITH held AS (SELECT d.key FROM {documents} AS d, {store} AS s WHERE d.key = %(key)s AND d.id = %(id)s"
-                " AND d.version = %(before)s AND (d.updated_at = %(seen_at)s) IS TRUE"
-                f" AND {_STORE} FOR UPDATE OF d SKIP LOCKED),"
+                f" AND d.version = %(before)s AND sha256(convert_to(d.record, 'UTF8')) = %(seen)s AND {_STORE}"
+                " FOR UPDATE OF d SKIP LOCKED),"
                 " placed AS (UPDATE {documents} AS d SET {setting} FROM held WHERE d.key = held.key RETURNING d.key),"
                 f" {_NOTED}"
             )
@@ -85,7 +85,7 @@ class AtOnce:
         values |= {"notifies": notifies, "floor": guess.state.floor}
         if guess.found is None:
             return [(self._make, values), (self._check_floor, (guess.state.floor,))]
-        return [(self._renew, values | {"seen_at": guess.found.part["updated_at"]})]
+        return [(self._renew, values | {"seen": hashlib.sha256(guess.found.data).digest()})]
 
 
 def _value(column: str) -> sql.Composable:

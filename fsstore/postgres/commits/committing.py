@@ -115,7 +115,7 @@ class Committer:
         if isinstance(change, Delete | Check):
             return None
         async with self._pool.lease() as lease:
-            guess = self._remembered.guess(change.id, self._pool.connections)
+            guess = self._remembered.guess(change.id)
             if guess is None or (guess.found is None and not self._is_probably_new(change)):
                 guess = await self._looked(lease, change.id)
             draft = None if guess is None else self._guessed(change, now, guess)
@@ -131,8 +131,7 @@ class Committer:
                     return None
                 lost = await self._lost(lease, error)
             else:
-                seen = (made, self._pool.connections, guess.state) if is_applied else (None, self._pool.connections)
-                self._remembered.see(change.id, *seen)
+                self._remembered.see(change.id, made if is_applied else None, guess.state if is_applied else None)
                 self._expects_new = is_applied or guess.found is not None
                 return Committed(draft, number) if is_applied else None
         return None if await self._is_void(draft, number, lost) else Committed(draft, number)
@@ -193,9 +192,9 @@ class Committer:
         return Committed(draft, number)
 
     def _see(self, draft: Draft, state: State) -> None:
-        connections, state = self._pool.connections, state._replace(floor=draft.floor)
+        state = state._replace(floor=draft.floor)
         for each in draft.written():
-            self._remembered.see(each.id, each.made, connections, state)
+            self._remembered.see(each.id, each.made, state)
 
     async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, State]:
         """Lock what the mutations are about, and apply them to it; return the state of the store, too."""

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from fsstore import (
     StorageConflictError,
+    StorageCorruptedError,
     StorageNotFoundError,
     StorageTimeoutError,
     StorageUnavailableError,
@@ -223,19 +224,36 @@ async def test_what_a_rule_raises_of_a_remembered_record_that_has_changed_is_nob
 async def test_a_state_that_came_again_after_a_crash_is_not_taken_for_the_remembered_one(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    """A server that did not sync may lose versions that were acknowledged, and count them once more."""
+    """A server that did not sync may lose versions that were acknowledged, and count them once more, in no time."""
     async with await opened(postgres_url, tmp_path) as storage:
         await storage.commit([appending(1)])
-        with psycopg.connect(postgres_url) as connection:
-            record = await storage.load("a")
-            assert record is not None
-            other = {**record, "data": {"items": [7]}, "updated_at": "2030-01-01T00:00:00.000000+00:00"}
-            connection.execute(
-                sql.SQL("UPDATE {} SET record = %s, updated_at = %s").format(storage.names.documents),
-                [json.dumps(other), other["updated_at"]],
-            )
+        record = await storage.load("a")
+        assert record is not None
+        rewrite(postgres_url, storage, json.dumps({**record, "data": {"items": [7]}}))
         await storage.commit([appending(2)])
         assert await items_of(storage) == [7, 2]
+
+
+async def test_what_somebody_has_damaged_is_never_taken_for_what_is_remembered(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        for change in (appending(1), appending(2)):
+            await storage.commit([change])
+        rewrite(postgres_url, storage, "{")
+        with pytest.raises(StorageCorruptedError):
+            await storage.commit([appending(3)])
+
+        await storage.save({"id": "a"})
+        with psycopg.connect(postgres_url) as connection:
+            kept = connection.execute(sql.SQL("SELECT version, record FROM {}").format(storage.names.damaged))
+            assert kept.fetchall() == [(2, "{")]
+
+
+def rewrite(url: str, storage: PostgresStorage, text: str) -> None:
+    """Put a text in the place of the only record, and leave its version and its times."""
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
 
 
 async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(postgres_url: str, tmp_path: Path) -> None:
