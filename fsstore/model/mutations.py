@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+from uuid import uuid4
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.model.expected import Expected
@@ -264,6 +265,14 @@ def deleting(record_id: str, *, expected_version: int | None = None, keep_damage
 def unchanged(record_id: str, seen: JsonObject | None) -> Check:
     """Change nothing, and refuse the commit unless the record is still exactly what was seen."""
     return Check(record_id, Expected(seen=seen))
+
+
+def raising_floor(floor: int, now: str) -> list[Restore | Delete]:
+    """Change no record, and have new ones begin above that version: as if one that had it were deleted."""
+    record_id = f"floor-{uuid4()}"
+    times = dict.fromkeys(TIME_KEYS, now)
+    record = {"id": record_id, "type": "floor", "data": {}, "version": floor, **times}
+    return [Restore(record_id, record), Delete(record_id)]
 
 
 def overrides(change: AnyMutation) -> bool:

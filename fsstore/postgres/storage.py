@@ -27,7 +27,7 @@ from fsstore.model.times import format_time, utc_now
 from fsstore.postgres.commits.committing import Committed, Committer
 from fsstore.postgres.commits.draft import Stored
 from fsstore.postgres.commits.remembered import Remembered
-from fsstore.postgres.commits.writes import Settings, Step, Writes
+from fsstore.postgres.commits.writes import Settings, State, Step, Writes
 from fsstore.postgres.connections.connection import Connection, server_at, split_names
 from fsstore.postgres.connections.pool import Pool, keep_for_parent
 from fsstore.postgres.filters import listing
@@ -320,6 +320,11 @@ class PostgresStorage(IUnifiedStorage):
         watcher.needs_whole = watcher.needs_whole or asks_for_more(condition)
         source = PostgresChangeSource(self, self.pool, self._following, watcher)
         return Watch(source, condition, filters or {}, since, max_queued=max_queued)
+
+    async def floor(self) -> int:
+        """Return the highest version that was ever deleted; one statement."""
+        row = await self.pool.run(lambda connection: _row(connection, (self._writes.state, ())))
+        return 0 if row is None else State(*row).floor
 
     async def health_check(self) -> dict[str, Any]:
         """Return the report every backend gives, and what the server says of itself; O(records).

@@ -7,7 +7,7 @@ import re
 from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.mutations import Restore, deleting, patching, saving
+from fsstore.model.mutations import Restore, deleting, patching, raising_floor, saving
 from fsstore.model.records import JsonObject
 from fsstore.testing.backend import BackendFixtures, refusal
 
@@ -116,6 +116,19 @@ class VersionContract(BackendFixtures):
         assert loaded is not None
         assert loaded["created_at"] == "2020-03-01T01:30:00.000000+00:00"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", loaded["updated_at"])
+
+    async def test_a_floor_that_is_raised_changes_nothing_but_what_is_made_afterwards(
+        self, storage: IUnifiedStorage, clock: HandClock
+    ) -> None:
+        await storage.save({"id": "a"})
+        for floor in (41, 7):
+            await storage.commit(raising_floor(floor, clock.text))
+
+        await storage.save({"id": "a"})
+        await storage.save({"id": "b"})
+
+        assert {record["id"]: record["version"] for record in await storage.list()} == {"a": 2, "b": 42}
+        assert await storage.count() == 2
 
     # -- records of another store -------------------------------------------------------------------------------------
 

@@ -8,8 +8,10 @@ Invariants:
   anything is written.
 - At the end both stores are read and compared, record by record. What was changed in the source meanwhile is found
   then, and is an error.
+- Versions do not come twice: last of all the target's floor, above which new records begin, is raised to that of the
+  source.
 
-What a store has set aside, what it cannot read, and the highest version that was ever deleted there do not go over.
+What a store has set aside, and what it cannot read, do not go over.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from typing import TypeAlias
 
 from fsstore.errors import StorageConflictError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.mutations import Restore
+from fsstore.model.mutations import Restore, raising_floor
 from fsstore.model.records import Filters, JsonObject
+from fsstore.model.times import format_time
 from fsstore.model.values import write_json
 
 Steps: TypeAlias = Callable[[int], None]
@@ -63,7 +66,9 @@ async def migrate_store(
     work = _Migration(source, target, progress or (lambda _: None))
     await work.resume()
     await work.copy()
-    return await work.compare()
+    report = await work.compare()
+    await work.raise_floor()
+    return report
 
 
 class _Migration:
@@ -125,6 +130,12 @@ class _Migration:
             raise _changed(different)
         unreadable = tuple(str(problem["file"]) for problem in await self._source.unreadable())
         return MigrationReport(records, self._copied, size, digest.hexdigest(), unreadable)
+
+    async def raise_floor(self) -> None:
+        """Let what is made in the target begin above what was deleted in the source."""
+        floor = await self._source.floor()
+        if floor > await self._target.floor():
+            await self._target.commit(raising_floor(floor, format_time(self._target.clock())))
 
 
 async def _records(storage: IUnifiedStorage, filters: Filters | None = None) -> AsyncGenerator[JsonObject]:
