@@ -44,7 +44,8 @@ deadlocks with other programs, and a record or floor that was faster are tried a
 A row whose text is no record any more gives way to what would do the same over anything, as on files: an unconditional
 save sets the text aside, an unconditional delete only where that is asked for, and what comes next begins above the
 version of the row. Every other change of it is refused with StorageCorruptedError; lists leave it out, and the report
-names it once one has met it. What the columns alone tell (`count`, `list_metadata`, queries) still knows its row.
+names it once one has met it. Until then `count` and `list_metadata` of that process know its row where the columns tell
+all that is asked; queries do so always.
 
 A lost answer
 -------------

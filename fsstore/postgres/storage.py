@@ -350,7 +350,8 @@ class PostgresStorage(IUnifiedStorage):
     async def unreadable(self) -> Records:
         """Return what lists of this open store have left out, and is still no record: `file` is its id, and `reason`.
 
-        One statement for each. `list_metadata` and `count` name and count it by its row where that tells all they ask.
+        One statement for each. Until a list has met it, `list_metadata` and `count` name and count it by its row where
+        that tells all they ask.
         """
         found: Records = []
         for record_id in sorted(self._unreadable):
