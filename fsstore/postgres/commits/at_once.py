@@ -51,10 +51,13 @@ class AtOnce:
                 sql.SQL("{} = {}").format(sql.Identifier(column), _value(column)) for column in written
             ),
         }
+        # where a server gives another isolation by default, the second statement would see no more than this one
         self._make = (
             sql.SQL(
                 "WITH placed AS (INSERT INTO {documents} ({columns}) SELECT {values} FROM {store} AS s"
-                f" WHERE {_STORE} AND s.floor = %(floor)s ON CONFLICT (key) DO NOTHING RETURNING key), {_NOTED}"
+                f" WHERE {_STORE} AND s.floor = %(floor)s"
+                " AND current_setting('transaction_isolation') = 'read committed'"
+                f" ON CONFLICT (key) DO NOTHING RETURNING key), {_NOTED}"
             )
             .format(**places)
             .as_bytes(None)

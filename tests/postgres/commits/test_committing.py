@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -256,8 +257,14 @@ def rewrite(url: str, storage: PostgresStorage, text: str) -> None:
         connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
 
 
-async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(postgres_url: str, tmp_path: Path) -> None:
-    stores = [await opened(postgres_url, tmp_path, pool_size=4) for _ in range(2)]
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(
+    postgres_url: str, tmp_path: Path, isolation: str
+) -> None:
+    """Whatever isolation the server is set up to give those who do not ask for one."""
+    options = quote("-c default_transaction_isolation=" + isolation.replace(" ", "\\ "), safe="")
+    url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}options={options}"
+    stores = [await opened(url, tmp_path, pool_size=4) for _ in range(2)]
     seen: list[int] = []
 
     async def work(store: PostgresStorage) -> None:
