@@ -201,13 +201,17 @@ async def test_what_has_changed_in_the_source_since_goes_over_by_the_next_call()
         # of the same version, and another record
         ([{"id": "a", "type": "mine"}], "a"),
         ([{"id": "zz"}], "zz"),
+        # of a lower version, and made at another time
+        ([{"id": "b", "created_at": "2000-01-01"}], "b"),
     ],
 )
 async def test_a_target_with_records_of_its_own_is_refused_before_anything_is_written(
     records: list[JsonObject], named: str
 ) -> None:
     async with MemoryStorage() as source, MemoryStorage() as target:
-        await source.batch_save([{"id": "a"}, {"id": "b"}])
+        for _ in range(2):
+            await source.save({"id": "b"})
+        await source.save({"id": "a"})
         await target.batch_save(records)
         before = await contents(target)
 

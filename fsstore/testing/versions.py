@@ -155,7 +155,8 @@ class VersionContract(BackendFixtures):
         await storage.commit([Restore("a", newer)])
 
         assert await storage.load("a") == newer
-        for other in (_MOVED, {**newer, "type": "memo"}):
+        made_later = {**newer, "version": 60, "created_at": "2020-01-02T03:04:05.000007+00:00"}
+        for other in (_MOVED, {**newer, "type": "memo"}, made_later):
             error = await refusal(
                 storage.commit([saving({"id": "b", "type": "note", "data": 1}), Restore("a", other)]),
                 StorageConflictError,
