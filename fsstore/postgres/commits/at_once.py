@@ -1,7 +1,8 @@
 """The statements of a commit of one record that was drafted of what is remembered: one exchange, mostly one statement.
 
 Each of them does nothing where the record, or the store, is not as it was remembered; then the commit is made in the
-usual way. None of them waits for a record that another commit has locked: it is taken for changed.
+usual way. None of them waits for a record that another commit has locked: it is taken for changed. One that is being
+made by another commit is waited for as long as a call may take.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from psycopg import sql
 
 from fsstore.postgres.commits.draft import Stored, Written
 from fsstore.postgres.commits.remembered import Guess
-from fsstore.postgres.commits.writes import SYNCHRONOUS, Step, change_of
+from fsstore.postgres.commits.writes import SYNCHRONOUS, Settings, Step, change_of
 from fsstore.postgres.schema.rows import FOUND_COLUMNS, row_of
 from fsstore.postgres.schema.tables import FORMAT, Names
 
@@ -36,7 +37,7 @@ _STORE = "s.format = {format} AND (s.whole_until > now()) = %(is_whole)s"
 class AtOnce:
     """The statements of one store."""
 
-    def __init__(self, names: Names, *, durable: bool) -> None:
+    def __init__(self, names: Names, settings: Settings) -> None:
         written = [*FOUND_COLUMNS[1:], "record"]
         places: dict[str, sql.Composable] = {
             "documents": names.documents,
@@ -44,7 +45,8 @@ class AtOnce:
             "store": names.store,
             "format": sql.Literal(FORMAT),
             "channel": sql.Literal(names.channel),
-            "synchronous": sql.SQL(SYNCHRONOUS) if durable else sql.Literal("off"),
+            "synchronous": sql.SQL(SYNCHRONOUS) if settings.durable else sql.Literal("off"),
+            "milliseconds": sql.Literal(settings.milliseconds),
             "columns": sql.SQL(", ").join(map(sql.Identifier, ["key", "id", *written])),
             "values": sql.SQL(", ").join(map(_value, ["key", "id", *written])),
             "setting": sql.SQL(", ").join(
@@ -54,7 +56,8 @@ class AtOnce:
         # where a server gives another isolation by default, the second statement would see no more than this one
         self._make = (
             sql.SQL(
-                "WITH placed AS (INSERT INTO {documents} ({columns}) SELECT {values} FROM {store} AS s"
+                "WITH placed AS (INSERT INTO {documents} ({columns}) SELECT {values} FROM {store} AS s,"
+                " (SELECT set_config('lock_timeout', {milliseconds}, true)) AS patience"
                 f" WHERE {_STORE} AND s.floor = %(floor)s"
                 " AND current_setting('transaction_isolation') = 'read committed'"
                 f" ON CONFLICT (key) DO NOTHING RETURNING key), {_NOTED}"

@@ -75,7 +75,7 @@ class Committer:
         self._pool = pool
         self._writes = writes
         self._settings = settings
-        self._statements = AtOnce(names, durable=settings.durable)
+        self._statements = AtOnce(names, settings)
         self._remembered = remembered
         self.writer = writer
         self._max_bytes = max_bytes

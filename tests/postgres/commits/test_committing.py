@@ -136,6 +136,20 @@ async def test_a_document_that_another_program_holds_locked_is_a_timeout(postgre
         await storage.save({"id": "a"})
 
 
+async def test_a_document_that_another_program_is_making_is_waited_for_once(postgres_url: str, tmp_path: Path) -> None:
+    async with await opened(postgres_url, tmp_path, timeout_seconds=1.0) as storage:
+        await storage.save({"id": "first"})
+        with psycopg.connect(postgres_url) as other:
+            other.execute(storage._writes._hold, storage._writes.one("a"))
+            began = monotonic()
+            with pytest.raises(StorageTimeoutError, match="another commit of the same document") as caught:
+                await storage.save({"id": "a"})
+            other.rollback()
+        assert caught.value.outcome == "not applied"
+        assert 0.9 < monotonic() - began < 1.9
+        await storage.save({"id": "a"})
+
+
 async def test_a_deadlock_with_another_program_is_done_again(postgres_url: str, tmp_path: Path) -> None:
     async with await opened(postgres_url, tmp_path) as storage:
         await storage.batch_save([{"id": "a"}, {"id": "b"}])
