@@ -25,7 +25,6 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.postgres.commits.committing import Committed, Committer
-from fsstore.postgres.commits.draft import Stored
 from fsstore.postgres.commits.remembered import Remembered
 from fsstore.postgres.commits.writes import Settings, State, Step, Writes
 from fsstore.postgres.connections.connection import Connection, server_at, split_names
@@ -174,8 +173,7 @@ class PostgresStorage(IUnifiedStorage):
             return None
         data = row[0].encode()
         record = record_in(data, id)
-        # not the record itself, which the caller may change: a commit reads it anew
-        self._remembered.see(id, Stored(id, data))
+        self._remembered.see(id, data)
         return record
 
     async def exists(self, id: str) -> bool:

@@ -131,7 +131,8 @@ class Committer:
                     return None
                 lost = await self._lost(lease, error)
             else:
-                self._remembered.see(change.id, made if is_applied else None, guess.state if is_applied else None)
+                seen = (made.data, guess.state) if is_applied else (None, None)
+                self._remembered.see(change.id, *seen)
                 self._expects_new = is_applied or guess.found is not None
                 return Committed(draft, number) if is_applied else None
         return None if await self._is_void(draft, number, lost) else Committed(draft, number)
@@ -194,7 +195,7 @@ class Committer:
     def _see(self, draft: Draft, state: State) -> None:
         state = state._replace(floor=draft.floor)
         for each in draft.written():
-            self._remembered.see(each.id, each.made, state)
+            self._remembered.see(each.id, None if each.made is None else each.made.data, state)
 
     async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, State]:
         """Lock what the mutations are about, and apply them to it; return the state of the store, too."""

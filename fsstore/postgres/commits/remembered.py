@@ -33,27 +33,28 @@ class Remembered:
 
     def _begin(self) -> None:
         self._guard = threading.Lock()
-        self._records: OrderedDict[str, Stored] = OrderedDict()
+        # as texts: what is made of them is several times as large, and may be shared with a caller
+        self._records: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
         self._state: State | None = None
 
     def guess(self, record_id: str) -> Guess | None:
         """Return what may be there; None where nothing is known of the store."""
         with self._guard:
-            return None if self._state is None else Guess(self._state, self._records.get(record_id))
+            state, data = self._state, self._records.get(record_id)
+        return None if state is None else Guess(state, None if data is None else Stored(record_id, data))
 
-    def see(self, record_id: str, found: Stored | None, state: State | None = None) -> None:
-        """Remember a record, None for none, and the state of the store."""
+    def see(self, record_id: str, data: bytes | None, state: State | None = None) -> None:
+        """Remember the text of a record, None for none, and the state of the store."""
         with self._guard:
             self._state = state or self._state
-            before = self._records.pop(record_id, None)
-            self._bytes -= 0 if before is None else len(before.data)
-            if found is not None and len(found.data) <= MAX_BYTES // 16:
-                self._records[record_id] = found
-                self._bytes += len(found.data)
+            self._bytes -= len(self._records.pop(record_id, b""))
+            if data is not None and len(data) <= MAX_BYTES // 16:
+                self._records[record_id] = data
+                self._bytes += len(data)
             while self._bytes > MAX_BYTES:
                 _, oldest = self._records.popitem(last=False)
-                self._bytes -= len(oldest.data)
+                self._bytes -= len(oldest)
 
     def in_child(self) -> None:
         """Begin anew: another thread may have been in the middle of something at the fork."""
