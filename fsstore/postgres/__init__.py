@@ -53,7 +53,8 @@ Each commit has a number (a UUID), in its rows of `changes`. Where the connectio
 sent, nothing is applied, and the commit is done again by another connection. Where it is lost in the last exchange, the
 same number is inserted as a void row, with the key of the first record. That waits for the transaction, as long as the
 server is still at it. Then either the number is there, and the commit is applied; or the void row stands, and whatever
-of the commit still arrives fails by it. Where no server answers for `timeout_seconds`, the error says `unknown`.
+of the commit still arrives fails by it. Where no server answers for `timeout_seconds`, or half an hour has passed, as
+on a machine that sleeps, the error says `unknown`.
 
 Watching
 --------

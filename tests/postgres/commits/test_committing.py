@@ -90,6 +90,22 @@ async def test_a_commit_is_unknown_only_if_the_server_stays_away(
     assert await items_of(cut_off) == [0, 1]
 
 
+@each_way
+async def test_a_commit_is_unknown_once_its_number_may_have_been_removed(
+    cut_off: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, records: int, sent: bytes
+) -> None:
+    """As where a machine sleeps for hours between a commit and its answer."""
+    await cut_off.commit(changes(0, records))
+    times = iter([0.0, 7_200.0])
+    monkeypatch.setattr("fsstore.postgres.commits.committing.time", lambda: next(times))
+    proxy.cut_after = sent
+    with pytest.raises(StorageUnavailableError, match="it was too long before") as caught:
+        await cut_off.commit(changes(1, records))
+
+    assert caught.value.outcome == "unknown"
+    assert await items_of(cut_off) == [0, 1]
+
+
 async def test_a_commit_that_comes_late_after_it_was_declared_void_is_not_applied(
     cut_off: PostgresStorage, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
