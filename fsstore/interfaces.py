@@ -222,6 +222,13 @@ class IUnifiedStorage(ABC):
         report = await self.health_check()
         return [*report["corrupt"], *report.get("too_large", ())]
 
+    async def floor(self) -> int:
+        """Return the highest version that was ever deleted, above which new records begin; 0 where nobody counts that.
+
+        What is moved to another store takes it along, so that no version of a record comes twice (`raising_floor`).
+        """
+        return 0
+
     async def get_by_session(self, session_id: str) -> Records:
         """Return the records that carry this session id."""
         return await self.list({"session_id": session_id})

@@ -126,6 +126,11 @@ class MemoryStorage(IUnifiedStorage):
                 self._ledger.publish(record_id, None if record is None else _state(record), "own", record)
         return outcomes
 
+    async def floor(self) -> int:
+        """Return the highest version that was deleted."""
+        self._check_open()
+        return self._floor
+
     async def health_check(self) -> dict[str, Any]:
         """Return the report every backend gives."""
         self._check_open()

@@ -108,6 +108,35 @@ async def test_a_store_opened_to_be_read_makes_nothing_not_even_its_control_dire
     assert not (tmp_path / "absent").exists()
 
 
+async def test_no_version_that_was_deleted_in_the_source_comes_again_in_the_target(tmp_path: Path) -> None:
+    async with MemoryStorage() as memory, MemoryStorage() as other:
+        await filled(memory)
+        for number in range(7):
+            await memory.save({"id": "gone", "data": number})
+        deleted = await version_of(memory, "gone")
+        await memory.delete("gone")
+
+        async with await FileStorage.open(tmp_path / "a", fsync=False) as files:
+            await migrate_store(memory, files)
+            assert await files.floor() == await memory.floor() == deleted
+            assert await contents(files) == await contents(memory)
+        async with await FileStorage.open(tmp_path / "a", read_only=True) as files:
+            await migrate_store(files, other)
+            assert await contents(other) == await contents(memory)
+
+        await other.save({"id": "gone"})
+        assert await version_of(other, "gone") == deleted + 1
+        # a target that has deleted higher ones is left alone
+        await other.delete("gone")
+        await migrate_store(memory, other)
+        assert await other.floor() == deleted + 1
+
+
+async def version_of(storage: IUnifiedStorage, record_id: str) -> int:
+    record = await storage.load(record_id)
+    return 0 if record is None else int(record["version"])
+
+
 class Failing(MemoryStorage):
     """Fails at the third commit."""
 
@@ -137,6 +166,20 @@ async def test_a_migration_that_was_stopped_goes_on_where_it_was() -> None:
         assert (again.copied, again.digest) == (0, report.digest)
 
 
+async def test_a_migration_that_was_stopped_before_its_last_step_takes_the_floor_along_next_time() -> None:
+    async with MemoryStorage() as source, Failing() as target:
+        await source.batch_save([{"id": "a"}, {"id": "b"}])
+        await source.delete("a")
+        # one batch, and then the floor
+        target.commits = 1
+        with pytest.raises(StorageUnavailableError, match="it fails here"):
+            await migrate_store(source, target)
+        assert (await contents(target), await target.floor()) == (await contents(source), 0)
+
+        assert (await migrate_store(source, target)).copied == 0
+        assert await target.floor() == 1
+
+
 async def test_what_has_changed_in_the_source_since_goes_over_by_the_next_call() -> None:
     async with MemoryStorage() as source, MemoryStorage() as target:
         await filled(source, 20)
@@ -158,13 +201,17 @@ async def test_what_has_changed_in_the_source_since_goes_over_by_the_next_call()
         # of the same version, and another record
         ([{"id": "a", "type": "mine"}], "a"),
         ([{"id": "zz"}], "zz"),
+        # of a lower version, and made at another time
+        ([{"id": "b", "created_at": "2000-01-01"}], "b"),
     ],
 )
 async def test_a_target_with_records_of_its_own_is_refused_before_anything_is_written(
     records: list[JsonObject], named: str
 ) -> None:
     async with MemoryStorage() as source, MemoryStorage() as target:
-        await source.batch_save([{"id": "a"}, {"id": "b"}])
+        for _ in range(2):
+            await source.save({"id": "b"})
+        await source.save({"id": "a"})
         await target.batch_save(records)
         before = await contents(target)
 

@@ -311,6 +311,12 @@ class FileStorage(IUnifiedStorage):
                 )
                 yield name, data
 
+    async def floor(self) -> int:
+        """Return the highest version that was ever deleted here; O(1), but for a log that cannot be replayed."""
+        self._check_open()
+        known = self._store.overlay or self._counters
+        return await self._reading.executor.in_thread(known.floor)
+
     async def health_check(self) -> dict[str, Any]:
         """Return a report; O(documents), since it reconciles first.
 

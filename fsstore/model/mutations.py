@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+from uuid import uuid4
 
 from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageValidationError
 from fsstore.model.expected import Expected
@@ -190,7 +191,7 @@ class Restore(NamedTuple):
     def apply(self, current: JsonObject | None, now: str, floor: int = 0) -> JsonObject:  # noqa: ARG002 - as the others have it
         """Return the record, `current` itself where that is the same.
 
-        Raises StorageConflictError where what is there is newer, or another record of the same version, and
+        Raises StorageConflictError where what is there was never this record (`may_become`), and
         StorageValidationError for what no store holds.
         """
         self.expected.check(self.id, current)
@@ -203,7 +204,7 @@ class Restore(NamedTuple):
             return record
         if write_json(current) == write_json(record):
             return current
-        if current["version"] >= record["version"]:
+        if not may_become(current, record):
             raise StorageConflictError(
                 id=self.id,
                 expected=record["version"] - 1,
@@ -264,6 +265,19 @@ def deleting(record_id: str, *, expected_version: int | None = None, keep_damage
 def unchanged(record_id: str, seen: JsonObject | None) -> Check:
     """Change nothing, and refuse the commit unless the record is still exactly what was seen."""
     return Check(record_id, Expected(seen=seen))
+
+
+def may_become(there: JsonObject, record: JsonObject) -> bool:
+    """Whether one record may have been another one before: made at the same time, and of a lower version."""
+    return bool(there["created_at"] == record["created_at"] and there["version"] < record["version"])
+
+
+def raising_floor(floor: int, now: str) -> list[Restore | Delete]:
+    """Change no record, and have new ones begin above that version: as if one that had it were deleted."""
+    record_id = f"floor-{uuid4()}"
+    times = dict.fromkeys(TIME_KEYS, now)
+    record = {"id": record_id, "type": "floor", "data": {}, "version": floor, **times}
+    return [Restore(record_id, record), Delete(record_id)]
 
 
 def overrides(change: AnyMutation) -> bool:

@@ -28,9 +28,9 @@ A save, step by step
 1. What the caller gives is written down at once as the text that it will be (`sealed`, as on files); a task of its own
    commits it, so that a caller who is cancelled does not interrupt it.
 2. One record alone is drafted of what this process has seen of it last, or of nothing where it is probably new, or else
-   of what one read without a lock gives; and sent as one statement (`at_once`). That does nothing unless the record has
-   still that version and time, and the store its format and, for a new record, its floor. Nothing was done, or the
-   mutation deletes: go on with 3.
+   of what one read without a lock gives; and sent as one statement (`at_once`). That does nothing unless the record is
+   still that very text, by its SHA-256, and the store has its format still and, for a new record, its floor. Nothing
+   was done, or the mutation deletes: go on with 3.
 3. One exchange: BEGIN, the time limits, the rows locked in the order of their keys, the row of `store`.
 4. The draft (`draft`): the rules of every backend, applied to what was found. A refused commit ends here, rolled back.
 5. One more exchange: the rows in the order of their keys, the rows of `changes`, a look whether the floor has risen,
@@ -44,7 +44,8 @@ deadlocks with other programs, and a record or floor that was faster are tried a
 A row whose text is no record any more gives way to what would do the same over anything, as on files: an unconditional
 save sets the text aside, an unconditional delete only where that is asked for, and what comes next begins above the
 version of the row. Every other change of it is refused with StorageCorruptedError; lists leave it out, and the report
-names it once one has met it. What the columns alone tell (`count`, `list_metadata`, queries) still knows its row.
+names it once one has met it. Until then `count` and `list_metadata` of that process know its row where the columns tell
+all that is asked; queries do so always.
 
 A lost answer
 -------------
@@ -52,7 +53,8 @@ Each commit has a number (a UUID), in its rows of `changes`. Where the connectio
 sent, nothing is applied, and the commit is done again by another connection. Where it is lost in the last exchange, the
 same number is inserted as a void row, with the key of the first record. That waits for the transaction, as long as the
 server is still at it. Then either the number is there, and the commit is applied; or the void row stands, and whatever
-of the commit still arrives fails by it. Where no server answers for `timeout_seconds`, the error says `unknown`.
+of the commit still arrives fails by it. Where no server answers for `timeout_seconds`, or half an hour has passed, as
+on a machine that sleeps, the error says `unknown`.
 
 Watching
 --------
@@ -73,9 +75,9 @@ What is left behind
 -------------------
 - A process that dies in mid-commit: an open transaction, which the server rolls back when it notices the closed
   connection, or after `timeout_seconds`, so that its locks do not last. A COMMIT that was sent is applied.
-- A server that dies: what was committed. Every process makes new connections; what it remembered of records is
-  forgotten, since a server that did not sync may have lost versions and count them again. Commits under way learn what
-  became of them, as above.
+- A server that dies: what was committed. Every process makes new connections. Where the server has lost
+  what it had not synced, versions are counted again; what a process remembers of records does no harm then, since it is
+  compared with their texts. Commits under way learn what became of them, as above.
 - A lost connection: the same, for the call that used it; reads are done again once.
 - A void row: an hour, in `changes`; watches pass it over.
 - A child of fork: connections of its own. Those of the parent are left alone until it ends.

@@ -25,15 +25,15 @@ from fsstore.model.mutations import AnyMutation
 from fsstore.model.records import Clock, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
 from fsstore.model.times import format_time, utc_now
 from fsstore.postgres.commits.committing import Committed, Committer
-from fsstore.postgres.commits.draft import Stored
 from fsstore.postgres.commits.remembered import Remembered
-from fsstore.postgres.commits.writes import Settings, Step, Writes
+from fsstore.postgres.commits.writes import Settings, State, Step, Writes
 from fsstore.postgres.connections.connection import Connection, server_at, split_names
 from fsstore.postgres.connections.pool import Pool, keep_for_parent
 from fsstore.postgres.filters import listing
 from fsstore.postgres.options import MAX_BYTES, Options
 from fsstore.postgres.queries.relation import queried
 from fsstore.postgres.schema.making import prepare, rights, upgrade
+from fsstore.postgres.schema.rows import record_in
 from fsstore.postgres.schema.tables import PREFIX, SCHEMA, Names
 from fsstore.postgres.watch.following import Following, asks_for_more
 from fsstore.postgres.watch.source import PostgresChangeSource
@@ -171,9 +171,9 @@ class PostgresStorage(IUnifiedStorage):
         row = await self.pool.run(lambda connection: _row(connection, (self._writes.load, values)))
         if row is None:
             return None
-        found = Stored(id, row[0].encode())
-        record = found.record
-        self._remembered.see(id, found, self.pool.connections)
+        data = row[0].encode()
+        record = record_in(data, id)
+        self._remembered.see(id, data)
         return record
 
     async def exists(self, id: str) -> bool:
@@ -198,7 +198,14 @@ class PostgresStorage(IUnifiedStorage):
         return committed.draft.outcomes
 
     async def _committed(self, sealed: Sequence[Sealed], now: str) -> Committed:
-        committed = await self._committer.commit(sealed, now, self._notifies)
+        notifies = self._notifies()
+        committed: Committed | None = None
+        try:
+            committed = await self._committer.commit(sealed, now, notifies=notifies)
+        finally:
+            if notifies and (committed is None or committed.number is None):
+                # nobody was notified, and the next commit must not wait
+                self._notifies_at = 0.0
         if committed.number is not None:
             if self._watcher is not None:
                 self._watcher.wake()
@@ -312,6 +319,11 @@ class PostgresStorage(IUnifiedStorage):
         source = PostgresChangeSource(self, self.pool, self._following, watcher)
         return Watch(source, condition, filters or {}, since, max_queued=max_queued)
 
+    async def floor(self) -> int:
+        """Return the highest version that was ever deleted; one statement."""
+        row = await self.pool.run(lambda connection: _row(connection, (self._writes.state, ())))
+        return 0 if row is None else State(*row).floor
+
     async def health_check(self) -> dict[str, Any]:
         """Return the report every backend gives, and what the server says of itself; O(records).
 
@@ -336,7 +348,8 @@ class PostgresStorage(IUnifiedStorage):
     async def unreadable(self) -> Records:
         """Return what lists of this open store have left out, and is still no record: `file` is its id, and `reason`.
 
-        One statement for each. `list_metadata` and `count` name and count it by its row where that tells all they ask.
+        One statement for each. Until a list has met it, `list_metadata` and `count` name and count it by its row where
+        that tells all they ask.
         """
         found: Records = []
         for record_id in sorted(self._unreadable):

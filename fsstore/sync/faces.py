@@ -406,6 +406,13 @@ class StorageMethods:
         """Return what lists leave out since it cannot be read: `file` and `reason` of each."""
         return self._calls.run(self._inner.unreadable)
 
+    def floor(self) -> int:
+        """Return the highest version that was ever deleted, above which new records begin; 0 where nobody counts that.
+
+        What is moved to another store takes it along, so that no version of a record comes twice (`raising_floor`).
+        """
+        return self._calls.run(self._inner.floor)
+
     def get_by_session(self, session_id: str) -> Records:
         """Return the records that carry this session id."""
         return self._calls.run(lambda: self._inner.get_by_session(session_id))

@@ -239,6 +239,23 @@ class ExactnessContract(BackendFixtures):
         assert await storage.list() == [before]
         assert [view["metadata"] for view in await storage.list_metadata()] == [before["data"]["metadata"]]
 
+    async def test_what_a_caller_does_to_a_loaded_record_is_no_part_of_the_next_change(
+        self, storage: IUnifiedStorage
+    ) -> None:
+        await storage.save({"id": "a", "data": {"list": [1], "metadata": {"tags": ["x"]}}})
+
+        for turn in range(2):
+            loaded = await storage.load("a")
+            assert loaded is not None
+            loaded["data"]["list"].append(2)
+            loaded["data"]["metadata"]["tags"].append("y")
+            loaded["data"]["more"] = True
+            await storage.update("a", {"data": {"turn": turn}})
+
+        changed = await storage.load("a")
+        assert changed is not None
+        assert changed["data"] == {"list": [1], "metadata": {"tags": ["x"]}, "turn": 1}
+
     # -- ids ----------------------------------------------------------------------------------------------------------
 
     async def test_hostile_ids_name_different_records(self, storage: IUnifiedStorage) -> None:

@@ -7,7 +7,7 @@ import re
 from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
 from fsstore.model.clock import HandClock
-from fsstore.model.mutations import Restore, deleting, patching, saving
+from fsstore.model.mutations import Restore, deleting, patching, raising_floor, saving
 from fsstore.model.records import JsonObject
 from fsstore.testing.backend import BackendFixtures, refusal
 
@@ -117,6 +117,19 @@ class VersionContract(BackendFixtures):
         assert loaded["created_at"] == "2020-03-01T01:30:00.000000+00:00"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", loaded["updated_at"])
 
+    async def test_a_floor_that_is_raised_changes_nothing_but_what_is_made_afterwards(
+        self, storage: IUnifiedStorage, clock: HandClock
+    ) -> None:
+        await storage.save({"id": "a"})
+        for floor in (41, 7):
+            await storage.commit(raising_floor(floor, clock.text))
+
+        await storage.save({"id": "a"})
+        await storage.save({"id": "b"})
+
+        assert {record["id"]: record["version"] for record in await storage.list()} == {"a": 2, "b": 42}
+        assert await storage.count() == 2
+
     # -- records of another store -------------------------------------------------------------------------------------
 
     async def test_a_record_of_another_store_keeps_its_version_and_times_and_counts_on(
@@ -142,7 +155,8 @@ class VersionContract(BackendFixtures):
         await storage.commit([Restore("a", newer)])
 
         assert await storage.load("a") == newer
-        for other in (_MOVED, {**newer, "type": "memo"}):
+        made_later = {**newer, "version": 60, "created_at": "2020-01-02T03:04:05.000007+00:00"}
+        for other in (_MOVED, {**newer, "type": "memo"}, made_later):
             error = await refusal(
                 storage.commit([saving({"id": "b", "type": "note", "data": 1}), Restore("a", other)]),
                 StorageConflictError,

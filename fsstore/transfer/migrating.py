@@ -5,11 +5,13 @@ Invariants:
 - Records go over in the order of their ids, one commit a batch. Whatever stops that, the same call goes on where it
   was: what has arrived is compared with the source, and not written again.
 - Nothing takes the place of what did not come from the source: a target with records of its own is refused before
-  anything is written.
+  anything is written. A record is the source's own if it was made at the same time, and its version is not higher.
 - At the end both stores are read and compared, record by record. What was changed in the source meanwhile is found
   then, and is an error.
+- Versions do not come twice: last of all the target's floor, above which new records begin, is raised to that of the
+  source.
 
-What a store has set aside, what it cannot read, and the highest version that was ever deleted there do not go over.
+What a store has set aside, and what it cannot read, do not go over.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from typing import TypeAlias
 
 from fsstore.errors import StorageConflictError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.mutations import Restore
+from fsstore.model.mutations import Restore, may_become, raising_floor
 from fsstore.model.records import Filters, JsonObject
+from fsstore.model.times import format_time
 from fsstore.model.values import write_json
 
 Steps: TypeAlias = Callable[[int], None]
@@ -63,7 +66,9 @@ async def migrate_store(
     work = _Migration(source, target, progress or (lambda _: None))
     await work.resume()
     await work.copy()
-    return await work.compare()
+    report = await work.compare()
+    await work.raise_floor()
+    return report
 
 
 class _Migration:
@@ -82,9 +87,10 @@ class _Migration:
         is_complete = True
         async with aclosing(_pairs(self._source, self._target, until_target_ends=True)) as pairs:
             async for ours, theirs in pairs:
-                if theirs is not None and (ours is None or not _may_become(theirs, ours)):
+                is_there = ours is not None and theirs is not None and _line(ours) == _line(theirs)
+                if theirs is not None and not is_there and (ours is None or not may_become(theirs, ours)):
                     raise _foreign(theirs, ours)
-                is_complete = is_complete and ours is not None and theirs is not None and _line(ours) == _line(theirs)
+                is_complete = is_complete and is_there
                 if is_complete and ours is not None:
                     self._after = ours["id"]
                     self._passed += 1
@@ -126,6 +132,12 @@ class _Migration:
         unreadable = tuple(str(problem["file"]) for problem in await self._source.unreadable())
         return MigrationReport(records, self._copied, size, digest.hexdigest(), unreadable)
 
+    async def raise_floor(self) -> None:
+        """Let what is made in the target begin above what was deleted in the source."""
+        floor = await self._source.floor()
+        if floor > await self._target.floor():
+            await self._target.commit(raising_floor(floor, format_time(self._target.clock())))
+
 
 async def _records(storage: IUnifiedStorage, filters: Filters | None = None) -> AsyncGenerator[JsonObject]:
     async with aclosing(storage.stream_list(filters, _BATCH_RECORDS)) as batches:
@@ -150,11 +162,6 @@ async def _pairs(
 
 def _line(record: JsonObject | None) -> bytes:
     return b"" if record is None else write_json(record)
-
-
-def _may_become(there: JsonObject, record: JsonObject) -> bool:
-    """Whether what is in the target is the record of the source, or was it before."""
-    return bool(there["version"] < record["version"]) or _line(there) == _line(record)
 
 
 def _foreign(there: JsonObject, ours: JsonObject | None) -> StorageConflictError:

@@ -92,6 +92,7 @@ class Calls:
             "read_tail": lambda: self._has(self._service.read_tail(OTHERS[0], 1)),
             "typed": lambda: self._has(self._service.typed(SessionData).get(OTHERS[0])),
             "unreadable": storage.unreadable,
+            "floor": storage.floor,
             "set_aside": lambda: _given(storage.set_aside()),
             "session_exists": lambda: self._has(self._service.session_exists(OTHERS[0])),
         }

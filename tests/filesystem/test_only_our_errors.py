@@ -113,6 +113,7 @@ CALLS: dict[str, Call] = {
     "batch_delete": lambda storage, _: storage.batch_delete(["q", "r"]),
     "cleanup_old_data": lambda storage, _: storage.cleanup_old_data(1),
     "health_check": lambda storage, _: storage.health_check(),
+    "floor": lambda storage, _: storage.floor(),
     "refresh": lambda storage, _: storage.refresh(),
     "verify": lambda storage, _: storage.verify(hash=True),
     "repair": lambda storage, _: storage.repair(),

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import fsstore
+from fsstore.errors import StorageUnavailableError
+from fsstore.integrations.open_stores import OpenStore
 from tests.postgres.stores import prefix_of
 from tests.test_guides import GUIDES, blocks, names_of
 
@@ -58,3 +60,27 @@ def test_the_guide_says_of_each_engine_that_it_was_not_run() -> None:
     text = (GUIDES / "postgres.md").read_text("utf-8")
     engines = text.partition("## Engines")[2].partition("\n## ")[0]
     assert engines.count("Not run.") == len(re.findall(r"^\*\*(?!Only)", engines, re.MULTILINE)) == 4
+
+
+# -- what the guides of frameworks say --------------------------------------------------------------------------------
+
+
+def test_each_guide_of_a_framework_says_that_its_store_may_be_a_database() -> None:
+    texts = {path.stem: " ".join(path.read_text("utf-8").split()) for path in GUIDES.glob("*.md")}
+    of_frameworks = [topic for topic, text in texts.items() if "from fsstore.integrations." in text]
+    assert len(of_frameworks) >= 7
+    for topic in of_frameworks:
+        assert "may be one of PostgreSQL, once `fsstore init URL` has made its tables" in texts[topic], topic
+
+
+def test_a_framework_takes_the_url_of_a_database_once_its_tables_are_made(url: str) -> None:
+    with pytest.raises(StorageUnavailableError, match=r"no store in the schema .* make it with `fsstore init URL`"):
+        OpenStore(url)
+    subprocess.run([sys.executable, "-m", "fsstore", "init", url], capture_output=True, check=True)
+
+    held, again = OpenStore(url), OpenStore(url)
+    assert held.storage is again.storage
+    held.plain.save({"id": "a"})
+    held.close()
+    assert again.plain.exists("a")
+    again.close()

@@ -90,6 +90,28 @@ def test_a_store_of_files_goes_to_postgresql_and_back_as_it_was(postgres_url: st
     assert files_of(tmp_path / "b") == files_of(tmp_path / "a")
 
 
+def test_no_version_that_was_deleted_before_a_move_comes_again_after_it(postgres_url: str, tmp_path: Path) -> None:
+    emptied(postgres_url)
+    asyncio.run(filled(tmp_path / "a"))
+    deleted = asyncio.run(made_and_deleted(str(tmp_path / "a"), 5))
+
+    assert migrate(tmp_path / "a", postgres_url).returncode == 0
+    assert asyncio.run(made_and_deleted(postgres_url, 1)) == deleted + 1
+    assert migrate(postgres_url, tmp_path / "b").returncode == 0
+    assert asyncio.run(made_and_deleted(str(tmp_path / "b"), 1)) == deleted + 2
+
+
+async def made_and_deleted(url: str, saves: int) -> int:
+    """Save a record that is not there so often, delete it, and return the version that it had."""
+    async with open_storage(url) as storage:
+        for _ in range(saves):
+            await storage.save({"id": "gone"})
+        record = await storage.load("gone")
+        await storage.delete("gone")
+    assert record is not None
+    return int(record["version"])
+
+
 def test_a_migration_to_postgresql_that_is_killed_over_and_over_ends_whole(postgres_url: str, tmp_path: Path) -> None:
     emptied(postgres_url)
     there = asyncio.run(made(tmp_path / "a"))

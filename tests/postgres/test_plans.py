@@ -14,7 +14,7 @@ from fsstore.model.records import JsonObject
 from fsstore.postgres.commits.at_once import AtOnce
 from fsstore.postgres.commits.draft import Stored, Written
 from fsstore.postgres.commits.remembered import Guess
-from fsstore.postgres.commits.writes import State, Step, Writes
+from fsstore.postgres.commits.writes import Settings, State, Step, Writes
 from fsstore.postgres.connections.connection import Connection
 from fsstore.postgres.filters.statements import ABILITIES, Statement, counting, following, selecting
 from fsstore.postgres.schema.rows import key_of
@@ -102,7 +102,7 @@ async def test_a_session_that_is_remembered_is_renewed_by_its_key(connection: Co
     made, found = (Stored("s77", b"{}", {**record, "version": version}) for version in (2, 1))
     written = Written("s77", key_of("s77"), 1, found=True, made=made)
     guess = Guess(State(1, 0, is_whole=False), found)
-    statements = AtOnce(NAMES, durable=True)
+    statements = AtOnce(NAMES, Settings(30.0, durable=True))
     ((text, values),) = statements.steps(written, made, uuid4(), uuid4(), guess, notifies=False)
 
     # the one row of the store is read as a whole

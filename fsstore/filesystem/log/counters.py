@@ -219,6 +219,10 @@ class Counters:
         finally:
             os.close(descriptor)
 
+    def floor(self) -> int:
+        """Return the highest version that was ever deleted here, as far as the counters or the file of its own tell."""
+        return max(floor_above(0, self.read().floor), self._seen_floor, self._read_floor())
+
     def _read_floor(self) -> int:
         try:
             data, _ = self._tree.read(FLOOR, max_bytes=_FLOOR_MAX_BYTES)

@@ -253,6 +253,11 @@ class Overlay:
         numbers = self._log.numbers()
         return bool(numbers) and numbers[-1] > self._counters.read().newest
 
+    def floor(self) -> int:
+        """Return the highest version that was ever deleted, also by what waits in the log; O(bytes of the log)."""
+        segments = self._log.read(self._log.numbers())
+        return max(self._counters.floor(), *(change.floor for segment in segments for change in segment.changes), 0)
+
     # -- locks --------------------------------------------------------------------------------------------------------
 
     def while_nobody_writes(self, run: Callable[[], T], *, timeout_seconds: float) -> T:

@@ -1,18 +1,20 @@
 """The statements of a commit of one record that was drafted of what is remembered: one exchange, mostly one statement.
 
 Each of them does nothing where the record, or the store, is not as it was remembered; then the commit is made in the
-usual way. None of them waits for a record that another commit has locked: it is taken for changed.
+usual way. None of them waits for a record that another commit has locked: it is taken for changed. One that is being
+made by another commit is waited for as long as a call may take.
 """
 
 from __future__ import annotations
 
+import hashlib
 from uuid import UUID
 
 from psycopg import sql
 
 from fsstore.postgres.commits.draft import Stored, Written
 from fsstore.postgres.commits.remembered import Guess
-from fsstore.postgres.commits.writes import SYNCHRONOUS, Step, change_of
+from fsstore.postgres.commits.writes import SYNCHRONOUS, Settings, Step, change_of
 from fsstore.postgres.schema.rows import FOUND_COLUMNS, row_of
 from fsstore.postgres.schema.tables import FORMAT, Names
 
@@ -28,14 +30,14 @@ _NOTED = """noted AS (
     INSERT INTO {changes} (key, commit, writer, id, before, after, known, is_whole)
     SELECT %(key)s, %(commit)s, %(writer)s, %(id)s, %(before)s, %(after)s, %(known)s, %(is_whole)s FROM placed)
     SELECT count(*), set_config('synchronous_commit', {synchronous}, true),
-        CASE WHEN %(notifies)s THEN pg_notify({channel}, '') END FROM placed"""
+        CASE WHEN %(notifies)s AND count(*) > 0 THEN pg_notify({channel}, '') END FROM placed"""
 _STORE = "s.format = {format} AND (s.whole_until > now()) = %(is_whole)s"
 
 
 class AtOnce:
     """The statements of one store."""
 
-    def __init__(self, names: Names, *, durable: bool) -> None:
+    def __init__(self, names: Names, settings: Settings) -> None:
         written = [*FOUND_COLUMNS[1:], "record"]
         places: dict[str, sql.Composable] = {
             "documents": names.documents,
@@ -43,27 +45,31 @@ class AtOnce:
             "store": names.store,
             "format": sql.Literal(FORMAT),
             "channel": sql.Literal(names.channel),
-            "synchronous": sql.SQL(SYNCHRONOUS) if durable else sql.Literal("off"),
+            "synchronous": sql.SQL(SYNCHRONOUS) if settings.durable else sql.Literal("off"),
+            "milliseconds": sql.Literal(settings.milliseconds),
             "columns": sql.SQL(", ").join(map(sql.Identifier, ["key", "id", *written])),
             "values": sql.SQL(", ").join(map(_value, ["key", "id", *written])),
             "setting": sql.SQL(", ").join(
                 sql.SQL("{} = {}").format(sql.Identifier(column), _value(column)) for column in written
             ),
         }
+        # where a server gives another isolation by default, the second statement would see no more than this one
         self._make = (
             sql.SQL(
-                "WITH placed AS (INSERT INTO {documents} ({columns}) SELECT {values} FROM {store} AS s"
-                f" WHERE {_STORE} AND s.floor = %(floor)s ON CONFLICT (key) DO NOTHING RETURNING key), {_NOTED}"
+                "WITH placed AS (INSERT INTO {documents} ({columns}) SELECT {values} FROM {store} AS s,"
+                " (SELECT set_config('lock_timeout', {milliseconds}, true)) AS patience"
+                f" WHERE {_STORE} AND s.floor = %(floor)s"
+                " AND current_setting('transaction_isolation') = 'read committed'"
+                f" ON CONFLICT (key) DO NOTHING RETURNING key), {_NOTED}"
             )
             .format(**places)
             .as_bytes(None)
         )
-        # IS TRUE, so that the record is looked for by its key, and not by an index of times
         self._renew = (
             sql.SQL(
                 "WITH held AS (SELECT d.key FROM {documents} AS d, {store} AS s WHERE d.key = %(key)s AND d.id = %(id)s"
-                " AND d.version = %(before)s AND (d.updated_at = %(seen_at)s) IS TRUE"
-                f" AND {_STORE} FOR UPDATE OF d SKIP LOCKED),"
+                f" AND d.version = %(before)s AND sha256(convert_to(d.record, 'UTF8')) = %(seen)s AND {_STORE}"
+                " FOR UPDATE OF d SKIP LOCKED),"
                 " placed AS (UPDATE {documents} AS d SET {setting} FROM held WHERE d.key = held.key RETURNING d.key),"
                 f" {_NOTED}"
             )
@@ -85,7 +91,7 @@ class AtOnce:
         values |= {"notifies": notifies, "floor": guess.state.floor}
         if guess.found is None:
             return [(self._make, values), (self._check_floor, (guess.state.floor,))]
-        return [(self._renew, values | {"seen_at": guess.found.part["updated_at"]})]
+        return [(self._renew, values | {"seen": hashlib.sha256(guess.found.data).digest()})]
 
 
 def _value(column: str) -> sql.Composable:

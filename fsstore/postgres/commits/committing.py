@@ -7,7 +7,8 @@ exchange, if the store is as it was thought; of another one it is read before, w
 - Each commit writes its number, with the first record that it changes. Where the connection is lost in the last
   exchange, the same number is inserted as void by another connection. That waits for the transaction, if the server is
   still at it, and tells what became of it: the number is there, and the commit is applied; or it is not, and from then
-  on it cannot be any more. Only where no server answers in time is the outcome unknown.
+  on it cannot be any more. Only where no server answers in time, or so late that the number may have been removed
+  again, is the outcome unknown.
 - A commit that was not applied for a reason which passes (another one was faster, a deadlock, a lost connection) is
   drafted and sent again, after a short time that is drawn by lot.
 """
@@ -16,9 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -44,6 +45,8 @@ from fsstore.postgres.schema.making import WITHOUT_ROW, check_format
 from fsstore.postgres.schema.tables import Names
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.25
+_PROVEN_SECONDS = 1_800.0
+"""How long the number of a commit is relied on: its row is kept for an hour."""
 
 
 class _AgainError(Exception):
@@ -75,24 +78,24 @@ class Committer:
         self._pool = pool
         self._writes = writes
         self._settings = settings
-        self._statements = AtOnce(names, durable=settings.durable)
+        self._statements = AtOnce(names, settings)
         self._remembered = remembered
         self.writer = writer
         self._max_bytes = max_bytes
         self._expects_new = True
 
-    async def commit(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
+    async def commit(self, changes: Sequence[Sealed], now: str, *, notifies: bool) -> Committed:
         """Apply mutations as one, and return what was done to what was there.
 
         `notifies` says whether watches are to be notified. Raises what refuses a mutation, StorageUnavailableError and
         StorageTimeoutError, of which `outcome` says what became of the commit.
         """
         ends, pause = monotonic() + self._pool.server.timeout_seconds, _FIRST_PAUSE_SECONDS
-        if len(changes) == 1 and (committed := await self._at_once(changes[0], now, notifies)) is not None:
+        if len(changes) == 1 and (committed := await self._at_once(changes[0], now, notifies=notifies)) is not None:
             return committed
         while True:
             try:
-                return await self._attempt(changes, now, notifies)
+                return await self._attempt(changes, now, notifies=notifies)
             except _AgainError as error:
                 cause = error.__cause__
                 if monotonic() + pause >= ends:
@@ -110,20 +113,20 @@ class Committer:
             advice="try again, with fewer writers of the same documents",
         )
 
-    async def _at_once(self, change: Sealed, now: str, notifies: Callable[[], bool]) -> Committed | None:
+    async def _at_once(self, change: Sealed, now: str, *, notifies: bool) -> Committed | None:
         """Apply a mutation in one exchange, if what it is about is as it is remembered; None where it is not."""
         if isinstance(change, Delete | Check):
             return None
         async with self._pool.lease() as lease:
-            guess = self._remembered.guess(change.id, self._pool.connections)
+            guess = self._remembered.guess(change.id)
             if guess is None or (guess.found is None and not self._is_probably_new(change)):
                 guess = await self._looked(lease, change.id)
             draft = None if guess is None else self._guessed(change, now, guess)
             written = [] if draft is None else draft.written()
             if guess is None or draft is None or not written or (made := written[0].made) is None:
                 return None
-            number = uuid4()
-            steps = self._statements.steps(written[0], made, number, self.writer, guess, notifies=notifies())
+            number, sent_at = uuid4(), time()
+            steps = self._statements.steps(written[0], made, number, self.writer, guess, notifies=notifies)
             try:
                 is_applied = await _first_count(lease.connection, steps) > 0
             except psycopg.Error as error:
@@ -131,11 +134,11 @@ class Committer:
                     return None
                 lost = await self._lost(lease, error)
             else:
-                seen = (made, self._pool.connections, guess.state) if is_applied else (None, self._pool.connections)
+                seen = (made.data, guess.state) if is_applied else (None, None)
                 self._remembered.see(change.id, *seen)
                 self._expects_new = is_applied or guess.found is not None
                 return Committed(draft, number) if is_applied else None
-        return None if await self._is_void(draft, number, lost) else Committed(draft, number)
+        return None if await self._is_void(draft, number, lost, sent_at) else Committed(draft, number)
 
     def _is_probably_new(self, change: Sealed) -> bool:
         """Whether a record that is not remembered is made: as the last one was that was thought to be new."""
@@ -168,34 +171,34 @@ class Committer:
         found = {} if guess.found is None else {change.id: guess.found}
         try:
             return drafted([change], found, now, guess.state.floor, max_bytes=self._max_bytes)
-        except StorageError:
+        except Exception:  # noqa: BLE001 - a rule is the caller's code, and what it raises of another record is no answer
             # what is there may be another one, and is what counts
             return None
 
-    async def _attempt(self, changes: Sequence[Sealed], now: str, notifies: Callable[[], bool]) -> Committed:
+    async def _attempt(self, changes: Sequence[Sealed], now: str, *, notifies: bool) -> Committed:
         async with self._pool.lease() as lease:
             draft, state = await self._drafted(lease, changes, now)
-            number = uuid4()
+            number, sent_at = uuid4(), time()
             steps = self._writes.steps(draft, number, self.writer, state)
             if not steps:
                 await _roll_back(lease.connection)
                 return Committed(draft, None)
             try:
-                hints = [(self._writes.notify, ())] if notifies() else []
+                hints = [(self._writes.notify, ())] if notifies else []
                 await exchanged(lease.connection, [*steps, *hints, (COMMIT, ())])
             except psycopg.Error as error:
                 lost = await self._lost(lease, error)
             else:
                 self._see(draft, state)
                 return Committed(draft, number)
-        if await self._is_void(draft, number, lost):
+        if await self._is_void(draft, number, lost, sent_at):
             raise _AgainError from lost
         return Committed(draft, number)
 
     def _see(self, draft: Draft, state: State) -> None:
-        connections, state = self._pool.connections, state._replace(floor=draft.floor)
+        state = state._replace(floor=draft.floor)
         for each in draft.written():
-            self._remembered.see(each.id, each.made, connections, state)
+            self._remembered.see(each.id, None if each.made is None else each.made.data, state)
 
     async def _drafted(self, lease: Lease, changes: Sequence[Sealed], now: str) -> tuple[Draft, State]:
         """Lock what the mutations are about, and apply them to it; return the state of the store, too."""
@@ -235,11 +238,14 @@ class Committer:
                 raise _AgainError from error
         return failure
 
-    async def _is_void(self, draft: Draft, number: UUID, lost: StorageError) -> bool:
+    async def _is_void(self, draft: Draft, number: UUID, lost: StorageError, sent_at: float) -> bool:
         """Learn what became of a commit whose answer was lost, and that it stays so."""
         void = self._writes.void(draft.written()[0], number, self.writer)
         ends = monotonic() + self._pool.server.timeout_seconds
         while True:
+            # by the time of the day, since a machine may have slept in between
+            if time() - sent_at > _PROVEN_SECONDS:
+                raise _unknown(self._pool.server.place, lost, "it was too long before the server could be asked")
             try:
                 async with self._pool.lease() as lease:
                     try:
@@ -250,7 +256,7 @@ class Committer:
                         raise lease.failed(error) from error
             except (StorageUnavailableError, StorageTimeoutError, StorageClosedError) as error:
                 if monotonic() >= ends or isinstance(error, StorageClosedError):
-                    raise _unknown(self._pool.server.place, lost) from error
+                    raise _unknown(self._pool.server.place, lost, "the server did not come back") from error
             await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
 
 
@@ -263,9 +269,9 @@ async def _first_count(connection: Connection, steps: Sequence[Step]) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _unknown(place: str, lost: StorageError) -> StorageUnavailableError:
+def _unknown(place: str, lost: StorageError, why: str) -> StorageUnavailableError:
     return StorageUnavailableError(
-        reason=f"the connection was lost in the middle of a commit, and the server did not come back ({lost.message})",
+        reason=f"the connection was lost in the middle of a commit, and {why} ({lost.message})",
         path=place,
         advice="read the document once the server is there again, to see what became of the write",
         outcome="unknown",

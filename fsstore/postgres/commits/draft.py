@@ -103,7 +103,8 @@ class Draft:
     def _written(self) -> Iterator[Written]:
         for record_id, made in self.made.items():
             before = self.found.get(record_id)
-            if made is not before:
+            # also of what is made and deleted: by it the floor rises
+            if made is not before or before is None:
                 version = 0 if before is None else before.version
                 sets_aside = record_id in self.set_aside
                 yield Written(record_id, key_of(record_id), version, before is not None, made, sets_aside)

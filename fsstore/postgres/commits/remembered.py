@@ -1,8 +1,8 @@
 """The records that this process has seen last, by which a commit may be drafted before the server is asked. No I/O.
 
 What is remembered is never answered with. A commit that was drafted of it says so (`at_once`), and is applied only if
-the record still has that version and that time of its last update: no two states of a record have both. After a crash
-of the server a version that it has lost may come again, so all is forgotten when a new connection is made.
+the text of the record is still that very text: so it is as if it had been read just now, whoever has changed the table,
+and whatever a crash of the server has lost.
 """
 
 from __future__ import annotations
@@ -29,39 +29,33 @@ class Remembered:
     """The records and the state of the store that were seen last; any thread may call."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._guard = threading.Lock()
-        self._records: OrderedDict[str, Stored] = OrderedDict()
+        # as texts: what is made of them is several times as large, and may be shared with a caller
+        self._records: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
         self._state: State | None = None
-        # how many connections had been made when it was seen
-        self._connections = 0
 
-    def guess(self, record_id: str, connections: int) -> Guess | None:
+    def guess(self, record_id: str) -> Guess | None:
         """Return what may be there; None where nothing is known of the store."""
         with self._guard:
-            self._begin(connections)
-            return None if self._state is None else Guess(self._state, self._records.get(record_id))
+            state, data = self._state, self._records.get(record_id)
+        return None if state is None else Guess(state, None if data is None else Stored(record_id, data))
 
-    def see(self, record_id: str, found: Stored | None, connections: int, state: State | None = None) -> None:
-        """Remember a record, None for none, and the state of the store."""
+    def see(self, record_id: str, data: bytes | None, state: State | None = None) -> None:
+        """Remember the text of a record, None for none, and the state of the store."""
         with self._guard:
-            self._begin(connections)
             self._state = state or self._state
-            before = self._records.pop(record_id, None)
-            self._bytes -= 0 if before is None else len(before.data)
-            if found is not None and len(found.data) <= MAX_BYTES // 16:
-                self._records[record_id] = found
-                self._bytes += len(found.data)
+            self._bytes -= len(self._records.pop(record_id, b""))
+            if data is not None and len(data) <= MAX_BYTES // 16:
+                self._records[record_id] = data
+                self._bytes += len(data)
             while self._bytes > MAX_BYTES:
                 _, oldest = self._records.popitem(last=False)
-                self._bytes -= len(oldest.data)
+                self._bytes -= len(oldest)
 
     def in_child(self) -> None:
-        """Begin anew: another thread may have held the guard at the fork."""
-        self._guard = threading.Lock()
-
-    def _begin(self, connections: int) -> None:
-        if connections != self._connections:
-            self._connections = connections
-            self._records.clear()
-            self._bytes, self._state = 0, None
+        """Begin anew: another thread may have been in the middle of something at the fork."""
+        self._begin()

@@ -55,11 +55,15 @@ class Settings(NamedTuple):
     timeout_seconds: float
     durable: bool
 
+    @property
+    def milliseconds(self) -> str:
+        """How long a statement may take; 0 would be no limit at all."""
+        return str(max(1, round(self.timeout_seconds * 1000)))
+
     def step(self) -> Step:
         """Return what sets it, until the transaction ends; a client that went away in it does not keep its locks."""
-        # 0 would be no limit at all
-        milliseconds = max(1, round(self.timeout_seconds * 1000))
-        return _SETTING, (str(milliseconds), str(milliseconds), str(2 * milliseconds), self.durable)
+        one = self.milliseconds
+        return _SETTING, (one, one, str(2 * int(one)), self.durable)
 
 
 class Writes:

@@ -5,7 +5,8 @@ Invariants:
   may be one of pgbouncer's, which gives the next transaction to another server process. It prepares statements only
   where the process that answers is the one that the connection was made to, as none behind a pooler is.
 - Nothing waits for ever. The server ends a statement of a transaction after `timeout_seconds`; where it cannot be
-  heard any more, the socket is shut down a little later, and whoever waits gets an error of the connection.
+  heard any more, the socket is shut down a little later, and whoever waits gets an error of the connection. A thread
+  that waits for no call, as that of a watch, gets one from the system when what it sends is not acknowledged.
 """
 
 from __future__ import annotations
@@ -121,6 +122,8 @@ def server_at(url: str, *, connect_timeout_seconds: float, timeout_seconds: floa
     known.setdefault("fallback_application_name", "fsstore")
     # the texts of records are sent as they are
     known["client_encoding"] = "utf8"
+    # who only listens, as a watch does, must notice that nothing arrives any more
+    known.setdefault("tcp_user_timeout", round((timeout_seconds + _GRACE_SECONDS) * 1000))
     return Server(make_conninfo("", **known), f"postgresql://{where}", connect_timeout_seconds, timeout_seconds)
 
 

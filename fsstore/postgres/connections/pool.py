@@ -70,8 +70,6 @@ class Pool:
 
     def __init__(self, server: Server, size: int) -> None:
         self.server = server
-        self.connections = 0
-        """How many were made so far."""
         self._size = size
         self._process = os.getpid()
         self._begin()
@@ -173,12 +171,10 @@ class Pool:
     async def _made(self) -> Connection:
         """Return a new connection, in the place that was kept for it."""
         try:
-            made = await self.server.connect()
+            return await self.server.connect()
         except BaseException:
             self._drop(None)
             raise
-        self.connections += 1
-        return made
 
     async def _wait(self, waiter: _Waiting) -> Connection | None:
         """Return a connection that has become free, or None for the place of one."""

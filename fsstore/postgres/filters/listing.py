@@ -4,7 +4,8 @@ Invariants:
 - A list is of one moment: it is one statement, or several in one transaction that sees one state.
 - What comes over the wire is what is asked for, as long as a statement is exact; else rows are read in order until
   there are enough, by a cursor.
-- What cannot be read is left out, and its id is put into `unreadable`. It never makes a list shorter than asked.
+- What cannot be read is left out, and its id is put into `unreadable`. It never makes a list shorter than asked. What
+  stands there is read, also where its columns would do, until it can be.
 - A connection is idle and in autocommit when it is given, and so it is left.
 """
 
@@ -45,17 +46,18 @@ async def listed(
     """
     known = plan(condition, ABILITIES)
     most = None if limit is None else limit + offset
-    selection = selecting(table.as_string(connection), known, order, most=most, parts=parts)
+    unread = sorted(unreadable)
+    selection = selecting(table.as_string(connection), known, order, most=most, parts=parts, unread=unread)
     if selection is None:
         return None
     if most is None or selection.is_exact:
         found: Records = []
         rows = await _fetched(connection, selection.joined)
-        left_out = [row for row in rows if not _take(found, row, condition, unreadable)]
+        left_out = [row for row in rows if not _take(found, row, condition, unreadable) and row[2] not in unread]
         if most is None or not left_out:
             return _in_order(found, order, offset, most)
         # others stand behind those that cannot be read
-        selection = selecting(table.as_string(connection), known, order, parts=parts) or selection
+        selection = selecting(table.as_string(connection), known, order, parts=parts, unread=unread) or selection
     async with _one_state(connection):
         found = await _until_enough(connection, selection, condition, most, unreadable)
     return _in_order(found, order, offset, most)
@@ -63,7 +65,7 @@ async def listed(
 
 async def counted(connection: Connection, table: sql.Identifier, condition: Condition, *, unreadable: set[str]) -> int:
     """Return how many records match; the records are read of those alone that PostgreSQL cannot judge."""
-    selection = counting(table.as_string(connection), plan(condition, ABILITIES))
+    selection = counting(table.as_string(connection), plan(condition, ABILITIES), sorted(unreadable))
     if selection.is_exact:
         return sum([_count(row, condition, unreadable) for row in await _fetched(connection, selection.joined)])
     total = 0
@@ -120,10 +122,12 @@ def _count(row: tuple[Any, ...], condition: Condition, unreadable: set[str]) -> 
 
 def _read(text: str, record_id: str, unreadable: set[str]) -> JsonObject | None:
     try:
-        return record_in(text.encode(), record_id)
+        record = record_in(text.encode(), record_id)
     except StorageCorruptedError:
         unreadable.add(record_id)
         return None
+    unreadable.discard(record_id)
+    return record
 
 
 def _in_order(found: Records, order: Order, offset: int, most: int | None) -> Records:

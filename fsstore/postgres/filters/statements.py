@@ -4,6 +4,7 @@ Invariants:
 - Ordinary rows are judged by the terms of `terms`. Where these cannot tell, and where a part of the condition is left
   to the records, a statement is not exact: each row then says whether it is sure to match.
 - Odd rows are given whatever else is asked, all but those that their columns rule out, and are judged by their records.
+  So are those that could not be read when they were met (`unread`): by their columns they would still be there.
 - Which index is read is PostgreSQL's affair: no statement needs more than one order of one of them.
 - ABILITIES says what can be asked here: `fsstore.query.plan` takes a condition apart by it.
 """
@@ -17,7 +18,7 @@ from typing import Any
 from fsstore.model.times import TIME_KEYS
 from fsstore.postgres.filters.places import has_other_places, is_placed, places
 from fsstore.postgres.filters.terms import Terms
-from fsstore.postgres.schema.rows import INDEXED_CHARACTERS, ODD, OTHER_TIMES, PART_COLUMNS, time_text
+from fsstore.postgres.schema.rows import INDEXED_CHARACTERS, ODD, OTHER_TIMES, PART_COLUMNS, key_of, time_text
 from fsstore.query.columns import ENVELOPE, METADATA, STATUS, TOP_METADATA, USER_ID
 from fsstore.query.conditions import Compares, OneOf, Order
 from fsstore.query.plan import STARTS, Abilities, Plan
@@ -89,7 +90,13 @@ _NO_PART = ", ".join(["d.id", *["NULL"] * (len(PART_COLUMNS) - 1)])
 
 
 def selecting(
-    table: str, plan: Plan, order: Order, *, most: int | None = None, parts: bool = False
+    table: str,
+    plan: Plan,
+    order: Order,
+    *,
+    most: int | None = None,
+    parts: bool = False,
+    unread: Sequence[str] = (),
 ) -> Selection | None:
     """Select the records that may match, in order, at most so many where that is exact; None for an unknown order.
 
@@ -101,7 +108,7 @@ def selecting(
     sorted_by = places(terms, order)
     if sorted_by is None:
         return None
-    has_place, others = _halves(plan, order)
+    has_place, others = _apart(unread, terms, *_halves(plan, order))
     is_exact = is_sure and plan.residue is None
     sure = "TRUE" if is_exact else "FALSE" if plan.residue is not None else f"({known}) IS TRUE"
     sort = ", ".join([*(f"{part}{' DESC' if order.descending else ''}" for part in sorted_by), "d.id"])
@@ -113,21 +120,21 @@ def selecting(
     return Selection(Statement(ordered, terms.values), _others(table, plan, others, terms, parts=parts), is_exact)
 
 
-def counting(table: str, plan: Plan) -> Selection:
+def counting(table: str, plan: Plan, unread: Sequence[str] = ()) -> Selection:
     """Count the rows that are sure to match, as the only row, or give all those that may where that is not exact."""
     terms = Terms()
     known = terms.all_of(plan.known)
-    if plan.residue is None and terms.is_sure:
-        where = f"{_ORDINARY} AND {known}" if plan.known else "TRUE"
-        counted = Statement(
-            f"SELECT NULL AS record, count(*), NULL AS id FROM {table} AS d WHERE {where}", terms.values
-        )
-        others = _others(table, plan, _ODD, terms, number="0") if plan.known else None
-        return Selection(counted, others, is_exact=True)
+    is_exact = plan.residue is None and terms.is_sure
+    halves = (_ORDINARY, _ODD) if plan.known or not is_exact else ("TRUE", None)
+    ordinary, odd = _apart(unread, terms, *halves)
+    others = _others(table, plan, odd, terms, number="0")
+    if is_exact:
+        text = f"SELECT NULL AS record, count(*), NULL AS id FROM {table} AS d WHERE {ordinary} AND {known}"
+        return Selection(Statement(text, terms.values), others, is_exact=True)
     sure = "FALSE" if plan.residue is not None else f"({known}) IS TRUE"
     record = f"CASE WHEN NOT ({sure}) THEN d.record END"
-    text = f"SELECT {record}, 1, d.id FROM {table} AS d WHERE {_ORDINARY} AND ({known}) IS NOT FALSE"
-    return Selection(Statement(text, terms.values), _others(table, plan, _ODD, terms, number="0"), is_exact=False)
+    text = f"SELECT {record}, 1, d.id FROM {table} AS d WHERE {ordinary} AND ({known}) IS NOT FALSE"
+    return Selection(Statement(text, terms.values), others, is_exact=False)
 
 
 def following(table: str, plan: Plan, after: str, size: int) -> Statement:
@@ -158,6 +165,15 @@ def _halves(plan: Plan, order: Order) -> tuple[str, str | None]:
     if is_placed(order) and not plan.known:
         return "TRUE", None
     return _ORDINARY, _ODD
+
+
+def _apart(unread: Sequence[str], terms: Terms, known: str, others: str | None) -> tuple[str, str | None]:
+    """Return both halves, with the rows that could not be read in the second one."""
+    if not unread:
+        return known, others
+    keys = terms.bind([key_of(each) for each in unread], "bytea[]")
+    among = f"d.key = ANY({keys})"
+    return f"{known} AND d.key <> ALL({keys})", among if others is None else f"({others} OR {among})"
 
 
 def _others(

@@ -4,7 +4,8 @@ A position is a snapshot of PostgreSQL's: which transactions had ended. What has
 present snapshot shows and that one did not, however long ago a transaction began, so nothing that commits late is
 skipped. Of what became visible together the rows of one record have the order in which they were written (`seq`): each
 was written under the lock of its row. Changes that were removed in the meantime are noticed by the highest number of a
-transaction of which some were (`pruned`).
+transaction of which some were (`pruned`). Numbers that this server has not come to yet are those of another one, from
+which the tables were brought here: they say nothing, and go when changes are removed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ CLOSE = b"CLOSE fsstore_rows"
 KEPT_HOURS = 1
 """How long a change is kept; whoever has not looked for longer compares all records."""
 PRUNED_ROWS = 1_000
+_NEXT = "pg_snapshot_xmax(pg_current_snapshot())"
+"""Above all numbers of transactions of which anything is visible."""
 
 
 _KNOWN = Abilities(
@@ -62,16 +65,24 @@ class Following:
     def __init__(self, names: Names) -> None:
         self._names = names
         self.now = self._made("SELECT pg_current_snapshot()::text, pruned::text FROM {store}")
-        self.lost = self._made("SELECT pruned >= pg_snapshot_xmin(%s::pg_snapshot) FROM {store}")
+        # of what was removed below the highest number, a position may lack what was under way then and has ended since
+        self.lost = self._made(
+            f"SELECT pruned < {_NEXT} AND (NOT pg_visible_in_snapshot(pruned, %(since)s::pg_snapshot)"
+            " OR EXISTS (SELECT FROM pg_snapshot_xip(%(since)s::pg_snapshot) AS under_way (xid)"
+            " WHERE xid <= pruned AND pg_visible_in_snapshot(xid, pg_current_snapshot()))) FROM {store}"
+        )
         self.states = self._made("DECLARE fsstore_rows NO SCROLL CURSOR FOR SELECT id, version FROM {documents}")
         self.listen = sql.SQL("LISTEN {}").format(sql.Identifier(names.channel)).as_bytes(None)
         self.records = self._made("SELECT id, version, record FROM {documents} WHERE key = ANY(%s)")
         self.prune = self._made(
-            "WITH old AS (SELECT key, commit, made_at FROM {changes} ORDER BY xid LIMIT {most}),"
+            "WITH first AS (SELECT key, commit, made_at FROM {changes} ORDER BY xid LIMIT {most}),"
+            " old AS (SELECT key, commit FROM first WHERE made_at < now() - make_interval(hours => {hours})"
+            f" UNION (SELECT key, commit FROM {{changes}} WHERE xid >= {_NEXT} LIMIT {{most}})),"
             " gone AS (DELETE FROM {changes} AS c USING old WHERE c.key = old.key AND c.commit = old.commit"
-            " AND old.made_at < now() - make_interval(hours => {hours}) RETURNING c.xid)"
-            " UPDATE {store} SET pruned = greatest(pruned, (SELECT xid FROM gone ORDER BY xid DESC LIMIT 1))"
-            " WHERE EXISTS (SELECT FROM gone)"
+            " RETURNING c.xid)"
+            " UPDATE {store} SET pruned = (SELECT xid FROM (SELECT pruned AS xid UNION SELECT xid FROM gone) AS numbers"
+            f" WHERE xid < {_NEXT} UNION SELECT '0' ORDER BY xid DESC LIMIT 1)"
+            f" WHERE pruned >= {_NEXT} OR EXISTS (SELECT FROM gone)"
         )
 
         self.want_whole = self._made(
@@ -89,9 +100,9 @@ class Following:
         return self._made(
             "DECLARE fsstore_rows NO SCROLL CURSOR FOR"
             f' SELECT c.id, c."before", c."after", c.writer, {known} FROM {{changes}} AS c {join}'
-            " WHERE c.xid >= pg_snapshot_xmin({since}::pg_snapshot)"
-            " AND NOT pg_visible_in_snapshot(c.xid, {since}::pg_snapshot)"
-            ' AND c."after" IS NOT NULL ORDER BY c.seq',
+            " WHERE (c.xid >= pg_snapshot_xmax({since}::pg_snapshot)"
+            " OR c.xid = ANY (ARRAY (SELECT pg_snapshot_xip({since}::pg_snapshot))))"
+            f' AND c.xid < {_NEXT} AND c."after" IS NOT NULL ORDER BY c.seq',
             since=sql.Literal(since),
         )
 

@@ -191,7 +191,7 @@ class Watcher:
         connection.execute(READ_ALL)
         position, _ = connection.execute(self._following.now).fetchone() or ("", "")
         if self._position is not None:
-            (is_lost,) = connection.execute(self._following.lost, [self._position]).fetchone() or (True,)
+            (is_lost,) = connection.execute(self._following.lost, {"since": self._position}).fetchone() or (True,)
             compare = compare or bool(is_lost)
             for moved in self._moved(connection):
                 self._publish(moved)

@@ -457,3 +457,22 @@ async def test_a_watch_of_who_reads_only_goes_on_after_a_crash(tmp_path: Path, r
             assert (found.kind, found.id) == ("created", "doc-3")
     await reader.close()
     await until(lambda: not control(store, "log"))
+
+
+async def test_what_was_deleted_last_is_known_from_the_log_where_a_power_cut_took_the_counters(
+    tmp_path: Path, reading_only: Callable[[], Any]
+) -> None:
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    async with await FileStorage.open(store) as storage:
+        for _ in range(3):
+            await storage.save(document(0, "new"))
+        await storage.delete("doc-0")
+        # temp files go while it is copied
+        shutil.copytree(store, copy, ignore=lambda place, names: names if place.endswith("staging") else [])
+    (copy / COUNTERS).write_bytes(bytes((copy / COUNTERS).stat().st_size))
+
+    for place_of_it in (store, copy):
+        with reading_only():
+            reader = await FileStorage.open(place_of_it)
+        assert await reader.floor() == 3
+        await reader.close()

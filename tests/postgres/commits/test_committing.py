@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -14,11 +15,14 @@ from psycopg import sql
 
 from fsstore import (
     StorageConflictError,
+    StorageCorruptedError,
     StorageNotFoundError,
     StorageTimeoutError,
     StorageUnavailableError,
 )
-from fsstore.model.mutations import AnyMutation, deleting, saving, unchanged
+from fsstore.model.expected import Expected
+from fsstore.model.mutations import AnyMutation, Mutation, deleting, saving, unchanged
+from fsstore.model.records import JsonObject
 from fsstore.postgres.commits.committing import exchanged
 from fsstore.postgres.commits.writes import COMMIT, State, Step
 from fsstore.postgres.schema.rows import key_of
@@ -86,6 +90,22 @@ async def test_a_commit_is_unknown_only_if_the_server_stays_away(
     assert await items_of(cut_off) == [0, 1]
 
 
+@each_way
+async def test_a_commit_is_unknown_once_its_number_may_have_been_removed(
+    cut_off: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, records: int, sent: bytes
+) -> None:
+    """As where a machine sleeps for hours between a commit and its answer."""
+    await cut_off.commit(changes(0, records))
+    times = iter([0.0, 7_200.0])
+    monkeypatch.setattr("fsstore.postgres.commits.committing.time", lambda: next(times))
+    proxy.cut_after = sent
+    with pytest.raises(StorageUnavailableError, match="it was too long before") as caught:
+        await cut_off.commit(changes(1, records))
+
+    assert caught.value.outcome == "unknown"
+    assert await items_of(cut_off) == [0, 1]
+
+
 async def test_a_commit_that_comes_late_after_it_was_declared_void_is_not_applied(
     cut_off: PostgresStorage, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +149,20 @@ async def test_a_document_that_another_program_holds_locked_is_a_timeout(postgre
                 await storage.save({"id": "a"})
             assert caught.value.outcome == "not applied"
             assert await storage.load("a") is not None
+        await storage.save({"id": "a"})
+
+
+async def test_a_document_that_another_program_is_making_is_waited_for_once(postgres_url: str, tmp_path: Path) -> None:
+    async with await opened(postgres_url, tmp_path, timeout_seconds=1.0) as storage:
+        await storage.save({"id": "first"})
+        with psycopg.connect(postgres_url) as other:
+            other.execute(storage._writes._hold, storage._writes.one("a"))
+            began = monotonic()
+            with pytest.raises(StorageTimeoutError, match="another commit of the same document") as caught:
+                await storage.save({"id": "a"})
+            other.rollback()
+        assert caught.value.outcome == "not applied"
+        assert 0.9 < monotonic() - began < 1.9
         await storage.save({"id": "a"})
 
 
@@ -198,26 +232,69 @@ async def test_what_is_remembered_does_not_hide_what_others_have_written(postgre
     assert (record["version"], record["data"]) == (22, {"items": ["new"], "more": 1})
 
 
+async def test_what_a_rule_raises_of_a_remembered_record_that_has_changed_is_nobodys_answer(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    def renamed(record: JsonObject | None) -> JsonObject:
+        assert record is not None
+        return {**record, "data": {"was": record["data"]["new"]}}
+
+    mine, other = await opened(postgres_url, tmp_path), await opened(postgres_url, tmp_path)
+    async with mine, other:
+        await mine.save({"id": "a", "data": {"old": 1}})
+        await other.save({"id": "a", "data": {"new": 2}})
+        await mine.commit([Mutation("a", renamed)])
+        record = await mine.load("a")
+        assert record is not None
+        assert record["data"] == {"was": 2}
+
+        with pytest.raises(KeyError, match="new"):
+            await mine.commit([Mutation("a", renamed)])
+
+
 async def test_a_state_that_came_again_after_a_crash_is_not_taken_for_the_remembered_one(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    """A server that did not sync may lose versions that were acknowledged, and count them once more."""
+    """A server that did not sync may lose versions that were acknowledged, and count them once more, in no time."""
     async with await opened(postgres_url, tmp_path) as storage:
         await storage.commit([appending(1)])
-        with psycopg.connect(postgres_url) as connection:
-            record = await storage.load("a")
-            assert record is not None
-            other = {**record, "data": {"items": [7]}, "updated_at": "2030-01-01T00:00:00.000000+00:00"}
-            connection.execute(
-                sql.SQL("UPDATE {} SET record = %s, updated_at = %s").format(storage.names.documents),
-                [json.dumps(other), other["updated_at"]],
-            )
+        record = await storage.load("a")
+        assert record is not None
+        rewrite(postgres_url, storage, json.dumps({**record, "data": {"items": [7]}}))
         await storage.commit([appending(2)])
         assert await items_of(storage) == [7, 2]
 
 
-async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(postgres_url: str, tmp_path: Path) -> None:
-    stores = [await opened(postgres_url, tmp_path, pool_size=4) for _ in range(2)]
+async def test_what_somebody_has_damaged_is_never_taken_for_what_is_remembered(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        for change in (appending(1), appending(2)):
+            await storage.commit([change])
+        rewrite(postgres_url, storage, "{")
+        with pytest.raises(StorageCorruptedError):
+            await storage.commit([appending(3)])
+
+        await storage.save({"id": "a"})
+        with psycopg.connect(postgres_url) as connection:
+            kept = connection.execute(sql.SQL("SELECT version, record FROM {}").format(storage.names.damaged))
+            assert kept.fetchall() == [(2, "{")]
+
+
+def rewrite(url: str, storage: PostgresStorage, text: str) -> None:
+    """Put a text in the place of the only record, and leave its version and its times."""
+    with psycopg.connect(url) as connection:
+        connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(
+    postgres_url: str, tmp_path: Path, isolation: str
+) -> None:
+    """Whatever isolation the server is set up to give those who do not ask for one."""
+    options = quote("-c default_transaction_isolation=" + isolation.replace(" ", "\\ "), safe="")
+    url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}options={options}"
+    stores = [await opened(url, tmp_path, pool_size=4) for _ in range(2)]
     seen: list[int] = []
 
     async def work(store: PostgresStorage) -> None:
@@ -281,9 +358,9 @@ async def test_what_another_store_has_made_is_read_before_it_is_changed(
         transactions: list[int] = []
         attempt = storage._committer._attempt
 
-        async def counted(*args: Any) -> Any:
+        async def counted(*args: Any, **options: Any) -> Any:
             transactions.append(1)
-            return await attempt(*args)
+            return await attempt(*args, **options)
 
         monkeypatch.setattr(storage._committer, "_attempt", counted)
         if text is not None:
@@ -343,3 +420,34 @@ async def test_one_who_goes_on_writing_asks_for_nothing_before_a_write(
             await storage.update("a", {"data": {"more": turn}})
     assert len(sent) == 6
     assert all(statement.startswith(b"WITH held") for statement in sent)
+
+
+async def test_watches_are_notified_of_what_was_applied_and_of_nothing_else(postgres_url: str, tmp_path: Path) -> None:
+    made, heard = saving({"id": "a", "type": "t", "data": {}}), list[psycopg.Notify]()
+    mine, other = await opened(postgres_url, tmp_path), await opened(postgres_url, tmp_path)
+    async with mine, other, await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as listening:
+        listening.add_notify_handler(heard.append)
+
+        async def count() -> int:
+            # what was sent before comes with the answer
+            await listening.execute("SELECT 1")
+            return len(heard)
+
+        await mine.save({"id": "b"})
+        await other.commit([made])
+        await listening.execute(sql.SQL("LISTEN {}").format(sql.Identifier(mine.names.channel)))
+        # who has just notified does not do so again
+        mine._notifies_at, other._notifies_at = 0.0, float("inf")
+
+        # taken for new at first
+        await mine.commit([made])
+        assert await count() == 1
+
+        await other.update("a", {"data": {"more": 1}})
+        mine._notifies_at = 0.0
+        # taken for what is remembered at first
+        with pytest.raises(StorageConflictError):
+            await mine.commit([made._replace(expected=Expected(2))])
+        assert await count() == 1
+        await mine.commit([made])
+        assert await count() == 2

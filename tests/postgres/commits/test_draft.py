@@ -11,6 +11,7 @@ from psycopg import sql
 
 from fsstore import StorageCorruptedError
 from fsstore.model.mutations import AnyMutation, Append, deleting, saving
+from fsstore.model.records import Filters
 from fsstore.postgres.storage import PostgresStorage
 from tests.postgres.stores import opened
 
@@ -115,10 +116,17 @@ async def test_lists_leave_out_what_cannot_be_read_and_the_report_names_it(
             for limit in (1, 5):
                 assert [record["id"] for record in await storage.list(filters, limit, order_by="id")] == ["b"]
             assert [record["id"] async for batch in storage.stream_list(filters) for record in batch] == ["b"]
-        assert await storage.count({"data.items": {"$exists": True}}) == 1
+        wanted: list[Filters] = [{}, {"type": "document"}, {"data.metadata.status": "open"}, {"data.items": 7}]
+        for asked in wanted:
+            assert await storage.count(asked) == 1
+            for order_by in (None, "id", "data.metadata.created_at"):
+                for found in [await storage.list_metadata(asked, most, order_by=order_by) for most in (None, 1, 5)]:
+                    assert [record["id"] for record in found] == ["b"], (asked, order_by)
         report = await storage.health_check()
         assert (report["status"], [problem["file"] for problem in report["corrupt"]]) == ("degraded", ["a"])
 
-        await storage.save({"id": "a"})
+        await storage.save({"id": "a", "data": {"metadata": {"status": "open"}, "items": 7}})
+        for asked in wanted:
+            assert await storage.count(asked) == len(await storage.list_metadata(asked)) == 2
         report = await storage.health_check()
         assert (report["status"], report["corrupt"]) == ("ok", [])

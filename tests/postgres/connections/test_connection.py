@@ -11,6 +11,7 @@ from fsstore import (
     StorageUnavailableError,
     open_storage,
 )
+from fsstore.postgres.connections.connection import server_at
 from tests.postgres.proxy import Pooler, Proxy
 from tests.postgres.server import Server
 from tests.postgres.stores import opened
@@ -50,6 +51,16 @@ async def test_a_server_that_lets_nobody_in_is_told_from_one_that_is_not_there(s
         await open_storage(url)
     assert "check user, password, database" in caught.value.advice
     assert "hunter2" not in told(caught.value)
+
+
+@pytest.mark.parametrize(("given", "milliseconds"), [("", "3500"), ("?tcp_user_timeout=70", "70")])
+def test_what_a_network_swallows_is_missed_after_the_time_that_a_call_has(
+    server: Server, given: str, milliseconds: str
+) -> None:
+    url = server.url(over_tcp=True) + given
+    there = server_at(url, connect_timeout_seconds=5.0, timeout_seconds=2.5)
+    with there.connect_blocking() as connection:
+        assert connection.info.get_parameters()["tcp_user_timeout"] == milliseconds
 
 
 @pytest.mark.parametrize("way", [Proxy, Pooler])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from fsstore import Change, StorageUnavailableError
 from fsstore.postgres.storage import PostgresStorage
 from fsstore.postgres.watch.following import Following
+from fsstore.postgres.watch.watcher import Watcher
 from fsstore.testing.watching import next_of, received
 from tests.postgres.proxy import Pooler
 from tests.postgres.server import Server
@@ -118,6 +119,67 @@ async def test_who_was_away_while_changes_were_removed_compares(
                 ("deleted", "gone", 1),
                 ("updated", "kept", 2),
             ]
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how often all records were compared with what was published: once, when the first watch begins."""
+    count: list[int] = []
+    compare = Watcher._compare
+
+    def counted(watcher: Watcher, connection: Any) -> None:
+        count.append(1)
+        compare(watcher, connection)
+
+    monkeypatch.setattr(Watcher, "_compare", counted)
+    return count
+
+
+async def test_numbers_of_the_server_that_a_store_was_dumped_from_say_nothing_to_watches(
+    postgres_url: str, tmp_path: Path, compared: list[int]
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            async with storage.watch() as changes:
+                with connection.transaction():
+                    _note_by_hand(connection, storage, "gone long ago", 0, 5)
+                    for table, column in ((storage.names.changes, "xid"), (storage.names.store, "pruned")):
+                        connection.execute(_set(table, column, "'999999999999'"))
+                for turn in range(3):
+                    await storage.save({"id": f"{turn}"})
+                    assert await received(changes, 1) == [("created", f"{turn}", 1)]
+            assert compared == [1]
+
+            connection.execute(Following(storage.names).prune)
+            left = psycopg.sql.SQL("SELECT count(*), min(pruned::text) FROM {}, {}")
+            found = connection.execute(left.format(storage.names.changes, storage.names.store))
+            assert found.fetchone() == (3, "0")
+
+
+async def test_a_long_transaction_of_another_program_does_not_make_watches_compare(
+    postgres_url: str, tmp_path: Path, compared: list[int]
+) -> None:
+    """Changes that are younger than it were removed, and had been published."""
+    async with await opened(postgres_url, tmp_path) as storage:
+        with psycopg.connect(postgres_url) as long, psycopg.connect(postgres_url, autocommit=True) as connection:
+            long.execute("SELECT pg_current_xact_id()")
+            async with storage.watch() as changes:
+                for turn in range(3):
+                    await storage.save({"id": f"{turn}"})
+                    assert await received(changes, 1) == [("created", f"{turn}", 1)]
+                    connection.execute(_set(storage.names.changes, "made_at", "now() - interval '2 hours'"))
+                    connection.execute(Following(storage.names).prune)
+                # what has ended since may have been removed unseen
+                long.rollback()
+                await storage.save({"id": "end"})
+                assert await received(changes, 1) == [("created", "end", 1)]
+    assert len(compared) == 2
+
+
+def _set(table: psycopg.sql.Identifier, column: str, value: LiteralString) -> psycopg.sql.Composed:
+    return psycopg.sql.SQL("UPDATE {} SET {} = {}").format(
+        table, psycopg.sql.Identifier(column), psycopg.sql.SQL(value)
+    )
 
 
 async def test_a_watch_goes_on_after_the_server_was_killed(own_server: Server, tmp_path: Path) -> None:
