@@ -5,6 +5,8 @@ never released, and a call of SQLite never ends. SQLite also remembers, for a wh
 file, and in a child takes those of its parent for its own. Invariants:
 - SQLite is used inside `using_sqlite` only. A fork waits until nobody is inside, 50 ms at most, lets nobody in until it
   is over, and closes the connections to files before it: so the child inherits none, and both open their own again.
+- Who has waited 5 s for the end of a fork goes on: the thread that forks may be waiting for it, as in a signal handler
+  that has interrupted the closing of connections. For the child SQLite was not quiet then.
 - Where SQLite was not quiet by then, it may never be used in the child: `check_sqlite` and `using_sqlite` raise
   StorageClosedError there. So they do in a process that was forked past the interpreter, which then notified nobody.
 - An object with descriptors or locks that a child must not share is notified there, before anything else runs.
@@ -55,7 +57,11 @@ class _Sqlite:
         self.is_lost = is_lost
         self.is_disconnected = False
         self._changed = threading.Condition()
+        # by which one fork at a time closes connections; who uses SQLite does not take it
+        self._disconnecting = threading.RLock()
         self._users = self._forks = 0
+        # whether somebody could not wait for the end of the forks that are under way
+        self._is_open = False
         self._depth = _Depth()
 
     def check(self, path: str | None = None) -> None:
@@ -71,7 +77,10 @@ class _Sqlite:
         depth = self._depth
         if not depth.value:
             with self._changed:
-                self._changed.wait_for(lambda: not self._forks, _LONGEST_FORK_SECONDS)
+                if not self._changed.wait_for(lambda: self._is_open or not self._forks, _LONGEST_FORK_SECONDS):
+                    # the others need not wait either: no child may use the connections that are opened now
+                    self._is_open = True
+                    self._changed.notify_all()
                 self._users += 1
         depth.value += 1
 
@@ -85,25 +94,28 @@ class _Sqlite:
                     self._changed.notify_all()
 
     def before_fork(self) -> None:
-        with self._changed:
-            self._forks += 1
-            # who forks in the middle of a call of its own would wait for itself
-            wait_seconds = 0.0 if self._depth.value else _WAIT_SECONDS
-            if self._changed.wait_for(lambda: not self._users, wait_seconds):
-                for each in list(_CONNECTED):
-                    each.disconnect()
-                self.is_disconnected = True
+        with self._disconnecting:
+            with self._changed:
+                self._forks += 1
+                # who forks in the middle of a call of its own would wait for itself
+                wait_seconds = 0.0 if self._depth.value else _WAIT_SECONDS
+                self.is_disconnected = self._changed.wait_for(lambda: not self._users, wait_seconds)
+                connected = list(_CONNECTED) if self.is_disconnected else []
+            # a signal handler may come in between, and wait for a thread that uses SQLite
+            for each in connected:
+                each.disconnect()
 
     def after_fork(self) -> None:
         with self._changed:
             self._forks -= 1
             if not self._forks:
-                self.is_disconnected = False
+                self.is_disconnected = self._is_open = False
                 self._changed.notify_all()
 
     def in_child(self) -> _Sqlite:
         """Return what takes its place in the child."""
-        return _Sqlite(is_lost=self.is_lost or self._users > 0 or not self.is_disconnected)
+        is_quiet = self.is_disconnected and not self._users and not self._is_open
+        return _Sqlite(is_lost=self.is_lost or not is_quiet)
 
 
 _CONNECTED: weakref.WeakSet[Connected] = weakref.WeakSet()

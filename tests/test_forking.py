@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
@@ -64,6 +65,34 @@ def test_a_fork_waits_until_nobody_uses_sqlite_but_not_for_ever_and_not_for_itse
         assert sqlite.in_child().is_lost
         sqlite.after_fork()
     assert sqlite._users == 0
+
+
+def test_who_must_use_sqlite_while_a_fork_closes_connections_can_and_the_child_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal handler in the forking thread waits for it."""
+    sqlite, used = _Sqlite(), threading.Event()
+
+    class Interrupted:
+        def disconnect(self) -> None:
+            threading.Thread(target=use, daemon=True).start()
+            used.wait(20)
+
+    def use() -> None:
+        with sqlite:
+            used.set()
+
+    who = Interrupted()
+    monkeypatch.setattr(forking, "_LONGEST_FORK_SECONDS", 0.01)
+    monkeypatch.setattr(forking, "_CONNECTED", WeakSet([who]))
+
+    sqlite.before_fork()
+    assert used.is_set()
+    assert sqlite.in_child().is_lost
+    sqlite.after_fork()
+    sqlite.before_fork()
+    assert not sqlite.in_child().is_lost
+    sqlite.after_fork()
 
 
 def test_a_process_that_was_forked_past_the_interpreter_uses_no_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,25 @@
 """What the writer is to do, in the order of its coming: the queue between all callers and the one thread.
 
-Invariants: behind the last job, `Stop`, nothing of a caller is queued, since nobody would answer it; only the writer
-itself may put something there, which it does before it ends.
+Invariants:
+- Behind the last job, `Stop`, nothing of a caller is done. What gets there all the same, since it was being put there
+  while the queue was stopped, is refused: by the writer at its end, or after that by whoever has put it there.
+- The writer itself may put something behind the last job, which it does before it ends.
+- Nobody waits here: else a signal handler might wait for another thread, and that for the caller that the handler has
+  interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
 from fsstore.errors import StorageClosedError
 from fsstore.filesystem.documents.sealed import Sealed
-from fsstore.filesystem.threads import next_in
+from fsstore.filesystem.threads import answer, next_in
 
 _GROUP_CHANGES = 64
 
@@ -54,18 +58,18 @@ class Jobs:
     """The queue of one writer."""
 
     def __init__(self, root: str) -> None:
-        self.is_stopped = False
+        self.is_stopped = self._is_ended = False
         self._root = root
         self._queue: SimpleQueue[Job] = SimpleQueue()
-        # of a thread, not of a call: a collector of garbage may come in between
-        self._stopping = threading.RLock()
 
     def put(self, job: Commit | Call | LookAfterLog) -> None:
-        """Queue a job. Raises StorageClosedError behind the last one."""
-        with self._stopping:
-            if self.is_stopped:
-                raise StorageClosedError(path=self._root)
-            self._queue.put(job)
+        """Queue a job. Raises StorageClosedError behind the last one, or has the job's future raise it."""
+        if self.is_stopped:
+            raise StorageClosedError(path=self._root)
+        self._queue.put(job)
+        if self._is_ended:
+            # the writer may have looked for the last time before this was there
+            self._refuse_left()
 
     def put_own(self, job: Call | LookAfterLog) -> None:
         """Queue a job of the writer's own, also when it is about to stop."""
@@ -73,9 +77,13 @@ class Jobs:
 
     def stop(self, afterwards: Callable[[], None]) -> None:
         """Queue the last job."""
-        with self._stopping:
-            self.is_stopped = True
-            self._queue.put(Stop(afterwards))
+        self.is_stopped = True
+        self._queue.put(Stop(afterwards))
+
+    def end(self) -> None:
+        """Refuse what has come behind the last job, and what still comes: nobody will do it."""
+        self._is_ended = True
+        self._refuse_left()
 
     def next(self, timeout_seconds: float | None) -> Job | None:
         """Return the next job; None when none has come in that time."""
@@ -100,3 +108,17 @@ class Jobs:
         """Give what is in the queue, without waiting."""
         while not self._queue.empty():
             yield self._queue.get_nowait()
+
+    def refuse(self, job: Job | None) -> None:
+        """Answer whoever waits for a job that it came too late."""
+        error = StorageClosedError(path=self._root)
+        if isinstance(job, Commit):
+            answer([(job.future, error)])
+        elif isinstance(job, Call) and job.future.set_running_or_notify_cancel():
+            job.future.set_exception(error)
+
+    def _refuse_left(self) -> None:
+        """Refuse what is in the queue, of which several threads may take now."""
+        with suppress(Empty):
+            while True:
+                self.refuse(self._queue.get_nowait())

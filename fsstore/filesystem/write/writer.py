@@ -158,6 +158,7 @@ class Writer:
         try:
             self._finish()
         finally:
+            self._jobs.end()
             job.afterwards()
 
     def _hold(self, first: Commit | Call) -> Job | None:
@@ -295,8 +296,10 @@ class Writer:
     def _finish(self) -> None:
         self.checkpoints.finish()
         for job in self._jobs.left():
-            if isinstance(job, Call):
-                self._hold(job)
+            left: Job | None = job
+            while isinstance(left, Call):
+                left = self._hold(left)
+            self._jobs.refuse(left)
         self._committer.rest()
         if self.begun:
             # without a log no checkpoint has kept it

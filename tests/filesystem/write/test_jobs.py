@@ -2,14 +2,18 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageClosedError
-from fsstore.filesystem.write.jobs import Call, Commit, Jobs, LookAfterLog, Stop
+from fsstore.filesystem.write.jobs import Call, Commit, Job, Jobs, LookAfterLog, Stop
 from fsstore.model.mutations import deleting
+
+SECONDS = 20.0
 
 
 def nothing() -> None:
@@ -78,6 +82,55 @@ def test_behind_the_last_job_only_the_writer_itself_puts_something(
     jobs.put_own(own)
 
     assert list(jobs.left()) == [Stop(nothing), own]
+
+
+class Before:
+    """A queue that does something before it takes the first job, as a signal handler or another thread may."""
+
+    def __init__(self, queue: Any, first: Callable[[], object]) -> None:
+        self._queue = queue
+        self._first = iter([first])
+
+    def put(self, job: Job) -> None:
+        for first in self._first:
+            first()
+        self._queue.put(job)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
+def test_another_thread_puts_a_job_while_a_caller_is_in_the_middle_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler has interrupted that caller, and waits for the other thread."""
+    jobs, job, other = Jobs("store"), call(), call()
+    beside = threading.Thread(target=jobs.put, args=[other], daemon=True)
+
+    def in_between() -> None:
+        beside.start()
+        beside.join(SECONDS)
+
+    monkeypatch.setattr(jobs, "_queue", Before(jobs._queue, in_between))
+    jobs.put(job)
+
+    assert list(jobs.left()) == [other, job]
+
+
+@pytest.mark.parametrize("stop", ["stop", "stop_later"])
+async def test_what_was_being_put_when_a_writer_stopped_is_refused(
+    stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as storage:
+        writer = storage._store.writer
+        assert writer is not None
+        stopping = writer.stop if stop == "stop" else partial(writer.stop_later, nothing)
+        monkeypatch.setattr(writer._jobs, "_queue", Before(writer._jobs._queue, stopping))
+
+        with pytest.raises(StorageClosedError) as refused:
+            async with asyncio.timeout(SECONDS):
+                await storage.save({"id": "a", "type": "t", "data": {}})
+
+        assert refused.value.outcome == "not applied"
+        assert not (tmp_path / storage._documents.name("a")).exists()
 
 
 async def test_a_writer_that_has_stopped_takes_no_more_jobs(tmp_path: Path) -> None:
