@@ -77,7 +77,7 @@ def encode(record: JsonObject, *, max_bytes: int, is_exact: bool = False) -> byt
             reason=f"{len(data)} bytes are more than the {max_bytes} allowed",
             path="$",
             id=record["id"],
-            advice="split the document, or raise max_bytes",
+            advice="go on in a new document, as rotate_session does with a session, or raise max_bytes",
         )
     return data
 
