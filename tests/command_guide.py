@@ -17,9 +17,10 @@ GUIDE = Path(fsstore.__file__).parent / "guides" / "command-line.md"
 
 _HEAD = """# Command line
 
-`--store PATH` names the store, or the variable `FSSTORE_STORE`. Exit codes: 0 done, 1 not found, 2 wrong usage or
-input, 3 conflict, 4 corrupt (an `export` or `import` too, that had to leave something out), 5 unavailable, 130 stopped
-by Ctrl-C.
+`--store PATH_OR_URL` names the store, or the variable `FSSTORE_STORE`. Exit codes: 0 done; 1 not found, and the answer
+of `scrub` that found a secret, of `git status` that misses something, and of `git merge` that left a conflict; 2 wrong
+usage or input; 3 conflict; 4 corrupt (an `export` or `import` too, that had to leave something out); 5 unavailable;
+130 stopped by Ctrl-C.
 `fsstore --install-completion` sets up completion in your shell, of session ids too. Every command has `--help`, and
 `--debug` shows the traceback of an error.
 
