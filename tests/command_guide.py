@@ -27,7 +27,8 @@ usage or input; 3 conflict; 4 corrupt (an `export` or `import` too, that had to 
 `--where` takes `key`, `!key`, `key=value`, `key!=value`, `key>=value` and the like; a bare key means metadata.
 `user_id=123` finds the number and the text, `user_id='"123"'` the text alone. So
 `fsstore ls --where status=active --where 'updated_at>=2026-01-01' --sort -updated_at` is for people, and
-`fsstore ls --where status=failed --format jsonl | jq .metadata.title` for programs.
+`fsstore ls --where status=failed --format jsonl | jq .metadata.title` for programs. The table has times in UTC: of this
+year day and minute, of others the date. In a pipe its columns are separated by tabs.
 """
 
 
