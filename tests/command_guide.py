@@ -17,16 +17,18 @@ GUIDE = Path(fsstore.__file__).parent / "guides" / "command-line.md"
 
 _HEAD = """# Command line
 
-`--store PATH` names the store, or the variable `FSSTORE_STORE`. Exit codes: 0 done, 1 not found, 2 wrong usage or
-input, 3 conflict, 4 corrupt (an `export` or `import` too, that had to leave something out), 5 unavailable, 130 stopped
-by Ctrl-C.
+`--store PATH_OR_URL` names the store, or the variable `FSSTORE_STORE`. Exit codes: 0 done; 1 not found, and the answer
+of `scrub` that found a secret, of `git status` that misses something, and of `git merge` that left a conflict; 2 wrong
+usage or input; 3 conflict; 4 corrupt (an `export` or `import` too, that had to leave something out); 5 unavailable;
+130 stopped by Ctrl-C.
 `fsstore --install-completion` sets up completion in your shell, of session ids too. Every command has `--help`, and
 `--debug` shows the traceback of an error.
 
 `--where` takes `key`, `!key`, `key=value`, `key!=value`, `key>=value` and the like; a bare key means metadata.
 `user_id=123` finds the number and the text, `user_id='"123"'` the text alone. So
 `fsstore ls --where status=active --where 'updated_at>=2026-01-01' --sort -updated_at` is for people, and
-`fsstore ls --where status=failed --format jsonl | jq .metadata.title` for programs.
+`fsstore ls --where status=failed --format jsonl | jq .metadata.title` for programs. The table has times in UTC: of this
+year day and minute, of others the date. In a pipe its columns are separated by tabs.
 """
 
 

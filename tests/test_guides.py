@@ -20,7 +20,12 @@ from fsstore.cli.guides import TOPICS
 from tests.command_guide import GUIDE, command_guide
 
 GUIDES = Path(fsstore.__file__).parent / "guides"
-EXAMPLES = {"sessions": ["tour", "recent"], "append": ["turn"], "durability": ["careful"], "moving": ["side_by_side"]}
+EXAMPLES = {
+    "sessions": ["tour", "pages", "recent"],
+    "append": ["turn"],
+    "durability": ["careful"],
+    "moving": ["side_by_side"],
+}
 """The functions of the guides that are given open sessions."""
 
 

@@ -122,10 +122,17 @@ def get(
 
 def update(
     session_id: SessionId,
-    patch: Annotated[str | None, typer.Argument(metavar="PATCH", help="A JSON merge patch; - for input.")] = None,
+    patch: Annotated[
+        str | None, typer.Argument(metavar="PATCH", help="A JSON merge patch of the session; - for standard input.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one value, as in metadata.status=done. null removes it."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set one value: a bare key is in the metadata, as in status=done, a dotted one starts at the session. "
+            "null removes it.",
+        ),
     ] = None,
     *,
     store: Store = None,
@@ -134,7 +141,8 @@ def update(
 ) -> None:
     """Change parts of a session by a JSON merge patch (RFC 7396).
 
-    Prints the id. Both PATCH and --set may be given; --set wins.
+    PATCH starts at the session, as in '{"metadata": {"status": "done"}}'. Prints the id. Both PATCH and --set may be
+    given; --set wins.
     """
     if patch is None and not settings:
         raise StorageValidationError(reason="there is nothing to change", advice="give a PATCH, or --set KEY=VALUE")

@@ -1,4 +1,4 @@
-"""What the guide says about git is what happens."""
+"""What the guides say about git is what happens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tests.git.conftest import Repository, assert_right, open_store
 
-SECTION = (Path(__file__).parents[2] / "fsstore" / "guides" / "git.md").read_text("utf-8")
+GUIDES = Path(__file__).parents[2] / "fsstore" / "guides"
+SECTION = (GUIDES / "git.md").read_text("utf-8")
+SECRETS = (GUIDES / "secrets.md").read_text("utf-8")
 COMMANDS, CONFLICT = re.findall(r"^```text\n(.*?)^```", SECTION, re.DOTALL | re.MULTILINE)
 
 
@@ -46,3 +48,19 @@ async def test_the_commands_do_what_is_said_and_the_conflict_looks_as_shown(repo
         ]
     assert run(repository, uninstall)[0] == 0
     assert repository.git("config", "--list", "--local") == before
+
+
+async def test_the_hook_against_secrets_keeps_git_from_the_commit(repository: Repository) -> None:
+    (hook,) = re.findall(r"^```sh\n(.*?)^```", SECRETS, re.DOTALL | re.MULTILINE)
+    place = repository.root / ".git" / "hooks" / "pre-commit"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(hook.replace("my_sessions", str(repository.store.relative_to(repository.root))))
+    place.chmod(0o755)
+    await repository.save("s-1", metadata={}, settings={"api_key": "k-1"})
+    repository.git("add", "-A")
+    refused, said = run(repository, "git commit -qm first")
+    assert refused == 1
+    assert "$.data.settings.api_key" in said
+    await repository.save("s-1", metadata={}, settings={})
+    repository.git("add", "-A")
+    assert run(repository, "git commit -qm first") == (0, "")

@@ -250,8 +250,8 @@ def test_the_example_resumes_in_a_new_process(tmp_path: Path) -> None:
 async def test_a_session_of_sqlite_is_moved_as_the_guide_says(tmp_path: Path) -> None:
     guide = (ROOT / "fsstore" / "guides" / "openai-agents.md").read_text("utf-8")
     names: dict[str, Any] = {}
-    for block in re.findall(r"^```text\n(.*?)^```", guide, re.DOTALL | re.MULTILINE):
-        exec(compile(block, "openai-agents.md", "exec"), names)  # noqa: S102 - the guide's own code
+    code = re.findall(r"^```text\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    exec(compile(code[-1], "openai-agents.md", "exec"), names)  # noqa: S102 - the guide's own code
     old = SQLiteSession("s-1", tmp_path / "old.db")
     await old.add_items(ITEMS)
     old.close()
