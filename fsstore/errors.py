@@ -168,7 +168,7 @@ class StorageValidationError(StorageError, ValueError):
 class StorageCorruptedError(StorageError):
     """What lies on disk is not a document of this store. It is neither served nor overwritten."""
 
-    _usual_advice = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside"
+    _usual_advice = "correct it by hand, or restore it from git or a backup"
 
     def _happened(self) -> str:
         name = "the file" if self.id is None else self._named()
