@@ -23,6 +23,7 @@ from fsstore.sessions.appending import (
     check_count,
     continuing_session,
     list_steps,
+    not_rotated,
     popping_session,
 )
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
@@ -309,7 +310,10 @@ class SessionService(ISessionStore):
         if record is None:
             raise StorageNotFoundError(id=session_id)
         made, note = continuing_session(record, new_session_id, self._now(), path=path, keep_last=keep_last)
-        await self.storage.commit([note, made])
+        try:
+            await self.storage.commit([note, made])
+        except StorageConflictError as error:
+            raise not_rotated(error, new_session_id) from error
 
     # -- many sessions ------------------------------------------------------------------------------------------------
 
