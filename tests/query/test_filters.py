@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import MAX_INT
@@ -27,6 +28,10 @@ class Colour(Enum):
 
 class Rank(IntEnum):
     HIGH = 3
+
+
+class Due(BaseModel):
+    day: str
 
 
 class Mood(StrEnum):
@@ -246,6 +251,8 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         ({"a": {"$in": range(3)}}, "list(value)"),
         ({"a": {"$in": (item for item in "ab")}}, "list(value)"),
         ({"a": 1j}, "int(value) or float(value)"),
+        ({"a": Due(day="1")}, "one field of the model, or with all of it: value.model_dump(mode='json')"),
+        ({"a": {"$in": [Due(day="1")]}}, "one field of the model"),
         ({"a": object()}, "compare with a JSON value"),
     ],
 )
