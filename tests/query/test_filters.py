@@ -296,6 +296,23 @@ def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ({"a": {"$In": [1]}}, "did you mean $in?"),
+        ({"a": {"$NIN": [1]}}, "did you mean $nin?"),
+        ({"a": {"$Exist": True}}, "did you mean $exists?"),
+        ({"$OR": [{"a": 1}]}, "did you mean $or?"),
+        ({"a": {"$Contains": "x"}}, "equality finds an element"),
+        ({"a": {"$elemmatch": {}}}, "a dotted path goes into the objects"),
+    ],
+)
+def test_an_operator_in_another_case_is_known_by_its_letters(written: Any, advice: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse(written)
+    assert refused.value.advice.startswith(advice)
+
+
+@pytest.mark.parametrize(
     ("written", "meant"), [(">", "$gt"), ("<=", "$lte"), ("==", "$eq"), ("!=", "$ne"), ("gte", "$gte")]
 )
 def test_an_operator_of_another_form_is_answered_with_ours(written: str, meant: str) -> None:
