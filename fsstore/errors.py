@@ -144,14 +144,23 @@ class StorageConflictError(StorageError):
     edited by hand, or deleted and made again, since it was read.
     """
 
-    _usual_advice = "read it again and repeat the change, or use edit_session, which does that"
+    _usual_advice = "read it again and repeat the change"
 
     def _happened(self) -> str:
         name = self._named()
         if self.expected is None or self.actual is None:
             return f"{name} is in conflict: {self.reason or 'it is not what was read'}"
         more = f" ({self.reason})" if self.reason else ""
+        if self.expected == 0 < self.actual:
+            return f"{name} exists already, with version {self.actual}{more}"
         return f"{name} has version {self.actual}, expected {self.expected}{more}"
+
+    def word_for_sessions(self) -> None:
+        """Word the error for a caller of sessions, who has `edit_session`, which documents have not."""
+        super().word_for_sessions()
+        if self.advice == self._usual_advice and not self._has_own_text:
+            self.advice = f"{self.advice}, or use edit_session, which does that"
+            self.args = (self._joined(),)
 
 
 class StorageValidationError(StorageError, ValueError):
@@ -168,7 +177,7 @@ class StorageValidationError(StorageError, ValueError):
 class StorageCorruptedError(StorageError):
     """What lies on disk is not a document of this store. It is neither served nor overwritten."""
 
-    _usual_advice = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside"
+    _usual_advice = "correct it by hand, or restore it from git or a backup"
 
     def _happened(self) -> str:
         name = "the file" if self.id is None else self._named()

@@ -107,8 +107,8 @@ def open_storage(url: str | os.PathLike[str], **options: Any) -> Opening[IUnifie
     """Open a store of records. `url` is a path, where `~` is the home, or a URL: `file:///srv/store`, `memory:`.
 
     A path object is always a path. `help(fsstore.FileStorage.open)` says what each option of a directory does; a store
-    in memory has fewer. `postgresql://USER@HOST/DATABASE` needs `pip install 'fsstore[postgres]'`, and has options of
-    its own: `help(fsstore.PostgresStorage.open)`.
+    in memory has fewer. `postgresql://USER@HOST/DATABASE` needs `pip install 'psycopg[binary]>=3.3'`, and has options
+    of its own: `help(fsstore.PostgresStorage.open)`.
 
     Raises StorageValidationError for an unknown scheme or option, StorageUnavailableError when the
     store cannot be opened, StorageCorruptedError when its marker is damaged.
@@ -230,8 +230,8 @@ async def postgres_storage() -> type[PostgresStorage]:
     except ImportError as error:
         raise StorageUnavailableError(
             reason=f"PostgreSQL is reached by psycopg, which cannot be imported here: {error}",
-            path="postgresql:",
-            advice="pip install 'fsstore[postgres]'; where the system has no libpq, pip install 'psycopg[binary]', too",
+            path="postgresql",
+            advice="pip install 'psycopg[binary]>=3.3', or without [binary] where the system's own libpq is to be used",
         ) from error
     found: type[PostgresStorage] = storage.PostgresStorage
     return found

@@ -5,6 +5,8 @@ fsstore itself, 130 stopped by the user, 141 the reader of the output went away.
 for import --skip-invalid 2 is that something was left out, and for import 4 that a document could not be replaced.
 """
 
+import re
+
 from fsstore.errors import (
     StorageConflictError,
     StorageCorruptedError,
@@ -28,6 +30,15 @@ _CODES: tuple[tuple[type[StorageError], int], ...] = (
     (StorageCorruptedError, CORRUPT),
     # what is left is unavailable, timed out or closed
     (StorageError, UNAVAILABLE),
+)
+
+
+# how pydantic, which newer versions of typer ask, says what is wrong with a value
+_OURS = (
+    (re.compile("Value error, "), ""),
+    (re.compile(r"Input should be greater than or equal to (\S+)"), r"must be \1 or more"),
+    (re.compile(r"Input should be less than or equal to (\S+)"), r"must be \1 or less"),
+    (re.compile(r"Input should be a valid integer.*"), "must be a whole number"),
 )
 
 
@@ -58,7 +69,7 @@ def is_usage_error(error: BaseException) -> bool:
 
 def _usage(error: BaseException) -> str:
     message = " ".join(str(error.format_message()).split()).rstrip(".")  # type: ignore[attr-defined]
-    # how pydantic, which typer asks, begins what a converter says
-    message = message.replace("Value error, ", "")
+    for theirs, ours in _OURS:
+        message = theirs.sub(ours, message)
     context = getattr(error, "ctx", None)
     return f"{message}; see '{context.command_path if context is not None else 'fsstore'} --help'"

@@ -61,17 +61,26 @@ def health(store: Store = None, form: ReportForm = Form.table) -> int:
     if form is Form.json:
         show_json(report)
     else:
-        show_pairs(report)
+        show_pairs(_apart(report))
     if report["documents"] is None:
         return UNAVAILABLE
     return CORRUPT if report["corrupt"] or report.get("too_large") else 0
+
+
+def _apart(report: "JsonObject") -> "JsonObject":
+    """Return a report for people: what the system refuses, which may be whole, is not among what is corrupt."""
+    refused = report.get("refused", [])
+    names = {problem["file"] for problem in refused}
+    shown = [{"file": each["file"], "reason": f"{each['reason']}; {each['advice']}"} for each in refused]
+    corrupt = [problem for problem in report["corrupt"] if problem["file"] not in names]
+    return {**report, "corrupt": corrupt, **({"refused": shown} if "refused" in report else {})}
 
 
 async def _gather(sessions: "SessionService") -> "tuple[JsonObject, str]":
     report = await sessions.health_check()
     by_status = await sessions.storage.query(_GROUPED.format(key="status", limit=""))
     by_user = await sessions.storage.query(_GROUPED.format(key="user_id", limit=f"LIMIT {_TOP_USERS}"))
-    counts = {key: len(report[key]) for key in ("corrupt", "too_large") if key in report}
+    counts = {key: len(report[key]) for key in ("corrupt", "too_large", "refused") if key in report}
     found: JsonObject = {
         "store": {**report, "sessions": await sessions.count_sessions(), **counts},
         "status": by_status,

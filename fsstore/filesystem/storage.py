@@ -321,7 +321,8 @@ class FileStorage(IUnifiedStorage):
         """Return a report; O(documents), since it reconciles first.
 
         `corrupt` lists what cannot be read, damaged or refused by the system, and `too_large` the documents that have
-        more bytes than are read; each with `file` and `reason`.
+        more bytes than are read; each with `file` and `reason`. `refused` repeats what the system refuses, with the
+        `advice`.
         """
         self._check_open()
         care = await loaded("fsstore.filesystem.care.health")

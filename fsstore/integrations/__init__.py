@@ -8,6 +8,10 @@ checker takes its classes for Any, and so do these modules: they are checked str
 from __future__ import annotations
 
 
-def missing(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
-    """Return the error to raise where a framework is not installed: it names the extra that brings it."""
-    return ModuleNotFoundError(f"{error}; install it by: pip install 'fsstore[{extra}]'", name=error.name)
+def missing(error: ModuleNotFoundError, requirement: str) -> ModuleNotFoundError:
+    """Return the error to raise where a framework is not installed: it names the distribution that has it.
+
+    That is what its extra asks for. The extra itself is not named: whoever installed fsstore from a checkout would get
+    another package of that name from the index.
+    """
+    return ModuleNotFoundError(f"{error}; install it by: pip install '{requirement}'", name=error.name)

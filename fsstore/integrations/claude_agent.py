@@ -36,7 +36,7 @@ from fsstore.sessions.mutations import SESSION
 try:
     from claude_agent_sdk import SessionStore, fold_session_summary
 except ModuleNotFoundError as error:
-    raise missing(error, "claude-agent") from error
+    raise missing(error, "claude-agent-sdk>=0.2.189") from error
 
 if TYPE_CHECKING:
     from claude_agent_sdk import SessionKey, SessionListSubkeysKey, SessionStoreEntry, SessionStoreListEntry

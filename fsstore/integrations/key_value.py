@@ -43,7 +43,7 @@ try:
         ManagedEntry,
     )
 except ModuleNotFoundError as error:
-    raise missing(error, "key-value") from error
+    raise missing(error, "py-key-value-aio>=0.5.0") from error
 
 ENTRY = "key_value.entry"
 

@@ -23,7 +23,7 @@ try:
     from agents.memory import SessionABC, SessionSettings
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
 except ModuleNotFoundError as error:
-    raise missing(error, "openai-agents") from error
+    raise missing(error, "openai-agents>=0.24.0") from error
 
 if TYPE_CHECKING:
     from agents import TResponseInputItem

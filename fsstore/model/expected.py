@@ -9,6 +9,8 @@ from fsstore.errors import StorageConflictError, StorageNotFoundError, StorageVa
 from fsstore.model.records import JsonObject, version_of
 from fsstore.model.values import write_json
 
+_TAKEN = "choose another id, or leave out the expected version to change the document that is there"
+
 
 class Expected(NamedTuple):
     """What a mutation expects to find; it is refused, and its whole commit with it, where it finds something else."""
@@ -54,7 +56,9 @@ class Expected(NamedTuple):
                 advice="pass get_record(...)['version']",
             )
         if actual != expected:
-            raise StorageConflictError(id=record_id, expected=expected, actual=actual)
+            raise StorageConflictError(
+                id=record_id, expected=expected, actual=actual, advice=_TAKEN if expected == 0 else None
+            )
 
 
 def _check_seen(record_id: str, current: JsonObject | None, seen: JsonObject | None) -> None:

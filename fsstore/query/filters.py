@@ -279,9 +279,11 @@ _COMPARED_AS_DATA = LIST_OPERATORS | {"$eq", "$ne"}
 def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationError:
     if name in _KNOWN:
         return refusal(f"the operator {name} cannot stand here; {misplaced}", steps)
-    nearest = difflib.get_close_matches(name, _KNOWN, n=1)
+    # case first: to difflib $In is as near to $ne as to $in
+    same = {each.lower(): each for each in (*FOREIGN_OPERATORS, *_KNOWN)}.get(name.lower(), name)
+    nearest = [same] if same in _KNOWN else difflib.get_close_matches(name.lower(), _KNOWN, n=1)
     meant = f"did you mean {nearest[0]}? " if nearest else ""
-    instead = f"{FOREIGN_OPERATORS[name]}; " if name in FOREIGN_OPERATORS else meant
+    instead = f"{FOREIGN_OPERATORS[same]}; " if same in FOREIGN_OPERATORS else meant
     return refusal(
         f"the operator {name} is not supported",
         steps,

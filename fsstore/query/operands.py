@@ -66,8 +66,9 @@ _REMEDIES: tuple[tuple[Any, str], ...] = (
     (str, "compare with str(value)"),
     (Number, "compare with int(value) or float(value)"),
     (Iterable, "make it a list: list(value)"),
-    (object, "compare with a JSON value, as in value.model_dump(mode='json') for a model"),
+    (object, "compare with a JSON value: text, a number, a list or an object"),
 )
+_MODEL_REMEDY = "compare with one field of the model, or with all of it: value.model_dump(mode='json')"
 
 
 def plain(value: Any, steps: Steps) -> Any:
@@ -106,8 +107,14 @@ def _foreign(value: Any, steps: Steps) -> StorageValidationError:
     kind = type(value).__name__
     if isinstance(value, AbstractSet):
         return refusal(f"a {kind} has no order", steps, advice="use {'$in': ...} for one of several, or a list")
-    advice = next(advice for types, advice in _REMEDIES if isinstance(value, types))
-    return refusal(f"{kind} is not a JSON value", steps, advice=advice)
+    return refusal(f"{kind} is not a JSON value", steps, advice=_remedy(value))
+
+
+def _remedy(value: Any) -> str:
+    # known by its method, so that pydantic is not imported here; and first, since a model can be iterated
+    if callable(getattr(type(value), "model_dump", None)):
+        return _MODEL_REMEDY
+    return next(advice for types, advice in _REMEDIES if isinstance(value, types))
 
 
 def moment_refusal(value: date, steps: Steps) -> StorageValidationError:

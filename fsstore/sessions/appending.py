@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fsstore.errors import StorageValidationError
+from fsstore.errors import StorageConflictError, StorageValidationError
 from fsstore.model.expected import Expected
 from fsstore.model.lists import list_at, tail_of
 from fsstore.model.mutations import Append, Patch, Pop, Save
@@ -77,6 +77,17 @@ def continuing_session(record: JsonObject, new_id: str, now: str, *, path: str, 
     # what was written meanwhile must not be left behind
     note = note._replace(expected=Expected(seen=record))
     return saving_session(new_id, continued, now, expected_version=0), note
+
+
+def not_rotated(error: StorageConflictError, new_id: str) -> StorageConflictError:
+    """Return the error of a session that could not be continued: the new id is taken, or the old session changed."""
+    return StorageConflictError(
+        id=error.id,
+        expected=error.expected,
+        actual=error.actual,
+        reason=error.reason,
+        advice="choose another id for the new session" if error.id == new_id else "rotate it again",
+    )
 
 
 def list_steps(path: str) -> Steps:

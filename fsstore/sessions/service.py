@@ -23,6 +23,7 @@ from fsstore.sessions.appending import (
     check_count,
     continuing_session,
     list_steps,
+    not_rotated,
     popping_session,
 )
 from fsstore.sessions.edits import Edit, EditCall, Turns, refuse_inside_edit
@@ -97,8 +98,13 @@ class SessionService(ISessionStore):
         if fields is None:
             record = await self.get_record(session_id)
             return None if record is None else record["data"]
-        part = await self.storage.load_fields(session_id, ["type", *session_fields(fields)])
-        return None if part is None or part["type"] != SESSION else shown_part(session_id, part)
+        wanted = session_fields(fields)
+        part = await self.storage.load_fields(session_id, ["type", *wanted])
+        if part is None or part["type"] != SESSION:
+            return None
+        session = shown_part(session_id, part)
+        await self.unknown_keys.warn_of_fields(wanted, [session])
+        return session
 
     async def get_record(self, session_id: str) -> JsonObject | None:
         """Return the whole record of a session: `version`, times, and the session itself under `data`."""
@@ -309,7 +315,10 @@ class SessionService(ISessionStore):
         if record is None:
             raise StorageNotFoundError(id=session_id)
         made, note = continuing_session(record, new_session_id, self._now(), path=path, keep_last=keep_last)
-        await self.storage.commit([note, made])
+        try:
+            await self.storage.commit([note, made])
+        except StorageConflictError as error:
+            raise not_rotated(error, new_session_id) from error
 
     # -- many sessions ------------------------------------------------------------------------------------------------
 
@@ -330,19 +339,21 @@ class SessionService(ISessionStore):
         All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
         after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
 
-        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
+        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once; so
+        is such a key of the order, or of the fields.
         """
         wanted, order = sessions_only(filters), session_order(order_by)
         if fields is None:
             records = await self.storage.list(wanted, limit, order_by=order, offset=offset)
             items = [shown(record) for record in records]
         else:
-            records = await self.storage.list_fields(
-                ["id", *session_fields(fields)], wanted, limit, order_by=order, offset=offset
-            )
+            parts = session_fields(fields)
+            records = await self.storage.list_fields(["id", *parts], wanted, limit, order_by=order, offset=offset)
             items = [shown_part(part["id"], part) for part in records]
+            await self.unknown_keys.warn_of_fields(parts, items)
         if not items:
             await self.unknown_keys.warn(filters)
+        await self.unknown_keys.warn_of_order(order, items)
         return items
 
     async def list_metadata(
@@ -354,11 +365,11 @@ class SessionService(ISessionStore):
         offset: int = 0,
     ) -> list[JsonObject]:
         """Return the `metadata` objects of the matching sessions; where there is an index, no document is opened."""
-        summaries = await self.storage.list_metadata(
-            sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
-        )
+        order = session_order(order_by)
+        summaries = await self.storage.list_metadata(sessions_only(filters), limit, order_by=order, offset=offset)
         if not summaries:
             await self.unknown_keys.warn(filters)
+        await self.unknown_keys.warn_of_order(order, summaries)
         return [shown_metadata(summary["id"], summary["metadata"]) for summary in summaries]
 
     async def list_page(
@@ -382,8 +393,10 @@ class SessionService(ISessionStore):
             records = await self.storage.list(wanted, limit + 1)
             items = [shown(record) for record in records[:limit]]
         else:
-            records = await self.storage.list_fields(["id", "updated_at", *session_fields(fields)], wanted, limit + 1)
+            parts = session_fields(fields)
+            records = await self.storage.list_fields(["id", "updated_at", *parts], wanted, limit + 1)
             items = [shown_part(part["id"], part) for part in records[:limit]]
+            await self.unknown_keys.warn_of_fields(parts, items)
         if not records and cursor is None:
             await self.unknown_keys.warn(filters)
         return Page(items, cursor_after(records[limit - 1]) if len(records) > limit else None)

@@ -113,11 +113,11 @@ class TypedSessions(Generic[M]):
         offset: int = 0,
     ) -> Batch[M]:
         """Return the matching sessions; see `SessionService.list_sessions`."""
-        records = await self._service.storage.list(
-            sessions_only(filters), limit, order_by=session_order(order_by), offset=offset
-        )
+        order = session_order(order_by)
+        records = await self._service.storage.list(sessions_only(filters), limit, order_by=order, offset=offset)
         if not records:
             await self._service.unknown_keys.warn(filters)
+        await self._service.unknown_keys.warn_of_order(order, (record["data"] for record in records))
         return [self._of(record) for record in records]
 
     async def page(self, filters: Filters | None = None, limit: int = 50, cursor: str | None = None) -> SessionPage[M]:

@@ -213,7 +213,8 @@ class SessionMethods:
         All of them are in memory at once, some 9 KB for a session of 4 KB, and Python keeps much of that for later use
         after they are dropped: where there may be many thousands, give a limit, or use `stream_sessions`.
 
-        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once.
+        Where nothing matches, a key of the filter that no session has in its metadata is logged as a warning, once; so
+        is such a key of the order, or of the fields.
         """
         return self._calls.run(
             lambda: self._inner.list_sessions(filters, limit, order_by=order_by, offset=offset, fields=fields)

@@ -119,3 +119,16 @@ def test_a_terminal_shows_a_bar_and_what_was_found() -> None:
     code, shown = Terminal("repair").finish()
     assert code == 0
     assert "repairing" in shown
+
+
+@pytest.mark.parametrize("command", ["ls", "health", "verify", "repair"])
+def test_a_damaged_marker_has_the_same_advice_at_every_command(
+    fsstore: Run, save: Save, store: Path, command: str
+) -> None:
+    save("a")
+    (store / "fsstore.json").write_text("{")
+    result = fsstore(command)
+    assert result.code == 4
+    assert 'or write {"format": 1, "shard_depth": 1} into it' in result.err
+    assert "fsstore repair" not in result.err
+    assert (store / "fsstore.json").read_text() == "{"

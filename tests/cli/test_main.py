@@ -483,3 +483,26 @@ def test_git_shows_and_merges_documents_with_a_byte_order_mark(
     assert merged.startswith(b"{\n")
     metadata = json.loads(merged)["data"]["metadata"]
     assert (metadata["status"], metadata["step"]) == ("done", 2)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Input should be greater than or equal to 0", "must be 0 or more"),
+        ("Input should be less than or equal to 2", "must be 2 or less"),
+        ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
+        ("Value error, it is no key", "it is no key"),
+    ],
+)
+def test_a_value_of_an_option_is_refused_in_our_words(theirs: str, ours: str) -> None:
+    class RefusedError(Exception):
+        def format_message(self) -> str:
+            return f"Invalid value for '--limit': {theirs}."
+
+    assert failures.explain(RefusedError()) == (2, f"Invalid value for '--limit': {ours}; see 'fsstore --help'")
+
+
+@pytest.mark.parametrize("limit", ["-1", "x"])
+def test_a_limit_that_is_none_is_wrong_usage_in_our_words(fsstore: Run, limit: str) -> None:
+    result = fsstore("ls", "--limit", limit)
+    assert (result.code, "--limit" in result.err, "Input should" in result.err) == (2, True, False)

@@ -89,6 +89,11 @@ def test_health_and_stats_name_what_the_disk_cannot_read(
     Bad(monkeypatch).bases = {"s3.json"}
     result = fsstore("health")
     assert result.code == 4
+    assert "corrupt\t0\n" in result.out
+    assert "refused\t1\n" in result.out
+    assert "s3.json: Input/output error; check the medium" in result.out
+    report = fsstore("health", "--format", "json").json()
+    assert [problem["file"] for problem in report["corrupt"]] == [problem["file"] for problem in report["refused"]]
     assert f"\t{path.parent.name}/s3.json: Input/output error" in result.out
     result = fsstore("stats")
     assert (result.code, "documents\t6" in result.out) == (0, True)

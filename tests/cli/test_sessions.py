@@ -115,7 +115,7 @@ def test_put_with_an_expected_version_refuses_any_other(fsstore: Run, typed: Cal
     typed("{}")
     result = fsstore("put", "a", "--expected-version", "0")
     assert result.code == 3
-    assert "has version 1, expected 0" in result.err
+    assert "session 'a' exists already, with version 1; choose another id" in result.err
     typed("{}")
     assert fsstore("put", "a", "--expected-version", "1").code == 0
 

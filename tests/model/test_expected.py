@@ -24,6 +24,18 @@ def test_an_expected_version_must_be_the_actual_one() -> None:
         assert (caught.value.id, caught.value.expected, caught.value.actual) == ("a", expected, actual)
 
 
+def test_a_document_that_is_there_already_is_called_so() -> None:
+    with pytest.raises(StorageConflictError) as caught:
+        Expected(0).check("a", stored())
+    assert str(caught.value) == (
+        "document 'a' exists already, with version 3; "
+        "choose another id, or leave out the expected version to change the document that is there"
+    )
+    with pytest.raises(StorageConflictError) as caught:
+        Expected(2).check("a", stored())
+    assert str(caught.value) == "document 'a' has version 3, expected 2; read it again and repeat the change"
+
+
 def test_what_was_seen_must_still_be_there_value_by_value() -> None:
     Expected(seen=stored()).check("a", stored())
     Expected(seen=None).check("a", None)

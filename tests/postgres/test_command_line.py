@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from fsstore.cli import main
 from fsstore.postgres.schema import making, tables
 from fsstore.postgres.schema.tables import Names
 from tests.postgres.stores import prefix_of
+
+ROOT = Path(__file__).parents[2]
 
 
 class Commands:
@@ -120,7 +123,7 @@ def test_init_upgrades_tables_of_an_older_format(
         connection.execute(sql.SQL("SELECT more FROM {}").format(names.documents))
 
 
-def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> None:
+def test_without_psycopg_the_error_says_what_to_install(tmp_path: Path) -> None:
     """In a process of its own, which is told that there is no psycopg."""
     program: Any = (
         "import sys; sys.modules['psycopg'] = None; from fsstore.cli import main; "
@@ -131,5 +134,8 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> Non
     )
 
     assert done.returncode == 5
-    assert "pip install 'fsstore[postgres]'" in done.stderr
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    (requirement,) = extras["postgres"]
+    assert "postgresql: PostgreSQL is reached by psycopg, which cannot be imported here: " in done.stderr
+    assert f"pip install '{requirement.replace('psycopg', 'psycopg[binary]')}'" in done.stderr
     assert "hunter2" not in done.stderr

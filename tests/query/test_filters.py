@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import MAX_INT
@@ -27,6 +28,10 @@ class Colour(Enum):
 
 class Rank(IntEnum):
     HIGH = 3
+
+
+class Due(BaseModel):
+    day: str
 
 
 class Mood(StrEnum):
@@ -246,6 +251,8 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         ({"a": {"$in": range(3)}}, "list(value)"),
         ({"a": {"$in": (item for item in "ab")}}, "list(value)"),
         ({"a": 1j}, "int(value) or float(value)"),
+        ({"a": Due(day="1")}, "one field of the model, or with all of it: value.model_dump(mode='json')"),
+        ({"a": {"$in": [Due(day="1")]}}, "one field of the model"),
         ({"a": object()}, "compare with a JSON value"),
     ],
 )
@@ -286,6 +293,23 @@ def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
         parse({"a": {"$options": "i"}})
     with pytest.raises(StorageValidationError, match=r"did you mean \$exists\? supported are \$all"):
         parse({"a": {"$exist": True}})
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ({"a": {"$In": [1]}}, "did you mean $in?"),
+        ({"a": {"$NIN": [1]}}, "did you mean $nin?"),
+        ({"a": {"$Exist": True}}, "did you mean $exists?"),
+        ({"$OR": [{"a": 1}]}, "did you mean $or?"),
+        ({"a": {"$Contains": "x"}}, "equality finds an element"),
+        ({"a": {"$elemmatch": {}}}, "a dotted path goes into the objects"),
+    ],
+)
+def test_an_operator_in_another_case_is_known_by_its_letters(written: Any, advice: str) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse(written)
+    assert refused.value.advice.startswith(advice)
 
 
 @pytest.mark.parametrize(

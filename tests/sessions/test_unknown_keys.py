@@ -144,3 +144,60 @@ async def test_what_cannot_be_looked_for_breaks_no_list(sessions: SessionService
     storage.is_down = True
 
     assert await sessions.list_sessions({"statsu": "open"}) == []
+
+
+ORDERED = {
+    "list": lambda sessions: sessions.list_sessions(order_by="-onwer"),
+    "metadata": lambda sessions: sessions.list_metadata(order_by="metadata.onwer"),
+    "parts": lambda sessions: sessions.list_sessions(order_by="onwer", fields=["status"]),
+    "typed list": lambda sessions: sessions.typed(SessionData).list(order_by="onwer"),
+}
+
+
+@pytest.mark.parametrize("call", ORDERED)
+async def test_a_sort_key_that_no_session_has_is_named_with_the_nearest(
+    sessions: SessionService, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    await ORDERED[call](sessions)
+    await ORDERED[call](sessions)
+
+    assert caplog.messages == [
+        "put in no order: no session has the sort key 'onwer' in its metadata; did you mean 'owner'?"
+    ]
+
+
+WITH_FIELDS = {
+    "get": lambda sessions, fields: sessions.get_session("a", fields=fields),
+    "list": lambda sessions, fields: sessions.list_sessions(fields=fields),
+    "page": lambda sessions, fields: sessions.list_page(fields=fields),
+}
+
+
+@pytest.mark.parametrize("call", WITH_FIELDS)
+async def test_a_field_that_no_session_has_is_named_with_the_nearest(
+    sessions: SessionService, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    for fields in (["statsu", "owner"], iter(["updatd_at"])):
+        await WITH_FIELDS[call](sessions, fields)
+
+    assert caplog.messages == [
+        "left out: no session has the field 'statsu' in its metadata; did you mean 'status'?",
+        "left out: no session has the field 'updatd_at' in its metadata; did you mean 'updated_at'?",
+    ]
+
+
+async def test_known_sort_keys_and_fields_cost_nothing(
+    sessions: SessionService, storage: Counting, caplog: pytest.LogCaptureFixture
+) -> None:
+    await sessions.save_session("b", {"metadata": {"rare": 1}})
+    fields = ["status", "rare", "metadata.owner.x", ".state", "state.nope", "session_id", "updated_at", ".metadata"]
+    for order in (None, "-updated_at", "rare", "-status", "session_id", "state.nope"):
+        await sessions.list_sessions(order_by=order)
+    await sessions.list_sessions(fields=fields)
+    await sessions.list_sessions({"status": "shut"}, order_by="onwer", fields=["statsu"])
+    assert (storage.asked, caplog.messages) == (1, [])
+
+    # which only the other session has: it is looked for, once
+    for _ in range(3):
+        await sessions.get_session("a", fields=["rare"])
+    assert (storage.asked, caplog.messages) == (2, [])

@@ -1,5 +1,5 @@
 import dataclasses
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -8,9 +8,14 @@ from pydantic import BaseModel
 
 from fsstore import MemoryStorage, SessionService
 from fsstore.errors import StorageConflictError, StorageError, StorageNotFoundError, StorageValidationError
+from fsstore.model.mutations import AnyMutation
+from fsstore.model.records import Outcomes
+from fsstore.sessions.mutations import saving_session
 from fsstore.sessions.wording import worded_for_sessions
 from fsstore.testing import HandClock
 from fsstore.testing.backend import refusal
+
+THEN = "2026-01-01T00:00:00.000000+00:00"
 
 
 class Strict(BaseModel):
@@ -61,7 +66,40 @@ async def test_an_absent_session_is_called_a_session(sessions: SessionService, w
 async def test_a_conflict_names_the_session(sessions: SessionService) -> None:
     error = await refusal(sessions.save_session("a", {}, expected_version=3), StorageConflictError)
 
-    assert str(error).startswith("session 'a' has version 0, expected 3; ")
+    advice = "read it again and repeat the change, or use edit_session, which does that"
+    assert str(error) == f"session 'a' has version 0, expected 3; {advice}"
+    assert error is not None
+    error.word_for_sessions()
+    assert str(error).endswith(advice)
+
+
+async def test_a_session_that_is_there_already_is_called_so(sessions: SessionService) -> None:
+    await sessions.save_session("a", {})
+    error = await refusal(sessions.save_session("a", {}, expected_version=0), StorageConflictError)
+
+    assert str(error) == (
+        "session 'a' exists already, with version 1; "
+        "choose another id, or leave out the expected version to change the session that is there"
+    )
+
+
+async def test_a_conflict_of_rotating_says_which_of_both_sessions_is_in_the_way(sessions: SessionService) -> None:
+    await sessions.batch_save_sessions({"a": {}, "b": {}})
+    error = await refusal(sessions.rotate_session("a", "b"), StorageConflictError)
+    assert str(error) == "session 'b' exists already, with version 1; choose another id for the new session"
+
+
+async def test_a_session_that_changed_while_it_was_rotated_is_to_be_rotated_again() -> None:
+    class Changing(MemoryStorage):
+        async def commit(self, changes: Sequence[AnyMutation]) -> Outcomes:
+            if len(changes) > 1:
+                await super().commit([saving_session("a", {"settings": {"n": 1}}, THEN)])
+            return await super().commit(changes)
+
+    sessions = SessionService(Changing(clock=HandClock()))
+    await sessions.save_session("a", {})
+    error = await refusal(sessions.rotate_session("a", "b"), StorageConflictError)
+    assert str(error).endswith("(its content is not what was read); rotate it again")
 
 
 WAYS: dict[str, Callable[[SessionService, Any], Awaitable[Any]]] = {

@@ -32,6 +32,12 @@ async def health(store: OpenStore, reading: Reading) -> dict[str, Any]:
     except StorageUnavailableError as error:
         # health is reported also when it is bad
         trouble = trouble or str(error)
+    # which of those under `corrupt` may be whole, since the system refuses to read them
+    found["refused"] = [
+        {"file": each.name, "reason": each.reason, "advice": each.advice}
+        for each in store.documents.unreadable.all()
+        if not each.is_too_large
+    ]
     return await reading.executor.in_thread(partial(_report, store, found, trouble))
 
 

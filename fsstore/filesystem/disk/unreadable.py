@@ -33,6 +33,7 @@ class Refusal(NamedTuple):
     name: str
     reason: str
     is_too_large: bool
+    advice: str = ""
 
 
 class Unreadable:
@@ -50,7 +51,7 @@ class Unreadable:
         """Note that a document or a shard could not be read, unless the error is not its own."""
         if not is_its_own(error):
             return
-        refusal = Refusal(name, error.reason or error.message, isinstance(error, StorageTooLargeError))
+        refusal = Refusal(name, error.reason or error.message, isinstance(error, StorageTooLargeError), error.advice)
         if not self._refusals:
             self._next_look = self._clock() + _PAUSE_SECONDS
         is_news = self._refusals.get(name) != refusal

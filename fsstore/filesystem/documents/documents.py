@@ -50,6 +50,7 @@ READ_BYTES = 256 << 20
 _CHANGING = f".{MARKER}.changing"
 _UNDER_HANDS_NS = range(200_000_000)
 _UNDER_HANDS_PAUSE_SECONDS, _UNDER_HANDS_PAUSES = 0.02, 10
+_REPAIR = "repair the file by hand, or restore it from git or a backup; `fsstore repair` sets it aside"
 _TAKE_A_SIDE = "or take one side of the whole file with `git checkout --ours` or `--theirs`"
 # about 300 bytes each
 _MOST_PLAIN = 10_000
@@ -310,7 +311,7 @@ class Documents:
                     pauses += 1
                     time.sleep(_UNDER_HANDS_PAUSE_SECONDS)
                     continue
-                advice = _TAKE_A_SIDE if isinstance(error, InConflictError) else None
+                advice = _TAKE_A_SIDE if isinstance(error, InConflictError) else _REPAIR
                 raise self._corrupted(record_id, name, str(error), advice) from error
             except OSError as error:
                 raise unavailable(error, self.tree.path(name)) from error
@@ -382,9 +383,7 @@ class Documents:
             raise error
         self.root.check()
 
-    def _corrupted(
-        self, record_id: str | None, name: str, reason: str, advice: str | None = None
-    ) -> StorageCorruptedError:
+    def _corrupted(self, record_id: str | None, name: str, reason: str, advice: str = _REPAIR) -> StorageCorruptedError:
         return StorageCorruptedError(id=record_id, path=self.tree.path(name), reason=reason, advice=advice)
 
     def stage_directory(self) -> str:

@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError
@@ -30,18 +30,28 @@ MARKER_MAX_BYTES = 4096
 
 
 def read_marker(tree: Tree) -> int | None:
-    """Return the shard depth that the marker declares; None when there is none."""
+    """Return the shard depth that the marker declares; None when there is none.
+
+    Raises StorageCorruptedError where it is damaged, which lists the directories of documents once for the advice.
+    """
+    try:
+        return _declared_depth(tree)
+    except NotARecordError as error:
+        raise StorageCorruptedError(
+            path=tree.path(MARKER), reason=str(error), advice=_advice_for_damage(tree)
+        ) from error
+
+
+def _declared_depth(tree: Tree) -> int | None:
+    """Return what `read_marker` does; raise NotARecordError where the marker is damaged."""
     try:
         data, _ = tree.read(MARKER, max_bytes=MARKER_MAX_BYTES)
     except FileNotFoundError:
         return None
-    try:
-        marker = decode_marker(data)
-    except NotARecordError as error:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
+    marker = decode_marker(data)
     number, depth = marker.get("format"), marker.get("shard_depth")
     if type(number) is not int or number < 1:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares format {number!r}")
+        raise NotARecordError(f"it declares format {number!r}")
     if number > FORMAT:
         raise StorageUnavailableError(
             reason=f"the store has format {number}, this fsstore knows formats up to {FORMAT}",
@@ -49,7 +59,7 @@ def read_marker(tree: Tree) -> int | None:
             advice="use a newer fsstore",
         )
     if type(depth) is not int or depth not in SHARD_DEPTHS:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares shard depth {depth!r}")
+        raise NotARecordError(f"it declares shard depth {depth!r}")
     return depth
 
 
@@ -59,9 +69,15 @@ def largest_document(tree: Tree) -> int:
     try:
         declared = decode_marker(data).get("max_bytes", MAX_BYTES)
     except NotARecordError as error:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=str(error)) from error
+        raise StorageCorruptedError(
+            path=tree.path(MARKER), reason=str(error), advice=_advice_for_damage(tree)
+        ) from error
     if type(declared) is not int or declared < 1:
-        raise StorageCorruptedError(path=tree.path(MARKER), reason=f"it declares max_bytes {declared!r}")
+        raise StorageCorruptedError(
+            path=tree.path(MARKER),
+            reason=f"it declares max_bytes {declared!r}",
+            advice="write a positive whole number of bytes there, or take the key out",
+        )
     return declared
 
 
@@ -142,8 +158,8 @@ class StoreRoot:
 
     def _check_marker(self) -> None:
         try:
-            depth = read_marker(self._tree)
-        except StorageCorruptedError:
+            depth = _declared_depth(self._tree)
+        except NotARecordError:
             # in the middle of a merge, say; the depth that it declared holds until it declares another
             return
         if depth not in (None, self._shard_depth):
@@ -165,13 +181,27 @@ def refuse_orphans(tree: Tree) -> None:
     names = [*_document_names(tree, "", max(SHARD_DEPTHS))]
     if not names:
         return
-    counts = Counter(depth for depth in map(depth_of, names) if depth is not None)
     one = names[0].replace("/", os.sep)
     raise StorageUnavailableError(
         reason=f"there are documents, as {one}, but no {MARKER}",
         path=str(tree.root),
-        advice=_advice_for(counts),
+        advice=_advice_for(_depths_of(names)),
     )
+
+
+def _depths_of(names: Iterable[str]) -> Counter[int]:
+    """Return how many documents lie where each depth puts them."""
+    return Counter(depth for depth in map(depth_of, names) if depth is not None)
+
+
+def _advice_for_damage(tree: Tree) -> str:
+    """Say how to get a marker back that is there and damaged; what documents there are shows their depth."""
+    try:
+        names = [*_document_names(tree, "", max(SHARD_DEPTHS))]
+    except OSError:
+        # the damage is what is reported; without the documents nothing shows the depth
+        return f"restore {MARKER} (`git checkout -- {MARKER}`, a backup)"
+    return _advice_for(_depths_of(names)) if names else _restoring(min(SHARD_DEPTHS))
 
 
 def _document_names(tree: Tree, above: str, depth: int) -> Iterator[str]:
@@ -188,7 +218,7 @@ def _advice_for(counts: Counter[int]) -> str:
     if not counts:
         return (
             f"restore {MARKER} from git or a backup: no document lies where its name belongs, so the shard depth"
-            " cannot be told; or move these directories away, open an empty store, and import them"
+            " cannot be told; or move all of it away, open an empty store, and import the documents"
         )
     (depth, most), *others = counts.most_common()
     if not others:

@@ -11,7 +11,7 @@ from fsstore.integrations import missing
 try:
     import google.adk.sessions  # noqa: F401 - it is needed
 except ModuleNotFoundError as error:
-    raise missing(error, "google-adk") from error
+    raise missing(error, "google-adk>=2.13.0") from error
 
 from fsstore.integrations.google_adk.registry import register as register
 from fsstore.integrations.google_adk.service import FsstoreSessionService as FsstoreSessionService

@@ -12,7 +12,7 @@ try:
     import langgraph.checkpoint.base
     import langgraph.store.base  # noqa: F401 - both are needed
 except ModuleNotFoundError as error:
-    raise missing(error, "langgraph") from error
+    raise missing(error, "langgraph-checkpoint>=4.3.2") from error
 
 from fsstore.integrations.langgraph.savers.saver import FsstoreSaver as FsstoreSaver
 from fsstore.integrations.langgraph.stores.store import FsstoreStore as FsstoreStore

@@ -7,7 +7,7 @@ from fsstore.integrations import missing
 try:
     import strands.storage  # noqa: F401 - it is needed
 except ModuleNotFoundError as error:
-    raise missing(error, "strands") from error
+    raise missing(error, "strands-agents>=1.62.0") from error
 
 from fsstore.integrations.strands.blobs import FsstoreStorage as FsstoreStorage
 from fsstore.integrations.strands.repository import FsstoreRepository as FsstoreRepository

@@ -16,7 +16,7 @@ from fsstore.errors import StorageUnavailableError
 from fsstore.postgres.connections.connection import Connection
 from fsstore.postgres.connections.failures import is_absent
 from fsstore.postgres.connections.pool import Pool
-from fsstore.postgres.schema.reader import granting_reader, make_reader
+from fsstore.postgres.schema.reader import make_reader, reader_rights
 from fsstore.postgres.schema.tables import FORMAT, UPGRADES, Names, creating, grants, upgrading
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('fsstore'))"
@@ -70,7 +70,7 @@ async def upgrade(pool: Pool, names: Names) -> None:
 
 async def rights(connection: Connection, names: Names, role: str) -> list[sql.Composed]:
     """Return what gives a role that did not make the tables the rights that a store needs, those for queries, too."""
-    return [*grants(names, role), *granting_reader(names, connection.info.dbname, role)]
+    return [*grants(names, role), *await reader_rights(connection, names, role)]
 
 
 def _refuse_without_row(place: str) -> NoReturn:

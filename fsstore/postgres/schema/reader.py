@@ -45,18 +45,23 @@ def granting_reader(names: Names, database: str, role: str) -> list[sql.Composed
     return [sql.SQL(part).format(**places) for part in _READER.split(";\n") if part.strip()]
 
 
+async def reader_rights(connection: Connection, names: Names, role: str) -> list[sql.Composed]:
+    """Return what lets `role` take the role by which queries run; where that is not there, it is made first."""
+    database = connection.info.dbname
+    if await _value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", reader_of(names, database)):
+        return granting_reader(names, database, role)
+    return making_reader(names, database, role)
+
+
 async def make_reader(connection: Connection, names: Names) -> bool:
     """Make the role by which queries run, in the transaction that makes the tables; return whether it may be made.
 
     Without it a store does all else.
     """
-    database, role = connection.info.dbname, await _value(connection, "SELECT current_user")
-    made, *granted = making_reader(names, database, str(role))
+    role = await _value(connection, "SELECT current_user")
     try:
         async with connection.transaction():
-            if not await _value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", reader_of(names, database)):
-                await connection.execute(made)
-            for statement in granted:
+            for statement in await reader_rights(connection, names, str(role)):
                 await connection.execute(statement)
     except psycopg.errors.InsufficientPrivilege:
         return False

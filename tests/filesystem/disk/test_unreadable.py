@@ -34,9 +34,9 @@ def test_what_is_noted_stays_until_it_is_forgotten(unreadable: Unreadable) -> No
     unreadable.note("3f/", REFUSED)
     unreadable.note("3f/a.json", REFUSED)
     assert unreadable.all() == [
-        Refusal("3f/", "Permission denied", is_too_large=False),
-        Refusal("3f/a.json", "Permission denied", is_too_large=False),
-        Refusal("3f/b.json", "9 bytes, more than 8", is_too_large=True),
+        Refusal("3f/", "Permission denied", is_too_large=False, advice=REFUSED.advice),
+        Refusal("3f/a.json", "Permission denied", is_too_large=False, advice=REFUSED.advice),
+        Refusal("3f/b.json", "9 bytes, more than 8", is_too_large=True, advice=TOO_LARGE.advice),
     ]
     assert unreadable.documents() == ["3f/a.json", "3f/b.json"]
     for name in ("3f/", "3f/a.json", "3f/b.json", "3f/never-noted.json"):

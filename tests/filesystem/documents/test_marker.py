@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from fsstore import FileStorage
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import MARKER, Layout
-from fsstore.filesystem.documents.marker import StoreRoot
+from fsstore.filesystem.documents.marker import StoreRoot, read_marker
 from fsstore.filesystem.documents.skeleton import open_skeleton
 from tests.filesystem.crashing import as_another_user
 from tests.filesystem.faults import below
@@ -100,6 +101,46 @@ def test_where_no_name_tells_the_depth_none_is_advised(tmp_path: Path) -> None:
     error = refusal(tmp_path)
     assert "from git or a backup" in error.advice
     assert "shard_depth" not in error.advice
+
+
+DAMAGED = (b"", b"garbage", b"[]", b"{}", b'{"format": 1, "shard_depth": 7}', b'{"format": "1"}', b"\0" * 100)
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_the_advice_for_a_damaged_marker_brings_every_document_back(
+    tmp_path: Path, depth: int, damaged: bytes
+) -> None:
+    async with await FileStorage.open(tmp_path, shard_depth=depth) as storage:
+        await storage.batch_save([{"id": record_id} for record_id in IDS])
+    (tmp_path / MARKER).write_bytes(damaged)
+    with pytest.raises(StorageCorruptedError, match=MARKER) as caught:
+        await FileStorage.open(tmp_path)
+    # it opens no store, and cannot mend what it does not open
+    assert "fsstore repair" not in str(caught.value)
+    (tmp_path / MARKER).write_bytes(marker_in(caught.value.advice))
+    async with await FileStorage.open(tmp_path) as storage:
+        assert {record["id"] for record in await storage.list()} == {*IDS}
+
+
+async def test_the_advice_for_a_damaged_limit_keeps_the_marker(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text('{"format": 1, "shard_depth": 2, "max_bytes": "1 MB"}')
+    with pytest.raises(StorageCorruptedError, match="max_bytes '1 MB'; write a positive whole number of bytes there"):
+        await FileStorage.open(tmp_path)
+
+
+def test_a_damaged_marker_beside_documents_that_cannot_be_listed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / MARKER).write_text("garbage")
+
+    def refuse(_tree: Tree, _name: str = "") -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Tree, "entries", refuse)
+    with pytest.raises(StorageCorruptedError, match=rf"restore {MARKER} ") as caught:
+        read_marker(Tree(tmp_path))
+    assert "shard_depth" not in caught.value.advice
 
 
 def test_directories_that_hold_no_documents_are_no_store_that_has_lost_its_marker(tmp_path: Path) -> None:

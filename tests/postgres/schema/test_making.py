@@ -13,6 +13,7 @@ from psycopg import sql
 from fsstore import (
     StorageUnavailableError,
 )
+from fsstore.postgres.schema.reader import reader_of
 from fsstore.postgres.schema.tables import Names, grants
 from fsstore.postgres.storage import PostgresStorage
 from tests.postgres.stores import opened, prefix_of
@@ -82,3 +83,30 @@ async def test_a_store_that_has_lost_its_row_is_refused_with_what_to_do(postgres
             with pytest.raises(StorageUnavailableError, match="lost its only row") as caught:
                 await call
             assert "backup" in caught.value.advice
+
+
+async def test_the_rights_shown_make_the_role_of_queries_where_the_maker_of_the_tables_may_make_none(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    schema, maker, app = (prefix_of(tmp_path) + end for end in ("", "maker", "app"))
+    made_by, used_by = (postgres_url.replace("postgres@", f"{role}@") for role in (maker, app))
+    with psycopg.connect(postgres_url, autocommit=True) as superuser:
+        for role in (maker, app):
+            superuser.execute(sql.SQL("CREATE ROLE {} LOGIN NOCREATEROLE").format(sql.Identifier(role)))
+        places = [sql.Identifier(schema), sql.Identifier(maker)]
+        superuser.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(*places))
+        try:
+            async with await PostgresStorage.open(made_by, create=True, schema=schema) as storage:
+                await storage.save({"id": "a"})
+                # twice, as the first statements make the role that the second ones find
+                for role in (app, maker):
+                    for statement in await storage.rights_of(role):
+                        superuser.execute(statement.encode())
+                assert await storage.query("SELECT id FROM documents") == [{"id": "a"}]
+            async with await PostgresStorage.open(used_by, schema=schema) as storage:
+                await storage.save({"id": "b"})
+                assert await storage.query("SELECT count(*) AS n FROM documents") == [{"n": 2}]
+        finally:
+            superuser.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+            for role in (app, maker, reader_of(Names(schema=schema), superuser.info.dbname)):
+                superuser.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))
