@@ -199,11 +199,12 @@ class PostgresStorage(IUnifiedStorage):
 
     async def _committed(self, sealed: Sequence[Sealed], now: str) -> Committed:
         notifies = self._notifies()
-        committed: Committed | None = None
+        has_notified = False
         try:
             committed = await self._committer.commit(sealed, now, notifies=notifies)
+            has_notified = notifies and committed.number is not None
         finally:
-            if notifies and (committed is None or committed.number is None):
+            if notifies and not has_notified:
                 # nobody was notified, and the next commit must not wait
                 self._notifies_at = 0.0
         if committed.number is not None:
