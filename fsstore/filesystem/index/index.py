@@ -237,11 +237,11 @@ class Index:
 
     def count(self, condition: Condition, *, without: Sequence[str] = ()) -> int | None:
         """Return how many rows match, but for the documents `without`; None when only the documents can tell."""
-        known = self._prepare(condition).plan
-        if known.residue is not None:
+        prepared = self._prepare(condition)
+        if prepared.plan.residue is not None:
             return None
         with translated():
-            return self._number(counting(known, without=json_array(without)))
+            return self._number(counting(prepared.plan, without=json_array(without)) if without else prepared.counting)
 
     def _prepare(self, condition: Condition) -> Prepared:
         found = self._prepared.get(id(condition))

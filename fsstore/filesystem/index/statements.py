@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fsstore.filesystem.index.terms import Terms
 from fsstore.query.columns import ENVELOPE, METADATA, TAGS, TOP_METADATA, tags_asked
@@ -64,6 +65,11 @@ class Prepared:
                 self._kept.clear()
             self._kept[key] = selecting(columns, self.plan, start, order, limit=limit, offset=offset)
         return self._kept[key]
+
+    @cached_property
+    def counting(self) -> Statement:
+        """What the function `counting` makes of it, where no row is left out."""
+        return counting(self.plan)
 
 
 def selecting(
