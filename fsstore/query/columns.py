@@ -59,7 +59,7 @@ def tags_of(value: Any) -> list[str]:
 def metadata_of(record: Mapping[str, Any]) -> Any:
     """Return the metadata of a record's data where there is one, else the record's own, else None."""
     data = record.get("data")
-    inner = data.get("metadata") if isinstance(data, Mapping) else None
+    inner = data.get("metadata") if isinstance(data, dict) else None
     return record.get("metadata") if inner is None else inner
 
 
