@@ -242,6 +242,14 @@ class Tree(Directories):
             return False
         return self._signed(found) == signature
 
+    def is_free(self, name: str) -> bool:
+        """Whether nothing has that name, as far as the system says; one stat."""
+        try:
+            os.lstat(self._prefix + name)
+        except OSError as error:
+            return error.errno == errno.ENOENT
+        return False
+
     def inode(self, name: str) -> int:
         """Return the inode number of a regular file, 0 when there is nothing of that name."""
         found = self._look(name)

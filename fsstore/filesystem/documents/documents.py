@@ -213,9 +213,10 @@ class Documents:
                     return kept._replace(signature=signature)
         document = self._read(name, record_id)
         if document is None:
-            # the store may have been away at that moment, and be back
             self.root.check()
-            document = self._read(name, record_id)
+            # the store may have been away at that moment, and be back
+            if not self.tree.is_free(name):
+                document = self._read(name, record_id)
         return document
 
     def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
