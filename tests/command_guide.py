@@ -20,7 +20,7 @@ _HEAD = """# Command line
 `--store PATH_OR_URL` names the store, or the variable `FSSTORE_STORE`. Exit codes: 0 done; 1 not found, and the answer
 of `scrub` that found a secret, of `git status` that misses something, and of `git merge` that left a conflict; 2 wrong
 usage or input; 3 conflict; 4 corrupt (an `export` or `import` too, that had to leave something out); 5 unavailable;
-130 stopped by Ctrl-C.
+70 an error in fsstore itself; 130 stopped by Ctrl-C; 141 the reader of the output went away, as with `| head`.
 `fsstore --install-completion` sets up completion in your shell, of session ids too. Every command has `--help`, and
 `--debug` shows the traceback of an error.
 

@@ -17,6 +17,7 @@ import pytest
 
 import fsstore
 from fsstore.cli.guides import TOPICS
+from fsstore.testing import SessionContract, StorageContract
 from tests.command_guide import GUIDE, command_guide
 
 GUIDES = Path(fsstore.__file__).parent / "guides"
@@ -115,12 +116,12 @@ async def test_an_old_store_is_moved_as_the_guide_says(tmp_path: Path, monkeypat
     assert await asyncio.to_thread(names["different"], old, store) == ["a", "Ü"]
 
 
-async def test_a_backend_as_the_guide_writes_it_is_one() -> None:
-    async with names_of("backend")["MyStorage"]() as storage:
-        sessions = fsstore.SessionService(storage)
-        await sessions.append_session("a", [1])
-        assert (await sessions.read_tail("a", 1)).items == [1]
-        assert await sessions.count_sessions() == 1
+class TestBackendOfTheGuide(StorageContract, SessionContract):
+    """As its reader tests it."""
+
+    async def open_store(self, path: Path) -> fsstore.IUnifiedStorage:  # noqa: ARG002 - it needs no place
+        storage: fsstore.IUnifiedStorage = names_of("backend")["MyStorage"]()
+        return storage
 
 
 def test_the_synchronous_lines_run(tmp_path: Path) -> None:

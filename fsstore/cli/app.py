@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 import fsstore
-from fsstore.cli.failures import PipeClosedError
+from fsstore.cli.failures import PipeClosedError, is_usage_error
 from fsstore.model.values import is_text
 
 _COMMANDS = {
@@ -51,7 +51,13 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: Any) -> Any:
         """Read the arguments. Raises BadParameter for one that is no text, also from the environment."""
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except Exception as error:
+            # its parser does not say so of an option without its value, or with one too many
+            if is_usage_error(error) and getattr(error, "ctx", ctx) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
         param: Any  # typer's own kind of it differs between its versions
         for param in self.params:
             given = ctx.params.get(param.name)

@@ -33,12 +33,13 @@ _CODES: tuple[tuple[type[StorageError], int], ...] = (
 )
 
 
-# how pydantic, which newer versions of typer ask, says what is wrong with a value
+# how typer, and pydantic, which newer versions of typer ask, say what is wrong
 _OURS = (
     (re.compile("Value error, "), ""),
     (re.compile(r"Input should be greater than or equal to (\S+)"), r"must be \1 or more"),
     (re.compile(r"Input should be less than or equal to (\S+)"), r"must be \1 or less"),
     (re.compile(r"Input should be a valid integer.*"), "must be a whole number"),
+    (re.compile(r"\.? (?:Did you mean|\(Possible options:) (.*?)[?)]+$"), r"; did you mean \1?"),
 )
 
 
@@ -72,4 +73,7 @@ def _usage(error: BaseException) -> str:
     for theirs, ours in _OURS:
         message = theirs.sub(ours, message)
     context = getattr(error, "ctx", None)
-    return f"{message}; see '{context.command_path if context is not None else 'fsstore'} --help'"
+    if context is not None and context.parent is None and not getattr(error, "possibilities", True):
+        message += ": the options of a command stand behind its name, as in fsstore ls --store PATH"
+    command = context.command_path if context is not None else "fsstore"
+    return f"{message}{'' if message.endswith('?') else ';'} see '{command} --help'"

@@ -65,7 +65,23 @@ def guide(
 
 
 def _render(text: str) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.markdown import Markdown  # noqa: PLC0415 - the same
+    from rich.console import Console, ConsoleOptions, RenderResult  # noqa: PLC0415 - only a terminal needs it
+    from rich.markdown import Markdown, TableElement  # noqa: PLC0415 - the same
+    from rich.table import Table  # noqa: PLC0415 - the same
 
-    Console().print(Markdown(text))
+    class WholeCells(TableElement):
+        """A table whose long words go on in the next line; rich would cut them off."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in super().__rich_console__(console, options):
+                if isinstance(part, Table):
+                    for column in part.columns:
+                        column.overflow = "fold"
+                yield part
+
+    class Guide(Markdown):
+        """Markdown with such tables."""
+
+        elements = {**Markdown.elements, "table_open": WholeCells}  # noqa: RUF012 - as rich declares it
+
+    Console().print(Guide(text))

@@ -48,7 +48,8 @@ def init(
     location: Annotated[str | None, typer.Argument(metavar="STORE", help="Directory or URL of the store.")] = None,
     store: Store = None,
     shard_depth: Annotated[
-        int | None, typer.Option(min=1, max=2, help="Directory levels: 1, or 2 for millions of sessions.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=2, help="Directory levels: 1, or 2 for millions of sessions."),
     ] = None,
     grants: Annotated[
         str | None,

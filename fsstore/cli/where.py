@@ -66,16 +66,16 @@ def parse_condition(text: str) -> "Filters":
 
 
 def parse_settings(settings: Sequence[str], patch: "JsonObject | None" = None) -> "JsonObject":
-    """Return a merge patch (RFC 7396) that also sets what `--set path=value` asks for; `null` removes the key.
+    """Return a merge patch (RFC 7396) that also sets what `--set key=value` asks for; `null` removes the key.
 
-    Here a value may be any JSON. A bare path means metadata, as in a filter.
+    Here a value may be any JSON. A bare key means metadata, as in a filter.
     """
     merged = dict(patch or {})
     for text in settings:
         path, equals, value = text.partition("=")
         path = path.strip()
         if not equals:
-            raise _refusal(text, "there is no = in it", "write path=value, as in metadata.status=done")
+            raise _refusal(text, "there is no = in it", "write key=value, as in status=done")
         _check_key(path, text)
         steps = [read_step(step) for step in written_steps(path)]
         merged = _with(merged, steps if len(steps) > 1 else ["metadata", *steps], _parse_json(value, text))

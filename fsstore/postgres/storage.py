@@ -309,7 +309,7 @@ class PostgresStorage(IUnifiedStorage):
     ) -> Watch:
         """Return the changes of the records that match, of every process; O(records) for the first watch.
 
-        A change of another process is reported at once where the server can notify this one, else within a second.
+        A change of another process is reported at once where notifications of the server arrive, else within a second.
         """
         self.pool.check()
         condition = parse(filters)

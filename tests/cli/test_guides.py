@@ -20,3 +20,9 @@ def test_guide_is_rendered_on_a_terminal() -> None:
     assert code == 0
     assert "Histories that grow" in shown
     assert "# Histories" not in shown
+
+
+def test_no_word_in_a_table_is_cut_off_on_a_terminal() -> None:
+    shown = Terminal("guide", "contract").finish()[1]
+    # "Session not found: …" stands in the guide itself
+    assert shown.count("…") == (GUIDES / "contract.md").read_text("utf-8").count("…")

@@ -63,10 +63,14 @@ def test_each_error_has_its_exit_code_and_is_told_in_one_line(
     [
         (["bogus"], "No such command 'bogus'; see 'fsstore --help'"),
         (["--bogus"], "No such option"),
+        (["--store", "x", "ls"], "No such option: --store: the options of a command stand behind its name"),
+        (["lss"], "No such command 'lss'; did you mean 'ls'? see 'fsstore --help'"),
+        (["ls", "--fromat", "ids"], "No such option: --fromat; did you mean --format? see 'fsstore ls --help'"),
+        (["rm", "--yes=3", "a"], "does not take a value; see 'fsstore rm --help'"),
         (["get"], "Missing argument 'ID'; see 'fsstore get --help'"),
         (["get", "a", "b"], "unexpected extra argument"),
         (["get", "a", "--format", "yaml"], "'yaml' is not one of 'json', 'compact'"),
-        (["count", "--where"], "requires an argument"),
+        (["count", "--where"], "requires an argument; see 'fsstore count --help'"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(fsstore: Run, arguments: list[str], reason: str) -> None:
@@ -210,7 +214,7 @@ def test_a_command_loads_no_other(save: Save) -> None:
 
 
 def test_a_command_that_is_none_is_told_with_the_one_that_was_meant(fsstore: Run) -> None:
-    assert "No such command 'exprot'. Did you mean 'export'" in fsstore("exprot").err
+    assert "No such command 'exprot'; did you mean 'export'? see" in fsstore("exprot").err
 
 
 def test_an_application_of_several_commands_may_be_one_of_them(fsstore: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,8 +151,10 @@ def test_settings_become_a_merge_patch(settings: list[str], expected: dict[str, 
 
 @pytest.mark.parametrize("text", ["status", "", "=x", "a..b=1", "$set=1", 'a="x'])
 def test_what_is_no_setting_is_refused(text: str) -> None:
-    with pytest.raises(StorageValidationError):
+    with pytest.raises(StorageValidationError) as caught:
         parse_settings([text])
+    # as the help of --set says it
+    assert ("write key=value, as in status=done" in str(caught.value)) is ("=" not in text)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ class FsstoreRepository(Holder, SessionRepository):
         said = {**session.to_dict(), "session_type": str(getattr(session.session_type, "value", session.session_type))}
         now = format_time(self._store.storage.clock())
         made = saving_session(part(session.session_id), {"session": plain(said)}, now, expected_version=0)
-        self._commit([made], f"Session {session.session_id} already exists")
+        # a session manager has just found none, so it is mostly one that is not of Strands
+        self._commit([made], f"Session {session.session_id} already exists, here or as one of another program")
         return session
 
     def read_session(self, session_id: str, **_: Any) -> Session | None:

@@ -273,7 +273,7 @@ def test_a_session_of_an_application_is_not_touched(quick: Path, repository: Fss
     with fsstore.sync.open_sessions(quick, fsync=False) as sessions:
         sessions.save_session("mine", {"messages": [1]})
         assert repository.read_session("mine") is None
-        with pytest.raises(SessionException):
+        with pytest.raises(SessionException, match="as one of another program"):
             repository.create_session(Session(session_id="mine", session_type=SessionType.AGENT))
         with pytest.raises(SessionException):
             repository.delete_session("mine")
