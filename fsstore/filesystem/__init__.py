@@ -30,6 +30,7 @@ A document is a JSON object with sorted keys, two spaces of indent, unescaped UT
 records give equal bytes. An id of `[a-z0-9._-]`, at most 100 characters and reserved on no system, is its own file
 name; any other becomes `<slug>~<hash>.json`. The id inside is checked on every read. With shard depth 2 there is a
 second level of directories, named by the second byte of the hash. Foreign files in the root are never touched.
+What root makes belongs to the owner of the store's directory, who could not use it otherwise.
 
 What we rely on
 ---------------

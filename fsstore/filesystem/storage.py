@@ -106,11 +106,12 @@ class FileStorage(IUnifiedStorage):
         there are read, listed and deleted all the same, up to 256 MiB, or `max_bytes` where that is more; what is
         larger still is left out of lists, and can be deleted or replaced. No limit is recorded.
         `lock_timeout_seconds` bounds the wait for another process's commit. `reconcile="off"` trusts the index as it is
-        found. `allow_network` opens a store on a network file system all the same. `live` watches the files from the
-        beginning, so that lists are right within a second of an edit by another program, without `refresh`. `polling`
-        watches without the system's events, by looking alone, for mounts where they do not come (see `watch`).
-        `read_only` changes nothing in the directory, whoever may: writes raise StorageUnavailableError, and the index
-        is in memory, about 1 KB a document. `clock` gives the present, aware.
+        found, unless it is known to lack commits, as after a crash. `allow_network` opens a store on a network file
+        system all the same. `live` watches the files from the beginning, so that lists are right within a second of an
+        edit by another program, without `refresh`. `polling` watches without the system's events, by looking alone, for
+        mounts where they do not come (see `watch`). `read_only` changes nothing in the directory, whoever may: writes
+        raise StorageUnavailableError, and the index is in memory, about 1 KB a document. `clock` gives the present,
+        aware.
 
         Raises StorageUnavailableError when there is no store, or the system refuses it, StorageCorruptedError when the
         marker is damaged, StorageValidationError for an option out of range, or what is no path.

@@ -15,7 +15,7 @@ from fsstore.model.lists import list_at, tail_of
 from fsstore.model.mutations import Append, Patch, Pop, Save
 from fsstore.model.patch import Steps, merge_patch
 from fsstore.model.records import JsonObject, check_id
-from fsstore.model.successor import Stamp
+from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse_path
@@ -62,15 +62,16 @@ def popping_session(session_id: str, item: Any, now: str, *, path: str) -> Pop:
 def continuing_session(record: JsonObject, new_id: str, now: str, *, path: str, keep_last: int) -> tuple[Save, Patch]:
     """Return a new session that continues another one with the last items of its list, and the note in that one.
 
-    Everything else is copied. The metadata of the new one says `continues`, that of the old one `continued_by`.
+    Everything else is copied. The metadata of the new one says `continues`, that of the old one `continued_by`. Raises
+    StorageValidationError for a session that another program has left without a list or metadata in their places.
     """
-    session_id, steps = record["id"], list_steps(path)[1:]
+    session_id, steps = record["id"], list_steps(path)
+    kept = tail_of(list_at(record, steps) or (), check_count(keep_last, "keep_last")).items
     session: JsonObject = snapshot(record["data"])
-    kept = tail_of(list_at(session, steps) or (), check_count(keep_last, "keep_last")).items
-    emptied: Any = kept
-    for step in reversed(steps):
+    emptied: Any = snapshot(kept)
+    for step in reversed(steps[1:]):
         emptied = {step: emptied}
-    metadata = session.get("metadata", {})
+    metadata = metadata_of(session, session_id)
     own = {key: value for key, value in metadata.items() if key not in {"session_id", "continued_by", *TIME_KEYS}}
     continued = {**merge_patch(session, emptied), "metadata": {**own, "continues": session_id}}
     note = updating_session(session_id, {"metadata": {"continued_by": new_id}}, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -297,3 +298,28 @@ async def test_a_process_without_descriptors_gets_an_error_and_no_list_without_d
         monkeypatch.undo()
         assert len(await storage.list()) == len(IDS)
         assert (await storage.health_check())["status"] == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="two users can be had by root alone")
+@pytest.mark.parametrize("control", ["there", "gone"])
+async def test_root_leaves_nothing_in_a_store_that_its_owner_cannot_use(tmp_path: Path, control: str) -> None:
+    store = tmp_path / "store"
+    async with await FileStorage.open(store) as storage:
+        await storage.batch_save([_record(record_id) for record_id in IDS])
+        await storage.count()
+    if control == "gone":
+        shutil.rmtree(store / ".fsstore")
+    for path in (store, *store.rglob("*")):
+        os.chown(path, ANOTHER_USER, ANOTHER_USER)
+
+    async with await FileStorage.open(store) as storage:
+        await storage.update("n1", {"data": {"metadata": {"status": "changed"}}})
+        await storage.batch_save([_record(f"more{number}") for number in range(20)])
+        await storage.delete("n2")
+        place(store, "n3").write_text("damaged")
+        await storage.save(_record("n3"))
+        await storage.count()
+        # also what there is only meanwhile, as it would stay after a crash
+        during = {path for path in store.rglob("*") if path.lstat().st_uid != ANOTHER_USER}
+    assert during == set()
+    assert {path.lstat().st_uid for path in store.rglob("*")} == {ANOTHER_USER}

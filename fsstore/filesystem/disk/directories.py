@@ -4,6 +4,10 @@ Owns the root, and the way from a name to what a system call takes; `files` buil
 followed through a symbolic link: where the system can (`os.open in os.supports_dir_fd`) a parent is pinned by a
 descriptor, elsewhere it is looked at first. Names in the store's own control directory are trusted: that it is a
 directory was seen before. Features are detected, never platforms.
+
+What root makes in a store of somebody else belongs to the owner of the store, who could neither read nor replace it
+otherwise. Only what was made by this very call is given away, by its descriptor: what has the name already may be
+another name of a file elsewhere. A crash between the two leaves it root's, as the error of its owner says.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,13 @@ _PARENT = os.O_RDONLY | flag("O_DIRECTORY") | flag("O_PATH") | flag("O_CLOEXEC")
 _ASKS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 _SYNCS_DIRECTORIES = hasattr(os, "O_DIRECTORY")
 _LISTS_DESCRIPTORS = _SYNCS_DIRECTORIES and os.scandir in os.supports_fd
+
+_ROOT = 0
+
+
+def _user() -> int:
+    """Return who this process is to the system; nobody in particular where there are no users."""
+    return os.geteuid() if hasattr(os, "geteuid") else -1
 
 
 class Directories:
@@ -124,12 +136,37 @@ class Directories:
         try:
             with self._entered(name) as (base, parent):
                 os.mkdir(base, self.directory_mode, dir_fd=parent)
+                if self._owner is not None:
+                    self._give_directory(base, parent)
         except FileExistsError:
             # one that is gone again by now raises FileNotFoundError, which says that
             if stat.S_ISDIR(self._stat(name).st_mode):
                 return False
             raise
         return True
+
+    @cached_property
+    def _owner(self) -> tuple[int, int] | None:
+        """User and group of the store, where root makes files for them; else None."""
+        if _user() != _ROOT:
+            return None
+        found = self.root.stat()
+        return (found.st_uid, found.st_gid) if found.st_uid != _ROOT else None
+
+    def _give(self, descriptor: int) -> None:
+        """Give what was made just now to the owner of the store, where root may do that."""
+        if self._owner is not None:
+            # a root without that capability, or a file system without owners: it stays as it is
+            with suppress(OSError):
+                os.fchown(descriptor, *self._owner)
+
+    def _give_directory(self, base: str, parent: int | None) -> None:
+        with suppress(OSError):
+            descriptor = os.open(base, os.O_RDONLY | os.O_DIRECTORY | COMMON, dir_fd=parent)
+            try:
+                self._give(descriptor)
+            finally:
+                os.close(descriptor)
 
     def remove_directory(self, name: str) -> None:
         """Remove an empty directory."""

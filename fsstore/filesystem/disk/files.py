@@ -76,6 +76,8 @@ class Tree(Directories):
         try:
             if not (_REFUSES_LINKS or flags & os.O_EXCL) and Path(base).is_symlink():
                 raise NotAFileError(errno.ELOOP, "not a regular file", self.path(name))
+            if flags & os.O_CREAT and self._owner is not None:
+                return self._open_given(base, flags, parent)
             return os.open(base, flags, self.file_mode, dir_fd=parent)
         except OSError as error:
             if error.errno in _NO_FILE:
@@ -83,6 +85,21 @@ class Tree(Directories):
             raise
         finally:
             self._leave(parent)
+
+    def _open_given(self, base: str, flags: int, parent: int | None) -> int:
+        """Open a file which, if it is made here, belongs to the owner of the store."""
+        while True:
+            try:
+                descriptor = os.open(base, flags | os.O_EXCL, self.file_mode, dir_fd=parent)
+            except FileExistsError:
+                if flags & os.O_EXCL:
+                    raise
+            else:
+                self._give(descriptor)
+                return descriptor
+            # where it was removed meanwhile, it is made in the next round
+            with suppress(FileNotFoundError):
+                return os.open(base, flags & ~os.O_CREAT, dir_fd=parent)
 
     def read(self, name: str, *, max_bytes: int) -> tuple[bytes, Signature]:
         """Return a file's bytes and the signature that belongs to them; OSError for one that never keeps still."""

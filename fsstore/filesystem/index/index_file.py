@@ -112,13 +112,14 @@ class IndexFile:
             return 0
         return reduce(floor_above, versions, 0)
 
-    def mark_complete(self, generation: int) -> None:
+    def mark_complete(self, generation: int, stale: int) -> None:
         """Note in the index that it has seen every document, as the holder of the store lock.
 
-        Nothing is done where another one is in use by now than that `generation`: it has seen nothing yet.
+        `stale` is what that counter was before the documents were compared: while it stays, the index has all that was
+        committed. Nothing is done where another one is in use by now than that `generation`: it has seen nothing yet.
         """
         if self.generation() == generation:
-            self.use(lambda index: index.set_meta("complete", "1"), writing=True)
+            self.use(lambda index: index.set_meta("complete", str(stale)), writing=True)
 
     def begin_build(self) -> IndexBuild:
         """Begin to make an index aside, which `install` puts in place. Raises IndexUnavailableError."""

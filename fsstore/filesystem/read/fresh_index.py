@@ -194,7 +194,8 @@ class FreshIndex:
         if self.reconciled is None and self._may_be_trusted:
             before = self.state(self._store.counters.read())
             with suppress(IndexDamagedError, IndexUnavailableError):
-                if await self.in_index(lambda index: index.get_meta("complete")):
+                # what a writer that died has left to recovery is not in it
+                if await self.in_index(lambda index: index.get_meta("complete")) == str(before.stale):
                     self.reconciled = before
                     return
         if self.reconciled is not None and self.reconciled.generation < 0:
@@ -227,7 +228,7 @@ class FreshIndex:
 
     async def _compared(self, progress: Progress | None) -> Absorbed:
         absorbed, index_file, reconciler = Absorbed(), self._store.index_file, self._store.reconciler
-        steps, generation = Steps(progress), index_file.generation()
+        steps, generation, stale = Steps(progress), index_file.generation(), self._store.counters.read().stale
         differing, confirmed, since_ns = await self.in_index(lambda index: reconciler.compare(index, steps.compared))
         if len(differing) >= MANY:
             made = await make_index(self._executor, self._store, generation, differing, steps)
@@ -242,8 +243,10 @@ class FreshIndex:
             absorbed.add(await self._executor.changing_index(partial(reconciler.absorb, names)))
             if progress is not None:
                 await self._executor.in_thread(partial(steps.read, -(-len(differing) // _ABSORBED_AT_ONCE)))
-        if not await self.in_index(lambda index: index.get_meta("complete")):
-            await self._executor.changing_index(partial(index_file.mark_complete, generation))
+        if await self.in_index(lambda index: index.get_meta("complete")) != str(stale):
+            # whoever trusts it as it is can wait for that
+            with suppress(LockBusyError, IndexUnavailableError):
+                await self._executor.changing_index(partial(index_file.mark_complete, generation, stale))
         if index_file.has_idle_memory:
             await self._executor.in_thread(index_file.forget_memory)
         return absorbed

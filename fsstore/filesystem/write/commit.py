@@ -299,7 +299,7 @@ class Committer:
             self._place(drafts, logged=logged)
             if has_batch:
                 self._counters.write(applying=even(odd(state.applying)))
-            self._check_names()
+            self._check_names(logged=logged)
             if logged:
                 # whoever recovers leaves it alone from now on: what differs then is somebody's edit
                 self._counters.write_placed(*position)
@@ -328,9 +328,10 @@ class Committer:
         if not self._knows_clock:
             self._learn_clock()
 
-    def _check_names(self) -> None:
+    def _check_names(self, *, logged: bool) -> None:
         """Raise FileNotFoundError if somebody has removed the log, which may know of this alone, or the counters."""
-        if not (self._log.is_named() and self._counters.are_named()):
+        # a segment that was not written to now may still be open, and is gone since a checkpoint of another process
+        if not (self._counters.are_named() and (not logged or self._log.is_named())):
             raise FileNotFoundError(
                 errno.ENOENT, "its control directory was removed", self._documents.tree.path(CONTROL)
             )

@@ -19,6 +19,7 @@ from fsstore.filesystem.disk import directories, files, syscalls
 from fsstore.filesystem.disk.descriptors import sync_data
 from fsstore.filesystem.disk.files import CREATE, KEEP, READ, WRITE, TooLargeError, Tree
 from fsstore.filesystem.disk.system import NotAFileError
+from tests.filesystem.refused import ANOTHER_USER
 
 if not hasattr(os, "mkfifo"):
     pytest.skip("what stands in the way of a file here are things this system has not", allow_module_level=True)
@@ -643,6 +644,59 @@ def test_what_is_made_is_open_to_nobody_else_unless_asked_for(
     of_files, of_directories = expected
     assert modes == {"": of_directories, "aa": of_directories, "aa/file": of_files, "kept": of_files}
     assert tree.is_writable("aa")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may give files to another user")
+def test_what_root_makes_belongs_to_the_owner_of_the_store(tree: Tree) -> None:
+    # made by root before, for whatever reason
+    tree.write_new("mine", b"")
+    os.chown(tree.root, ANOTHER_USER, ANOTHER_USER)
+    theirs = Tree(tree.root)
+
+    assert theirs.make_directory("bb")
+    theirs.write_new("bb/file", b"")
+    for name in ("kept", "kept", "mine"):
+        os.close(theirs.open(name, KEEP))
+    with pytest.raises(FileExistsError):
+        theirs.write_new("mine", b"")
+
+    found = {name: (tree.root / name).stat() for name in ("bb", "bb/file", "kept", "mine")}
+    owners = {name: (each.st_uid, each.st_gid) for name, each in found.items()}
+    another = (ANOTHER_USER, ANOTHER_USER)
+    # of what was there it is not known whether it has another name elsewhere
+    assert owners == {"bb": another, "bb/file": another, "kept": another, "mine": (0, 0)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may give files to another user")
+def test_where_files_cannot_be_given_away_they_are_made_all_the_same(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(tree.root, ANOTHER_USER, ANOTHER_USER)
+    theirs = Tree(tree.root)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchown", refused)
+    assert theirs.make_directory("bb")
+    theirs.write_new("bb/file", b"all")
+    assert theirs.read("bb/file", max_bytes=LIMIT)[0] == b"all"
+
+
+def test_a_file_that_goes_while_root_opens_it_is_made_anew(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tree, "_owner", (os.getuid(), os.getgid()))
+    tree = Tree(tree.root)
+    tree.write_new("kept", b"old")
+    real = os.open
+
+    def removing(path: Any, flags: int, *mode: Any, **at: Any) -> int:
+        if str(path).endswith("kept") and not flags & os.O_CREAT:
+            (tree.root / "kept").unlink(missing_ok=True)
+        return real(path, flags, *mode, **at)
+
+    monkeypatch.setattr(os, "open", removing)
+    os.close(tree.open("kept", KEEP))
+    assert (tree.root / "kept").read_bytes() == b""
 
 
 def test_no_descriptor_is_inherited(tree: Tree) -> None:

@@ -227,6 +227,23 @@ async def test_without_reconciling_an_index_that_is_not_there_is_made_all_the_sa
         assert await statuses(storage) == OLD
 
 
+async def test_without_reconciling_what_a_writer_could_not_bring_to_the_index_is_found(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FileStorage.open(store) as storage:
+        assert await storage.count() == 6
+        # as after a crash, or on a full disk
+        counters = storage._store.counters
+        monkeypatch.setattr(storage._store.index_file, "record", lambda *_: counters.increase("stale"))
+        await storage.save({"id": "late", "type": "note", "data": {}})
+    for _ in range(2):
+        async with await FileStorage.open(store, reconcile="off") as storage:
+            assert await storage.count() == 7
+    add(store)
+    async with await FileStorage.open(store, reconcile="off") as storage:
+        assert await storage.count() == 7
+
+
 # -- what cannot be read ---------------------------------------------------------------------------------------------
 
 

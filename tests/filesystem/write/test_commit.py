@@ -519,3 +519,17 @@ async def test_no_commit_is_lost_by_counters_that_are_older_than_the_log(
         record = await storage.load("a")
         assert record is not None
         assert (record["data"], record["version"]) == ({"value": "last"}, 5)
+
+
+async def test_the_checkpoint_of_another_store_is_not_taken_for_a_log_that_was_removed(tmp_path: Path) -> None:
+    async with await FileStorage.open(tmp_path, fsync=False) as quick:
+        async with await FileStorage.open(tmp_path) as durable:
+            await durable.save(note("a"))
+            # which is logged, too, since the log holds what the other one has written
+            await quick.save(note("b"))
+        assert await quick.count() == 2
+        before = quick._store.counters.read()
+        assert before.log_is_empty
+        await quick.save(note("c"))
+        assert await quick.count() == 3
+        assert quick._store.counters.read().stale == before.stale
