@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# on a slow or busy machine an example takes as long as it takes: the tests that are about time measure it themselves
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 CAMPAIGN = "campaign"
 _LINE = "{:{widest}}  {:>7}  {:>10}  {:>7.1f}"

@@ -41,21 +41,27 @@ def test_nobody_begins_to_use_sqlite_while_the_process_is_forked() -> None:
     assert inside.is_set()
 
 
-def test_a_fork_waits_until_nobody_uses_sqlite_but_not_for_ever_and_not_for_itself() -> None:
-    sqlite, leave = _Sqlite(), threading.Event()
+def test_a_fork_waits_until_nobody_uses_sqlite_but_not_for_ever_and_not_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sqlite, inside, leave = _Sqlite(), threading.Event(), threading.Event()
 
     def use() -> None:
         with sqlite:
+            inside.set()
             leave.wait()
 
     thread = threading.Thread(target=use)
     thread.start()
+    assert inside.wait(20)
     begun = time.monotonic()
     sqlite.before_fork()
     assert time.monotonic() - begun < 30
     assert sqlite.in_child().is_lost
     sqlite.after_fork()
-    leave.set()
+    # on a busy machine the other thread takes its time
+    monkeypatch.setattr(forking, "_WAIT_SECONDS", 20.0)
+    threading.Timer(0.01, leave.set).start()
     sqlite.before_fork()
     thread.join()
     assert not sqlite.in_child().is_lost
@@ -71,11 +77,12 @@ def test_who_must_use_sqlite_while_a_fork_closes_connections_can_and_the_child_c
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A signal handler in the forking thread waits for it."""
-    sqlite, used = _Sqlite(), threading.Event()
+    sqlite, used, threads = _Sqlite(), threading.Event(), list[threading.Thread]()
 
     class Interrupted:
         def disconnect(self) -> None:
-            threading.Thread(target=use, daemon=True).start()
+            threads.append(threading.Thread(target=use, daemon=True))
+            threads[-1].start()
             used.wait(20)
 
     def use() -> None:
@@ -90,9 +97,13 @@ def test_who_must_use_sqlite_while_a_fork_closes_connections_can_and_the_child_c
     assert used.is_set()
     assert sqlite.in_child().is_lost
     sqlite.after_fork()
+    threads.pop().join(20)
+    # whoever wants to use it during the next fork waits for its end, however long the lines here take
+    monkeypatch.setattr(forking, "_LONGEST_FORK_SECONDS", 600.0)
     sqlite.before_fork()
     assert not sqlite.in_child().is_lost
     sqlite.after_fork()
+    threads.pop().join(20)
 
 
 def test_a_process_that_was_forked_past_the_interpreter_uses_no_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fsstore.errors import StorageTimeoutError, StorageValidationError
+from fsstore.errors import StorageConflictError, StorageError, StorageTimeoutError, StorageValidationError
 from fsstore.model.records import JsonObject
 from fsstore.sessions.models import SessionData
 from fsstore.sessions.service import SessionService
@@ -26,6 +26,21 @@ SESSION: JsonObject = {"messages": [{"role": "user"}], "metadata": {"status": "o
 async def hang(*_: Any) -> None:
     """Never end."""
     await asyncio.Event().wait()
+
+
+async def out_of_time(edit: Callable[[float], Awaitable[object]], what: str) -> StorageError:
+    """Return the error of an edit whose time is up, given so many seconds, while it waits for what `what` names.
+
+    Where a machine is slow or busy the time may be up before that: then it gets ten times as long, twice at most.
+    """
+    for seconds in (SOON_SECONDS, 10 * SOON_SECONDS, 100 * SOON_SECONDS):
+        async with asyncio.timeout(seconds + LONG_SECONDS):
+            with pytest.raises((StorageTimeoutError, StorageConflictError)) as caught:
+                await edit(seconds)
+        if what in str(caught.value):
+            break
+    assert what in str(caught.value)
+    return caught.value
 
 
 class SessionEditReturnContract(SessionFixtures):

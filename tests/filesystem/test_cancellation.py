@@ -32,8 +32,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path, mon
     threading.Timer(0.1, go.set).start()
     await asyncio.gather(closing, return_exceptions=True)
     try:
-        async with asyncio.timeout(2):
-            await until(lambda: not threads_of_the_store())
+        await until(lambda: not threads_of_the_store())
     finally:
         await asyncio.to_thread(storage._store.close)
 

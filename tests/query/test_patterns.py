@@ -68,10 +68,10 @@ def test_what_cannot_be_searched_for_in_linear_time_is_refused_with_the_reason(p
 def test_a_pattern_that_is_too_long_or_needs_too_much_memory_is_refused() -> None:
     with pytest.raises(PatternError, match=f"more than {MAX_PATTERN_CHARACTERS}"):
         Pattern("a" * (MAX_PATTERN_CHARACTERS + 1))
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(PatternError, match="too large"):
         Pattern(r"(?:[\pL\pN]{1,30}){1,30}z")
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_patterns_are_equal_by_their_text() -> None:
@@ -93,19 +93,20 @@ def test_python_finds_the_same_where_both_mean_the_same(pattern: str) -> None:
 
 
 class Ticking:
-    """A thread that notes the longest time for which the interpreter's lock was kept from it."""
+    """A thread that notes when it had the interpreter's lock."""
 
     def __enter__(self) -> Self:
-        self.longest_seconds, self._is_done = 0.0, threading.Event()
+        self._ticks, self._is_done = list[float](), threading.Event()
         self._thread = threading.Thread(target=self._tick)
         self._thread.start()
         return self
 
     def _tick(self) -> None:
-        last = time.perf_counter()
         while not self._is_done.wait(0.001):
-            now = time.perf_counter()
-            self.longest_seconds, last = max(self.longest_seconds, now - last), now
+            self._ticks.append(time.perf_counter())
+
+    def between(self, began: float, ended: float) -> int:
+        return sum(began < at < ended for at in self._ticks)
 
     def __exit__(self, *_: object) -> None:
         self._is_done.set()
@@ -131,19 +132,20 @@ def test_nested_patterns_take_no_time_to_speak_of(pattern: str, around: str, len
     began = time.thread_time()
     with suppress(PatternError):
         Pattern(around.format(pattern)).is_in("a" * length + "!")
-    assert time.thread_time() - began < 0.1
+    assert time.thread_time() - began < 1
 
 
 def test_a_long_search_does_not_hold_the_interpreters_lock() -> None:
-    pattern, text = Pattern("(?i)(?:(?:a?){30}){30}b"), "a" * 3_000_000
+    pattern, text = Pattern("(?i)(?:(?:a?){30}){30}b"), "a" * 30_000_000
     with Ticking() as ticking:
         began = time.perf_counter()
         assert not pattern.is_in(text)
-        took = time.perf_counter() - began
-    assert ticking.longest_seconds < max(0.1, took / 2)
+        ended = time.perf_counter()
+    # one of them may come before the search has begun; on a busy machine it may be few
+    assert ticking.between(began, ended) > 2
 
 
 def test_the_worst_case_of_backtracking_is_linear() -> None:
     began = time.thread_time()
     assert not Pattern("^(a+)+$").is_in("a" * 100_000 + "!")
-    assert time.thread_time() - began < 0.1
+    assert time.thread_time() - began < 1

@@ -135,7 +135,7 @@ async def test_a_wait_for_another_edit_that_was_given_up_is_not_what_takes_the_t
     await asyncio.sleep(0)
 
     with pytest.raises(StorageTimeoutError) as caught:
-        await sessions.edit_session("a", give_up_and_go_on, timeout_seconds=4 * SOON_SECONDS)
+        await sessions.edit_session("a", give_up_and_go_on, timeout_seconds=20 * SOON_SECONDS)
 
     assert "another task" not in str(caught.value)
     assert caught.value.advice == "nothing was written; make fn quicker, or raise timeout_seconds"

@@ -9,6 +9,7 @@ import pytest
 
 from fsstore.filesystem.disk.signatures import Signature
 from fsstore.filesystem.documents.codec import digest
+from fsstore.filesystem.index import connection
 from fsstore.filesystem.index.connection import IndexDamagedError, IndexUnavailableError
 from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.index.rows import Entry, Known
@@ -485,7 +486,9 @@ def test_readers_and_the_writer_do_not_wait_for_each_other(file: Index, path: st
     reader.close()
 
 
-def test_many_may_make_the_index_at_once(path: str) -> None:
+def test_many_may_make_the_index_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # each waits for the syncs of all before it
+    monkeypatch.setattr(connection, "_BUSY_TIMEOUT_SECONDS", 60.0)
     Path(path).parent.mkdir()
     gate, opened, failed = threading.Barrier(8), [], []
 

@@ -30,7 +30,7 @@ from tests.filesystem.faults import below, control, place, until
 from tests.filesystem.views import VIEWS, Documents
 
 IDS = [f"doc-{number}" for number in range(6)]
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 async def fill(store: Path, *, fsync: bool = True, file_mode: int = 0o600) -> None:
@@ -82,7 +82,7 @@ def reading_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 async def seen(store: Path) -> Documents:
     """Open a store that cannot be written, ask it in each way, and return its documents; all ways agree, at once."""
     before, began = below(store), time.monotonic()
-    async with await FileStorage.open(store) as storage:
+    async with await FileStorage.open(store, lock_timeout_seconds=2 * PATIENCE_SECONDS) as storage:
         assert storage._store.writer is None
         found = await seen_through(storage)
         report = await storage.health_check()

@@ -8,6 +8,7 @@ from fsstore import FileStorage
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.lock import StoreLock
+from tests.filesystem.faults import until
 
 
 @pytest_asyncio.fixture
@@ -15,6 +16,10 @@ async def storage(tmp_path: Path) -> AsyncGenerator[FileStorage]:
     """Give a store of one document."""
     async with await FileStorage.open(tmp_path, fsync=False) as opened:
         await opened.save({"id": "a"})
+        writer = opened._store.writer
+        assert writer is not None
+        # tests write to the counters as another process does, which has the lock
+        await until(lambda: not writer.lock_is_held())
         yield opened
 
 

@@ -13,6 +13,7 @@ from fsstore.filesystem.index.index import Index
 from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read.isolation import Isolation
+from fsstore.filesystem.write import writer
 from fsstore.watching.changes import Absorbed
 from tests.filesystem.faults import place
 from tests.filesystem.read.held_lock import WITHOUT_END, a_commit_that_the_index_lacks, write
@@ -124,8 +125,10 @@ async def test_reads_answer_beside_a_lock_that_nobody_lets_go_of(
 
 
 async def test_an_answer_beside_a_held_lock_has_each_commit_that_the_index_lacks(
-    tmp_path: Path, elsewhere: StoreLock
+    tmp_path: Path, elsewhere: StoreLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # else a checkpoint of its own, which has waited for the lock, may have it when the last answers want it
+    monkeypatch.setattr(writer, "_IDLE_SECONDS", WITHOUT_END)
     async with await FileStorage.open(tmp_path, lock_timeout_seconds=WITHOUT_END) as storage:
         await storage.save({"id": "a", "data": 1})
         await storage.list()

@@ -12,6 +12,7 @@ from fsstore import FileStorage
 from fsstore.filesystem.documents.layout import CONTROL, STAGING
 from fsstore.filesystem.index.building import IndexBuild
 from fsstore.filesystem.index.reconcile import Reconciler
+from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.log.lock import StoreLock
 from fsstore.filesystem.read import fresh_index
 from tests.filesystem.faults import until
@@ -58,11 +59,17 @@ async def test_lists_that_come_together_share_one_comparison_that_no_cancellatio
         assert go.wait(20)
         return compare(reconciler, *arguments)
 
+    fresh, asked = storage._reading.fresh_index, list[object]()
+    reconcile = fresh.reconcile_if_stale
+
+    async def noted(counters: State) -> None:
+        asked.append(counters)
+        await reconcile(counters)
+
     monkeypatch.setattr(Reconciler, "compare", waiting)
+    monkeypatch.setattr(fresh, "reconcile_if_stale", noted)
     lists = [asyncio.ensure_future(storage.list()) for _ in range(5)]
-    await until(lambda: compared)
-    # time for the others to come
-    await asyncio.wait(lists, timeout=0.1)
+    await until(lambda: compared and len(asked) == len(lists))
     lists[0].cancel()
     await asyncio.wait(lists[:1])
     go.set()

@@ -18,7 +18,7 @@ from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.read import isolation as isolating
 from fsstore.filesystem.read.isolation import Isolation
 from fsstore.model.records import Records
-from tests.filesystem.faults import busy_writer
+from tests.filesystem.faults import busy_writer, until
 
 ALL = {"data.text": {"$regex": "."}}
 COUNT = 500
@@ -198,6 +198,9 @@ async def test_a_pause_that_cannot_be_had_ends_in_a_timeout(tmp_path: Path, stor
         isolation = Isolation(impatient._store, impatient._counters.applying())
         with busy_writer(storage), pytest.raises(StorageTimeoutError), isolation.paused():
             pass
+        holder = storage._store.writer
+        assert holder is not None
+        await until(lambda: not holder.lock_is_held())
         # the same once more, when it can be had
         with isolation.paused():
             assert impatient._store.writer is not None

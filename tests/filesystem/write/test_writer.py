@@ -144,7 +144,7 @@ async def test_a_lock_that_does_not_come_is_a_timeout_and_nothing_is_applied(
 ) -> None:
     async with await FileStorage.open(tmp_path / "store", lock_timeout_seconds=0.05) as storage:
         await storage.save({"id": "a"})
-        elsewhere.acquire(1)
+        elsewhere.acquire(20)
         try:
             with pytest.raises(StorageTimeoutError) as caught:
                 await storage.batch_save([{"id": "a", "data": "new"}, {"id": "b"}])
@@ -161,7 +161,7 @@ async def test_a_lock_that_does_not_come_is_a_timeout_and_nothing_is_applied(
 async def test_a_store_closes_while_another_process_holds_the_lock(tmp_path: Path, elsewhere: StoreLock) -> None:
     storage = await FileStorage.open(tmp_path / "store", lock_timeout_seconds=0.05)
     await storage.save({"id": "a"})
-    elsewhere.acquire(1)
+    elsewhere.acquire(20)
     async with asyncio.timeout(10):
         await storage.close()
     elsewhere.close()
@@ -398,7 +398,7 @@ async def test_a_checkpoint_that_did_not_get_the_lock_is_made_up_for(tmp_path: P
         writer = storage._store.writer
         assert writer is not None
         await storage.save({"id": "a"})
-        elsewhere.acquire(1)
+        elsewhere.acquire(20)
         await until(lambda: writer.checkpoints.error)
         elsewhere.close()
         await until(lambda: not list((tmp_path / "store/.fsstore/log").iterdir()))
