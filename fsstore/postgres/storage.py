@@ -188,6 +188,8 @@ class PostgresStorage(IUnifiedStorage):
         StorageTimeoutError say by `outcome` what became of it.
         """
         self.pool.check()
+        for change in changes:
+            check_id(change.id)
         now = format_time(self.clock())
         sealed = [seal(change, lambda: now, max_bytes=self._max_bytes) for change in changes]
         if not sealed:
