@@ -15,7 +15,7 @@ from fsstore.model.lists import list_at, tail_of
 from fsstore.model.mutations import Append, Patch, Pop, Save
 from fsstore.model.patch import Steps, merge_patch
 from fsstore.model.records import JsonObject, check_id
-from fsstore.model.successor import Stamp
+from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS
 from fsstore.model.values import copy_value, format_path, snapshot
 from fsstore.query.filters import parse_path
@@ -64,13 +64,13 @@ def continuing_session(record: JsonObject, new_id: str, now: str, *, path: str, 
 
     Everything else is copied. The metadata of the new one says `continues`, that of the old one `continued_by`.
     """
-    session_id, steps = record["id"], list_steps(path)[1:]
+    session_id, steps = record["id"], list_steps(path)
     session: JsonObject = snapshot(record["data"])
-    kept = tail_of(list_at(session, steps) or (), check_count(keep_last, "keep_last")).items
+    kept = tail_of(list_at({**record, "data": session}, steps) or (), check_count(keep_last, "keep_last")).items
     emptied: Any = kept
-    for step in reversed(steps):
+    for step in reversed(steps[1:]):
         emptied = {step: emptied}
-    metadata = session.get("metadata", {})
+    metadata = metadata_of(session, session_id)
     own = {key: value for key, value in metadata.items() if key not in {"session_id", "continued_by", *TIME_KEYS}}
     continued = {**merge_patch(session, emptied), "metadata": {**own, "continues": session_id}}
     note = updating_session(session_id, {"metadata": {"continued_by": new_id}}, now)

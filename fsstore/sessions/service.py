@@ -311,8 +311,9 @@ class SessionService(ISessionStore):
         StorageNotFoundError, and StorageConflictError when there is a session of the new id, or the old one changed.
         """
         refuse_inside_edit(self.storage, [session_id, new_session_id], "rotate_session")
-        record = await self.get_record(session_id)
-        if record is None:
+        # as it is stored: what is shown has its id in the metadata, which one written by hand need not have
+        record = await self.storage.load(session_id)
+        if record is None or record["type"] != SESSION:
             raise StorageNotFoundError(id=session_id)
         made, note = continuing_session(record, new_session_id, self._now(), path=path, keep_last=keep_last)
         try:

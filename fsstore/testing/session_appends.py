@@ -273,3 +273,20 @@ class SessionTailContract(SessionFixtures):
             await sessions.rotate_session("a", "b")
         with pytest.raises(StorageNotFoundError):
             await sessions.rotate_session("none", "c")
+
+    async def test_a_session_without_an_id_in_its_metadata_goes_on_in_a_new_one(self, sessions: SessionService) -> None:
+        await sessions.storage.save({"id": "a", "type": "session", "data": {"messages": [1, 2]}})
+        await sessions.rotate_session("a", "b", keep_last=1)
+        assert (await sessions.read_tail("b", 5)).items == [2]
+
+    @pytest.mark.parametrize(
+        ("data", "path"),
+        [("text", "$"), (None, "$"), ({"messages": 5}, "$.messages"), ({"metadata": "x"}, "$.metadata")],
+    )
+    async def test_what_has_no_place_for_a_list_is_not_continued(
+        self, sessions: SessionService, data: Any, path: str
+    ) -> None:
+        await sessions.storage.save({"id": "a", "type": "session", "data": data})
+        with pytest.raises(StorageValidationError) as refused:
+            await sessions.rotate_session("a", "b")
+        assert (refused.value.id, refused.value.path) == ("a", path)
