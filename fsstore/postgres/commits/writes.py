@@ -31,7 +31,7 @@ SYNCHRONOUS = """CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
     ELSE current_setting('synchronous_commit') END"""
 """What synchronous_commit is for a durable commit: what the server has, if it waits at all."""
 
-_SETTING = f"""SELECT set_config('statement_timeout', %s, true),
+_SETTING = f"""SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', '0', true),
     set_config('idle_in_transaction_session_timeout', %s, true),
     CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL
         THEN set_config('transaction_timeout', %s, true) END,
