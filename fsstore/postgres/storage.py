@@ -359,7 +359,8 @@ class PostgresStorage(IUnifiedStorage):
             try:
                 await self.load(record_id)
                 self._unreadable.discard(record_id)
-            except StorageCorruptedError as error:
+            except (StorageCorruptedError, StorageValidationError) as error:
+                # somebody may have given a row what is no id at all
                 found.append({"file": record_id, "reason": error.reason})
         return found
 

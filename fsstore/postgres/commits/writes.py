@@ -82,9 +82,9 @@ class Writes:
             " LEFT JOIN {documents} AS d ON d.key = %s AND d.id = %s"
         )
         self.exists = self._made("SELECT 1 FROM {documents} WHERE key = %s AND id = %s")
-        self._lock_one = self._made("SELECT id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
+        self._lock_one = self._made("SELECT key, id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
         self._lock = self._made(
-            "SELECT id, version, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
+            "SELECT key, id, version, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
         )
         self.state = self._made("SELECT format, floor, whole_until > now() FROM {store}")
         self._insert = self._made(

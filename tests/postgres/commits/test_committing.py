@@ -334,6 +334,23 @@ def rewrite(url: str, storage: PostgresStorage, text: str) -> None:
         connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
 
 
+@pytest.mark.parametrize("wrong", ["z", ""])
+async def test_a_row_that_was_given_another_id_is_damaged_at_once(
+    postgres_url: str, tmp_path: Path, wrong: str
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.commit([appending(0)])
+        with psycopg.connect(postgres_url) as other:
+            other.execute(sql.SQL("UPDATE {} SET id = %s").format(storage.names.documents), [wrong])
+
+        for changes in ([appending(1)], [saving({"id": "b", "type": "t", "data": 0}), appending(1)]):
+            with pytest.raises(StorageCorruptedError, match=f"says the id {wrong!r}") as caught:
+                await storage.commit(changes)
+            assert (caught.value.id, caught.value.outcome) == ("a", "not applied")
+        assert await storage.list() == []
+        assert (await storage.health_check())["documents"] == 1
+
+
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(
     postgres_url: str, tmp_path: Path, isolation: str
