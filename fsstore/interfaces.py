@@ -31,6 +31,7 @@ from fsstore.model.records import Clock, Filters, Guarantees, Ids, JsonObject, O
 from fsstore.model.times import format_time, utc_now
 from fsstore.query.columns import ENVELOPE, metadata_of
 from fsstore.query.fields import parse_fields
+from fsstore.query.filters import parse
 from fsstore.query.orders import check_bounds, parse_order
 from fsstore.query.relation import clock_while_wanted, guarded_select, relation_over
 from fsstore.watching.changes import Absorbed
@@ -153,6 +154,8 @@ class IUnifiedStorage(ABC):
         datetimes or ISO 8601 text.
         """
         check_bounds(limit, offset)
+        # before the order, as every backend does
+        parse(filters)
         key = parse_order(order_by).key
         wanted = None if limit is None else limit + offset
         kept: Records = []

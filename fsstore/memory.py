@@ -12,7 +12,7 @@ from typing import Any
 
 from fsstore.errors import StorageClosedError, StorageUnavailableError
 from fsstore.interfaces import IUnifiedStorage
-from fsstore.model.mutations import AnyMutation, apply_each, outcome_of
+from fsstore.model.mutations import AnyMutation, Save, apply_each, outcome_of
 from fsstore.model.records import (
     Clock,
     Filters,
@@ -24,7 +24,7 @@ from fsstore.model.records import (
     check_id,
     version_of,
 )
-from fsstore.model.successor import floor_above
+from fsstore.model.successor import floor_above, stamped
 from fsstore.model.times import format_time, utc_now
 from fsstore.model.values import copy_value
 from fsstore.options import check_clock
@@ -104,6 +104,8 @@ class MemoryStorage(IUnifiedStorage):
     def _committed(self, changes: Sequence[AnyMutation]) -> Outcomes:
         now, floor = format_time(self.clock()), self._floor
         draft: dict[str, JsonObject | None] = {}
+        # first, since what cannot be stored is refused whatever is there
+        taken = [_taken(change, now) for change in changes]
 
         def apply(change: AnyMutation) -> Outcome:
             nonlocal floor
@@ -112,10 +114,11 @@ class MemoryStorage(IUnifiedStorage):
             if result is None:
                 floor = floor_above(floor, version_of(current))
             if result is not current:
-                draft[change.id] = copy_value(result, record_id=change.id)
+                # what was taken in is nobody else's
+                draft[change.id] = result if isinstance(change, Save) else copy_value(result, record_id=change.id)
             return outcome_of(change, current, result)
 
-        outcomes = apply_each(changes, apply)
+        outcomes = apply_each(taken, apply)
         self._floor = floor
         for record_id, record in draft.items():
             if record is None:
@@ -189,6 +192,15 @@ class _ChangeSource:
         """Return the records that are there."""
         found = {name: await self._storage.load(name) for name in names}
         return {name: (record, record["version"]) for name, record in found.items() if record is not None}
+
+
+def _taken(change: AnyMutation, now: str) -> AnyMutation:
+    """Return a mutation that shares nothing with the caller. Raises StorageValidationError for what no store holds."""
+    check_id(change.id)
+    if not isinstance(change, Save):
+        return change
+    record = stamped(change.id, change.record, None, change.stamp, now)
+    return change._replace(record=copy_value(record, record_id=change.id))
 
 
 def _state(record: JsonObject) -> KnownState:

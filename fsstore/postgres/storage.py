@@ -188,6 +188,8 @@ class PostgresStorage(IUnifiedStorage):
         StorageTimeoutError say by `outcome` what became of it.
         """
         self.pool.check()
+        for change in changes:
+            check_id(change.id)
         now = format_time(self.clock())
         sealed = [seal(change, lambda: now, max_bytes=self._max_bytes) for change in changes]
         if not sealed:
@@ -357,7 +359,8 @@ class PostgresStorage(IUnifiedStorage):
             try:
                 await self.load(record_id)
                 self._unreadable.discard(record_id)
-            except StorageCorruptedError as error:
+            except (StorageCorruptedError, StorageValidationError) as error:
+                # somebody may have given a row what is no id at all
                 found.append({"file": record_id, "reason": error.reason})
         return found
 

@@ -194,7 +194,7 @@ def editing(
     from fsstore.sessions.models.loading import load_model  # noqa: PLC0415 - see `inputs`
 
     async def edit(draft: JsonObject) -> object:
-        metadata = draft.get("metadata")
+        metadata = draft.get("metadata") if type(draft) is dict else None
         given: JsonObject = metadata if type(metadata) is dict else {}
         times = {key: str(given.get(key) or now) for key in ("created_at", "updated_at")}
         loaded = load_model(model, draft, session_id=session_id, **times)

@@ -11,6 +11,7 @@ import pytest
 
 from fsstore.errors import StorageValidationError
 from fsstore.interfaces import IUnifiedStorage
+from fsstore.model.mutations import Append, saving
 from fsstore.testing.backend import BackendFixtures, OpenAgain, outlives_its_handle, refusal
 from fsstore.testing.examples import (
     ENDLESS_PATCHES,
@@ -47,6 +48,10 @@ USES_OF_AN_ID: dict[str, Callable[[IUnifiedStorage, Any], Awaitable[Any]]] = {
     ),
     "deleting in a transaction": lambda storage, record_id: storage.transaction(
         [{"type": "delete", "id": "a"}, {"type": "delete", "id": record_id}]
+    ),
+    "appending": lambda storage, record_id: storage.commit([Append(record_id, [1], ("data", "items"))]),
+    "appending to several": lambda storage, record_id: storage.commit(
+        [Append(each, [1], ("data", "items")) for each in ("a", record_id)]
     ),
 }
 """Every operation that takes an id; where it takes several, the one at fault comes last."""
@@ -112,6 +117,16 @@ class ExactnessContract(BackendFixtures):
         found = {name: error and (error.id, error.outcome, str(error.path)[:14]) for name, error in errors.items()}
         assert found == dict.fromkeys(REFUSED_VALUES, ("a", "not applied", "$.data.list[1]"))
         assert await storage.list() == [before]
+
+    async def test_what_cannot_be_stored_is_refused_whatever_is_there(self, storage: IUnifiedStorage) -> None:
+        await storage.save({"id": "a"})
+        taken = saving({"id": "a", "type": "t", "data": {}}, expected_version=0)
+        wrong = saving({"id": "b", "type": "t", "data": {"x": REFUSED_VALUES["lone surrogate"]}}, expected_version=7)
+
+        for changes in ([wrong], [taken, wrong]):
+            with pytest.raises(StorageValidationError) as refused:
+                await storage.commit(changes)
+            assert (refused.value.id, refused.value.path) == ("b", "$.data.x")
 
     async def test_a_patch_without_end_is_refused(self, storage: IUnifiedStorage) -> None:
         await storage.save({"id": "a", "data": {"n": 1}})

@@ -274,27 +274,32 @@ class SessionTailContract(SessionFixtures):
         with pytest.raises(StorageNotFoundError):
             await sessions.rotate_session("none", "c")
 
-    async def test_a_session_of_another_program_goes_on_in_a_new_one_or_is_refused(
-        self, sessions: SessionService
-    ) -> None:
-        for number, metadata in enumerate(({"status": "open"}, {"session_id": "other"}, {})):
+    async def test_a_session_of_another_program_goes_on_in_a_new_one(self, sessions: SessionService) -> None:
+        for number, metadata in enumerate(({"status": "open"}, {"session_id": "other"}, {}, None)):
             session_id, new = f"s{number}", f"new{number}"
-            await sessions.storage.save(
-                {"id": session_id, "type": "session", "data": {"metadata": metadata, "messages": [1, 2]}}
-            )
+            own = {} if metadata is None else {"metadata": metadata}
+            await sessions.storage.save({"id": session_id, "type": "session", "data": {**own, "messages": [1, 2]}})
             await sessions.rotate_session(session_id, new, keep_last=1)
             assert (await sessions.read_tail(new, 9)).items == [2]
-        others: list[Any] = [
-            {"metadata": None},
-            {"metadata": "none"},
-            {"messages": {}},
-            {"messages": None},
-            [],
-            None,
-            "none",
-        ]
-        for data in others:
-            await sessions.storage.save({"id": "odd", "type": "session", "data": data})
-            with pytest.raises(StorageValidationError, match="session 'odd'"):
-                await sessions.rotate_session("odd", "more")
-        assert not await sessions.session_exists("more")
+
+    @pytest.mark.parametrize(
+        ("data", "path"),
+        [
+            ("text", "$"),
+            (None, "$"),
+            ([], "$"),
+            ({"messages": 5}, "$.messages"),
+            ({"messages": {}}, "$.messages"),
+            ({"messages": None}, "$.messages"),
+            ({"metadata": "x"}, "$.metadata"),
+            ({"metadata": None}, "$.metadata"),
+        ],
+    )
+    async def test_what_has_no_place_for_a_list_is_not_continued(
+        self, sessions: SessionService, data: Any, path: str
+    ) -> None:
+        await sessions.storage.save({"id": "a", "type": "session", "data": data})
+        with pytest.raises(StorageValidationError) as refused:
+            await sessions.rotate_session("a", "b")
+        assert (refused.value.id, refused.value.path) == ("a", path)
+        assert not await sessions.session_exists("b")

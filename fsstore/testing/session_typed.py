@@ -116,3 +116,17 @@ class SessionTypedContract(SessionFixtures):
             with pytest.raises(StorageValidationError) as refused:
                 await call
             assert (refused.value.id, refused.value.path) == ("a", "$.steps[1].name")
+
+    async def test_a_session_that_is_no_object_is_named(
+        self, sessions: SessionService, tasks: TypedSessions[Task]
+    ) -> None:
+        await sessions.storage.save({"id": "a", "type": "session", "data": "text"})
+        for call in (
+            sessions.get_model("a"),
+            sessions.edit_model("a", lambda _: None, Task),
+            tasks.get("a"),
+            tasks.list(),
+        ):
+            with pytest.raises(StorageValidationError, match="should be an object") as refused:
+                await call
+            assert (refused.value.id, refused.value.path) == ("a", "$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -26,6 +27,13 @@ def prefix_of(path: Path) -> str:
 async def opened(url: str, path: Path, **options: Any) -> PostgresStorage:
     """Open the store that stands for a path, and make it when it is not there."""
     return await PostgresStorage.open(url, create=True, prefix=prefix_of(path), **options)
+
+
+def setting(url: str, **settings: str) -> str:
+    """Return a URL whose sessions begin with these settings, as a role or a database may have them."""
+    given = [f"-c {name}=" + value.replace(" ", r"\ ") for name, value in settings.items()]
+    options = quote(" ".join(given), safe="")
+    return f"{url}{'&' if '?' in url else '?'}options={options}"
 
 
 def shared_prefix(url: str, path: Path) -> str:

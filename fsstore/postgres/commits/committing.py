@@ -42,6 +42,7 @@ from fsstore.postgres.connections.connection import Connection
 from fsstore.postgres.connections.failures import RETRIED, is_lost
 from fsstore.postgres.connections.pool import Lease, Pool
 from fsstore.postgres.schema.making import WITHOUT_ROW, check_format
+from fsstore.postgres.schema.rows import check_row, key_of
 from fsstore.postgres.schema.tables import Names
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.25
@@ -213,7 +214,10 @@ class Committer:
             raise (_AgainError if is_lost(lease.connection, error) and not lease.is_expired else failure) from failure
         try:
             check_format(state.format, self._pool.server.place)
-            found = {each: Stored(each, text.encode(), row_version=version) for each, version, text in rows}
+            asked = {key_of(change.id): change.id for change in changes}
+            for key, row_id, _, _ in rows:
+                check_row(key, row_id, asked)
+            found = {each: Stored(each, text.encode(), row_version=version) for _, each, version, text in rows}
             return drafted(changes, found, now, state.floor, max_bytes=self._max_bytes), state
         except BaseException:
             await _roll_back(lease.connection)

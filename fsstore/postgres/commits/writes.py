@@ -31,7 +31,7 @@ SYNCHRONOUS = """CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
     ELSE current_setting('synchronous_commit') END"""
 """What synchronous_commit is for a durable commit: what the server has, if it waits at all."""
 
-_SETTING = f"""SELECT set_config('statement_timeout', %s, true),
+_SETTING = f"""SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', '0', true),
     set_config('idle_in_transaction_session_timeout', %s, true),
     CASE WHEN current_setting('transaction_timeout', true) IS NOT NULL
         THEN set_config('transaction_timeout', %s, true) END,
@@ -82,9 +82,9 @@ class Writes:
             " LEFT JOIN {documents} AS d ON d.key = %s AND d.id = %s"
         )
         self.exists = self._made("SELECT 1 FROM {documents} WHERE key = %s AND id = %s")
-        self._lock_one = self._made("SELECT id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
+        self._lock_one = self._made("SELECT key, id, version, record FROM {documents} WHERE key = %s FOR UPDATE")
         self._lock = self._made(
-            "SELECT id, version, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
+            "SELECT key, id, version, record FROM {documents} WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
         )
         self.state = self._made("SELECT format, floor, whole_until > now() FROM {store}")
         self._insert = self._made(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +31,8 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "53100": "make room on the server's disk and try again",
         "42501": "have the owner of the tables grant the rights: `fsstore init URL --grants ROLE` shows them",
-        "25006": "connect to the primary server: add target_session_attrs=read-write to the URL",
+        "25006": "connect to the primary server (target_session_attrs=read-write in the URL), as one whose"
+        " default_transaction_read_only is off",
         "58030": "see the server's log, and check its disks before you trust them with more",
         "53300": "open fewer stores, lower pool_size, raise max_connections of the server, or put pgbouncer in between",
         "42P01": "make the store with `fsstore init URL`, or open it with create=True; check `schema` and `prefix`",
@@ -42,6 +44,11 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
     }
 )
 _REFUSED_ADVICE = "it runs, and does not let you in: check user, password, database and pg_hba.conf, or try again"
+_SLOW = "PostgreSQL: another commit of the same document, or a server with too much to do"
+_OTHER_LIMIT_ADVICE = (
+    "try again; where that is a limit which the role or the database has (ALTER ROLE ... SET), raise it there"
+)
+_ROUNDED_SECONDS = 0.001
 _LOST_ADVICE = "see whether the server runs and can be reached, and try again"
 
 
@@ -65,16 +72,25 @@ def lasts(error: psycopg.Error) -> bool:
 
 
 def failed(
-    error: psycopg.Error, place: str, *, timeout_seconds: float | None = None, outcome: Outcome = "not applied"
+    error: psycopg.Error,
+    place: str,
+    *,
+    waited_seconds: float | None = None,
+    timeout_seconds: float = inf,
+    outcome: Outcome = "not applied",
 ) -> StorageError:
-    """Return the error of ours for what PostgreSQL, or the way to it, has refused."""
+    """Return the error of ours for what PostgreSQL, or the way to it, has refused.
+
+    A call that ends after less than `timeout_seconds` was ended by a limit that is not ours, or by somebody else.
+    """
     code = error.sqlstate or ""
     if code in _TIMEOUTS:
+        is_ours = waited_seconds is not None and waited_seconds >= timeout_seconds - _ROUNDED_SECONDS
         return StorageTimeoutError(
-            reason="PostgreSQL: another commit of the same document, or a server with too much to do",
+            reason=_SLOW if is_ours else f"PostgreSQL, which gave up before: {_first_line(error)}",
             path=place,
-            timeout_seconds=timeout_seconds,
-            advice="try again, or raise timeout_seconds",
+            timeout_seconds=timeout_seconds if is_ours else waited_seconds and round(waited_seconds, 3),
+            advice="try again, or raise timeout_seconds" if is_ours else _OTHER_LIMIT_ADVICE,
             outcome=outcome,
         )
     otherwise = "see the server's log for the statement it refused"

@@ -48,6 +48,7 @@ class Lease:
         self.is_expired = False
         self._server = server
         loop = asyncio.get_running_loop()
+        self._time, self._began = loop.time, loop.time()
         self._timer = loop.call_later(server.patience_seconds, self._expire)
 
     def end(self) -> None:
@@ -58,7 +59,8 @@ class Lease:
         """Return the error of ours for one of this connection, by which nothing was applied."""
         if self.is_expired:
             return no_answer(self._server.place, self._server.patience_seconds, "not applied")
-        return failed(error, self._server.place, timeout_seconds=self._server.timeout_seconds)
+        waited = self._time() - self._began
+        return failed(error, self._server.place, waited_seconds=waited, timeout_seconds=self._server.timeout_seconds)
 
     def _expire(self) -> None:
         self.is_expired = True

@@ -29,7 +29,8 @@ from fsstore.query.limits import MAX_QUERY_BYTES, MAX_QUERY_SECONDS
 from fsstore.query.relation import RELATION, bound, check_query, refused, row_bytes, too_much
 
 _ROWS_AT_ONCE = 500
-_SYSTEM_CLASSES = ("08", "40", "53", "57", "58", "XX")
+_SYSTEM_CODES = ("08", "25P03", "25P04", "40", "53", "57", "58", "XX")
+"""How codes begin that do not tell of the query; two are of limits which the role has, or the database."""
 _NO_ROLE = frozenset({"22023", "42501"})
 
 
@@ -55,7 +56,7 @@ async def queried(
         ) from error
     except (psycopg.Error, ValueError) as error:
         code = getattr(error, "sqlstate", None)
-        if isinstance(error, psycopg.Error) and (code or "08").startswith(_SYSTEM_CLASSES) and not _is_of_values(error):
+        if isinstance(error, psycopg.Error) and (code or "08").startswith(_SYSTEM_CODES) and not _is_of_values(error):
             raise
         raise refused(" ".join(str(error).partition("\n")[0].split())) from error
 
@@ -77,6 +78,9 @@ async def _restrict(connection: Connection, names: Names, timeout_seconds: float
         "statement_timeout": str(int(timeout_seconds * 1000)),
         "search_path": "pg_catalog, pg_temp",
         "standard_conforming_strings": "on",
+        # as psycopg reads times and spans of time, whatever the role has
+        "datestyle": "ISO",
+        "intervalstyle": "postgres",
         "role": reader_of(names, connection.info.dbname),
     }
     # one statement; the role comes last, and may not be taken back by a query, which cannot call set_config

@@ -133,6 +133,17 @@ def record_in(data: bytes, record_id: str | None = None) -> JsonObject:
         ) from error
 
 
+def check_row(key: bytes, row_id: str, asked: Mapping[bytes, str]) -> None:
+    """Raise StorageCorruptedError where a row lies under the key of another id than its own: two cannot lie there."""
+    if row_id != asked[key]:
+        raise StorageCorruptedError(
+            id=asked[key],
+            path="PostgreSQL",
+            reason=f"its row says the id {row_id!r}",
+            advice="somebody has changed the table: give the row its id again, or delete it there",
+        )
+
+
 def time_text(column: str) -> str:
     """Return what writes a time in the store's form."""
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""

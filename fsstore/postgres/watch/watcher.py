@@ -149,7 +149,7 @@ class Watcher:
     def _follow(self, connection: _Connection) -> None:
         # psycopg would keep them for somebody who asks
         connection.add_notify_handler(lambda _: None)
-        asked = connection.execute("SELECT pg_postmaster_start_time(), pg_backend_pid()").fetchone()
+        asked = connection.execute("SELECT pg_postmaster_start_time()::text, pg_backend_pid()").fetchone()
         started_at, process = asked or (None, None)
         if process == connection.info.backend_pid:
             # behind a pooler, whoever has that process next would get the notifications

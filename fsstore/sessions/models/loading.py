@@ -78,6 +78,9 @@ def _validated(kind: type[M], view: JsonObject, session_id: str) -> M:
 
 
 def _stamped_view(kind: type[BaseModel], data: JsonObject, stamps: dict[str, str]) -> JsonObject:
+    if type(data) is not dict:
+        # written by hand, or as a record; the model says whether it takes that
+        return data
     metadata = data.get("metadata")
     if metadata is not None and type(metadata) is not dict:
         return data
@@ -91,7 +94,7 @@ def _smaller_views(kind: type[BaseModel], view: JsonObject, error: ValidationErr
     """Give a session with ever less of what was stamped, if that may be why it was refused."""
     fields = _metadata_fields(kind)
     errors = [one for one in _errors(error) if not one["loc"] or not {"metadata", *fields}.isdisjoint(one["loc"])]
-    metadata = view.get("metadata")
+    metadata = view.get("metadata") if type(view) is dict else None
     if not errors or type(metadata) is not dict:
         return
     if not fields and metadata.keys() <= {*STAMPED}:

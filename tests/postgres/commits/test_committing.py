@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -29,7 +28,7 @@ from fsstore.postgres.schema.rows import key_of
 from fsstore.postgres.storage import PostgresStorage
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server
-from tests.postgres.stores import appending, items_of, opened
+from tests.postgres.stores import appending, items_of, opened, setting
 
 # -- the answer of a commit is lost -----------------------------------------------------------------------------------
 
@@ -178,6 +177,54 @@ async def test_a_document_that_another_program_is_making_is_waited_for_once(
         await storage.save({"id": "a"})
 
 
+async def test_a_commit_waits_its_own_time_whatever_lock_timeout_the_role_has(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    async with await opened(setting(postgres_url, lock_timeout="1"), tmp_path) as storage:
+        await storage.commit([appending(0)])
+        with psycopg.connect(postgres_url) as other:
+            other.execute(sql.SQL("SELECT 1 FROM {} FOR UPDATE").format(storage.names.documents))
+            waiting = asyncio.ensure_future(storage.commit([appending(1)]))
+            await until_locked(postgres_url)
+            assert not waiting.done()
+        await waiting
+        assert await items_of(storage) == [0, 1]
+
+
+async def until_locked(url: str) -> None:
+    """Return as soon as a process of the server waits for a lock."""
+    with psycopg.connect(url, autocommit=True) as looking:
+        asked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        # the server tells nobody of it
+        while not looking.execute(asked).fetchone():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_a_limit_of_the_server_is_not_taken_for_the_time_that_a_call_has(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    url = setting(postgres_url, statement_timeout="300")
+    async with await opened(url, tmp_path) as storage:
+        with psycopg.connect(postgres_url) as other:
+            other.execute(sql.SQL("LOCK TABLE {}").format(storage.names.documents))
+            with pytest.raises(StorageTimeoutError, match="due to statement timeout") as caught:
+                await storage.load("a")
+    assert caught.value.timeout_seconds is not None
+    assert 0.2 < caught.value.timeout_seconds < 30
+    assert "ALTER ROLE" in caught.value.advice
+    assert "timeout_seconds" not in caught.value.advice
+
+
+async def test_a_role_that_only_reads_is_advised(postgres_url: str, tmp_path: Path) -> None:
+    async with await opened(postgres_url, tmp_path):
+        pass
+    async with await opened(setting(postgres_url, default_transaction_read_only="on"), tmp_path) as storage:
+        with pytest.raises(StorageUnavailableError, match="read-only transaction") as caught:
+            await storage.save({"id": "a"})
+        assert "default_transaction_read_only" in caught.value.advice
+        assert await storage.load("a") is None
+
+
 async def test_a_deadlock_with_another_program_is_done_again(postgres_url: str, tmp_path: Path) -> None:
     async with await opened(postgres_url, tmp_path) as storage:
         await storage.batch_save([{"id": "a"}, {"id": "b"}])
@@ -299,13 +346,29 @@ def rewrite(url: str, storage: PostgresStorage, text: str) -> None:
         connection.execute(sql.SQL("UPDATE {} SET record = %s").format(storage.names.documents), [text])
 
 
+@pytest.mark.parametrize("wrong", ["z", ""])
+async def test_a_row_that_was_given_another_id_is_damaged_at_once(
+    postgres_url: str, tmp_path: Path, wrong: str
+) -> None:
+    async with await opened(postgres_url, tmp_path) as storage:
+        await storage.commit([appending(0)])
+        with psycopg.connect(postgres_url) as other:
+            other.execute(sql.SQL("UPDATE {} SET id = %s").format(storage.names.documents), [wrong])
+
+        for changes in ([appending(1)], [saving({"id": "b", "type": "t", "data": 0}), appending(1)]):
+            with pytest.raises(StorageCorruptedError, match=f"says the id {wrong!r}") as caught:
+                await storage.commit(changes)
+            assert (caught.value.id, caught.value.outcome) == ("a", "not applied")
+        assert await storage.list() == []
+        assert (await storage.health_check())["documents"] == 1
+
+
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 async def test_no_version_comes_twice_while_a_document_is_made_and_deleted(
     postgres_url: str, tmp_path: Path, isolation: str
 ) -> None:
     """Whatever isolation the server is set up to give those who do not ask for one."""
-    options = quote("-c default_transaction_isolation=" + isolation.replace(" ", "\\ "), safe="")
-    url = f"{postgres_url}{'&' if '?' in postgres_url else '?'}options={options}"
+    url = setting(postgres_url, default_transaction_isolation=isolation)
     stores = [await opened(url, tmp_path, pool_size=4) for _ in range(2)]
     seen: list[int] = []
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,11 +19,13 @@ from psycopg import sql
 from fsstore.errors import StorageTimeoutError, StorageUnavailableError, StorageValidationError
 from fsstore.model.records import Records
 from fsstore.postgres.connections.connection import Connection
+from fsstore.postgres.queries import relation
 from fsstore.postgres.queries.relation import queried
 from fsstore.postgres.schema.reader import making_reader, reader_of
 from fsstore.postgres.schema.tables import Names
 from fsstore.query.relation import COLUMNS, relation_row
 from fsstore.testing.finding import ENDLESS_QUERY
+from tests.postgres.stores import opened, setting
 from tests.postgres.tables import fill, tables
 from tests.query.drawn import some_record
 
@@ -168,6 +171,30 @@ async def test_a_query_that_takes_too_long_is_ended_on_the_server_too(connection
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_a_query_gives_times_in_one_form_whatever_the_role_has(postgres_url: str, tmp_path: Path) -> None:
+    url = setting(postgres_url, datestyle="SQL,DMY", intervalstyle="sql_standard")
+    async with await opened(url, tmp_path) as storage:
+        await storage.save({"id": "a"})
+        text = "SELECT timestamptz '2026-01-31 09:15+00' AS at, interval '1 day -1 hour' AS span FROM documents"
+        assert await storage.query(text) == [{"at": "2026-01-31T09:15:00.000000+00:00", "span": "23:00:00"}]
+
+
+async def test_a_limit_that_ends_the_transaction_is_no_fault_of_the_query(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = psycopg.errors.IdleInTransactionSessionTimeout("terminating connection")
+    monkeypatch.setattr(relation, "_restrict", failing(ended))
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        await ask(connection, "SELECT id FROM documents")
+
+
+def failing(error: Exception) -> Callable[..., Coroutine[Any, Any, None]]:
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 async def test_rows_beyond_what_an_answer_may_take_are_refused(

@@ -16,7 +16,7 @@ from fsstore.postgres.watch.watcher import Watcher
 from fsstore.testing.watching import next_of, received
 from tests.postgres.proxy import Pooler
 from tests.postgres.server import Server
-from tests.postgres.stores import opened
+from tests.postgres.stores import opened, setting
 
 
 async def test_changes_of_another_program_come_once_and_in_their_order(postgres_url: str, tmp_path: Path) -> None:
@@ -43,6 +43,13 @@ async def test_behind_a_pooler_a_watch_asks_for_no_notifications(server: Server,
                 await storage.save({"id": "a"})
                 assert await received(changes, 1) == [("created", "a", 1)]
         assert between.cuts == 0
+
+
+async def test_a_watch_reads_nothing_as_the_role_has_times_written(postgres_url: str, tmp_path: Path) -> None:
+    url = setting(postgres_url, datestyle="SQL,DMY", intervalstyle="sql_standard")
+    async with await opened(url, tmp_path) as storage, storage.watch() as changes:
+        await storage.save({"id": "a"})
+        assert await received(changes, 1) == [("created", "a", 1)]
 
 
 async def test_a_filter_on_the_data_sees_versions_that_were_replaced_at_once(postgres_url: str, tmp_path: Path) -> None:
