@@ -559,19 +559,21 @@ async def test_a_store_on_a_read_only_medium_is_read_and_listed_and_left_alone(
 async def test_a_document_that_could_not_be_synced_is_written_anew_before_the_log_goes_however_often_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # the one checkpoint is the test's
+    monkeypatch.setattr(writer, "_IDLE_SECONDS", 600.0)
     faults = Faults(monkeypatch)
     async with await FileStorage.open(tmp_path) as storage:
-        writer = storage._store.writer
-        assert writer is not None
+        thread = storage._store.writer
+        assert thread is not None
         await storage.save({"id": "a", "data": "kept"})
         before = place(tmp_path, "a").stat().st_ino
         # a file that is open keeps its inode number from the second one
         with place(tmp_path, "a").open("rb"), faults.where(lambda name, _: name == "fsync"):
-            assert writer.checkpoints._seal()
-            writer.checkpoints._sync()
+            assert thread.checkpoints._seal()
+            thread.checkpoints._sync()
             # its turn comes after the recovery that was queued, and it has to recover first too
             with pytest.raises(StorageUnavailableError):
-                await asyncio.wrap_future(writer.call(lambda: None))
+                await asyncio.wrap_future(thread.call(lambda: None))
         assert control(tmp_path, "log") != []
     # the system thought its pages clean after the first failure, so that a second sync proves nothing of them
     assert place(tmp_path, "a").stat().st_ino != before
