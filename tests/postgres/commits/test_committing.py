@@ -355,7 +355,8 @@ async def test_a_row_that_was_given_another_id_is_damaged_at_once(
         with psycopg.connect(postgres_url) as other:
             other.execute(sql.SQL("UPDATE {} SET id = %s").format(storage.names.documents), [wrong])
 
-        for changes in ([appending(1)], [saving({"id": "b", "type": "t", "data": 0}), appending(1)]):
+        tries: list[list[AnyMutation]] = [[appending(1)], [saving({"id": "b", "type": "t", "data": 0}), appending(1)]]
+        for changes in tries:
             with pytest.raises(StorageCorruptedError, match=f"says the id {wrong!r}") as caught:
                 await storage.commit(changes)
             assert (caught.value.id, caught.value.outcome) == ("a", "not applied")
