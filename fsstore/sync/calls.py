@@ -6,7 +6,8 @@ thread is started, so none is left at the end. A call ends when every task that 
 - A call within a call, as in the function of an edit or in a signal handler, and one in a thread whose event loop is
   running, has a loop of its own while the outer one stands still: in the same thread, so that the locks which it has
   interrupted are its own.
-- Ctrl-C ends a call as it ends a function: what it awaited is cancelled. A commit under way goes on in the writer.
+- Ctrl-C ends a call as it ends a function: what it awaited is cancelled, and its loop is not used again. A commit under
+  way goes on in the writer.
 - A child of fork makes loops of its own; those of its parent share what the system knows of them, so they are kept as
   they are and never closed. A call that was under way ends in the child, before it takes what wakes its parent.
 """
@@ -23,15 +24,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from contextlib import suppress
 from functools import partial
 from types import coroutine
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from fsstore.errors import StorageClosedError, StorageError
 from fsstore.forking import tell_child
+from fsstore.sync.interrupts import CtrlC
 
 T = TypeVar("T")
 
+_CTRL_C = CtrlC(__name__)
+_LONGEST_END_SECONDS = 1.0
+
 _INHERITED: list[object] = []
-"""Loops of a parent process, and their tasks, kept so that nothing closes them."""
+"""Loops of a parent process, and their tasks, kept so that nothing closes them; and tasks without a loop."""
 
 
 class _Loop:
@@ -69,13 +74,15 @@ class _Loops(threading.local):
 class _Turn:
     """One call, from its beginning to its end, in which no event loop of this thread runs but its own."""
 
-    __slots__ = ("_depth", "_loops", "_outer", "_process", "_task")
+    __slots__ = ("_depth", "_loops", "_outer", "_process", "_task", "is_orderly", "loop")
 
     def __init__(self, loops: _Loops) -> None:
         self._loops = loops
         self._process = os.getpid()
+        # whether nothing has come in the middle of what its loop does
+        self.is_orderly = True
 
-    def __enter__(self) -> asyncio.AbstractEventLoop:
+    def __enter__(self) -> Self:
         loops = self._loops
         if loops.process != os.getpid():
             loops.process, loops.depth, loops.loops = os.getpid(), 0, []
@@ -83,11 +90,12 @@ class _Turn:
         # before anything else, since a signal handler may call in between
         loops.depth = depth + 1
         try:
-            return self._own_loop(loops.loops, depth)
+            self.loop = self._own_loop(loops.loops, depth)
         except BaseException:
             # Ctrl-C, or no more descriptors
             loops.depth = depth
             raise
+        return self
 
     def _own_loop(self, loops: list[_Loop], depth: int) -> asyncio.AbstractEventLoop:
         """Return the loop for calls of a depth, with the one that runs in this thread set aside."""
@@ -105,6 +113,9 @@ class _Turn:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._loops.depth = self._depth
+        if not self.is_orderly:
+            # which closes it; those of calls within a call are made anew, too
+            del self._loops.loops[self._depth :]
         if self._outer is not None:
             _set_running_loop(self._outer)
             if self._task is not None:
@@ -141,15 +152,15 @@ class Calls:
 
     def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run what a function returns, and return its result or raise its error; waits for it."""
-        with _Turn(self._loops) as loop:
-            return _complete(loop, _awaited(call))
+        with _CTRL_C.held(), _Turn(self._loops) as turn:
+            return _complete(turn, _awaited(call))
 
     def read(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do the same for a coroutine that mostly need not wait; it must not ask for its task before it waits."""
-        with _Turn(self._loops) as loop:
+        with _Turn(self._loops) as turn:
             started = call()
             # what it may wait for belongs to this loop
-            _set_running_loop(loop)
+            _set_running_loop(turn.loop)
             try:
                 waited = started.send(None)
             except StopIteration as done:
@@ -157,7 +168,8 @@ class Calls:
                 return result
             finally:
                 _set_running_loop(None)
-            return _complete(loop, _awaited(partial(_continued, started, waited)))
+            with _CTRL_C.held():
+                return _complete(turn, _awaited(partial(_continued, started, waited)))
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """Give what an asynchronous generator gives, one by one; it is closed when the iterator is."""
@@ -172,25 +184,61 @@ class Calls:
                 self.run(close)
 
 
-def _complete(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, T]) -> T:
-    task, process = loop.create_task(call), os.getpid()
-    try:
-        return loop.run_until_complete(task)
-    except BaseException:
-        if process != os.getpid():
-            _INHERITED.append(task)
-        elif not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                loop.run_until_complete(task)
-        else:
-            # Ctrl-C may have come before the loop saw the end of the call, which would then end the next one
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-        raise
-    finally:
-        if process == os.getpid() and (beside := asyncio.all_tasks(loop)):
+def _complete(turn: _Turn, call: Coroutine[Any, Any, T]) -> T:
+    """Run a call to its end, and what it has started; after anything else its loop is not used again."""
+    loop, process, turn.is_orderly = turn.loop, os.getpid(), False
+    task = loop.create_task(call)
+    with _CTRL_C.ending(task):
+        try:
+            result = loop.run_until_complete(task)
+        except BaseException as error:
+            if process != os.getpid():
+                _INHERITED.append(task)
+            elif isinstance(error, Exception) and _is_of(error, task):
+                _wait_beside(loop)
+                turn.is_orderly = True
+            else:
+                _give_up(loop)
+            raise
+        if process == os.getpid():
+            _wait_beside(loop)
+            turn.is_orderly = True
+        return result
+
+
+def _is_of(error: Exception, task: asyncio.Task[Any]) -> bool:
+    """Whether a task has ended with an error, which else was raised by a signal handler beside it."""
+    return task.done() and not task.cancelled() and task.exception() is error
+
+
+def _wait_beside(loop: asyncio.AbstractEventLoop) -> None:
+    if beside := asyncio.all_tasks(loop):
+        try:
             loop.run_until_complete(asyncio.wait(beside))
+        except BaseException:
+            _give_up(loop)
+            raise
+
+
+def _give_up(loop: asyncio.AbstractEventLoop) -> None:
+    """End what a loop runs that an interrupt may have reached in the middle of its own work.
+
+    Then it may have lost what was to go on next, and a task would never end: it is waited for a second.
+    """
+    tasks = asyncio.all_tasks(loop)
+    try:
+        for task in tasks:
+            task.cancel()
+        # what was to stop the loop, and did not come to it, is passed over
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_LONGEST_END_SECONDS))
+    finally:
+        for task in asyncio.all_tasks(loop):
+            _INHERITED.append(task)
+            with suppress(RuntimeError):
+                task.get_coro().close()
 
 
 async def _awaited(call: Callable[[], Awaitable[T]]) -> T:

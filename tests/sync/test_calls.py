@@ -174,6 +174,25 @@ def test_an_interrupt_at_the_very_end_of_a_call_does_not_end_the_next_one(calls:
         assert calls.run(lambda: soon(1)) == 1
 
 
+@pytest.mark.parametrize("times", [2, 3, 7])
+def test_interrupts_that_follow_each_other_do_not_end_the_next_call(calls: Calls, times: int) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def ending() -> None:
+        for _ in range(times):
+            asyncio.get_running_loop().call_soon(interrupt)
+
+    async def hanging() -> None:
+        await ending()
+        await asyncio.Event().wait()
+
+    for call in (ending, hanging):
+        with pytest.raises(KeyboardInterrupt):
+            calls.run(call)
+        assert calls.run(lambda: soon(1)) == 1
+
+
 def test_a_generator_is_closed_with_its_iterator(calls: Calls) -> None:
     ended: list[str] = []
 
