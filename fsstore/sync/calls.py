@@ -36,7 +36,7 @@ _CTRL_C = CtrlC(__name__)
 _LONGEST_END_SECONDS = 1.0
 
 _INHERITED: list[object] = []
-"""Loops of a parent process, and their tasks, kept so that nothing closes them; and tasks without a loop."""
+"""Loops of a parent process, and their tasks, kept so that nothing closes them."""
 
 
 class _Loop:
@@ -236,7 +236,8 @@ def _give_up(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_until_complete(asyncio.wait(tasks, timeout=_LONGEST_END_SECONDS))
     finally:
         for task in asyncio.all_tasks(loop):
-            _INHERITED.append(task)
+            # asyncio's own word for a task of which nobody is to hear any more
+            setattr(task, "_log_destroy_pending", False)  # noqa: B010 - which its types do not tell of
             with suppress(RuntimeError):
                 task.get_coro().close()
 
