@@ -34,11 +34,11 @@ from fsstore.filesystem.index.schema import (
     hiding,
     json_array,
     part,
+    row_summary,
 )
 from fsstore.filesystem.index.statements import Prepared, Statement, counting, following, probing
 from fsstore.filesystem.index.terms import functions
 from fsstore.filesystem.index.upserts import Described, described, put_problems, put_rows, remove
-from fsstore.interfaces import summary
 from fsstore.model.records import JsonObject
 from fsstore.query.conditions import Condition, Order
 from fsstore.query.orders import RECENT_FIRST
@@ -202,8 +202,7 @@ class Index:
 
         `without` names documents that are passed over.
         """
-        found = self.parts(condition, order, limit=limit, offset=offset, without=without)
-        return None if found is None else list(map(summary, found))
+        return self._views(row_summary, condition, order, limit=limit, offset=offset, without=without)
 
     def parts(
         self,
@@ -215,18 +214,30 @@ class Index:
         without: Sequence[str] = (),
     ) -> list[JsonObject] | None:
         """Do the same, and return all that the rows tell of the records: see `schema.part`."""
+        return self._views(part, condition, order, limit=limit, offset=offset, without=without)
+
+    def _views(
+        self,
+        view_of: Callable[[Sequence[Any]], JsonObject],
+        condition: Condition,
+        order: Order,
+        *,
+        limit: int | None,
+        offset: int = 0,
+        without: Sequence[str] = (),
+    ) -> list[JsonObject] | None:
         prepared = self._prepare(condition)
         if prepared.plan.residue is not None:
             return None
         if without and (hidden := set(self.inventory.ids(without))):
             end = None if limit is None else offset + limit
-            found = self.parts(condition, order, limit=None if end is None else end + len(hidden))
+            found = self._views(view_of, condition, order, limit=None if end is None else end + len(hidden))
             return None if found is None else [view for view in found if view["id"] not in hidden][offset:end]
         with translated(), understood():
             start = self._start(prepared.plan, order)
             statement, ordered = prepared.selecting(SUMMARY_COLUMNS, start, order, limit=limit, offset=offset)
             # the last value is the place in the order
-            return [part(values[:-1]) for values in self._execute(statement)] if ordered else None
+            return list(map(view_of, self._execute(statement))) if ordered else None
 
     def part_of(self, record_id: str) -> tuple[Known, JsonObject] | None:
         """Return what the index knows of a record, and of the file that it has it from; None where it has no row."""

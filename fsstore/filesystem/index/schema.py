@@ -29,6 +29,8 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic_core import from_json
 
+from fsstore.interfaces import summary
+from fsstore.model.records import JsonObject
 from fsstore.model.times import instant_of
 from fsstore.model.values import MAX_DEPTH
 from fsstore.query.columns import ENVELOPE, known_part, tags_of
@@ -46,6 +48,7 @@ MOVING_COLUMNS = ("version", "created_at", "updated_at", "flags", *FILE_COLUMNS,
 """What every save changes; the long ones come last, so that the others are found on a row's first page."""
 
 SUMMARY_COLUMNS = (*ENVELOPE, "flags", "metadata", "top_metadata", "odd")
+_SUMMARY_VALUES = len(SUMMARY_COLUMNS)
 
 _PLAIN, _NESTED, _ODD = range(3)
 _COLUMN_TYPES = frozenset({str, int, float, NoneType})
@@ -167,24 +170,49 @@ def _present(value: Any) -> Any:
     return None if value is ABSENT else value
 
 
-def part(values: Sequence[Any]) -> dict[str, Any]:
+def part(values: Sequence[Any]) -> JsonObject:
     """Return what a row tells of its record, in the record's own shape, from the values of SUMMARY_COLUMNS.
 
     That is what `known_part` gives, but that data without metadata is not distinguished from data that is no object.
+    What comes behind these values is passed over.
     """
-    *envelope, flags, metadata, own, odd = values
+    *_, metadata, own, odd = values = values[:_SUMMARY_VALUES]
     if odd is not None:
-        known: dict[str, Any] = from_json(odd)
-        return known
-    view: dict[str, Any] = dict(zip(ENVELOPE, envelope, strict=True))
-    for key, flag in (("session_id", NULL_SESSION), ("thread_id", NULL_THREAD)):
-        if view[key] is None and not flags & flag:
-            del view[key]
+        return _known(odd)
+    view = _envelope(values)
     if metadata is not None:
         view["data"] = {"metadata": orjson.loads(metadata)}
     if own is not None:
         view["metadata"] = orjson.loads(own)
     return view
+
+
+def row_summary(values: Sequence[Any]) -> JsonObject:
+    """Return what `interfaces.summary` gives of the record that a row tells of, from the same values."""
+    *_, metadata, own, odd = values = values[:_SUMMARY_VALUES]
+    if odd is not None:
+        return summary(_known(odd))
+    view = _envelope(values)
+    found = None if metadata is None else orjson.loads(metadata)
+    if found is None and own is not None:
+        found = orjson.loads(own)
+    view["metadata"] = found
+    return view
+
+
+def _envelope(values: Sequence[Any]) -> JsonObject:
+    record_id, kind, version, created_at, updated_at, session_id, thread_id, flags, *_ = values
+    view = {"id": record_id, "type": kind, "version": version, "created_at": created_at, "updated_at": updated_at}
+    if session_id is not None or flags & NULL_SESSION:
+        view["session_id"] = session_id
+    if thread_id is not None or flags & NULL_THREAD:
+        view["thread_id"] = thread_id
+    return view
+
+
+def _known(odd: str) -> JsonObject:
+    known: JsonObject = from_json(odd)
+    return known
 
 
 def json_array(texts: Sequence[str]) -> str:
