@@ -396,6 +396,17 @@ async def test_a_file_in_a_flat_folder_has_the_same_cap_as_a_line(
         await import_sessions(sessions, flat)
 
 
+async def test_a_folder_without_json_is_no_source_and_an_empty_one_is_an_import_of_nothing(
+    sessions: SessionService, tmp_path: Path
+) -> None:
+    (tmp_path / "old").mkdir()
+    assert (await import_sessions(sessions, tmp_path / "old")).sessions == 0
+    (tmp_path / "old" / "inner").mkdir()
+
+    with pytest.raises(StorageValidationError, match=r"old holds no \.json file; name the folder in which"):
+        await import_sessions(sessions, tmp_path / "old")
+
+
 async def test_a_store_is_not_taken_for_a_flat_folder(sessions: SessionService, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "fsstore.json").write_text('{"format": 1, "shard_depth": 1}')

@@ -169,7 +169,9 @@ def _foreign(there: JsonObject, ours: JsonObject | None) -> StorageConflictError
         id=there["id"],
         expected=0 if ours is None else ours["version"],
         actual=there["version"],
-        reason="the target has it, and it did not come from the source",
+        reason="the target has a document of that id, and the source has none"
+        if ours is None
+        else "the target has another document of that id, or a newer version of it",
         advice="migrate into a store that is empty, or was begun from this source",
     )
 

@@ -140,6 +140,12 @@ async def _flat_files(folder: Path) -> AsyncGenerator[Entry]:
             path="source",
             advice="export it, and import that",
         )
+    if not files and any(await asyncio.to_thread(lambda: list(folder.iterdir()))):
+        raise StorageValidationError(
+            reason=f"{folder} holds no .json file",
+            path="source",
+            advice="name the folder in which the files lie, or one file of JSON lines",
+        )
     for path in files:
         with system_errors(str(path)):
             async with aiofiles.open(path, "rb") as file:

@@ -40,7 +40,7 @@ def test_a_target_with_sessions_of_its_own_is_a_conflict_and_keeps_them(
 
     assert result.code == 3
     assert "mine" in result.err
-    assert "did not come from the source" in result.err
+    assert "the source has none" in result.err
     assert fsstore("ls", "--format", "ids", "--store", tmp_path / "target").out == "mine\n"
 
 
