@@ -7,7 +7,7 @@ from importlib import import_module
 from tests.benchmarks.peers.caches import Cachelib, Diskcache, Tinydb
 from tests.benchmarks.peers.keyed import KeyValue, Litestar
 from tests.benchmarks.peers.ours import Fsstore
-from tests.benchmarks.peers.raw import Raw, RawThread
+from tests.benchmarks.peers.raw import Raw, RawLogged, RawThread
 from tests.benchmarks.peers.sessions import OpenaiAgents, Strands
 from tests.benchmarks.peers.sqlite import Aiosqlite, AiosqliteShared, Sqlite3
 from tests.benchmarks.peers.store import Store
@@ -16,6 +16,7 @@ STORES: tuple[type[Store], ...] = (
     Fsstore,
     Raw,
     RawThread,
+    RawLogged,
     Sqlite3,
     Aiosqlite,
     AiosqliteShared,

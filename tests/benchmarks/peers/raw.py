@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
@@ -16,6 +16,7 @@ from tests.benchmarks.peers.store import BlockingStore
 T = TypeVar("T")
 
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+_LOG_BYTES = 16 << 20
 
 
 class Raw(BlockingStore):
@@ -23,7 +24,7 @@ class Raw(BlockingStore):
     timed = (
         "open, write, os.replace, called directly; orjson, indented and sorted; durable: fsync of file and directory"
     )
-    durabilities = (False, True)
+    durabilities: ClassVar[tuple[bool, ...]] = (False, True)
 
     async def save(self, name: str, session: Session) -> None:
         await self._call(self._write, name, session)
@@ -56,10 +57,13 @@ class Raw(BlockingStore):
         return f"{self.directory}/{name}.json"
 
     def _write(self, name: str, session: Session) -> None:
+        self._place(name, orjson.dumps(session, option=_READABLE))
+
+    def _place(self, name: str, data: bytes) -> None:
         draft = f"{self.directory}/.{name}.tmp"
         with open(draft, "wb") as file:  # noqa: PTH123 - the plainest way is what it stands for
-            file.write(orjson.dumps(session, option=_READABLE))
-            if self.durable:
+            file.write(data)
+            if self.syncs_files:
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(draft, self._path(name))  # noqa: PTH105 - the same
@@ -81,8 +85,13 @@ class Raw(BlockingStore):
         os.unlink(self._path(name))  # noqa: PTH108 - the same
         self._sync_directory()
 
+    @property
+    def syncs_files(self) -> bool:
+        """Whether each file, and the directory that names it, is on disk when its write is acknowledged."""
+        return self.durable
+
     def _sync_directory(self) -> None:
-        if self.durable:
+        if self.syncs_files:
             descriptor = os.open(self.directory, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -112,3 +121,42 @@ class RawThread(Raw):
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+
+class RawLogged(RawThread):
+    name = "raw logged"
+    timed = (
+        "the same behind a log: a write is acknowledged once its bytes are synced in one file, over what lies there "
+        "already, and placed; no file of a session is ever synced, and the log has no end"
+    )
+    durabilities = (True,)
+
+    @property
+    def syncs_files(self) -> bool:
+        """Whether a write waits for anything but the log."""
+        return False
+
+    async def open(self) -> None:
+        await super().open()
+        self._log, self._at = os.open(self.directory.with_suffix(".log"), os.O_RDWR | os.O_CREAT, 0o600), 0
+        os.write(self._log, bytes(_LOG_BYTES))
+        os.fsync(self._log)
+
+    async def close(self) -> None:
+        await super().close()
+        os.close(self._log)
+
+    def _place(self, name: str, data: bytes) -> None:
+        self._record(data)
+        super()._place(name, data)
+
+    def _remove(self, name: str) -> None:
+        self._record(name.encode())
+        super()._remove(name)
+
+    def _record(self, data: bytes) -> None:
+        if self._at + len(data) > _LOG_BYTES:
+            self._at = 0
+        os.pwrite(self._log, data, self._at)
+        os.fdatasync(self._log)
+        self._at += len(data)
