@@ -45,8 +45,8 @@ from fsstore.model.records import Clock, JsonObject, Outcomes
 
 _logger = logging.getLogger("fsstore")
 _NAME = attrgetter("name")
-# what is done for many at a time costs less for each
-_MOST_UNTIDY = 64
+# what is done for several at a time costs less for each, and whoever asks meanwhile waits for it
+_MOST_UNTIDY = 16
 
 
 class UnfinishedError(Exception):
