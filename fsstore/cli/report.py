@@ -44,7 +44,9 @@ def stats(store: Store = None, form: ReportForm = Form.table) -> None:
 
 
 def _show_stats(report: "JsonObject") -> None:
-    show_pairs(report["store"])
+    store = report["store"]
+    # as in `_apart`
+    show_pairs({**store, "corrupt": store["corrupt"] - store.get("refused", 0)})
     for key, title in (("status", "status"), ("user_id", "user")):
         show_lines("")
         rows = [(cell(row[key]) or "-", str(row["sessions"])) for row in report[key]]

@@ -97,6 +97,8 @@ def test_health_and_stats_name_what_the_disk_cannot_read(
     assert f"\t{path.parent.name}/s3.json: Input/output error" in result.out
     result = fsstore("stats")
     assert (result.code, "documents\t6" in result.out) == (0, True)
+    assert "corrupt\t0\n" in result.out
+    assert "refused\t1\n" in result.out
     assert f"1 file cannot be read and is left out: {path.parent.name}/s3.json" in result.err
 
 
