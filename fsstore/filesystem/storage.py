@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,7 +38,7 @@ from fsstore.loops import check_loop, loaded
 from fsstore.model.mutations import AnyMutation
 from fsstore.model.patch import Steps
 from fsstore.model.records import Clock, FileMode, Filters, Guarantees, JsonObject, Outcomes, Records, check_id
-from fsstore.model.times import format_time, utc_now
+from fsstore.model.times import Moment, utc_now
 from fsstore.options import check_clock
 from fsstore.paths import absolute, path_of
 from fsstore.query.fields import check_fields, parse_fields
@@ -271,7 +271,7 @@ class FileStorage(IUnifiedStorage):
         for change in changes:
             check_id(change.id)
         # before anything is waited for: what the caller gave may change then
-        now, max_bytes = cache(lambda: format_time(self.clock())), self._documents.max_bytes
+        now, max_bytes = Moment(self.clock), self._documents.max_bytes
         outcomes: Outcomes = await writer.commit([seal(change, now, max_bytes=max_bytes) for change in changes])
         return outcomes
 

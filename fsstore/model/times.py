@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from calendar import isleap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -47,6 +47,21 @@ class _SystemClock:
 
 utc_now = _SystemClock()
 """Returns the present time, aware, in UTC."""
+
+
+class Moment:
+    """The present, in the store's form, as it was when it was first asked for: one commit has one time."""
+
+    __slots__ = ("_clock", "_text")
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._text = ""
+
+    def __call__(self) -> str:
+        """Return it."""
+        self._text = self._text or format_time(self._clock())
+        return self._text
 
 
 def format_time(moment: datetime) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 
 from fsstore.errors import StorageCorruptedError, StorageTooLargeError
 from fsstore.filesystem.disk.signatures import Signature
@@ -36,7 +36,7 @@ from fsstore.model.expected import Expected
 from fsstore.model.mutations import Append, Check, Delete, Mutation, Patch, Pop, Restore, apply_each, overrides
 from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_of
 from fsstore.model.successor import floor_above
-from fsstore.model.times import format_time
+from fsstore.model.times import Moment
 from fsstore.model.values import snapshot
 
 
@@ -130,7 +130,7 @@ class Drafting:
 
     def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
-        group, now = Group(floor=floor), cache(lambda: format_time(self._clock()))
+        group, now = Group(floor=floor), Moment(self._clock)
         for commit in commits:
             own = Group(floor=group.floor)
             try:
@@ -181,7 +181,8 @@ class Drafting:
                 made = resized(change, there, now(), max_bytes=self._documents.max_bytes)
                 if made is not None:
                     return made
-        return self._changed(change, draft, now(), floor)
+        # a deletion makes nothing that has a time
+        return self._changed(change, draft, "" if isinstance(change, Delete) else now(), floor)
 
     def _remember(self, draft: Draft, places: Places) -> None:
         """Keep in mind where something was found in a document that stays as it is."""
