@@ -150,7 +150,7 @@ def _joined(parts: Sequence[Condition]) -> Condition:
 
 
 def _parse_item(key: str, value: Any, steps: Steps) -> Condition:
-    if not key.startswith("$"):
+    if not key.startswith("$") or key.startswith("$."):
         return _parse_field(parse_path(key, steps), value, steps)
     if key not in _LOGICAL:
         raise _unknown(key, steps, misplaced="it stands under a path, as in {'status': {'$ne': 'done'}}")
@@ -164,6 +164,9 @@ def parse_path(text: str, steps: Steps = ()) -> Path:
     path = written_steps(text)
     if len(path) > MAX_PATH_STEPS:
         raise refusal(f"a path has {len(path)} steps, more than {MAX_PATH_STEPS}", (), advice="ask for less")
+    if path[0] == "$":
+        # JSON paths begin so, in the messages of fsstore too
+        raise refusal(f"the path {text!r} begins with '$'", steps, advice="leave out '$.': write it as in state.step")
     for step in path:
         if not step:
             raise refusal(f"the path {text!r} has an empty step", steps, advice="write it as in state.step")
@@ -174,6 +177,14 @@ def parse_path(text: str, steps: Steps = ()) -> Path:
                 advice=f"put a backslash before the $ if it is a key: \\{step}",
             )
     return tuple(map(read_step, path))
+
+
+def parse_argument(text: str, name: str) -> Path:
+    """Split a dotted path that is an argument. Raises StorageValidationError, with the name of that as its path."""
+    try:
+        return parse_path(text)
+    except StorageValidationError as error:
+        raise StorageValidationError(reason=error.reason, path=name, advice=error.advice) from error
 
 
 def _parse_field(path: Path, value: Any, steps: Steps) -> Condition:

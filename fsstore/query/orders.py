@@ -7,7 +7,7 @@ from typing import Any
 from fsstore.errors import StorageValidationError
 from fsstore.model.values import is_text
 from fsstore.query.conditions import Order
-from fsstore.query.filters import parse_path
+from fsstore.query.filters import parse_argument
 from fsstore.query.operands import meant_order, order_in_words
 
 RECENT_FIRST = Order(("updated_at",), descending=True)
@@ -22,7 +22,7 @@ def parse_order(order_by: str | None) -> Order:
     if order_by is None:
         return RECENT_FIRST
     path, sign = order_path(order_by)
-    return Order(parse_path(path, ("order_by",)), descending=bool(sign))
+    return Order(parse_argument(path, "order_by"), descending=bool(sign))
 
 
 def order_path(order_by: Any) -> tuple[str, str]:
@@ -40,7 +40,7 @@ def order_path(order_by: Any) -> tuple[str, str]:
         )
     sign = "-" if order_by.startswith("-") else ""
     path = order_by.removeprefix("-")
-    parse_path(path, ("order_by",))
+    parse_argument(path, "order_by")
     return path, sign
 
 

@@ -18,7 +18,7 @@ from fsstore.model.records import JsonObject, check_id
 from fsstore.model.successor import Stamp, metadata_of
 from fsstore.model.times import TIME_KEYS
 from fsstore.model.values import copy_value, format_path, snapshot
-from fsstore.query.filters import parse_path
+from fsstore.query.filters import parse_argument
 from fsstore.sessions.inputs import dump_model, is_model
 from fsstore.sessions.mutations import SESSION, saving_session, updating_session
 
@@ -97,7 +97,7 @@ def list_steps(path: str) -> Steps:
         raise StorageValidationError(
             reason=f"must be the path of a list in the session, not {path!r}", path="path", advice="write 'messages'"
         )
-    return ("data", *parse_path(path, ("path",)))
+    return ("data", *parse_argument(path, "path"))
 
 
 def check_count(count: Any, name: str) -> int:

@@ -207,6 +207,8 @@ REFUSALS: list[tuple[Any, str, str]] = [
     ({"a..b": 1}, "$['a..b']", "has an empty step"),
     ({"a.": 1}, "$['a.']", "has an empty step"),
     ({"a.$b": 1}, "$['a.$b']", "looks like an operator"),
+    ({"$.a": 1}, "$['$.a']", "begins with '$'"),
+    ({"$.a.b": 1}, "$['$.a.b']", "begins with '$'"),
 ]
 
 
@@ -239,6 +241,7 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         ({"a": {"b": {"$gt": 1}}}, "write the whole path before the operator"),
         ({"a": {"gt": 1}}, "write '$gt' for the operator, or {'$eq': {'gt': ...}} for the object"),
         ({"a.$ref": 1}, r"put a backslash before the $ if it is a key: \$ref"),
+        ({"$.a.b": 1}, "leave out '$.': write it as in state.step"),
         ({"a": {"$contains": "x"}}, "equality finds an element of an array"),
         ({"a": {"$options": "i"}}, "write flags into the pattern"),
         ({"a": {1}}, "use {'$in': ...} for one of several"),
