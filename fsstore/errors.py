@@ -153,7 +153,15 @@ class StorageConflictError(StorageError):
         more = f" ({self.reason})" if self.reason else ""
         if self.expected == 0 < self.actual:
             return f"{name} exists already, with version {self.actual}{more}"
+        if self.actual == 0 < self.expected:
+            absent = f"such {self._noun}" if self.id is None else f"{self._noun} {self.id!r}"
+            return f"there is no {absent}, expected version {self.expected}{more}"
         return f"{name} has version {self.actual}, expected {self.expected}{more}"
+
+    def _advised(self) -> str:
+        if self.actual == 0 < (self.expected or 0):
+            return "check the id; it may have been deleted since it was read"
+        return self._usual_advice
 
     def word_for_sessions(self) -> None:
         """Word the error for a caller of sessions, who has `edit_session`, which documents have not."""

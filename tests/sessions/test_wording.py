@@ -64,13 +64,21 @@ async def test_an_absent_session_is_called_a_session(sessions: SessionService, w
 
 
 async def test_a_conflict_names_the_session(sessions: SessionService) -> None:
+    await sessions.save_session("a", {})
     error = await refusal(sessions.save_session("a", {}, expected_version=3), StorageConflictError)
 
     advice = "read it again and repeat the change, or use edit_session, which does that"
-    assert str(error) == f"session 'a' has version 0, expected 3; {advice}"
+    assert str(error) == f"session 'a' has version 1, expected 3; {advice}"
     assert error is not None
     error.word_for_sessions()
     assert str(error).endswith(advice)
+
+
+async def test_a_version_of_an_absent_session_is_not_advised_to_be_edited(sessions: SessionService) -> None:
+    error = await refusal(sessions.save_session("no", {}, expected_version=3), StorageConflictError)
+
+    advice = "check the id; it may have been deleted since it was read"
+    assert str(error) == f"there is no session 'no', expected version 3; {advice}"
 
 
 async def test_a_session_that_is_there_already_is_called_so(sessions: SessionService) -> None:
