@@ -244,6 +244,7 @@ class StorageUnavailableError(StorageError):
         numbers.ENFILE: "close files, or raise the system's limit of open files, and try again",
         numbers.EEXIST: "choose a path where there is a directory, or nothing",
         numbers.ENOTDIR: "choose a path where there is a directory, or nothing",
+        numbers.EISDIR: "choose a path where there is a file, or nothing",
         numbers.ENOENT: "restore what is missing, or check the path",
         numbers.EIO: "check the medium and the system's log before you trust it with more",
     }

@@ -80,7 +80,7 @@ async def test_a_directory_that_is_the_source_is_not_changed(tmp_path: Path) -> 
         open_storage(tmp_path / "b", fsync=False) as target,
     ):
         await migrate_store(source, target)
-        with pytest.raises(StorageUnavailableError, match="cannot be written"):
+        with pytest.raises(StorageUnavailableError, match="is open with read_only=True; open it without"):
             await source.save({"id": "x"})
 
     assert bytes_of(tmp_path / "a") == before

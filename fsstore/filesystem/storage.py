@@ -277,10 +277,13 @@ class FileStorage(IUnifiedStorage):
 
     def _writer(self) -> Writer:
         if self._store.writer is None:
+            is_asked_for = self._options.read_only
             raise StorageUnavailableError(
-                reason="the store cannot be written",
+                reason="the store is open with read_only=True" if is_asked_for else "the store cannot be written",
                 path=str(self._tree.root),
-                advice="open it where its directory and medium allow writing",
+                advice="open it without read_only"
+                if is_asked_for
+                else "give this user the permission to write there, or open it where the medium allows writing",
             )
         return self._store.writer
 

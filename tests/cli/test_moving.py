@@ -118,7 +118,7 @@ def test_an_export_to_a_place_that_can_not_be_written_is_unavailable(fsstore: Ru
     save("a")
     result = fsstore("export", tmp_path)
     assert result.code == 5
-    assert "Is a directory" in result.err
+    assert "Is a directory; choose a path where there is a file, or nothing" in result.err
 
 
 @pytest.mark.usefixtures("store")
