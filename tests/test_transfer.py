@@ -284,6 +284,21 @@ async def test_a_bad_line_stops_the_import_and_is_named(
     assert await ids(sessions) == [f"s{number:03}" for number in range(100)]
 
 
+@pytest.mark.parametrize(
+    "text", [b'{\n "metadata": {"session_id": "a"}\n}\n', b'[{"metadata": {"session_id": "a"}}]\n']
+)
+async def test_sessions_that_are_not_one_a_line_are_shown_the_way_to_be(
+    sessions: SessionService, tmp_path: Path, text: bytes
+) -> None:
+    (tmp_path / "in.json").write_bytes(text)
+    with pytest.raises(StorageValidationError, match=r"line 1: .*; write each session as one line, as `jq -c .` does"):
+        await import_sessions(sessions, tmp_path / "in.json")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.json").write_bytes(b'{"metadata": ')
+    with pytest.raises(StorageValidationError, match=r"a\.json: it is not JSON: .*; correct it there$"):
+        await import_sessions(sessions, tmp_path / "folder")
+
+
 async def test_a_line_longer_than_the_cap_is_refused_before_it_is_held(
     sessions: SessionService, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as numbers
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import NoReturn, TypeAlias
@@ -38,6 +39,9 @@ _OF_A_DOCUMENT = {
     if (number := getattr(numbers, name, None)) is not None
 }
 _CORRECT = "correct it there"
+_HOW_TO_WRITE_LINES = "write each session as one line, as `jq -c .` does (`jq -c '.[]'` where the file is a list)"
+_LINE = re.compile(r", line \d+\Z")
+_IS_NO_LINE = ("it is not JSON: EOF", "it is a JSON list")
 _HOW_TO_REPLACE = "correct it there, or import with replace_surrogates (--replace-surrogates)"
 
 
@@ -199,4 +203,6 @@ def _is_of_a_document(error: StorageError) -> bool:
 def _refuse(place: str, reason: str, error: ValueError) -> NoReturn:
     record_id = error.id if isinstance(error, StorageValidationError) else None
     advice = _HOW_TO_REPLACE if "surrogate" in reason else _CORRECT
+    if _LINE.search(place) and reason.startswith(_IS_NO_LINE):
+        advice = _HOW_TO_WRITE_LINES
     raise StorageValidationError(reason=f"{place}: {reason}", id=record_id, advice=advice) from error
