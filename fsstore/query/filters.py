@@ -67,7 +67,7 @@ from fsstore.query.sizes import check_size, check_work, without_duplicates
 from fsstore.query.steps import read_step, written_steps
 
 _CONTAINERS = frozenset({dict, list, tuple})
-_PATTERN_ADVICE = "write it without look-around and back-references, and shorter"
+_PATTERN_ADVICE = "correct it there, without look-around and back-references, or make it shorter"
 _MOST_PARSED, _LARGE_BYTES = 512, 64 << 10
 
 
