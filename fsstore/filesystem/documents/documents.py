@@ -11,6 +11,7 @@ A crash between staging and placing leaves a file in the staging directory, whic
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable
@@ -42,6 +43,8 @@ from fsstore.filesystem.documents.text import Text
 from fsstore.model.lists import Tail
 from fsstore.model.patch import Steps
 from fsstore.model.records import JsonObject
+
+_logger = logging.getLogger("fsstore")
 
 READ_BYTES = 256 << 20
 """The largest document that is read, unless larger ones may be written."""
@@ -428,7 +431,8 @@ class Documents:
     def clear_staging(self) -> None:
         """Empty the staging directory, and take away what a killed `change_above` has left.
 
-        Only the holder of the store lock may: nobody else is staging then.
+        Only the holder of the store lock may: nobody else is staging then. What will not go stays, with a warning: no
+        commit makes a file of that name again.
         """
         self._clear(STAGING)
         above = [""] if self.layout.shard_depth == 1 else ["", *self.scan.outer_shards()]
@@ -447,12 +451,18 @@ class Documents:
     def _clear(self, directory: str) -> None:
         for base in self.tree.entries(directory):
             name = f"{directory}/{base}"
-            if self.tree.is_directory(name):
-                # no batch makes directories in its own, but what somebody else has left must not stop recovery
-                self._clear(name)
-                self.tree.remove_directory(name)
-            else:
-                self.tree.unlink(name)
+            try:
+                if self.tree.is_directory(name):
+                    # no batch makes directories in its own, but what somebody else has left must not stop recovery
+                    self._clear(name)
+                    self.tree.remove_directory(name)
+                else:
+                    self.tree.unlink(name)
+            except FileNotFoundError:
+                # somebody has removed the control directory
+                raise
+            except OSError as error:
+                _logger.warning("%s will not go: %s", self.tree.path(name), error.strerror or error)
 
 
 def _changing_in(directory: str) -> str:

@@ -16,7 +16,7 @@ disk:
 Nothing is destroyed: bytes that give way to the log's value, and damaged segments, are set aside in quarantine first.
 Each document is settled by itself: one that cannot be put in place, or not be synced there, waits in a file of its own
 (`waiting`), and holds up neither the log nor anybody else. What cannot be staged, or not be kept waiting, fails the
-recovery as a whole: whoever is next tries again.
+recovery as a whole: whoever is next tries again. Temp files that will not go stay, with a warning.
 
 The order: the log is synced; documents are written, synced and named; then the counters are even, and the log is left
 to the next checkpoint, which syncs what was found equal. Where a sync has failed before, by `unsynced` in the counters,

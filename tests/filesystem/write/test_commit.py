@@ -312,6 +312,32 @@ async def test_temp_files_that_would_not_go_are_gone_with_the_next_commit(
         assert set(await contents(storage)) == {"a", "b", "c", "after"}
 
 
+@pytest.mark.parametrize("fsync", [True, False], ids=["durable", "no fsync"])
+@pytest.mark.parametrize("work", WORKS)
+async def test_temp_files_that_never_go_keep_nobody_from_anything(
+    tmp_path: Path, faults: Faults, caplog: pytest.LogCaptureFixture, work: str, *, fsync: bool
+) -> None:
+    """What was replaced was made immutable meanwhile, say, or the disk does not find its block any more."""
+    async with await open_filled(tmp_path, fsync=fsync) as storage:
+        with faults.where(lambda name, args: name in ("unlink", "rmdir") and "staging" in str(args[0])):
+            for _ in range(2):
+                await storage.save({"id": "b", "data": {"value": "new"}})
+                await until(lambda: not busy(storage))
+            await WORKS[work](storage)
+            found = await contents(storage)
+            await storage.close()
+            async with await FileStorage.open(tmp_path, fsync=fsync) as other:
+                assert await contents(other) == found
+                await other.save({"id": "after"})
+                assert set(await contents(other)) == {*found, "after"}
+            left = control(tmp_path, "staging")
+            assert left != []
+            assert f".fsstore/staging/{left[0]} will not go" in caplog.text
+    async with await FileStorage.open(tmp_path, fsync=fsync) as storage:
+        assert set(await contents(storage)) == {*found, "after"}
+    assert control(tmp_path, "staging") == []
+
+
 async def test_where_nothing_is_synced_a_batch_that_is_in_place_leaves_no_log(tmp_path: Path) -> None:
     async with await open_filled(tmp_path, fsync=False) as storage:
         for _ in range(2):
