@@ -139,7 +139,8 @@ an open store, whether it lies on another file system), and whether the file tha
 too: the kernel lets nobody write to it). What already lies there and is no file or cannot be read was found when the
 change was drafted, and a full disk or an exceeded quota by writing the temp file. Not known before: a file that may
 only be appended to (`chattr +a`), a mount on the file itself, a directory with the sticky bit and a foreign file in it,
-and what changes in between.
+a shard that is missing and that a full disk has no room for, and what changes in between. Until that shard can be made
+recovery fails, and with it all reads and writes; then it ends by itself.
 
 Verifying and repairing
 -----------------------
