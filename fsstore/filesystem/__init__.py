@@ -50,14 +50,15 @@ group, and for each:
 1. draft: reads what is there, unless this process has placed or read it lately (`cache`), and applies each mutation
    (`draft`); of bytes that are there already only the lines that change are made anew. A refused commit ends here.
    (nothing on disk)
-2. `indexing` becomes odd; new documents are written below `staging/`, unsynced. (temp files, which recovery removes)
+2. shards that are missing are made; `indexing` becomes odd; new documents are written below `staging/`, unsynced.
+   (empty shards, which stay; temp files, which recovery removes)
 3. one record with all payloads, or splices that make them, goes to the log, and one fdatasync makes it true: THE COMMIT
    POINT. (a torn record at the end of the log, maybe before zeros that were written ahead, is a commit that never
    happened; a whole one is replayed)
 4. for a batch its names go to `batches`, `applying` becomes odd, and readers wait; the files are renamed into place,
    deletions unlinked; it becomes even, how far the log is placed is noted, and the callers are answered. (recovery
    finishes what is missing)
-5. for 64 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
+5. for 16 documents at once, or when nothing else is to be done: what was replaced is unlinked, and the rows of the
    index are made ready. (temp files, and an index that lags)
 6. when somebody asks the index, when 512 rows wait, and at the latest before the lock is released, the index gets
    them, and `indexing` becomes even (`index_updates`). A list waits for the end of it, and asks the writer for it, in
@@ -137,10 +138,10 @@ save asks the system twice, which takes about 3 us (of 120 us and more that a du
 can be written (permission, a read-only mount, an immutable directory, by faccessat(2); and once for each directory of
 an open store, whether it lies on another file system), and whether the file that is there is immutable (faccessat(2),
 too: the kernel lets nobody write to it). What already lies there and is no file or cannot be read was found when the
-change was drafted, and a full disk or an exceeded quota by writing the temp file. Not known before: a file that may
-only be appended to (`chattr +a`), a mount on the file itself, a directory with the sticky bit and a foreign file in it,
-a shard that is missing and that a full disk has no room for, and what changes in between. Until that shard can be made
-recovery fails, and with it all reads and writes; then it ends by itself.
+change was drafted, and a full disk or an exceeded quota by making the shard and writing the temp file. Not known
+before: a file that may only be appended to (`chattr +a`), a mount on the file itself, a directory with the sticky bit
+and a foreign file in it, a shard that must grow for one more name and finds the disk full, and what changes in between.
+In that last but one case recovery fails until there is room, and with it all reads and writes; then it ends by itself.
 
 Verifying and repairing
 -----------------------

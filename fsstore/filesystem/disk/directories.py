@@ -81,16 +81,16 @@ class Directories:
         """Whether a descriptor is that of the directory which has the root's name now."""
         return os.path.samestat(self.root.stat(), os.fstat(descriptor))
 
-    def refuse_placing(self, name: str, *, is_there: bool, knows_directory: bool = False) -> None:
+    def refuse_placing(self, name: str, *, is_there: bool, knows_directory: bool = False) -> bool:
         """Raise OSError where the system says beforehand that a file cannot be given that name, or taken from it.
+
+        Returns whether its directory is there.
 
         It says so of a directory that cannot be written or lies on another file system (one call, left out if that is
         known), and of a file that is immutable (one, if it `is_there`). It does not say so of every cause: of a file
         that can only be appended to, a mount on it, or a directory where only owners may remove files.
         """
-        directory = name.rpartition("/")[0]
-        if not knows_directory:
-            self._refuse_directory(directory)
+        directory_is_there = knows_directory or self._refuse_directory(name.rpartition("/")[0])
         if is_there and not os.access(self._prefix + name, os.W_OK, effective_ids=_ASKS_EFFECTIVE_IDS):
             try:
                 # the bits that forbid writing do not keep a file from being replaced
@@ -98,8 +98,10 @@ class Directories:
             except OSError as error:
                 if error.errno == errno.EPERM:
                     raise OSError(error.errno, error.strerror, self.path(name)) from error
+        return directory_is_there
 
-    def _refuse_directory(self, name: str) -> None:
+    def _refuse_directory(self, name: str) -> bool:
+        """Raise OSError where nothing can be put into a directory, or into the one in which it is missing."""
         path = self._prefix + name
         if os.access(path, os.W_OK | os.X_OK, effective_ids=_ASKS_EFFECTIVE_IDS):
             if name not in self._on_one_device:
@@ -107,11 +109,12 @@ class Directories:
                 if os.lstat(path).st_dev != os.lstat(self._prefix).st_dev:
                     raise OSError(errno.EXDEV, "its directory lies on another file system than the store", path)
                 self._on_one_device.add(name)
-        elif name and not os.path.lexists(path):
-            # it will be made, in the root or in the one above
-            self._refuse_directory(name.rpartition("/")[0])
-        else:
+            return True
+        if not name or os.path.lexists(path):
             raise PermissionError(errno.EACCES, "its directory cannot be written", path)
+        # it will be made, in the root or in the one above
+        self._refuse_directory(name.rpartition("/")[0])
+        return False
 
     def is_name_of(self, name: str, file: tuple[int, int]) -> bool:
         """Whether a name in the control directory is that of a file, known by device and inode; one stat."""

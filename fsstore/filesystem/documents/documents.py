@@ -410,9 +410,13 @@ class Documents:
         except FileNotFoundError:
             # git removes directories it has emptied, at any moment
             self.tree.forget_parents(shard_of(name))
-            for directory in directories_of(name):
-                self.tree.make_directory(directory)
+            self.make_shard(name)
             return self.tree.replace(staged, name)
+
+    def make_shard(self, name: str) -> None:
+        """Make the directories between the root and a document's file that are missing."""
+        for directory in directories_of(name):
+            self.tree.make_directory(directory)
 
     def change_above(self, names: Iterable[str]) -> None:
         """Change the directories that name the shards of documents, so that the next sync writes them once more.

@@ -4,7 +4,8 @@ Runs in the writer thread, under the store lock. Owns the order of the steps:
 
 1. draft   read what is there, unless what is kept of it is sure (`trust`), apply the rules, encode. A commit that is
            refused here leaves no trace.
-2. stage   `indexing` becomes odd; each new document is written to a temp file, a batch in a temp directory of its own.
+2. stage   shards that are missing are made; `indexing` becomes odd; each new document is written to a temp file, a
+           batch in a temp directory of its own.
            Damaged bytes that give way are in quarantine before anything else; where that fails, nothing has happened.
 3. log     one record with all payloads, synced if the store is durable. THE COMMIT POINT.
 4. place   for a batch, its names are noted (`batches`) and `applying` becomes odd; every file is renamed or removed.
@@ -352,9 +353,11 @@ class Committer:
         shards: set[str] = set()
         for draft in drafts:
             shard = shard_of(draft.name)
-            self._documents.tree.refuse_placing(
+            is_shard_there = self._documents.tree.refuse_placing(
                 draft.name, is_there=draft.previous is not None, knows_directory=shard in shards
             )
+            if draft.text is not None and not is_shard_there:
+                self._documents.make_shard(draft.name)
             shards.add(shard)
 
     def _learn_clock(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from fsstore import FileStorage
 from fsstore.errors import StorageCorruptedError, StorageError, StorageNotFoundError, StorageUnavailableError
+from fsstore.filesystem.documents.layout import is_shard
 from fsstore.filesystem.log.counters import State
 from fsstore.filesystem.write import index_updates, writer
 from fsstore.filesystem.write.commit import Committer
@@ -127,6 +128,33 @@ async def test_a_commit_that_the_disk_refuses_does_not_refuse_the_others_of_its_
         assert isinstance(results[2], StorageUnavailableError)
         assert (results[2].errno, results[2].outcome) == (errno.ENOSPC, "not applied")
         assert set(await contents(storage)) == {"a", "b"}
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_a_full_disk_refuses_what_needs_a_directory_that_is_missing_and_keeps_nobody_from_the_rest(
+    tmp_path: Path, faults: Faults, *, fsync: bool
+) -> None:
+    def makes_shard(name: str, arguments: tuple[Any, ...]) -> bool:
+        return name == "mkdir" and is_shard(Path(arguments[0]).name)
+
+    async with await open_filled(tmp_path, fsync=fsync) as storage:
+        old = await contents(storage)
+        with faults.where(makes_shard, errno.ENOSPC):
+            for records in ([{"id": "d"}], [{"id": "a", "data": "new"}, {"id": "d"}]):
+                (refused,) = await asyncio.gather(storage.batch_save(records), return_exceptions=True)
+                assert isinstance(refused, StorageUnavailableError)
+                assert (refused.errno, refused.outcome) == (errno.ENOSPC, "not applied")
+                assert await contents(storage) == old
+                assert [record["id"] for record in await storage.list(order_by="id")] == ["a", "b", "c"]
+            with busy_writer(storage):
+                saves = [asyncio.ensure_future(storage.save({"id": name, "data": "new"})) for name in "adb"]
+                await asyncio.sleep(0)
+            results = await asyncio.gather(*saves, return_exceptions=True)
+            assert [result for result in results if not isinstance(result, StorageUnavailableError)] == ["a", "b"]
+        await storage.save({"id": "d", "data": "new"})
+        assert {
+            name: record["data"] for name, record in (await contents(storage)).items() if name != "c"
+        } == dict.fromkeys("abd", "new")
 
 
 async def test_every_commit_of_a_refused_group_that_then_stumbles_is_answered(tmp_path: Path, faults: Faults) -> None:
