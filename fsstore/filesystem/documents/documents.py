@@ -202,7 +202,7 @@ class Documents:
         )
 
     def read_in_turn(self, record_id: str) -> Document | CachedDocument | None:
-        """Do the same as the holder of the store lock, who has seen that the store is there.
+        """Do the same as the holder of the store lock, who asks `are_absent` of all that were not found together.
 
         Bytes that are still those that are kept are given as such, and not parsed.
         """
@@ -214,13 +214,15 @@ class Documents:
                 data, signature = self.tree.read(name, max_bytes=self.read_bytes)
                 if kept.has(data):
                     return kept._replace(signature=signature)
-        document = self._read(name, record_id)
-        if document is None:
-            self.root.check()
-            # the store may have been away at that moment, and be back
-            if not self.tree.is_free(name):
-                document = self._read(name, record_id)
-        return document
+        return self._read(name, record_id)
+
+    def are_absent(self, names: Iterable[str]) -> bool:
+        """Whether what was not found is not there: the store may have been away at that moment, and be back.
+
+        Raises StorageUnavailableError where it is away now.
+        """
+        self.root.check()
+        return all(map(self.tree.is_free, names))
 
     def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
         """Return what lies in a document's place, where reading it has raised this.

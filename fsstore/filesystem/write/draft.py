@@ -127,9 +127,19 @@ class Drafting:
         self._documents = documents
         self._clock = clock
         self._version_lost = version_lost
+        # the names under which the group found nothing
+        self._absent: list[str] = []
 
     def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
+        self._absent = []
+        group = self._drafted(commits, floor)
+        if self._absent and not self._documents.are_absent(self._absent):
+            # what is there now was away
+            group = self._drafted(commits, floor)
+        return group
+
+    def _drafted(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         group, now = Group(floor=floor), Moment(self._clock)
         for commit in commits:
             own = Group(floor=group.floor)
@@ -263,6 +273,7 @@ class Drafting:
             damage = self._documents.damage(name, error)
             return Draft(record_id, name, damage, None, damage=damage)
         if found is None:
+            self._absent.append(name)
             return Draft(record_id, name, None, None)
         if isinstance(found, Document):
             return Draft(record_id, name, found, found.record, is_whole=True)
