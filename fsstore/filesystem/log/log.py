@@ -69,6 +69,8 @@ class Log:
         self._first = 0
         # hashes of documents, by id, as the records of this process have left them in the segment that is open
         self._held: dict[str, bytes] = {}
+        # those of its last record are not among them yet
+        self._appended: list[LoggedChange] = []
 
     def append(self, changes: list[LoggedChange], state: State, *, durable: bool) -> int:
         """Append one record, synced when `durable`, and return the size of its segment in bytes: the commit point.
@@ -78,6 +80,7 @@ class Log:
         self._use(state, durable=durable)
         start = self._end
         self._is_alone = start == self._header_bytes
+        self.remember()
         record = pack(changes, durable=durable, held=self._held)
         end = start + sum(map(len, record))
         try:
@@ -90,8 +93,14 @@ class Log:
             self._take_back(start, error)
             raise
         self._end = end
-        self._held |= {change.id: change.after for change in changes}
+        self._appended = changes
         return end
+
+    def remember(self) -> None:
+        """Keep in mind what the last record has left, for splices upon it: hashes, which nobody need wait for."""
+        appended, self._appended = self._appended, []
+        for change in appended:
+            self._held[change.id] = change.after
 
     def _write_ahead(self, start: int, end: int) -> None:
         """Write zeros behind a record that goes beyond those that are there, if it is one of several small ones."""
@@ -267,7 +276,7 @@ class Log:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
-        self._number, self._named, self._held = -1, False, {}
+        self._number, self._named, self._held, self._appended = -1, False, {}, []
         self._end = self._ahead = -1
 
 

@@ -210,6 +210,7 @@ class Committer:
     def pass_on(self) -> None:
         """Let the index know of what was placed: all of it if another process asks for it, else if it is much."""
         try:
+            self._log.remember()
             if self.state.index_requests != self._index_requests:
                 self._index_requests = self.state.index_requests
                 self.finish()
