@@ -41,6 +41,7 @@ T = TypeVar("T")
 _IDLE_SECONDS = 1.0
 _SEGMENT_BYTES = 16 << 20
 _WORK = (Commit, Call)
+_MANY, _PAUSE_SECONDS = 64, 0.0002
 
 
 class Writer:
@@ -218,6 +219,9 @@ class Writer:
             self._do_call(job)
             return None
         following = self._do_group(job)
+        if len(job.changes) > _MANY:
+            # else whoever was answered would wait for the interpreter until all of it is tidied up
+            time.sleep(_PAUSE_SECONDS)
         self._committer.pass_on()
         return following
 
