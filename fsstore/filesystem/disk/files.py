@@ -196,9 +196,16 @@ class Tree(Directories):
         return None
 
     def _replace(self, source: str, target: str) -> Signature | None:
-        with self._entered(source) as (old, old_parent), self._entered(target) as (new, new_parent):
-            os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
-            return self._signature_at(new, new_parent)
+        old, old_parent = self._enter(source)
+        try:
+            new, new_parent = self._enter(target)
+            try:
+                os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+                return self._signature_at(new, new_parent)
+            finally:
+                self._leave(new_parent)
+        finally:
+            self._leave(old_parent)
 
     def exchange(self, source: str, target: str) -> Signature | None:
         """Let two files, both there, have each other's name; atomic. Returns the signature of `target`.

@@ -102,11 +102,13 @@ class DocumentCache:
         self.forget(name)
         if len(kept.text) > _ALONE * _MOST_BYTES:
             return
-        with self._changing() as is_alone:
-            if is_alone:
+        if self._guard.acquire(blocking=False):
+            try:
                 self._kept[name] = kept
                 self._bytes += len(kept.text)
                 self._make_room()
+            finally:
+                self._guard.release()
 
     def _make_room(self) -> None:
         while self._gone:

@@ -93,6 +93,9 @@ class Text:
 
     def part(self, begin: int, end: int) -> bytes:
         """Return the bytes from one position up to another."""
+        if len(self.pieces) == 1:
+            data, first, last = self.pieces[0]
+            return data[first + begin : min(first + end, last)]
         return b"".join(self.views(begin, end))
 
     def edited(self, edits: Sequence[Edit], *, stays_to: int = 0) -> Text:
@@ -133,6 +136,8 @@ class Text:
 
         A piece is copied when more than half of what it is part of is shown no longer: seldom, however long it is.
         """
+        if len(self.pieces) == 1 and 2 * self.size >= len(self.pieces[0].data):
+            return self
         pieces: list[Piece] = []
         small: list[Piece] = []
         size = 0

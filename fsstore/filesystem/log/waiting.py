@@ -22,7 +22,7 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.codec import digest
 from fsstore.filesystem.documents.documents import Documents, Waits
 from fsstore.filesystem.documents.layout import CONTROL, WAITING, waiting_name
-from fsstore.filesystem.log.counters import Counters, odd
+from fsstore.filesystem.log.counters import Counters, State, odd
 from fsstore.filesystem.log.records import NO_DOCUMENT, NO_LIMIT, LoggedChange, Segment, pack, pack_header, unpack
 
 
@@ -93,7 +93,11 @@ class WaitingDocuments:
     @property
     def is_known(self) -> bool:
         """Whether nothing has changed since the last look; about a microsecond."""
-        return self._counters.read().waiting == self._seen
+        return self.is_known_by(self._counters.read())
+
+    def is_known_by(self, state: State) -> bool:
+        """Whether nothing had changed since the last look when the counters were read."""
+        return state.waiting == self._seen
 
     def look(self) -> None:
         """Find out what waits, if that has changed since the last look. Raises OSError."""

@@ -159,7 +159,8 @@ class Committer:
         if not self._indexing:
             # nothing waits for the index yet, so nobody can have asked for it
             self._index_requests = state.index_requests
-        self._recovery.waiting.look()
+        if not self._recovery.waiting.is_known_by(state):
+            self._recovery.waiting.look()
         self.state = state
 
     def _is_ahead_of(self, state: State) -> bool:
@@ -350,7 +351,10 @@ class Committer:
         self._log.append(changes, self._counters.read(), durable=self._durable)
 
     def _refuse_impossible(self, drafts: list[Draft]) -> None:
-        """Raise OSError, while nothing has happened yet, where the system says beforehand that placing would fail."""
+        """Raise OSError, while nothing has happened yet, where the system says beforehand that placing would fail.
+
+        A shard that is missing is made: a full disk has no room for it later either.
+        """
         shards: set[str] = set()
         for draft in drafts:
             shard = shard_of(draft.name)
