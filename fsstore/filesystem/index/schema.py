@@ -248,7 +248,8 @@ def _json(value: Any) -> str | None:
     if value is ABSENT:
         return None
     try:
-        return orjson.dumps(value).decode()
+        # as in the document, whoever has written it
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
         # a document from elsewhere may hold integers beyond 64 bits, which orjson does not write
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -32,6 +32,12 @@ def test_an_ordinary_row_has_its_common_fields_as_columns() -> None:
     assert (found["session_id"], found["thread_id"], found["flags"]) == ("s", None, 0)
 
 
+@pytest.mark.parametrize("beyond", [0, 2**70], ids=["an ordinary number", "one beyond 64 bits"])
+def test_metadata_has_the_order_of_the_document_whoever_has_written_the_row(beyond: int) -> None:
+    found = columns(record("a", metadata={"z": 1, "a": {"y": beyond, "b": 3}}))
+    assert found["metadata"] == f'{{"a":{{"b":3,"y":{beyond}}},"z":1}}'
+
+
 def test_every_column_is_given_once() -> None:
     assert sorted(ENTRY_COLUMNS) == sorted({"name", "id", *SETTLED_COLUMNS, *MOVING_COLUMNS})
 
