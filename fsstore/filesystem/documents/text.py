@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # neighbours that are no longer together become one piece: a document of 10 MB then has 80
 _PIECE_BYTES = 128 << 10
+# always copied, and so the same for all
+_UNHASHED = 0, new_hash()
 
 
 class Edit(NamedTuple):
@@ -66,7 +68,7 @@ class Text:
     def __init__(self, pieces: tuple[Piece, ...], hashing: _Hashing | None = None) -> None:
         self.pieces = pieces
         self.size = sum([piece.end - piece.begin for piece in pieces])
-        self._hashing = hashing or _Hashing(_unhashed(), 0)
+        self._hashing = hashing or _Hashing(_UNHASHED, 0)
 
     @classmethod
     def of(cls, data: bytes) -> Text:
@@ -113,7 +115,7 @@ class Text:
         pieces += self.between(at, self.size)
         known = self._hashing.begun
         stays = not edits or known[0] <= edits[0].at
-        made = Text(tuple(pieces), _Hashing(known if stays else _unhashed(), stays_to))
+        made = Text(tuple(pieces), _Hashing(known if stays else _UNHASHED, stays_to))
         made._hashing.next_at = min(stays_to, made.size)
         return made
 
@@ -136,8 +138,8 @@ class Text:
 
         A piece is copied when more than half of what it is part of is shown no longer: seldom, however long it is.
         """
-        if len(self.pieces) == 1 and 2 * self.size >= len(self.pieces[0].data):
-            return self
+        if self.size <= _PIECE_BYTES:
+            return self.joined(bytes(self))
         pieces: list[Piece] = []
         small: list[Piece] = []
         size = 0
@@ -240,7 +242,3 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 def _bytes_of(pieces: list[Piece]) -> bytes:
     return b"".join([piece.view for piece in pieces])
-
-
-def _unhashed() -> tuple[int, _Hash]:
-    return 0, new_hash()

@@ -72,7 +72,7 @@ def test_what_was_hashed_is_not_hashed_again(monkeypatch: Any) -> None:
         def digest(self) -> bytes:
             return digest(self.data)
 
-    monkeypatch.setattr(text_module, "new_hash", Counting)
+    monkeypatch.setattr(text_module, "_UNHASHED", (0, Counting()))
     text = Text.of(bytes(1000)).edited([Edit(900, 0, b"abc")], stays_to=903)
     assert text.digest == digest(bytes(text))
     hashed.clear()
