@@ -125,6 +125,20 @@ def examine(data: bytes | bytearray, record_id: str | None = None) -> tuple[Json
     return record, is_plain
 
 
+def is_whole(data: bytes, record_id: str) -> bool:
+    """Whether bytes are the document of that id, or two versions of one that git has left to be chosen from.
+
+    Nothing that a crash tears is one of these.
+    """
+    try:
+        decode(data, record_id)
+    except InConflictError:
+        return True
+    except NotARecordError:
+        return False
+    return True
+
+
 def decode_examined(data: bytes | bytearray) -> JsonObject:
     """Return the record of bytes that were examined before, and found plain."""
     record: JsonObject = orjson.loads(data)

@@ -26,7 +26,7 @@ from fsstore.errors import StorageTimeoutError
 from fsstore.filesystem.disk.files import TooLargeError, Tree
 from fsstore.filesystem.disk.signatures import Signature, Stat, stat_of
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
+from fsstore.filesystem.documents.codec import digest, is_whole
 from fsstore.filesystem.documents.layout import CONTROL, LOCK, PRESENCE, Layout, directories_of, segment_name, shard_of
 from fsstore.filesystem.log.counters import Counters
 from fsstore.filesystem.log.log import Log
@@ -104,7 +104,7 @@ class OverlaidTree(Tree):
         else:
             found = digest(data)
             is_newer = found not in waiting.before and not waiting.change.is_after(data, signature.ctime_ns)
-            if found == waiting.digest or (is_newer and _is_document(data, waiting.change.id)):
+            if found == waiting.digest or (is_newer and is_whole(data, waiting.change.id)):
                 return data, signature
         return None if waiting.data is None else (waiting.data, waiting.signature)
 
@@ -287,11 +287,3 @@ class Overlay:
         """Whether anybody has the store open for writing."""
         with locked(self._tree, PRESENCE, shared=False) as is_locked:
             return is_locked is False
-
-
-def _is_document(data: bytes, record_id: str) -> bool:
-    try:
-        decode(data, record_id)
-    except NotARecordError:
-        return False
-    return True

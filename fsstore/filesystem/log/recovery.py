@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 
 from fsstore.filesystem.disk.files import TooLargeError
 from fsstore.filesystem.disk.system import NotAFileError
-from fsstore.filesystem.documents.codec import NotARecordError, decode, digest
+from fsstore.filesystem.documents.codec import digest, is_whole
 from fsstore.filesystem.documents.documents import Documents, Waits
 from fsstore.filesystem.documents.layout import STAGING, WAITING, segment_name, waiting_name
 from fsstore.filesystem.documents.quarantine import Quarantine
@@ -225,7 +225,7 @@ class Recovery:
                 if change.data is None:
                     self._write(name, None)
             return False
-        is_damaged = there is not None and found not in history.known and not _is_document(there, change.id)
+        is_damaged = there is not None and found not in history.known and not is_whole(there, change.id)
         if history.is_placed and not (is_damaged and self._mends):
             if there is not None:
                 self._set_aside(name, change.data, "was edited by hand; what the log held")
@@ -359,11 +359,3 @@ def _add(histories: dict[str, _History], change: LoggedChange, *, is_placed: boo
     history.durable |= change.durable
     # what waits is not in its place, whatever came behind it in the log
     history.is_placed = is_placed and not history.waits
-
-
-def _is_document(data: bytes, record_id: str) -> bool:
-    try:
-        decode(data, record_id)
-    except NotARecordError:
-        return False
-    return True

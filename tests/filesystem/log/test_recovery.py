@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fsstore import FileStorage
-from fsstore.errors import StorageError, StorageUnavailableError
+from fsstore.errors import StorageCorruptedError, StorageError, StorageUnavailableError
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.log import presence
 from fsstore.filesystem.log.checkpoint import Checkpoint
@@ -236,6 +236,22 @@ async def test_a_document_edited_by_hand_stays_and_the_logs_value_is_kept(left: 
     place(left, "a").write_bytes(edited(committed))
     assert await values(left) == {"a": "by hand"}
     assert quarantined(left) == [committed]
+
+
+@pytest.mark.parametrize("is_read_only", [False, True], ids=["recovered", "only read"])
+async def test_a_conflict_that_git_has_left_stays_for_who_solves_it(left: Path, *, is_read_only: bool) -> None:
+    committed = place(left, "a").read_bytes()
+    ours = b'  "data": "last",\n'
+    theirs = ours.replace(b"last", b"theirs")
+    both = b"<<<<<<< ours\n%b=======\n%b>>>>>>> theirs\n" % (ours, theirs)
+    conflict = committed.replace(ours, both)
+    assert conflict != committed
+    place(left, "a").write_bytes(conflict)
+    async with await FileStorage.open(left, read_only=is_read_only) as storage:
+        with pytest.raises(StorageCorruptedError, match="conflict"):
+            await storage.load("a")
+    assert place(left, "a").read_bytes() == conflict
+    assert quarantined(left) == ([] if is_read_only else [committed])
 
 
 @pytest.mark.usefixtures("coarse_clock")
