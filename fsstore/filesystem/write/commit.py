@@ -361,8 +361,13 @@ class Committer:
             is_shard_there = self._documents.tree.refuse_placing(
                 draft.name, is_there=draft.previous is not None, knows_directory=shard in shards
             )
-            if draft.text is not None and not is_shard_there:
-                self._documents.make_shard(draft.name)
+            if not is_shard_there:
+                if draft.text is None:
+                    # made and deleted in the same group
+                    continue
+                # where git removes what is empty at this moment, it is made when it is needed
+                with suppress(FileNotFoundError):
+                    self._documents.make_shard(draft.name)
             shards.add(shard)
 
     def _learn_clock(self) -> None:

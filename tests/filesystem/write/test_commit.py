@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -157,6 +158,25 @@ async def test_a_full_disk_refuses_what_needs_a_directory_that_is_missing_and_ke
         } == dict.fromkeys("abd", "new")
 
 
+async def test_a_full_disk_refuses_it_also_where_the_first_of_that_directory_is_made_and_deleted_at_once(
+    tmp_path: Path, faults: Faults
+) -> None:
+    def makes_shard(name: str, arguments: tuple[Any, ...]) -> bool:
+        return name == "mkdir" and is_shard(Path(arguments[0]).name)
+
+    brief = "brief"
+    beside = next(name for name in map(str, count()) if place(tmp_path, name).parent == place(tmp_path, brief).parent)
+    async with await open_filled(tmp_path, fsync=True) as storage:
+        old = await contents(storage)
+        assert not place(tmp_path, brief).parent.exists()
+        with faults.where(makes_shard, errno.ENOSPC):
+            changes: list[AnyMutation] = [saving(note(brief)), deleting(brief), saving(note(beside))]
+            (refused,) = await asyncio.gather(storage.commit(changes), return_exceptions=True)
+            assert isinstance(refused, StorageUnavailableError)
+            assert (refused.errno, refused.outcome) == (errno.ENOSPC, "not applied")
+            assert await contents(storage) == old
+
+
 async def test_every_commit_of_a_refused_group_that_then_stumbles_is_answered(tmp_path: Path, faults: Faults) -> None:
     staging, placing = first("write"), first("replace")
     async with await FileStorage.open(tmp_path) as storage:
@@ -290,6 +310,22 @@ async def test_a_shard_that_git_removed_is_made_again(tmp_path: Path) -> None:
             await storage.save({"id": "a"})
             await storage.delete("a")
             place(tmp_path, "a").parent.rmdir()
+        await storage.save({"id": "a"})
+        assert set(await contents(storage)) == {"a"}
+
+
+async def test_directories_above_documents_that_git_removes_while_they_are_made_refuse_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, left = os.mkdir, count(3, -1)
+
+    def make_and_remove(path: Any, *arguments: Any, **options: Any) -> None:
+        make(path, *arguments, **options)
+        if is_shard(Path(path).name) and Path(path).parent == tmp_path and next(left) > 0:
+            Path(path).rmdir()
+
+    async with await FileStorage.open(tmp_path, shard_depth=2) as storage:
+        monkeypatch.setattr(os, "mkdir", make_and_remove)
         await storage.save({"id": "a"})
         assert set(await contents(storage)) == {"a"}
 
