@@ -20,7 +20,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -266,13 +266,22 @@ class Tree(Directories):
             return False
         return self._signed(found) == signature
 
-    def is_free(self, name: str) -> bool:
-        """Whether nothing has that name, as far as the system says; one stat."""
+    def are_free(self, names: Iterable[str], root: tuple[int, int]) -> bool:
+        """Whether nothing has these names in that very root, as far as the system says; a stat for each.
+
+        It is looked for in a descriptor of the root, known by device and inode: somebody may move it away and back at
+        any moment.
+        """
+        if os.stat not in os.supports_dir_fd:
+            return all(_is_free(self._prefix + name, None) for name in names)
         try:
-            os.lstat(self._prefix + name)
-        except OSError as error:
-            return error.errno == errno.ENOENT
-        return False
+            descriptor = self.open_root()
+        except FileNotFoundError:
+            return False
+        try:
+            return _is_identity(descriptor, root) and all(_is_free(name or ".", descriptor) for name in names)
+        finally:
+            os.close(descriptor)
 
     def inode(self, name: str) -> int:
         """Return the inode number of a regular file, 0 when there is nothing of that name."""
@@ -357,6 +366,19 @@ class Tree(Directories):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_identity(descriptor: int, file: tuple[int, int]) -> bool:
+    found = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino) == file
+
+
+def _is_free(name: str, parent: int | None) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False
 
 
 def _is_no_file(base: str, parent: int | None) -> bool:

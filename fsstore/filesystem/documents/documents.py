@@ -11,6 +11,7 @@ A crash between staging and placing leaves a file in the staging directory, whic
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 import time
@@ -221,8 +222,14 @@ class Documents:
 
         Raises StorageUnavailableError where it is away now.
         """
-        self.root.check()
-        return all(map(self.tree.is_free, names))
+        return self.tree.are_free(names, self.root.check())
+
+    def is_absent(self, name: str) -> bool:
+        """Do the same for one document or directory, behind the commit point: raises FileNotFoundError instead."""
+        try:
+            return self.are_absent([name])
+        except StorageUnavailableError as error:
+            raise FileNotFoundError(errno.ENOENT, error.reason, self.tree.path(name)) from error
 
     def damage(self, name: str, error: StorageCorruptedError | StorageTooLargeError) -> Damage:
         """Return what lies in a document's place, where reading it has raised this.

@@ -16,6 +16,7 @@ A crash leaves nothing: nothing is on disk.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ from fsstore.model.records import Clock, JsonObject, Outcome, Outcomes, version_
 from fsstore.model.successor import floor_above
 from fsstore.model.times import Moment
 from fsstore.model.values import snapshot
+
+_TRIES = 10
 
 
 @dataclass(slots=True)
@@ -132,12 +135,13 @@ class Drafting:
 
     def draft(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         """Return what becomes of documents and commits. Raises OSError where the system refuses to read."""
-        self._absent = []
-        group = self._drafted(commits, floor)
-        if self._absent and not self._documents.are_absent(self._absent):
-            # what is there now was away
+        for _ in range(_TRIES):
+            self._absent = []
             group = self._drafted(commits, floor)
-        return group
+            if not self._absent or self._documents.are_absent(self._absent):
+                return group
+            # what is there now was away
+        raise OSError(errno.EBUSY, "the store goes away and comes back all the time", str(self._documents.tree.root))
 
     def _drafted(self, commits: Sequence[Sequence[Sealed]], floor: int) -> Group:
         group, now = Group(floor=floor), Moment(self._clock)

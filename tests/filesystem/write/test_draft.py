@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.codec import encode
 from fsstore.filesystem.documents.documents import Documents
 from fsstore.filesystem.documents.layout import CONTROL, MARKER, STAGING, Layout
+from fsstore.filesystem.documents.marker import StoreRoot
 from fsstore.filesystem.documents.sealed import Sealed, seal
 from fsstore.filesystem.log.records import NO_DOCUMENT
 from fsstore.filesystem.write.draft import Drafting, Group
@@ -127,3 +129,41 @@ def test_what_a_patch_makes_too_large_is_refused(draft: Callable[..., Group]) ->
     group = draft([patching("a", {"data": {"metadata": {"long": "x" * LIMIT}}})])
     assert [type(result) for result in group.results] == [StorageValidationError]
     assert group.drafts == {}
+
+
+@pytest.mark.parametrize("moment", ["it is read again", "it is looked for"])
+def test_a_document_is_not_taken_for_absent_where_the_store_is_moved_away_twice(
+    documents: Documents, draft: Callable[..., Group], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    store = documents.tree.root
+    away = store.with_name("away")
+    reads = count(1)
+    read, check = Documents.read_in_turn, StoreRoot.check
+
+    def move_back() -> None:
+        if away.exists():
+            away.rename(store)
+
+    def read_while_away(self: Documents, record_id: str) -> Any:
+        move_back()
+        if next(reads) > 1 + (moment == "it is read again"):
+            return read(self, record_id)
+        store.rename(away)
+        try:
+            return read(self, record_id)
+        finally:
+            move_back()
+
+    def check_before_it_goes(self: StoreRoot) -> tuple[int, int]:
+        identity = check(self)
+        store.rename(away)
+        return identity
+
+    monkeypatch.setattr(Documents, "read_in_turn", read_while_away)
+    if moment == "it is looked for":
+        monkeypatch.setattr(StoreRoot, "check", check_before_it_goes)
+    try:
+        group = draft([patching("a", {"data": {"new": 1}})])
+    finally:
+        move_back()
+    assert group.drafts["a"].previous is not None
