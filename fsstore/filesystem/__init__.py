@@ -212,6 +212,11 @@ nothing that is known of the first is believed of it. So is a medium that has di
 inodes are the same: it is another device as long as a descriptor is open on the dead one, and an open store keeps one.
 All of its log is replayed, and the store goes on.
 
+It may also be away for one call of the system, and be back at the next. So where it matters nothing is taken for absent
+because a path does not lead to it: a document that a commit has not found, or was to delete, is looked for in a
+descriptor of the store's directory (`are_absent`), a segment or a document that waits in one of the control directory
+(`sure_entries`). What is put into the place of the store for a moment, and taken out again, is not noticed.
+
 Who may only read
 -----------------
 On a read-only medium, or without the permission to write, nobody can recover, and nobody needs to (`overlay`). Each

@@ -196,6 +196,30 @@ class Directories:
                 raise
             return []
 
+    def sure_entries(self, name: str) -> list[str]:
+        """Return the names in a directory of the control directory, in no order; empty when it is not there.
+
+        Raises FileNotFoundError where the control directory itself is not there: the store is away, or somebody has
+        removed that, and what it held is not known. Where the system can, the directory is looked for in a descriptor
+        of that one, since the store may go and come back at any moment.
+        """
+        above, _, base = name.rpartition("/")
+        if not _LISTS_DESCRIPTORS:
+            found = self.entries(name)
+            os.lstat(self.path(above))
+            return found
+        outer = os.open(self.path(above), os.O_RDONLY | os.O_DIRECTORY | COMMON)
+        try:
+            inner = os.open(base, os.O_RDONLY | os.O_DIRECTORY | COMMON, dir_fd=outer)
+        except FileNotFoundError:
+            return []
+        finally:
+            os.close(outer)
+        try:
+            return os.listdir(inner)  # noqa: PTH208 - of a descriptor, which a path cannot do
+        finally:
+            os.close(inner)
+
     def stats(self, name: str) -> list[tuple[str, os.stat_result | None]]:
         """Return the names in a directory, in no order, each with its stat; None where the system refuses that."""
         found: list[tuple[str, os.stat_result | None]] = []

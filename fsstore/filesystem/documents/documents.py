@@ -422,6 +422,12 @@ class Documents:
             self.make_shard(name)
             return self.tree.replace(staged, name)
 
+    def remove(self, name: str) -> None:
+        """Take a document away; nothing where it is not there. Raises FileNotFoundError where the store is away."""
+        while not (self.tree.unlink(name) or self.is_absent(name)):
+            # it was away for a moment
+            pass
+
     def make_shard(self, name: str) -> None:
         """Make the directories between the root and a document's file that are missing."""
         for directory in directories_of(name):

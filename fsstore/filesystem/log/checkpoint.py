@@ -143,7 +143,7 @@ class Checkpoint:
                 state = self._counters.read()
             if state.is_doubtful:
                 raise NotSyncedError(OSError(errno.EIO, "a document could not be synced before"), is_noted=True)
-            numbers = [number for number in self._log.numbers() if number <= state.sealed]
+            numbers = [number for number in self._log.numbers_left() if number <= state.sealed]
             # only which documents they name is asked
             segments = self._log.read(numbers, checked=False)
             if any(segment.damage for segment in segments):
@@ -278,7 +278,9 @@ def sync_documents(documents: Documents, names: Collection[str]) -> dict[str, OS
     if not names:
         return {}
     directories = {directory for name in names for directory in directories_of(name)}
-    sync, sync_directory = partial(_sync, documents), partial(_sync_directory, documents)
+    sync, sync_directory = (
+        partial(_sync, documents, each) for each in (documents.tree.sync, documents.tree.sync_directory)
+    )
     if len(names) <= _ALONE:
         failed = _failed(zip(names, map(sync, names), strict=True))
         failed_directories = _failed(zip(directories, map(sync_directory, directories), strict=True))
@@ -298,23 +300,17 @@ def _failed(results: Iterable[tuple[str, OSError | None]]) -> dict[str, OSError]
     return {name: error for name, error in results if error is not None}
 
 
-def _sync(documents: Documents, name: str) -> OSError | None:
+def _sync(documents: Documents, sync: Callable[[str], None], name: str) -> OSError | None:
+    """Sync a document or a directory; return the error where that has failed."""
     try:
-        documents.tree.sync(name)
-    except FileNotFoundError:
-        # deleted since; its directory is synced, and that is what counts
-        return None
+        while True:
+            try:
+                sync(name)
+            except FileNotFoundError:
+                if not documents.is_absent(name):
+                    # the store was away for a moment
+                    continue
+                # deleted since, or removed by git, as it was empty; the directory above is synced, and that counts
+            return None
     except OSError as error:
         return error
-    return None
-
-
-def _sync_directory(documents: Documents, name: str) -> OSError | None:
-    try:
-        documents.tree.sync_directory(name)
-    except FileNotFoundError:
-        # removed since, by git, as it was empty; the directory above it is synced
-        return None
-    except OSError as error:
-        return error
-    return None

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from fsstore.filesystem.disk.descriptors import sync_data, write_all, write_parts
@@ -224,14 +225,20 @@ class Log:
         # where this fails, the next checkpoint does it
         with suppress(OSError):
             self._counters.write(sealed=number)
-            self._tree.unlink(segment_name(number))
-            self._counters.write(deleted=number)
+            if self._tree.unlink(segment_name(number)):
+                self._counters.write(deleted=number)
         return True
 
     def numbers(self) -> list[int]:
-        """Return the numbers of the segments that are there, the oldest first."""
-        found = (segment_number(base) for base in self._tree.entries(LOG))
-        return sorted(number for number in found if number is not None)
+        """Return the numbers of the segments that are there, the oldest first; for readers."""
+        return _numbers_of(self._tree.entries(LOG))
+
+    def numbers_left(self) -> list[int]:
+        """Do the same for whoever empties the log, or believes that it is empty.
+
+        Raises FileNotFoundError where the control directory is not there: that is no empty log.
+        """
+        return _numbers_of(self._tree.sure_entries(LOG))
 
     @property
     def position(self) -> tuple[int, int]:
@@ -249,26 +256,38 @@ class Log:
     def read(self, numbers: list[int], *, checked: bool = True) -> list[Segment]:
         """Return what segments hold, in the order of their numbers; O(their size). Deleted ones are passed over.
 
-        See `records.unpack` for what is `checked`.
+        Raises FileNotFoundError where the control directory is not there any more: they may still be in it. See
+        `records.unpack` for what is `checked`.
         """
         segments: list[Segment] = []
         for number in sorted(numbers, reverse=True):
-            try:
-                data, _ = self._tree.read(segment_name(number), max_bytes=NO_LIMIT)
-            except FileNotFoundError:
+            data = self._bytes_of(number)
+            if data is None:
                 continue
-            except OSError as error:
-                if error.errno == errno.EIO:
-                    raise _unreadable(error, self._tree.path(segment_name(number))) from error
-                raise
             is_followed = bool(segments) and segments[-1].number == number + 1
             whole = data[: segments[-1].previous_size] if is_followed else data
             segments.append(unpack(number, whole, checked=checked))
         return segments[::-1]
 
+    def _bytes_of(self, number: int) -> bytes | None:
+        """Return the bytes of a segment, None when it is deleted."""
+        while True:
+            try:
+                return self._tree.read(segment_name(number), max_bytes=NO_LIMIT)[0]
+            except FileNotFoundError:
+                if number not in self.numbers_left():
+                    return None
+                # the store was away for a moment
+            except OSError as error:
+                if error.errno == errno.EIO:
+                    raise _unreadable(error, self._tree.path(segment_name(number))) from error
+                raise
+
     def delete(self, number: int) -> None:
         """Delete a segment for good. The caller deletes older ones first."""
-        self._tree.unlink(segment_name(number))
+        while not self._tree.unlink(segment_name(number)) and number in self.numbers_left():
+            # the store was away for a moment
+            pass
         self._tree.sync_directory(LOG)
 
     def close(self) -> None:
@@ -278,6 +297,10 @@ class Log:
             os.close(descriptor)
         self._number, self._named, self._held, self._appended = -1, False, {}, []
         self._end = self._ahead = -1
+
+
+def _numbers_of(bases: Iterable[str]) -> list[int]:
+    return sorted(number for number in map(segment_number, bases) if number is not None)
 
 
 def _unreadable(error: OSError, path: str) -> AdvisedError:

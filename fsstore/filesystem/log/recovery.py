@@ -103,13 +103,13 @@ class Recovery:
         if self.is_left():
             self._counters.write_placed(*_NOWHERE)
             if self._counters.were_made:
-                self._counters.write(unsynced=max(self._log.numbers(), default=0))
+                self._counters.write(unsynced=max(self._log.numbers_left(), default=0))
             self._counters.write(applying=self._counters.read().applying | 1)
 
     def is_left(self) -> bool:
         """Whether anything was left: records, documents that wait, or temp files, which a power cut brings back."""
-        is_staging = bool(self._documents.tree.entries(STAGING)) or self._documents.is_changing()
-        return bool(self._log.numbers()) or is_staging or not self.waiting.is_empty()
+        is_staging = bool(self._documents.tree.sure_entries(STAGING)) or self._documents.is_changing()
+        return bool(self._log.numbers_left()) or is_staging or not self.waiting.is_empty()
 
     def distrust_all(self) -> None:
         """Have all of the log replayed by this open store: the counters are new, or nobody knows who is alone."""
@@ -127,7 +127,7 @@ class Recovery:
         state = self._counters.read()
         self._counters.write(indexing=state.indexing | 1)
         self._log.close()
-        numbers = self._log.numbers()
+        numbers = self._log.numbers_left()
         newest = max([*numbers, state.newest])
         # counters that do not know of the log say nothing of it
         is_new = newest > state.newest
@@ -248,7 +248,10 @@ class Recovery:
         try:
             data, signature = tree.read(name, max_bytes=max(_READABLE_BYTES, self._documents.max_bytes))
         except FileNotFoundError:
-            return None, 0
+            if self._documents.is_absent(name):
+                return None, 0
+            # the store was away for a moment
+            return self._bytes(name, moves=moves)
         except (NotAFileError, TooLargeError):
             # a directory, a link, or what no memory holds is in its place: not ours to remove
             if moves:
@@ -269,11 +272,11 @@ class Recovery:
             self._documents.tree.sync(staged)
         try:
             if data is None:
-                self._documents.tree.unlink(name)
+                self._documents.remove(name)
             else:
                 self._documents.place(staged, name)
         except FileNotFoundError:
-            # not the document is at fault: somebody has removed the control directory
+            # not the document is at fault: somebody has removed the control directory, or the store is away
             raise
         except OSError as error:
             raise _NotSettledError from error

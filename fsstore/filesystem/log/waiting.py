@@ -46,17 +46,21 @@ class WaitingDocuments:
         self._guard = threading.RLock()
 
     def read(self) -> list[Waiting]:
-        """Return all that is there; O(its bytes)."""
-        found: list[Waiting] = []
-        for base in sorted(self._tree.entries(WAITING)):
-            with suppress(FileNotFoundError):
-                data, _ = self._tree.read(f"{WAITING}/{base}", max_bytes=NO_LIMIT)
-                found.append(Waiting(base, unpack(0, data)))
-        return found
+        """Return all that is there; O(its bytes). Raises FileNotFoundError where the control directory is not."""
+        left = self._tree.sure_entries(WAITING)
+        found: dict[str, Waiting] = {}
+        while missing := [base for base in left if base not in found]:
+            for base in missing:
+                with suppress(FileNotFoundError):
+                    data, _ = self._tree.read(f"{WAITING}/{base}", max_bytes=NO_LIMIT)
+                    found[base] = Waiting(base, unpack(0, data))
+            # what was not found is gone, unless the store was away for a moment
+            left = self._tree.sure_entries(WAITING) if len(found) < len(left) else []
+        return [found[base] for base in sorted(found)]
 
     def is_empty(self) -> bool:
-        """Whether nothing waits; one look at a directory that is not there."""
-        return not self._tree.entries(WAITING)
+        """Whether nothing waits; raises as `read` does."""
+        return not self._tree.sure_entries(WAITING)
 
     def keep(self, staged: str, last: LoggedChange, known: set[bytes]) -> None:
         """Keep what a document is to become; it is on disk then. Raises OSError when the disk refuses."""
@@ -73,7 +77,9 @@ class WaitingDocuments:
 
     def remove(self, base: str) -> None:
         """Let a document wait no more: it is in its place, on disk."""
-        self._tree.unlink(f"{WAITING}/{base}")
+        while not self._tree.unlink(f"{WAITING}/{base}") and base in self._tree.sure_entries(WAITING):
+            # the store was away for a moment
+            pass
         self._tree.sync_directory(WAITING)
 
     def publish(self, waiting: dict[str, Waits]) -> bool:
@@ -102,7 +108,10 @@ class WaitingDocuments:
     def look(self) -> None:
         """Find out what waits, if that has changed since the last look. Raises OSError."""
         while (counter := self._counters.read().waiting) != self._seen:
-            waiting = {name: waits for found in self.read() for name, waits in self._judged(found.segment)}
+            # where there are no counters nothing has ever waited
+            waiting = {
+                name: waits for found in (self.read() if counter else []) for name, waits in self._judged(found.segment)
+            }
             with self._guard:
                 if self._counters.read().waiting != counter:
                     # another document has begun to wait meanwhile, and another thread may have said so

@@ -168,7 +168,7 @@ class Committer:
         if self._is_checked:
             return self._log.position[0] > state.newest
         self._is_checked = True
-        return max(self._log.numbers(), default=0) > state.newest
+        return max(self._log.numbers_left(), default=0) > state.newest
 
     def run(self, commits: Sequence[Sequence[Sealed]]) -> list[Outcomes | BaseException]:
         """Carry out commits, each all or nothing, and return what became of each; the callers may be answered.
@@ -430,7 +430,7 @@ class Committer:
             with suppress(FileNotFoundError):
                 _logger.warning("%s was no file; it is in %s now", name, self._quarantine.move(name))
         if not draft.staged:
-            documents.tree.unlink(name)
+            documents.remove(name)
             return
         if draft.previous is not None:
             draft.placed = documents.tree.exchange(draft.staged, name)
