@@ -94,7 +94,12 @@ def parse(filters: Filters | None) -> Condition:
     except ValueError:
         return _parse_object(with_times_as_text(given))
     parse = _parse_marshalled if len(written) <= _LARGE_BYTES else _parse_marshalled.__wrapped__
-    return parse(written, time.timezone, time.tzname)
+    try:
+        return parse(written, time.timezone, time.tzname)
+    except StorageValidationError:
+        # marshal makes bytes of whatever has a buffer, such as numbers of numpy: what was given is named below
+        pass
+    return _parse_object(with_times_as_text(given))
 
 
 def as_mapping(filters: Any) -> JsonObject:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from numbers import Number
+from fractions import Fraction
+from numbers import Real
+from pathlib import PurePath
 from types import NoneType
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -58,17 +61,21 @@ _INSTEAD = {
     "$all": "use $and: {'$and': [{%(key)r: {%(name)r: ...}}, ...]}",
 }
 _REMEDIES: tuple[tuple[Any, str], ...] = (
-    (time | timedelta, "compare with the text that is stored, as in str(value)"),
-    (UUID, "compare with its text: str(value)"),
-    (Decimal, "compare with float(value), or with str(value) if text is stored"),
+    (time, "compare with the text that is stored, as in value.isoformat()"),
+    (timedelta, "compare with the number that is stored, as in value.total_seconds()"),
+    (UUID | PurePath, "compare with its text: str(value)"),
+    (Decimal | Fraction, "compare with float(value), or with str(value) if text is stored"),
     (bytes | bytearray | memoryview, "compare with text, as in value.decode()"),
     (re.Pattern, "write {'$regex': pattern.pattern}, with flags in it, as in (?i)"),
     (str, "compare with str(value)"),
-    (Number, "compare with int(value) or float(value)"),
+    (Real, "compare with int(value) or float(value)"),
+    (complex, "compare with both parts, if they are stored: [value.real, value.imag]"),
     (Iterable, "make it a list: list(value)"),
     (object, "compare with a JSON value: text, a number, a list or an object"),
 )
 _MODEL_REMEDY = "compare with one field of the model, or with all of it: value.model_dump(mode='json')"
+_DATACLASS_REMEDY = "compare with one of its fields, or with all: dataclasses.asdict(value)"
+_ARRAY_REMEDY = "compare with a plain value: value.tolist()"
 
 
 def plain(value: Any, steps: Steps) -> Any:
@@ -114,6 +121,11 @@ def _remedy(value: Any) -> str:
     # known by its method, so that pydantic is not imported here; and first, since a model can be iterated
     if callable(getattr(type(value), "model_dump", None)):
         return _MODEL_REMEDY
+    if is_dataclass(value) and not isinstance(value, type):
+        return _DATACLASS_REMEDY
+    # numbers and arrays of numpy, and array.array
+    if callable(getattr(type(value), "tolist", None)) and not isinstance(value, memoryview):
+        return _ARRAY_REMEDY
     return next(advice for types, advice in _REMEDIES if isinstance(value, types))
 
 

@@ -2,9 +2,13 @@ import datetime as dt
 import re
 import sys
 import uuid
+from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
+from fractions import Fraction
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +36,11 @@ class Rank(IntEnum):
 
 class Due(BaseModel):
     day: str
+
+
+@dataclass
+class Place:
+    name: str
 
 
 class Mood(StrEnum):
@@ -253,7 +262,13 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         ({"a": {"$regex": re.compile("x")}}, "{'$regex': pattern.pattern}"),
         ({"a": {"$in": range(3)}}, "list(value)"),
         ({"a": {"$in": (item for item in "ab")}}, "list(value)"),
-        ({"a": 1j}, "int(value) or float(value)"),
+        ({"a": 1j}, "[value.real, value.imag]"),
+        ({"a": Fraction(1, 2)}, "float(value)"),
+        ({"a": dt.time(9)}, "value.isoformat()"),
+        ({"a": dt.timedelta(hours=1)}, "value.total_seconds()"),
+        ({"a": PurePath("x")}, "str(value)"),
+        ({"a": Place("x")}, "dataclasses.asdict(value)"),
+        ({"a": array("i", [1])}, "value.tolist()"),
         ({"a": Due(day="1")}, "one field of the model, or with all of it: value.model_dump(mode='json')"),
         ({"a": {"$in": [Due(day="1")]}}, "one field of the model"),
         ({"a": object()}, "compare with a JSON value"),
@@ -266,6 +281,14 @@ def test_a_refusal_says_what_to_write_instead(filters: Any, remedy: str) -> None
     assert remedy in refused.value.advice
     path = str(refused.value.path)
     assert path.startswith("$.a") or path == "$['a.$ref']" or "a.b" in path
+
+
+@pytest.mark.parametrize("value", [array("i", [1]), memoryview(b"x"), bytearray(b"x")])
+def test_a_value_that_has_a_buffer_is_called_by_its_own_name(value: Any) -> None:
+    with pytest.raises(StorageValidationError) as refused:
+        parse({"a": {"$in": [value]}})
+
+    assert refused.value.reason == f"{type(value).__name__} is not a JSON value"
 
 
 def test_a_tuple_and_a_set_are_told_apart_from_what_was_parsed_before() -> None:
