@@ -49,6 +49,8 @@ _REMEDIES: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is(Decimal, Fraction), "store str(value), which is exact, or float(value)"),
     (_is(UUID, PurePath, BaseException), "store it as text: str(value)"),
     (_has("_asdict"), "store its fields: value._asdict(), or list(value)"),
+    # what tolist() makes of times of numpy is no JSON, or a number of some unit
+    (lambda value: value.dtype.kind in "mM", "store it as text: str(value)"),
     (_has("tolist"), "store plain values: value.tolist()"),
     (_is(AbstractSet), "store a list: list(value), or sorted(value) for a stable order"),
     (_is(str), _PLAIN + "str(value)"),
@@ -56,8 +58,11 @@ _REMEDIES: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is(Real), _PLAIN + "float(value)"),
     (_is(complex), "store both parts: [value.real, value.imag]"),
     (_is(Mapping), "store a plain object: dict(value)"),
+    (_has("read"), "store what it holds as text: value.read(), with base64.b64encode for bytes"),
     (_is(Iterable), "store a list: list(value)"),
     (callable, "store what it returns, or its name"),
+    # addresses, URLs, time zones: what is written as text by its own class
+    (lambda value: type(value).__str__ is not object.__str__, "store it as text: str(value)"),
     (lambda value: hasattr(value, "__dict__"), "store its attributes: vars(value)"),
 )
 
@@ -69,6 +74,8 @@ def remedy(value: Any) -> str:
     if type(value) is int:
         return "store it as text: str(value)"
     if type(value) in (dict, list):
+        if contains_itself(value):
+            return "store a name or an id of the outer part in its place"
         return "make it flatter, or store the deeper part as text: json.dumps(value)"
     for applies, advice in _REMEDIES:
         try:
@@ -77,3 +84,17 @@ def remedy(value: Any) -> str:
         except Exception:  # noqa: BLE001, S112 - a class of the caller's may raise anything from an attribute
             continue
     return _USUAL
+
+
+def contains_itself(value: Any) -> bool:
+    """Whether a list or an object is found within itself, at any depth; O(its size)."""
+    seen, waiting = set[int](), [value]
+    while waiting:
+        part = waiting.pop()
+        for item in part.values() if type(part) is dict else part:
+            if item is value:
+                return True
+            if type(item) in (dict, list) and id(item) not in seen:
+                seen.add(id(item))
+                waiting.append(item)
+    return False

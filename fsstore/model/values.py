@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from fsstore.errors import StorageValidationError
-from fsstore.model.remedies import remedy
+from fsstore.model.remedies import contains_itself, remedy
 
 MAX_DEPTH = 200
 MIN_INT, MAX_INT = -(2**63), 2**64 - 1
@@ -178,7 +178,7 @@ def _refusal(value: Any, depth: int) -> str:
     """Why a value itself (not its parts) cannot be stored; empty when it can."""
     kind = type(value)
     if kind in (dict, list):
-        return f"nested deeper than {MAX_DEPTH}" if value and depth >= MAX_DEPTH else ""
+        return _depth_refusal(value) if value and depth >= MAX_DEPTH else ""
     if kind is int:
         return "" if MIN_INT <= value <= MAX_INT else f"the integer {_shortened(value)} exceeds 64 bits"
     if kind is float:
@@ -186,6 +186,11 @@ def _refusal(value: Any, depth: int) -> str:
     if value is None or kind is bool or kind is str:
         return ""
     return f"{kind.__name__} is not a JSON value"
+
+
+def _depth_refusal(value: Any) -> str:
+    """Why a value that lies too deep cannot be stored: one that contains itself is met there again, and has no end."""
+    return f"nested deeper than {MAX_DEPTH}" + (", since it contains itself" if contains_itself(value) else "")
 
 
 def _shortened(number: int) -> str:

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
+from io import StringIO
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -57,6 +59,18 @@ class Array:
         return [1, 2]
 
 
+class Instant:
+    """As numpy's datetime64, whose list is no JSON."""
+
+    dtype = SimpleNamespace(kind="M")
+
+    def tolist(self) -> date:
+        return date(2026, 1, 1)
+
+    def __str__(self) -> str:
+        return "2026-01-01"
+
+
 class Hostile:
     def __getattribute__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -102,6 +116,10 @@ BY_KIND: dict[str, tuple[Callable[[], Any], str]] = {
     "subclass of float": (lambda: Small(1.5), "float(value)"),
     "complex number": (lambda: 1j, "[value.real, value.imag]"),
     "array": (Array, "value.tolist()"),
+    "time of numpy": (Instant, "str(value)"),
+    "address": (lambda: ip_address("127.0.0.1"), "str(value)"),
+    "time zone": (lambda: UTC, "str(value)"),
+    "open text": (lambda: StringIO("a"), "value.read()"),
     "class": (lambda: Box, "value.__name__"),
     "namespace": (lambda: SimpleNamespace(n=1), "vars(value)"),
     "too large an integer": (lambda: 2**70, "str(value)"),
@@ -140,3 +158,13 @@ def test_what_has_no_form_of_its_own_is_described() -> None:
     for value in (object(), Hostile()):
         assert remedy(value) == "store what it stands for as text, a number, a list or an object"
     assert "flatter" in remedy([])
+
+
+def test_a_value_that_contains_itself_is_not_advised_to_be_written_as_text() -> None:
+    parent: dict[str, Any] = {"children": []}
+    parent["children"].append({"parent": parent})
+
+    with pytest.raises(StorageValidationError, match="since it contains itself; store a name or an id") as caught:
+        copy_value({"tree": [1, parent]})
+
+    assert "json.dumps" not in caught.value.advice
