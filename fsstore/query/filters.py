@@ -54,6 +54,7 @@ from fsstore.query.limits import MAX_PATH_STEPS
 from fsstore.query.operands import (
     FOREIGN_OPERATORS,
     LIST_OPERATORS,
+    SLIPS,
     Steps,
     plain,
     refusal,
@@ -299,7 +300,8 @@ def _unknown(name: str, steps: Steps, *, misplaced: str) -> StorageValidationErr
     same = {each.lower(): each for each in (*FOREIGN_OPERATORS, *_KNOWN)}.get(name.lower(), name)
     nearest = [same] if same in _KNOWN else difflib.get_close_matches(name.lower(), _KNOWN, n=1)
     meant = f"did you mean {nearest[0]}? " if nearest else ""
-    instead = f"{FOREIGN_OPERATORS[same]}; " if same in FOREIGN_OPERATORS else meant
+    said = FOREIGN_OPERATORS.get(same) or SLIPS.get(name.lower().replace("_", ""))
+    instead = f"{said}; " if said else meant
     return refusal(
         f"the operator {name} is not supported",
         steps,

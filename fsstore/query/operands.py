@@ -45,6 +45,25 @@ FOREIGN_OPERATORS = {
     "$text": "use $regex",
 }
 """Operators of other systems that are not known here, and what to use instead."""
+SLIPS = {
+    **dict.fromkeys(("$notin", "$isnotin", "$noneof", "$notanyof"), "use $nin"),
+    **dict.fromkeys(("$anyof", "$any", "$oneof", "$isin"), "use $in"),
+    **dict.fromkeys(("$allof", "$containsall"), "use $all"),
+    **dict.fromkeys(("$noteq", "$notequal", "$notequals", "$isnot"), "use $ne"),
+    **dict.fromkeys(("$null", "$isnull", "$isnone"), "compare with None, as in {'status': None}"),
+    **dict.fromkeys(("$notnull", "$isnotnull"), "use {'$ne': None}"),
+    **dict.fromkeys(("$startswith", "$beginswith", "$prefix"), "use $regex with ^ before the text"),
+    **dict.fromkeys(("$endswith", "$suffix"), "use $regex with $ behind the text"),
+    **dict.fromkeys(("$iregex", "$icontains", "$istartswith", "$iendswith", "$iexact"), "use $regex with (?i)"),
+    **dict.fromkeys(("$search", "$match", "$matches", "$glob"), "use $regex"),
+    **dict.fromkeys(("$has", "$include", "$includes"), FOREIGN_OPERATORS["$contains"]),
+    "$slice": "ask for parts of sessions with fields=, and for the end of a list with read_tail",
+    "$xor": "use $or and $nor together",
+}
+"""Further words for what a filter can say, in small letters and without underscores, and what is written here.
+
+Beside those of `FOREIGN_OPERATORS` these may be keys of data, and are not refused within a value.
+"""
 
 _SCALARS = frozenset({str, int, float, bool, NoneType})
 _PAIR = 2
@@ -52,6 +71,8 @@ _DOWNWARD = (-1, "-1", "desc", "DESC", "descending")
 _DIRECTION = re.compile(r"(?<!\\)\s+(asc|desc)(ending)?\Z", re.IGNORECASE)
 _COMMA = re.compile(r"(?<!\\),\s*")
 _BARE_OPERATORS = frozenset({"eq", "ne", "gt", "gte", "lt", "lte", "nin", "regex", "exists"})
+_BARE_LIST_OPERATORS = frozenset({"in", "all"})
+"""Words that are operators where a list follows: `in` may be the name of an input."""
 _SYMBOLS = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "=": "$eq", "==": "$eq", "!=": "$ne", "<>": "$ne"}
 _INSTEAD = {
     "$eq": "leave $eq out: {%(key)r: {%(name)r: ...}}",
@@ -207,7 +228,7 @@ def _without(name: str, place: Steps, steps: Steps, under: str) -> str:
 
 def refuse_bare_operators(value: Mapping[str, Any], steps: Steps) -> None:
     """Raise StorageValidationError for an object whose keys are all operators that lack their `$`, or symbols."""
-    if value and all(key in _BARE_OPERATORS or key in _SYMBOLS for key in value):
+    if value and all(_is_bare_operator(key, operand) for key, operand in value.items()):
         name = next(iter(value))
         operator = _SYMBOLS.get(name, f"${name}")
         raise refusal(
@@ -215,6 +236,10 @@ def refuse_bare_operators(value: Mapping[str, Any], steps: Steps) -> None:
             steps,
             advice=f"write '{operator}' for the operator, or {{'$eq': {{{name!r}: ...}}}} for the object",
         )
+
+
+def _is_bare_operator(key: str, operand: Any) -> bool:
+    return key in _BARE_OPERATORS or key in _SYMBOLS or (key in _BARE_LIST_OPERATORS and isinstance(operand, list))
 
 
 def order_in_words(order_by: str) -> str:

@@ -248,6 +248,8 @@ def test_what_is_no_filter_is_refused_with_its_place(filters: Any, path: str, re
         ({"a": {"$eq": {"$in": [1]}}}, "leave $eq out: {'a': {'$in': ...}}"),
         ({"a": {"$eq": {"b": {"$in": [1]}}}}, r"put it into the path: a.b.\$in"),
         ({"a": {"b": {"$gt": 1}}}, "write the whole path before the operator"),
+        ({"a": {"in": [1]}}, "write '$in' for the operator, or {'$eq': {'in': ...}} for the object"),
+        ({"a": {"all": [1], "ne": 2}}, "write '$all' for the operator"),
         ({"a": {"gt": 1}}, "write '$gt' for the operator, or {'$eq': {'gt': ...}} for the object"),
         ({"a.$ref": 1}, r"put a backslash before the $ if it is a key: \$ref"),
         ({"$.a.b": 1}, "leave out '$.': write it as in state.step"),
@@ -330,9 +332,17 @@ def test_an_unknown_operator_is_answered_with_all_that_are_known() -> None:
         ({"$OR": [{"a": 1}]}, "did you mean $or?"),
         ({"a": {"$Contains": "x"}}, "equality finds an element"),
         ({"a": {"$elemmatch": {}}}, "a dotted path goes into the objects"),
+        ({"a": {"$not_in": [1]}}, "use $nin"),
+        ({"a": {"$notIn": [1]}}, "use $nin"),
+        ({"a": {"$noteq": 1}}, "use $ne"),
+        ({"a": {"$anyOf": [1]}}, "use $in"),
+        ({"a": {"$isNull": True}}, "compare with None"),
+        ({"a": {"$startswith": "x"}}, "use $regex with ^"),
+        ({"a": {"$iregex": "x"}}, "use $regex with (?i)"),
+        ({"$xor": [{"a": 1}]}, "use $or and $nor"),
     ],
 )
-def test_an_operator_in_another_case_is_known_by_its_letters(written: Any, advice: str) -> None:
+def test_an_operator_of_another_spelling_is_answered_with_what_was_meant(written: Any, advice: str) -> None:
     with pytest.raises(StorageValidationError) as refused:
         parse(written)
     assert refused.value.advice.startswith(advice)
