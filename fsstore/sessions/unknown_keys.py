@@ -120,7 +120,8 @@ class UnknownKeys:
 
 
 def _warning(path: str, key: str, known: set[str], use: _Use) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1)
+    operator = f"${key.lower()}"
+    nearest = [operator] if operator in LOGICAL_OPERATORS else difflib.get_close_matches(key, known, n=1)
     advice = f"did you mean {nearest[0]!r}?" if nearest else _BARE_AND_DOTTED
     return f"{use.effect}: no session has the {use.name} {path!r} in its metadata; {advice}"
 

@@ -56,6 +56,17 @@ async def test_a_key_that_no_session_has_is_named_with_the_nearest(
     ]
 
 
+@pytest.mark.parametrize("key", ["or", "AND", "nor"])
+async def test_an_operator_without_its_dollar_is_named_with_it(
+    sessions: SessionService, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    await sessions.list_sessions({key: [{"status": "open"}]})
+
+    assert caplog.messages == [
+        f"nothing found: no session has the filter key {key!r} in its metadata; did you mean '${key.lower()}'?"
+    ]
+
+
 @pytest.mark.parametrize(
     ("filters", "named"),
     [
