@@ -27,6 +27,7 @@ from fsstore.errors import StorageClosedError, StorageUnavailableError, StorageV
 from fsstore.filesystem.disk.files import Tree
 from fsstore.filesystem.documents.layout import CONTROL, QUARANTINE
 from fsstore.filesystem.documents.sealed import seal
+from fsstore.filesystem.documents.skeleton import refusal_of_writing
 from fsstore.filesystem.open_store import OpenStore, Options
 from fsstore.filesystem.read.consistency import Reading
 from fsstore.filesystem.read.listing import Listing
@@ -277,13 +278,12 @@ class FileStorage(IUnifiedStorage):
 
     def _writer(self) -> Writer:
         if self._store.writer is None:
-            is_asked_for = self._options.read_only
+            if not self._options.read_only:
+                raise refusal_of_writing(self._tree)
             raise StorageUnavailableError(
-                reason="the store is open with read_only=True" if is_asked_for else "the store cannot be written",
+                reason="the store is open with read_only=True",
                 path=str(self._tree.root),
-                advice="open it without read_only"
-                if is_asked_for
-                else "give this user the permission to write there, or open it where the medium allows writing",
+                advice="open it without read_only",
             )
         return self._store.writer
 

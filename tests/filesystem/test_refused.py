@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -298,6 +299,46 @@ async def test_a_process_without_descriptors_gets_an_error_and_no_list_without_d
         monkeypatch.undo()
         assert len(await storage.list()) == len(IDS)
         assert (await storage.health_check())["status"] == "ok"
+
+
+@pytest.mark.parametrize(("closed", "mode"), [(".fsstore", 0o555), (".fsstore/txn", 0)])
+def test_a_write_to_a_store_that_may_only_be_read_names_what_is_closed_and_whose_it_is(
+    store: Path, closed: str, mode: int
+) -> None:
+    path = store / closed
+    mode_before = path.stat().st_mode
+    path.chmod(mode)
+
+    async def write() -> tuple[str, int | None, str]:
+        async with await FileStorage.open(store) as storage:
+            assert (await storage.load("n1")) is not None
+            with pytest.raises(StorageUnavailableError, match="the store cannot be written") as caught:
+                await storage.save(_record("n9"))
+            return str(caught.value.path), caught.value.errno, caught.value.advice
+
+    try:
+        named, number, advice = as_bound_by_permissions(write)
+    finally:
+        path.chmod(mode_before)
+    assert (named, number) == (str(path), errno.EACCES)
+    assert advice.startswith("it is yours and has the mode ")
+
+
+def test_a_write_to_a_store_that_has_become_writable_asks_for_it_to_be_opened_again(store: Path) -> None:
+    control = store / ".fsstore"
+    control.chmod(0o555)
+
+    async def write() -> str:
+        async with await FileStorage.open(store) as storage:
+            control.chmod(0o700)
+            with pytest.raises(StorageUnavailableError) as caught:
+                await storage.save(_record("n9"))
+            return caught.value.advice
+
+    try:
+        assert "open it again" in as_bound_by_permissions(write)
+    finally:
+        control.chmod(0o700)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="two users can be had by root alone")

@@ -28,7 +28,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.disk.files import WRITE, Tree
-from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing
+from fsstore.filesystem.disk.system import NETWORK, filesystem_type, refuses_writing, unavailable
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker, encode_marker
 from fsstore.filesystem.documents.layout import (
     CONTROL,
@@ -129,6 +129,43 @@ def _prepare_control(tree: Tree) -> bool:
         if refuses_writing(error):
             return False
         raise
+
+
+def refusal_of_writing(tree: Tree) -> StorageUnavailableError:
+    """Return the error of a write to a store that was opened by who may not write there: what is closed, and whose.
+
+    A permission is looked for from the root down, since who is given one meets the next.
+    """
+    reason, root = "the store cannot be written", str(tree.root)
+    try:
+        closed = _closed(tree)
+    except OSError as error:
+        closed, number = error.filename or root, error.errno
+    else:
+        number = errno.EACCES
+    if closed is None:
+        return StorageUnavailableError(
+            reason=reason, path=root, advice="open it again: nothing is closed to this user any more"
+        )
+    refused = unavailable(OSError(number, reason, closed), root)
+    if number == errno.EACCES:
+        # the system does not say beforehand which of the two it is
+        return StorageUnavailableError(
+            reason=reason,
+            path=refused.path,
+            errno=number,
+            advice=f"{refused.advice}; or open it where the medium allows writing",
+        )
+    return refused
+
+
+def _closed(tree: Tree) -> str | None:
+    """Return what does not let this user write. Raises OSError where it cannot even be looked at."""
+    for name in ("", CONTROL, STAGING):
+        if tree.is_directory(name) and not tree.is_writable(name):
+            return tree.path(name) if name else str(tree.root)
+    tree.read(CONTROL_MARKER, max_bytes=MARKER_MAX_BYTES)
+    return None
 
 
 def _check_format(tree: Tree) -> None:
