@@ -85,11 +85,15 @@ def make_marker(tree: Tree, shard_depth: int) -> int:
     """Make a marker, and return the depth that the one which is there then declares."""
     # a link, unlike a rename, fails if somebody else was faster: their marker then counts, and they may have taken the
     # draft away already
-    with (
-        suppress(FileNotFoundError),
-        synced_draft(tree, f".{MARKER}.", encode_marker({"format": FORMAT, "shard_depth": shard_depth})) as draft,
-    ):
-        tree.name_once(draft, MARKER)
+    try:
+        with (
+            suppress(FileNotFoundError),
+            synced_draft(tree, f".{MARKER}.", encode_marker({"format": FORMAT, "shard_depth": shard_depth})) as draft,
+        ):
+            tree.name_once(draft, MARKER)
+    except PermissionError as error:
+        # the name of a draft says nothing to who reads the error
+        raise PermissionError(error.errno, error.strerror, tree.path(MARKER)) from error
     tree.sync_directory()
     made = read_marker(tree)
     return shard_depth if made is None else made

@@ -220,3 +220,21 @@ def test_a_root_that_may_not_be_entered_is_said_to_lack_the_permission() -> None
             assert not ended
         finally:
             (Path(directory) / "store").chmod(0o700)
+
+
+def test_a_directory_in_which_no_store_may_be_made_is_reported_without_the_name_of_a_draft() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        theirs = Path(directory) / "theirs"
+        theirs.mkdir(mode=0o555)
+        theirs.chmod(0o555)
+
+        def make() -> None:
+            with pytest.raises(PermissionError) as caught:
+                open_skeleton(Tree(theirs), create=True, shard_depth=1, allow_network=False)
+            assert caught.value.filename == str(theirs / MARKER)
+
+        if (ended := as_another_user(make)) is None:
+            # this user is none who may do everything
+            make()
+        assert not ended
