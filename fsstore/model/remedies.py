@@ -58,11 +58,15 @@ _REMEDIES: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_is(Real), _PLAIN + "float(value)"),
     (_is(complex), "store both parts: [value.real, value.imag]"),
     (_is(Mapping), "store a plain object: dict(value)"),
-    (_has("read"), "store what it holds as text: value.read(), with base64.b64encode for bytes"),
+    # a module may have a function of that name
+    (
+        lambda value: callable(getattr(type(value), "read", None)),
+        "store what it holds as text: value.read(), with base64.b64encode for bytes",
+    ),
     (_is(Iterable), "store a list: list(value)"),
     (callable, "store what it returns, or its name"),
     # addresses, URLs, time zones: what is written as text by its own class
-    (lambda value: type(value).__str__ is not object.__str__, "store it as text: str(value)"),
+    (lambda value: any("__str__" in vars(kind) for kind in type(value).__mro__[:-1]), "store it as text: str(value)"),
     (lambda value: hasattr(value, "__dict__"), "store its attributes: vars(value)"),
 )
 

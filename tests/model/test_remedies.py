@@ -158,6 +158,7 @@ def test_what_has_no_form_of_its_own_is_described() -> None:
     for value in (object(), Hostile()):
         assert remedy(value) == "store what it stands for as text, a number, a list or an object"
     assert "flatter" in remedy([])
+    assert "value.read()" not in remedy(SimpleNamespace(read=len))
 
 
 def test_a_value_that_contains_itself_is_not_advised_to_be_written_as_text() -> None:
