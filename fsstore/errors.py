@@ -204,7 +204,7 @@ class StorageTransactionError(StorageError):
 
 
 class StorageTimeoutError(StorageError, TimeoutError):
-    """The lock of the store, or the end of another process's batch, did not come within the time allowed.
+    """Waiting for the lock of the store, or for the end of another process's batch, took longer than is allowed.
 
     `reason` names what was waited for.
     """

@@ -87,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def session_clock(request: pytest.FixtureRequest) -> HandClock:
     """Return the clock of this test's store, which stands still: `session_clock.turn(60)`, `session_clock.now = ...`.
 
-    It starts at the `now` of the marker. A store of a test without marker goes by it only if the test asks for it.
+    It starts at the `now` of the marker. A store of a test without marker uses it only if the test requests it.
     """
     from fsstore.errors import StorageValidationError  # noqa: PLC0415
     from fsstore.model.clock import HandClock  # noqa: PLC0415

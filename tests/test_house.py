@@ -169,6 +169,8 @@ ON_DESCRIPTORS = {"close", "fstat", "ftruncate", "lseek", "pread", "pwrite", "re
 """Names of `os` that take an open descriptor and no path."""
 
 SYSTEM_MODULES = {"aiofiles", "fcntl", "io", "mmap", "msvcrt", "shutil", "tempfile"}
+OUTDATED_WORDS = re.compile(r"\bcan not\b|\bshall\b|\bun?heard\b|\btold\b|\btells?\b|\bdid not come\b|\bmade anew\b")
+"""What is written otherwise where users read it: cannot, must, report, declare, hold, time out, rebuild."""
 TOUCHING = {
     *("exists", "is_file", "is_dir", "is_symlink", "stat", "lstat", "iterdir", "glob", "rglob", "walk", "resolve"),
     *("read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "rmdir", "touch", "unlink", "rename", "chmod"),
@@ -407,6 +409,30 @@ def test_every_public_name_resolves_and_is_documented(name: str) -> None:
 
     assert name in dir(fsstore)
     assert isinstance(value, str) or value.__doc__ or name == "Outcome"
+
+
+def texts_for_users() -> Iterator[tuple[str, str]]:
+    """Give what users read: advice and reasons of errors, messages of logs, docstrings of the classes of `fsstore`."""
+    for name in MODULES:
+        for node in ast.walk(tree_of(name)):
+            if isinstance(node, ast.Call):
+                said = [keyword.value for keyword in node.keywords if keyword.arg in ("reason", "advice")]
+                if isinstance(node.func, ast.Attribute) and node.func.attr in ("log", "info", "warning", "error"):
+                    said += node.args
+                parts = [part for each in said for part in ast.walk(each) if isinstance(part, ast.Constant)]
+                yield from ((name, part.value) for part in parts if isinstance(part.value, str))
+    for name in fsstore.__all__:
+        if isinstance(kind := getattr(fsstore, name), type):
+            yield name, kind.__doc__ or ""
+            yield from (
+                (f"{name}.{method}", part.__doc__ or "")
+                for method, part in vars(kind).items()
+                if not method.startswith("_")
+            )
+
+
+def test_what_users_read_has_no_word_of_before() -> None:
+    assert [(place, text) for place, text in texts_for_users() if OUTDATED_WORDS.search(text)] == []
 
 
 def test_the_blocking_calls_are_there_after_a_plain_import() -> None:

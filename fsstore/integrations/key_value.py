@@ -85,7 +85,7 @@ class FsstoreKeyValueStore(
         super().__init__(default_collection=default_collection, seed=seed, stable_api=True)
 
     async def close(self) -> None:
-        """Let go of the store, which is closed with its last holder. Closing twice is allowed."""
+        """Release the store, which is closed with its last holder. Closing twice is allowed."""
         await super().close()
         await asyncio.to_thread(self._store.close)
 

@@ -112,7 +112,7 @@ class OpenStore:
         return self._held().plain
 
     def close(self) -> None:
-        """Let go of the store; the last holder closes it, and waits for that. Closing twice is allowed."""
+        """Release the store; the last holder closes it, and waits for that. Closing twice is allowed."""
         if self._end.detach() is not None and _registry.release(self._shared):
             self._shared.plain.close()
 
@@ -131,7 +131,7 @@ class Holder:
     _store: OpenStore
 
     def close(self) -> None:
-        """Let go of the store, which is closed with its last holder. Closing twice is allowed."""
+        """Release the store, which is closed with its last holder. Closing twice is allowed."""
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -258,7 +258,7 @@ class PostgresStorage(IUnifiedStorage):
         order_by: str | None = None,
         offset: int = 0,
     ) -> Records:
-        """Return the matching records in order; one statement where the columns tell all that is asked."""
+        """Return the matching records in order; one statement where the columns hold all that is asked."""
         found = await self._listed(filters, limit, order_by, offset, parts=False)
         # an order by what the columns do not know
         return await super().list(filters, limit, order_by=order_by, offset=offset) if found is None else found
@@ -271,7 +271,7 @@ class PostgresStorage(IUnifiedStorage):
         order_by: str | None = None,
         offset: int = 0,
     ) -> Records:
-        """Like `list`, without the data, which is read of those records alone that the columns do not tell all of."""
+        """Like `list`, without the data, which is read of those records alone that the columns do not hold whole."""
         parts = await self._listed(filters, limit, order_by, offset, parts=True)
         if parts is None:
             return await super().list_metadata(filters, limit, order_by=order_by, offset=offset)
@@ -287,7 +287,7 @@ class PostgresStorage(IUnifiedStorage):
         return await self.pool.run(lambda connection: ask(connection, **more))
 
     async def count(self, filters: Filters | None = None) -> int:
-        """Return how many records match; one statement where the columns tell all that is asked."""
+        """Return how many records match; one statement where the columns hold all that is asked."""
         self.pool.check()
         condition = parse(filters)
         return await self.pool.run(
@@ -352,7 +352,7 @@ class PostgresStorage(IUnifiedStorage):
         """Return what lists of this open store have left out, and is still no record: `file` is its id, and `reason`.
 
         One statement for each. Until a list has met it, `list_metadata` and `count` name and count it by its row where
-        that tells all they ask.
+        that holds all they ask.
         """
         found: Records = []
         for record_id in sorted(self._unreadable):

@@ -222,7 +222,7 @@ def _advice_for(counts: Counter[int]) -> str:
     if not counts:
         return (
             f"restore {MARKER} from git or a backup: no document lies where its name belongs, so the shard depth"
-            " cannot be told; or move all of it away, open an empty store, and import the documents"
+            " is unknown; or move all of it away, open an empty store, and import the documents"
         )
     (depth, most), *others = counts.most_common()
     if not others:

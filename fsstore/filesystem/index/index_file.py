@@ -173,7 +173,7 @@ class IndexFile:
                 self._forget(held)
         if not self.in_memory and self._is_current(generation):
             # that there is none yet is nothing to warn of
-            _logger.log(logging.WARNING if generation else logging.INFO, "the index is made anew: %s", error)
+            _logger.log(logging.WARNING if generation else logging.INFO, "the index is rebuilt: %s", error)
             self._remove()
         self.use(lambda index: None, writing=True)  # noqa: ARG005 - that it can be used is all
 

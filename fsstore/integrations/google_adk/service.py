@@ -183,7 +183,7 @@ class FsstoreSessionService(BaseSessionService):
     # -- the store ----------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Let go of the store, which is closed with its last holder. Closing twice is allowed."""
+        """Release the store, which is closed with its last holder. Closing twice is allowed."""
         self._store.close()
 
     async def __aenter__(self) -> Self:

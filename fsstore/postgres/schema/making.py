@@ -75,7 +75,7 @@ async def rights(connection: Connection, names: Names, role: str) -> list[sql.Co
 
 def _refuse_without_row(place: str) -> NoReturn:
     raise StorageUnavailableError(
-        reason="the table `store` has lost its only row, which tells the format and the highest version ever deleted",
+        reason="the table `store` has lost its only row: the format, and the highest version ever deleted",
         path=place,
         advice="restore that table from a backup of the database",
     )

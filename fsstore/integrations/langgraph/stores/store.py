@@ -100,7 +100,7 @@ class FsstoreStore(Holder, BaseStore):
         return not self._sweeper.is_alive()
 
     def close(self) -> None:
-        """End the sweeper, and let go of the store, which is closed with its last holder; twice is allowed."""
+        """End the sweeper, and release the store, which is closed with its last holder; twice is allowed."""
         self.stop_ttl_sweeper()
         super().close()
 
