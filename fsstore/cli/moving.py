@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsstore.cli.failures import CORRUPT, USAGE
-from fsstore.cli.opening import left_out, with_store
+from fsstore.cli.opening import left_out, with_store, with_store_at_need
 from fsstore.cli.options import FilterText, MaxBytes, Quiet, ReadBytes, Store, Where
 from fsstore.cli.output import counted, format_bytes, say
 from fsstore.cli.progress import bar, is_shown
 from fsstore.cli.where import parse_filter
 
 if TYPE_CHECKING:
+    from fsstore.cli.opening import Opening
     from fsstore.sessions.service import SessionService
     from fsstore.transfer import Progress, TransferReport
 
@@ -66,10 +67,10 @@ def import_(
 
     A session of the same id is replaced. Times in the metadata are kept. If it is interrupted, import again. Where a
     document cannot be replaced (permission, chattr +i, a conflict of git), it is left out and named, and the exit code
-    is 4.
+    is 4. A store that is not there is made once there is something to save.
     """
 
-    async def work(sessions: "SessionService") -> "list[TransferReport]":
+    async def work(opening: "Opening") -> "list[TransferReport]":
         from fsstore.transfer import import_sessions  # noqa: PLC0415 - loaded when there is something to move
 
         reports = []
@@ -77,7 +78,7 @@ def import_(
             with _bar(source, _size(source), counts_bytes=True, quiet=quiet) as progress:
                 reports.append(
                     await import_sessions(
-                        sessions,
+                        opening,
                         source,
                         skip_invalid=skip_invalid,
                         skip_refused=True,
@@ -89,7 +90,7 @@ def import_(
         return reports
 
     started = time.perf_counter()
-    reports = with_store(store, work, create=True, max_bytes=max_bytes, fsync=fsync)
+    reports = with_store_at_need(store, work, max_bytes=max_bytes, fsync=fsync)
     if not quiet:
         say("; ".join([_summary("imported", reports, time.perf_counter() - started), *_mended(reports)]))
     if any(report.refused for report in reports):

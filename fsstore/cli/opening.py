@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fsstore.cli.databases import fitting
 from fsstore.cli.output import counted
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fsstore.sessions.service import SessionService
 
 T = TypeVar("T")
+
+Opening: TypeAlias = Callable[[], Awaitable["SessionService"]]
+"""Opens the store when it is called first; gives the same one ever after."""
 
 _NAMED = 5
 
@@ -30,19 +33,40 @@ def with_store(
 
     Raises StorageValidationError when no store is named, and what opening and the work raise.
     """
-    if not store:
-        raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
-    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
     # it must be there already: only the commands that fill a store may make one
-    options = {"create": create, **options}
-    if max_bytes is not None:
-        options["max_bytes"] = max_bytes
-    options = fitting(store, options)
+    named, options = _named(store, {"create": create, **options}, max_bytes)
     # not above, so that --help and a wrong option answer without it
     import asyncio  # noqa: PLC0415
 
     with _told_by_commands():
-        return asyncio.run(_work(store, work, options))
+        return asyncio.run(_work(named, work, options))
+
+
+def with_store_at_need(
+    store: str | None,
+    work: Callable[["Opening"], Awaitable[T]],
+    *,
+    max_bytes: int | None = None,
+    **options: Any,
+) -> T:
+    """Do work that opens the store, or makes it, when it needs it: what fails before that leaves no store behind.
+
+    Raises StorageValidationError when no store is named, and what opening and the work raise.
+    """
+    named, options = _named(store, {"create": True, **options}, max_bytes)
+    import asyncio  # noqa: PLC0415 - as above
+
+    with _told_by_commands():
+        return asyncio.run(_work_at_need(named, work, options))
+
+
+def _named(store: str | None, options: dict[str, Any], max_bytes: int | None) -> tuple[str, dict[str, Any]]:
+    if not store:
+        raise StorageValidationError(reason="no store is named", advice="give --store PATH, or set FSSTORE_STORE")
+    logging.basicConfig(format="fsstore: warning: %(message)s", level=logging.WARNING)
+    if max_bytes is not None:
+        options["max_bytes"] = max_bytes
+    return store, fitting(store, options)
 
 
 def with_stores(
@@ -87,6 +111,21 @@ async def _work(store: str, work: Callable[["SessionService"], Awaitable[T]], op
 
     async with open_sessions(store, **options) as sessions:
         return await work(sessions)
+
+
+async def _work_at_need(store: str, work: Callable[["Opening"], Awaitable[T]], options: dict[str, Any]) -> T:
+    from fsstore.opening import open_sessions  # noqa: PLC0415 - as above
+
+    async with AsyncExitStack() as opened:
+        sessions: SessionService | None = None
+
+        async def opening() -> "SessionService":
+            nonlocal sessions
+            if sessions is None:
+                sessions = await opened.enter_async_context(open_sessions(store, **options))
+            return sessions
+
+        return await work(opening)
 
 
 async def _work_on_two(

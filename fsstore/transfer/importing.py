@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno as numbers
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NoReturn, TypeAlias
 
@@ -46,7 +46,7 @@ _HOW_TO_REPLACE = "correct it there, or import with replace_surrogates (--replac
 
 
 async def import_sessions(
-    service: SessionService,
+    service: SessionService | Callable[[], Awaitable[SessionService]],
     source: str | os.PathLike[str],
     *,
     skip_invalid: bool = False,
@@ -59,7 +59,8 @@ async def import_sessions(
 
     A session that is there already is replaced; times in the metadata are kept. One commit a batch (100 sessions or
     4 MB). Raises StorageValidationError, with file and line, at the first line that is not a session the store can
-    hold; the error says how many sessions were imported until then, and they stay.
+    hold; the error says how many sessions were imported until then, and they stay. `service` may be a function that
+    opens the store; it is called for each batch, and not before the first one is read.
 
     `skip_invalid` leaves such lines and files out, counts them in the report, and reports each to `on_skip`.
     `skip_refused` does so with sessions whose documents the system does not let be replaced, or that hold conflicts of
@@ -82,7 +83,7 @@ class _Import:
 
     def __init__(
         self,
-        service: SessionService,
+        service: SessionService | Callable[[], Awaitable[SessionService]],
         progress: Progress | None,
         on_skip: OnSkip | None,
         *,
@@ -138,8 +139,10 @@ class _Import:
             self._progress(self._bytes_read, self.sessions)
 
     async def _save(self, batch: Sequence[Candidate]) -> None:
+        # not within the try: what keeps the store from being opened is no fault of a session
+        service = await self._service() if callable(self._service) else self._service
         try:
-            await self._service.batch_save_sessions({found.id: found.session for found in batch}, keep_times=True)
+            await service.batch_save_sessions({found.id: found.session for found in batch}, keep_times=True)
         except (StorageCorruptedError, StorageUnavailableError) as error:
             if not self._may_skip_refused or not _is_of_a_document(error):
                 raise

@@ -114,6 +114,36 @@ def test_an_import_of_an_absent_file_names_it(fsstore: Run) -> None:
     assert "absent.jsonl: there is no such file or folder" in result.err
 
 
+@pytest.mark.parametrize("text", [None, "no JSON", lines(SESSIONS) + "no JSON", lines([{"metadata": {}}])])
+def test_an_import_that_fails_before_anything_is_saved_makes_no_store(
+    fsstore: Run, store: Path, tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "bad.jsonl").write_text(text)
+    result = fsstore("import", tmp_path / "bad.jsonl")
+    assert result.code == 2
+    assert not store.exists()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("no session")
+    assert fsstore("import", tmp_path / "folder").code == 2
+    assert not store.exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("sessions.jsonl", 5), ("no-scheme://x", 2)])
+def test_a_store_that_cannot_be_opened_is_no_fault_of_a_session(source: Path, name: str, code: int) -> None:
+    store = name if ":" in name else str(source.parent / name)
+    result = run_in_shell("import", str(source), "--skip-invalid", "--store", store)
+    assert result.code == code
+    assert result.err.startswith("fsstore: error: ")
+    assert result.err.count("\n") == 1
+
+
+def test_an_import_of_nothing_makes_the_store(fsstore: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    assert fsstore("import", tmp_path / "empty.jsonl").code == 0
+    assert fsstore("count").out == "0\n"
+
+
 def test_an_export_to_a_place_that_can_not_be_written_is_unavailable(fsstore: Run, save: Save, tmp_path: Path) -> None:
     save("a")
     result = fsstore("export", tmp_path)
