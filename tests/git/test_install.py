@@ -124,12 +124,22 @@ def test_without_a_store_nothing_is_written(repository: Repository) -> None:
     assert settings(repository) == []
 
 
-def test_outside_of_a_repository_git_s_own_words_are_told(repository: Repository, tmp_path: Path) -> None:
-    _, said = repository.fsstore("git", "install", str(tmp_path), code=5)
+@pytest.mark.parametrize("command", ["install", "status"])
+def test_outside_of_a_repository_git_s_own_words_are_told(repository: Repository, tmp_path: Path, command: str) -> None:
+    _, said = repository.fsstore("git", command, str(tmp_path), code=2)
     assert said.startswith(f"fsstore: error: {tmp_path}: not a git repository")
     assert "make one with `git init`" in said
-    _, said = repository.fsstore("git", "install", str(tmp_path / "absent"), code=5)
+    _, said = repository.fsstore("git", command, str(tmp_path / "absent"), code=2)
     assert "No such file or directory" in said
+
+
+def test_a_file_that_is_not_there_is_wrong_input(repository: Repository, tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.json")
+    for arguments in (["show", absent], ["merge", absent, absent, absent, "name"]):
+        _, said = repository.fsstore("git", *arguments, code=2)
+        assert said == f"fsstore: error: there is no file {absent}; check the path\n"
+    _, said = repository.fsstore("git", "show", str(tmp_path), code=2)
+    assert said == f"fsstore: error: there is no file {tmp_path}; check the path\n"
 
 
 def test_without_git_it_is_told_what_to_do(repository: Repository, tmp_path: Path) -> None:

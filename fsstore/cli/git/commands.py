@@ -4,13 +4,15 @@ git itself starts `driver`, which does the work of the last two without loading 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fsstore.cli.output import counted, say, show_lines, show_text
-from fsstore.errors import StorageUnavailableError
+from fsstore.errors import StorageUnavailableError, StorageValidationError
 from fsstore.paths import path_of
 
 commands = typer.Typer(name="git", help="Show and merge sessions in git.", rich_markup_mode=None)
@@ -89,7 +91,9 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A document."
     """
     from fsstore.cli.git.driver import shown  # noqa: PLC0415 - only this command needs it
 
-    show_text(shown(file.read_bytes()))
+    with _files_named():
+        data = file.read_bytes()
+    show_text(shown(data))
 
 
 @commands.command("merge")
@@ -107,4 +111,14 @@ def merge(
     """
     from fsstore.cli.git.driver import merge_files  # noqa: PLC0415 - only this command needs it
 
-    return merge_files(base, ours, theirs, path, marker_size=marker_size)
+    with _files_named():
+        return merge_files(base, ours, theirs, path, marker_size=marker_size)
+
+
+@contextmanager
+def _files_named() -> Iterator[None]:
+    """Raise StorageValidationError for a file that is not there: its name was given on the command line."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise StorageValidationError(reason=f"there is no file {error.filename}", advice="check the path") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fsstore.cli.git.attributes import ATTRIBUTES, DRIVER, IN_CONFLICT, with_lines, without_lines
 from fsstore.cli.git.transcript import FORM
-from fsstore.errors import StorageCorruptedError, StorageUnavailableError
+from fsstore.errors import StorageCorruptedError, StorageUnavailableError, StorageValidationError
 from fsstore.filesystem.documents.codec import NotARecordError, decode_marker
 from fsstore.filesystem.documents.layout import MARKER, SHARD_DEPTHS
 
@@ -45,10 +45,10 @@ class Repository:
 
     @classmethod
     def around(cls, directory: Path) -> Repository:
-        """Return the repository that a directory is in. Raises StorageUnavailableError if git knows none."""
+        """Return the repository that a directory is in. Raises StorageValidationError if git knows none."""
         done = run_git("-C", os.fspath(directory), "rev-parse", "--show-toplevel")
         if done.returncode != 0:
-            raise StorageUnavailableError(
+            raise StorageValidationError(
                 reason=_complaint(done.stderr) or "git finds no work tree here",
                 path=os.fspath(directory),
                 advice="name a directory in the work tree of a git repository, or make one with `git init`",
