@@ -43,6 +43,30 @@ _OURS = (
 )
 
 
+# what an error advises a program to do, and what the reader of a terminal can do; in this order
+_FOR_COMMANDS = (
+    (re.compile(r"open_sessions\(path\) or (?=`fsstore )"), ""),
+    (re.compile(r", or open it with create=True"), ""),
+    (re.compile(r", or use edit_session, which does that"), ""),
+    (re.compile(r"with edit_session first"), "with `fsstore update` first"),
+    (
+        re.compile(r", as rotate_session does with a session, or raise max_bytes"),
+        ", or give a larger --max-bytes, which put, update and import take",
+    ),
+    (re.compile(r"open the store with a larger max_bytes"), "give get, ls or export a larger --max-bytes"),
+    (
+        re.compile(r", or allow_network=True if a single process uses the store"),
+        "; only a program may open this one, with allow_network=True, and no other beside it",
+    ),
+    (re.compile(r"replace_surrogates \((--replace-surrogates)\)"), r"\1"),
+    (re.compile(r", as by text\.encode\(.*\); (?=`fsstore import)"), "; "),
+    (re.compile(r"give a datetime or ISO"), "give ISO"),
+    (re.compile(r"with urllib\.parse\.quote\(PASSWORD, ''\) if it has one"), "with the password percent-encoded"),
+    (re.compile(r"raise lock_timeout_seconds, or "), "or "),
+    (re.compile(r",? (?:or raise (?:connect_)?timeout_seconds|or raise pool_size|lower pool_size(?=,))"), ""),
+)
+
+
 class PipeClosedError(Exception):
     """Nobody reads the output any more. Not an OSError, which typer would take for its own business."""
 
@@ -52,7 +76,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     for kind, code in _CODES:
         if isinstance(error, kind):
             error.word_for_sessions()
-            return code, str(error)
+            return code, _for_commands(error)
     if isinstance(error, OSError):
         return UNAVAILABLE, str(unavailable(error, "the system"))
     if is_usage_error(error):
@@ -61,6 +85,21 @@ def explain(error: BaseException) -> tuple[int, str]:
         INTERNAL,
         f"internal error: {type(error).__name__}: {error}; run it again with --debug and report what it shows",
     )
+
+
+def _for_commands(error: StorageError) -> str:
+    """Return the text of an error with advice for who has no program to change; a text of the caller's own stays."""
+    text = str(error)
+    if not error.advice or not text.endswith(error.advice):
+        return text
+    return text.removesuffix(error.advice) + for_commands(error.advice)
+
+
+def for_commands(advice: str) -> str:
+    """Return advice that names calls and options of Python with the commands and options of the command line."""
+    for call, command in _FOR_COMMANDS:
+        advice = call.sub(command, advice)
+    return advice
 
 
 def is_usage_error(error: BaseException) -> bool:
