@@ -278,9 +278,8 @@ def sync_documents(documents: Documents, names: Collection[str]) -> dict[str, OS
     if not names:
         return {}
     directories = {directory for name in names for directory in directories_of(name)}
-    sync, sync_directory = (
-        partial(_sync, documents, each) for each in (documents.tree.sync, documents.tree.sync_directory)
-    )
+    sync = partial(_sync, documents, documents.tree.sync)
+    sync_directory = partial(_sync, documents, documents.tree.sync_directory)
     if len(names) <= _ALONE:
         failed = _failed(zip(names, map(sync, names), strict=True))
         failed_directories = _failed(zip(directories, map(sync_directory, directories), strict=True))
