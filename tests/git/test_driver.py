@@ -342,8 +342,8 @@ async def test_an_interpreter_in_a_directory_with_an_odd_name_is_started(
 
 async def test_a_merge_that_can_not_be_written_is_an_error(project: Repository, tmp_path: Path) -> None:
     document = str(project.place("s-1"))
-    _, said = project.fsstore("git", "merge", document, str(tmp_path / "absent"), document, "x.json", code=5)
-    assert "No such file or directory" in said
+    _, said = project.fsstore("git", "merge", document, str(tmp_path / "absent"), document, "x.json", code=2)
+    assert "there is no file" in said
 
 
 async def test_what_git_has_merged_can_be_saved_over(project: Repository) -> None:

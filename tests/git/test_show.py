@@ -57,7 +57,7 @@ async def test_a_number_that_the_store_could_not_write_is_shown(repository: Repo
 
 
 def test_a_file_that_is_not_there_is_an_error(repository: Repository) -> None:
-    assert "absent: No such file or directory" in repository.fsstore("git", "show", "absent", code=5)[1]
+    assert "there is no file absent" in repository.fsstore("git", "show", "absent", code=2)[1]
 
 
 async def test_the_sample_store_is_shown(repository: Repository) -> None:

@@ -108,10 +108,7 @@ class WaitingDocuments:
     def look(self) -> None:
         """Find out what waits, if that has changed since the last look. Raises OSError."""
         while (counter := self._counters.read().waiting) != self._seen:
-            # where there are no counters nothing has ever waited
-            waiting = {
-                name: waits for found in (self.read() if counter else []) for name, waits in self._judged(found.segment)
-            }
+            waiting = {name: waits for found in self._left(counter) for name, waits in self._judged(found.segment)}
             with self._guard:
                 if self._counters.read().waiting != counter:
                     # another document has begun to wait meanwhile, and another thread may have said so
@@ -120,6 +117,15 @@ class WaitingDocuments:
                 # whoever has tried to put it in place knows best why that failed
                 self._replace({name: known.get(name, waits) for name, waits in waiting.items()})
                 self._seen = counter
+
+    def _left(self, counter: int) -> list[Waiting]:
+        try:
+            return self.read()
+        except FileNotFoundError:
+            if counter:
+                raise
+            # without a control directory nothing has ever waited
+            return []
 
     def _replace(self, waiting: dict[str, Waits]) -> None:
         # never empty in between, as another thread may look at this moment
