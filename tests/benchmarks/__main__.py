@@ -21,8 +21,8 @@ from tests.benchmarks.trial import Amounts
 from tests.benchmarks.workloads import GROUPS, WORKLOADS
 
 _QUICK = {"rounds": 3, "documents": 300, "sizes": (8,), "scale": (1000,)}
-_PLACES = ("directory", "json", "read", "plot", "growth")
-_GROWING = ("list sessions", "get")
+_PLACES = ("directory", "json", "read", "plot", "growth", "appends")
+_US_PER_MS = 1000
 _FULL = {"rounds": 7, "documents": 1000, "sizes": (1, 8, 64, 1024), "scale": (1000, 10_000, 100_000)}
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         told = {name: value for name, value in vars(options).items() if name not in _PLACES}
         write_json(options.json, results, told)
     if options.plot is not None:
-        draw(results, options.plot, _growth(options.growth))
+        draw(results, options.plot, _growth(options.growth) | _appends(options.appends))
 
 
 def _measured(options: argparse.Namespace) -> Results:
@@ -87,6 +87,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, take what --json wrote there")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the comparison")
     parser.add_argument("--growth", type=Path, metavar="FILE", help="and what `growth --json` wrote beside it")
+    parser.add_argument("--appends", type=Path, metavar="FILE", help="and what `appending --json` wrote")
     options = parser.parse_args(arguments)
     for name, value in (_FULL if options.full else _QUICK).items():
         if getattr(options, name) is None:
@@ -95,14 +96,21 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _growth(path: Path | None) -> dict[str, dict[int, float]]:
-    """Return the medians of what is drawn of the growth."""
+    """Return what a list of 50 sessions costs among more and more of them: medians, in microseconds."""
+    return {} if path is None else {"list of 50 among so many sessions": _medians(path, "list sessions")}
+
+
+def _appends(path: Path | None) -> dict[str, dict[int, float]]:
+    """Return what an append costs to a session of more and more messages, as `_growth` does."""
     if path is None:
         return {}
-    told = {int(size): figures for size, figures in json.loads(path.read_text(encoding="utf-8")).items()}
-    return {
-        f"{row} among so many sessions": {size: statistics.median(figures[row]) for size, figures in told.items()}
-        for row in _GROWING
-    }
+    costs = _medians(path, "append")
+    return {"append to a session of so many messages": {length: _US_PER_MS * ms for length, ms in costs.items()}}
+
+
+def _medians(path: Path, row: str) -> dict[int, float]:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return {int(size): statistics.median(figures[row]) for size, figures in told.items()}
 
 
 def _told(amounts: dict[str, object]) -> str:

@@ -263,13 +263,18 @@ def main() -> None:
     parser.add_argument(
         "--directory", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of appends that are not synced")
     parser.add_argument("--worker", nargs=3, metavar=("STORE", "ID", "DURABLE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         sys.stdout.write(json.dumps(asyncio.run(worker(*arguments.worker))))
         return
     lengths = [int(length) for length in arguments.lengths.split(",")]
-    Console(width=200).print(table(asyncio.run(measure(arguments.directory, lengths, arguments.rounds))))
+    measured = asyncio.run(measure(arguments.directory, lengths, arguments.rounds))
+    Console(width=200).print(table(measured))
+    if arguments.json is not None:
+        told = {length: figures for (durable, length), figures in measured.items() if not durable}
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tests.benchmarks.peers.ours import Fsstore
 from tests.benchmarks.peers.raw import Raw
 from tests.benchmarks.peers.store import Store
 from tests.benchmarks.picture import GROUPS, PEERS, draw
-from tests.benchmarks.report import as_json, print_tables
+from tests.benchmarks.report import as_json, print_tables, write_json
 from tests.benchmarks.rounds import Plan, Results, Run, Spread
 from tests.benchmarks.trial import Amounts, NotDoneError, Workload
 from tests.benchmarks.workloads import WORKLOADS
@@ -156,6 +156,26 @@ def test_one_session_in_twenty_is_of_each_status_and_user() -> None:
     kinds = [belongs_to(number) for number in range(40)]
 
     assert {kinds.count(kind) for kind in kinds} == {2}
+
+
+async def test_the_picture_shows_how_lists_and_appends_grow(tmp_path: Path) -> None:
+    results = await measured(tmp_path, [Fsstore, Raw], WORKLOADS[:1])
+    write_json(tmp_path / "results.json", results, {})
+    (tmp_path / "growth.json").write_text(
+        '{"1000": {"list sessions": [20.0, 30.0, 40.0]}, "10000": {"list sessions": [50.0]}}'
+    )
+    (tmp_path / "appends.json").write_text('{"10": {"append": [0.7]}, "5000": {"append": [3.0]}}')
+    options = {
+        "--read": "results.json",
+        "--growth": "growth.json",
+        "--appends": "appends.json",
+        "--plot": "picture.svg",
+    }
+    main([word for option, name in options.items() for word in (option, str(tmp_path / name))])
+
+    drawn = (tmp_path / "picture.svg").read_text()
+    for text in ("list of 50 among so many sessions", "10 000", "append to a session of so many messages", "5 000"):
+        assert text in drawn
 
 
 async def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:
