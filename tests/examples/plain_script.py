@@ -44,7 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     older_than = datetime.now(UTC) - timedelta(days=arguments.days)
-    with fsstore.sync.open_sessions(arguments.store) as sessions:
+    # a mistyped path is an error, and no new store
+    with fsstore.sync.open_sessions(arguments.store, create=False) as sessions:
         closed = close_stale(sessions, older_than)
         counts = Counter(str(metadata.get("status")) for metadata in sessions.list_metadata())
     print(f"closed {len(closed)}:", ", ".join(closed) or "none")

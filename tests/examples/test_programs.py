@@ -114,6 +114,16 @@ async def test_the_script_closes_what_is_stale_and_nothing_else(tmp_path: Path) 
     assert run("plain_script", str(tmp_path / "store"), "--days", "7").startswith("closed 0: none\n")
 
 
+def test_the_script_makes_no_store_at_a_mistyped_path(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / "plain_script.py", tmp_path / "stoer"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode != 0
+    assert "there is no store here" in done.stderr
+    assert not (tmp_path / "stoer").exists()
+
+
 # -- the notebook -----------------------------------------------------------------------------------------------------
 
 ANSWER = "The longest word has 12 letters.\nresearch-1 done 6 messages\n"
