@@ -3,6 +3,7 @@
 The guides are markdown files beside the code, `fsstore/guides/*.md`: rendered on a terminal, plain in a pipe.
 """
 
+import difflib
 import sys
 from importlib.resources import files
 from typing import Annotated
@@ -56,7 +57,9 @@ def guide(
         show_lines(*(f"{name:{width}}  {about}" for name, about in TOPICS.items()))
         return
     if topic not in TOPICS:
-        raise StorageValidationError(reason=f"there is no guide {topic!r}", advice=f"choose one of {', '.join(TOPICS)}")
+        nearest = difflib.get_close_matches(topic.lower(), TOPICS, n=1)
+        meant = f"did you mean {nearest[0]}? There are" if nearest else "choose one of"
+        raise StorageValidationError(reason=f"there is no guide {topic!r}", advice=f"{meant} {', '.join(TOPICS)}")
     text = (files("fsstore") / "guides" / f"{topic}.md").read_text("utf-8")
     if sys.stdout.isatty():
         _render(text)

@@ -15,6 +15,11 @@ def test_guide_prints_a_topic_lists_them_and_refuses_another(fsstore: Run) -> No
     assert "append" in refused.err
 
 
+def test_guide_names_the_nearest_topic(fsstore: Run) -> None:
+    done = fsstore("guide", "Sesions")
+    assert "there is no guide 'Sesions'; did you mean sessions? There are sessions, append, " in done.err
+
+
 def test_guide_is_rendered_on_a_terminal() -> None:
     code, shown = Terminal("guide", "append").finish()
     assert code == 0
