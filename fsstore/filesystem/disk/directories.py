@@ -111,7 +111,7 @@ class Directories:
                 self._on_one_device.add(name)
             return True
         if not name or os.path.lexists(path):
-            raise PermissionError(errno.EACCES, "its directory cannot be written", path)
+            raise PermissionError(errno.EACCES, "its directory cannot be written", path.removesuffix(os.sep))
         # it will be made, in the root or in the one above
         self._refuse_directory(name.rpartition("/")[0])
         return False
