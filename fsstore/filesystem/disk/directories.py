@@ -208,7 +208,8 @@ class Directories:
             found = self.entries(name)
             os.lstat(self.path(above))
             return found
-        outer = os.open(self.path(above), os.O_RDONLY | os.O_DIRECTORY | COMMON)
+        # whoever may only search it can do this, too
+        outer = _open_directory(self.path(above), None)
         try:
             inner = os.open(base, os.O_RDONLY | os.O_DIRECTORY | COMMON, dir_fd=outer)
         except FileNotFoundError:

@@ -145,3 +145,19 @@ def test_a_directory_on_another_file_system_is_refused(tree: Directories, monkey
     with pytest.raises(OSError, match="another file system") as caught:
         tree.refuse_placing("3f/a", is_there=False)
     assert caught.value.errno == errno.EXDEV
+
+
+@pytest.mark.parametrize("lists_descriptors", [True, False], ids=["by a descriptor", "by its path"])
+def test_what_a_directory_holds_is_not_known_where_the_one_above_it_is_away(
+    tree: Directories, monkeypatch: pytest.MonkeyPatch, *, lists_descriptors: bool
+) -> None:
+    monkeypatch.setattr(directories, "_LISTS_DESCRIPTORS", lists_descriptors)
+    with pytest.raises(FileNotFoundError):
+        tree.sure_entries(".fsstore/log")
+    tree.make_directory(".fsstore")
+    before = descriptors()
+    assert tree.sure_entries(".fsstore/log") == []
+    tree.make_directory(".fsstore/log")
+    (tree.root / ".fsstore/log/1.log").touch()
+    assert tree.sure_entries(".fsstore/log") == ["1.log"]
+    assert descriptors() == before

@@ -794,3 +794,24 @@ def test_an_exchange_that_can_not_be_taken_back_is_an_error(tree: Tree, monkeypa
 
     with pytest.raises(OSError, match="somebody else"):
         tree.exchange("draft", "aa/x")
+
+
+@pytest.mark.parametrize("has_descriptors", [True, False], ids=["in a descriptor", "by its path"])
+def test_names_are_free_in_one_root_and_nothing_is_known_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_descriptors: bool
+) -> None:
+    tree = Tree(tmp_path / "store")
+    tree.make_root()
+    tree.write_new("there", b"")
+    root = tree.root_identity()
+    if not has_descriptors:
+        monkeypatch.setattr(os, "supports_dir_fd", set())
+    assert tree.are_free(["ab/absent", "absent"], root)
+    assert not tree.are_free(["absent", "there"], root)
+    # the root itself is there
+    assert not tree.are_free([""], root)
+    if has_descriptors:
+        (tmp_path / "store").rename(tmp_path / "away")
+        assert not tree.are_free(["absent"], root)
+        (tmp_path / "store").mkdir()
+        assert not tree.are_free(["there"], root)
