@@ -101,11 +101,11 @@ def _growth(path: Path | None) -> dict[str, dict[int, float]]:
 
 
 def _appends(path: Path | None) -> dict[str, dict[int, float]]:
-    """Return what an append costs to a session of more and more messages, as `_growth` does."""
+    """Return what an append costs to a session of more and more messages, at powers of ten, as `_growth` does."""
     if path is None:
         return {}
-    costs = _medians(path, "append")
-    return {"append to a session of so many messages": {length: _US_PER_MS * ms for length, ms in costs.items()}}
+    costs = {length: ms for length, ms in _medians(path, "append").items() if f"{length}".strip("0") == "1"}
+    return {"append to so many messages": {length: _US_PER_MS * ms for length, ms in costs.items()}}
 
 
 def _medians(path: Path, row: str) -> dict[int, float]:
